@@ -1,0 +1,24 @@
+"""Where the time comes from, so that tests can turn it."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """The two times a server needs. Pure modules take a number instead."""
+
+    def now(self) -> float:
+        """Unix time in seconds: for what is stored or shown."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards: for durations within this process."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()

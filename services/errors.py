@@ -1,0 +1,123 @@
+"""Every error of scanpush, in one tree.
+
+    ScanpushError
+    ├── SettingsError            a mistake of the operator: one line, naming the dotted key
+    ├── StoreUnavailable         a store refused, hung or lost the connection
+    ├── WeChatError              a call to WeChat failed; knows its answer to the client
+    │   ├── WeChatUnavailable    time-out, connection, 5xx, rubbish, or still busy after retries
+    │   └── WeChatRefused        an errcode
+    └── ApiError                 what a client is answered: status, code, message, field
+
+Adapters translate foreign exceptions into these at their edge (one context manager each), so
+that nothing of httpx, sqlite3, redis or pymongo escapes.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class ScanpushError(Exception):
+    """The root: catching it catches everything that scanpush itself raises."""
+
+
+class SettingsError(ScanpushError):
+    """A setting that stops the start.
+
+    Args:
+        key: the dotted name, as in ``wechat.accounts.default.app_secret``.
+        problem: what is wrong and what is expected, never the value of a secret.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+        self.problem = problem
+
+
+class StoreUnavailable(ScanpushError):
+    """The store did not do what was asked; whether it was done is unknown."""
+
+
+class ApiError(ScanpushError):
+    """An answer of the public contract (design: HTTP statuses and codes).
+
+    Args:
+        code: one of `STATUS`, which decides the HTTP status.
+        message: a sentence for a developer; no secret and no input echoed back.
+        field: the field at fault, for ``bad_request``.
+        retry_after: seconds for ``Retry-After``.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, field: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.code]
+
+
+STATUS: Mapping[str, int] = MappingProxyType(
+    {
+        "bad_request": 400,
+        "unknown_account": 400,
+        "unknown_kind": 400,
+        "unauthorized": 401,
+        "forbidden_origin": 403,
+        "forbidden": 403,
+        "not_found": 404,
+        "method_not_allowed": 405,
+        "stale_seq": 409,
+        "already_claimed": 409,
+        "wrong_door": 409,
+        "gone": 410,
+        "too_large": 413,
+        "rate_limited": 429,
+        "slow_down": 429,
+        "internal": 500,
+        "wechat_unavailable": 502,
+        "wechat_refused": 502,
+        "wechat_ip_not_allowed": 502,
+        "wechat_credentials": 502,
+        "wechat_quota": 503,
+        "overloaded": 503,
+        "store_unavailable": 503,
+    }
+)
+"""HTTP status of each error code; a code that is not here does not exist."""
+
+
+class WeChatError(ScanpushError):
+    """A call to WeChat that brought nothing.
+
+    `code` is the error code our own client is answered with; the text never holds a secret.
+    """
+
+    code = "wechat_refused"
+
+
+class WeChatUnavailable(WeChatError):
+    """No usable answer came: time-out, connection, 5xx, rubbish, or -1 after its retries."""
+
+    code = "wechat_unavailable"
+
+
+class WeChatRefused(WeChatError):
+    """WeChat answered with an errcode.
+
+    Args:
+        errcode: WeChat's number.
+        errmsg: WeChat's text, for the log (it carries the ``rid`` its support asks for).
+        code: our error code for it.
+    """
+
+    def __init__(self, errcode: int, errmsg: str, code: str = "wechat_refused") -> None:
+        super().__init__(f"errcode {errcode}: {errmsg}")
+        self.errcode = errcode
+        self.errmsg = errmsg
+        self.code = code

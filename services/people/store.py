@@ -1,0 +1,69 @@
+"""The port to the people who log in."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How WeChat names a person to one of our accounts. `unionid` is None while unknown."""
+
+    app_id: AppId
+    openid: OpenId
+    unionid: UnionId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One person, whatever door was used. Times are unix seconds."""
+
+    id: UserId
+    name: str
+    avatar: str
+    account: str
+    created_at: float
+    last_login_at: float
+    logins: int
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What `UserStore.login` did, the same however often it is asked for one scene."""
+
+    user: User
+    is_new: bool
+
+
+class UserStore(Protocol):
+    """Keeps people and their identities.
+
+    Guarantees every backend gives, held by tests/contracts/user_store.py:
+
+    - **One person, one user**: any number of simultaneous first logins of one identity, on any
+      number of nodes, make one user, and exactly one of them is ``is_new``.
+    - **Idempotent by scene**: `login` again with the same `scene_str` returns the same user and
+      the same ``is_new`` and counts once.
+    - **unionid joins**: a new identity whose unionid is known belongs to the user who has it. When
+      two users turn out to be one, the older id stays and the other is its alias for ever.
+
+    Raises `errors.StoreUnavailable`, and only that; doing it again is then safe.
+    """
+
+    async def login(
+        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+    ) -> Login:
+        """Find or register the person, and note this login."""
+
+    async def find(self, identity: Identity) -> tuple[User, Identity] | None:
+        """The user of (app_id, openid) and the identity as stored, or None."""
+
+    async def get(self, user_id: UserId) -> User | None:
+        """The user with that id; an alias brings the user it became."""
+
+    async def join(self, identity: Identity) -> None:
+        """Note a unionid learned after the login, joining users where that shows them to be one."""
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless the backend answers now."""

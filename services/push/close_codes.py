@@ -1,0 +1,30 @@
+"""Why a socket is closed, grouped by what the page must do about it (design: close codes)."""
+
+from enum import IntEnum
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes of ``/ws/<scene_str>``; 1000 to 1011 are RFC 6455's own."""
+
+    FINISHED = 1000
+    """A final state was delivered. The page stops."""
+    LEAVING = 1001
+    """This node is leaving. The page reconnects with full jitter."""
+    PROTOCOL = 1002
+    """The peer broke RFC 6455."""
+    INVALID_TEXT = 1007
+    """A text message was not UTF-8."""
+    TOO_LARGE = 1009
+    """A message over 4 KiB. The page stops: a bug."""
+    SERVER_ERROR = 1011
+    """Our fault. The page reconnects with full jitter."""
+    BAD_MESSAGE = 4400
+    """Neither an ack nor a cancel. The page stops: a bug."""
+    EXPIRED = 4408
+    """The scene expired. The page begins anew."""
+    REPLACED = 4409
+    """A newer socket of the same scene took over. The page stops."""
+    SLOW = 4413
+    """The peer does not read. The page reconnects with full jitter."""
+    FLOOD = 4429
+    """Too many messages. The page reconnects with full jitter."""

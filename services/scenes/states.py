@@ -1,0 +1,293 @@
+"""The life of a scene, as pure functions of (scene, move, now).
+
+    waiting ──> scanned ──┬─────────────> authorized ──> consumed
+                          ├> confirming ─┤
+                          └> registering ┘
+    from any of these also: expired, and where the table allows: denied, cancelled, failed
+
+Stores keep scenes and call `apply` (or, on Redis, its twin in Lua, held to it by the contract
+tests) where nobody can come between reading and writing. Time decides lazily: `settle` gives the
+state a scene has at `now`, whether or not somebody has already written that down. So every
+reader on every node sees the same state and the same `seq`, and the sweeper only makes visible
+what is already true.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from services.ids import OpenId, SceneStr, UserId
+
+FINAL_READABLE_SECONDS = 60
+"""How long a final state can still be read."""
+
+SCANNED_AT_LEAST_SECONDS = 30
+"""A scan just before the end still leaves this long to finish the login."""
+
+
+class State(StrEnum):
+    """The words of the status document; the same in code, stores and JSON."""
+
+    WAITING = "waiting"
+    SCANNED = "scanned"
+    CONFIRMING = "confirming"
+    REGISTERING = "registering"
+    AUTHORIZED = "authorized"
+    CONSUMED = "consumed"
+    EXPIRED = "expired"
+    DENIED = "denied"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+FINAL = frozenset({State.CONSUMED, State.EXPIRED, State.DENIED, State.CANCELLED, State.FAILED})
+
+NEXT: Mapping[State, frozenset[State]] = MappingProxyType(
+    {
+        State.WAITING: frozenset({State.SCANNED, State.EXPIRED, State.CANCELLED, State.FAILED}),
+        State.SCANNED: frozenset(
+            {
+                State.CONFIRMING,
+                State.REGISTERING,
+                State.AUTHORIZED,
+                State.FAILED,
+                State.EXPIRED,
+                State.CANCELLED,
+                State.DENIED,
+            }
+        ),
+        State.CONFIRMING: frozenset(
+            {
+                State.AUTHORIZED,
+                State.REGISTERING,
+                State.DENIED,
+                State.EXPIRED,
+                State.CANCELLED,
+                State.FAILED,
+            }
+        ),
+        State.REGISTERING: frozenset(
+            {State.AUTHORIZED, State.FAILED, State.EXPIRED, State.CANCELLED}
+        ),
+        State.AUTHORIZED: frozenset({State.CONSUMED, State.EXPIRED}),
+        **{state: frozenset() for state in FINAL},
+    }
+)
+"""Where each state may go. Nothing else ever happens, whatever is asked."""
+
+TIMEOUT: Mapping[State, State] = MappingProxyType(
+    {
+        State.WAITING: State.EXPIRED,
+        State.SCANNED: State.EXPIRED,
+        # Nobody allowed it in time: that is a no.
+        State.CONFIRMING: State.DENIED,
+        State.REGISTERING: State.EXPIRED,
+        State.AUTHORIZED: State.EXPIRED,
+    }
+)
+"""What a state turns into when its time is up."""
+
+
+class Kind(StrEnum):
+    """What a scene shows, and so which door may finish it."""
+
+    OFFICIAL_ACCOUNT = "official_account"
+    MINI_PROGRAM = "mini_program"
+    WEB = "web"
+    WEBSITE = "website"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token will say, fixed once; every delivery signs exactly these."""
+
+    jti: str
+    iat: int
+    exp: int
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One attempt to log in.
+
+    `ends_at` is when the present state ends by itself (for a final state: when the scene is
+    forgotten). Secrets are kept as SHA-256 only. `details` holds what only some kinds of scenes
+    have, as plain strings (QR content and ticket, kiosk, the browser's claimed name, ...).
+    """
+
+    scene_str: SceneStr
+    state: State
+    seq: int
+    kind: Kind
+    account: str
+    lang: str
+    created_at: float
+    changed_at: float
+    ends_at: float
+    watch_hash: bytes
+    begin_hash: bytes = b""
+    openid: OpenId | None = None
+    user_id: UserId | None = None
+    claims: Claims | None = None
+    owed: bool = False
+    """The server itself owes the next step (a callback claimed the scene): a sweeper may finish it.
+    False where a person must still decide."""
+    error: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The memory of one callback: the same event again gets the same reply.
+
+    It is looked up by the first move of an event and written together with the last, so a failed
+    attempt leaves none.
+    """
+
+    key: str
+    reply: str | None = None
+    """None: only look up. A text: write it with the move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change asked of a scene, as data, so that every store can carry it out atomically.
+
+    The conditions (`sources`, `openid`, `account`, `kind`, `seq`) must all hold, or nothing
+    changes. `life_seconds` is the life of the new state; final states and `scanned` have rules of
+    their own (see `apply`).
+    """
+
+    to: State
+    sources: frozenset[State]
+    life_seconds: float = 0
+    openid: OpenId | None = None
+    """Who does it. Claims an unclaimed scene; must be the claimant of a claimed one."""
+    account: str | None = None
+    kind: Kind | None = None
+    seq: int | None = None
+    """The `seq` the scene must have (an ack names the status it acknowledges)."""
+    user_id: UserId | None = None
+    jti: str = ""
+    is_new: bool = False
+    token_ttl_seconds: int = 0
+    owed: bool = False
+    error: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Merged over the scene's."""
+    outcome: Outcome | None = None
+
+
+class Verdict(StrEnum):
+    """What became of a move."""
+
+    MOVED = "moved"
+    REPEATED = "repeated"
+    """The scene is already there, or further on, by the same openid: the same outcome."""
+    REFUSED = "refused"
+    """A condition did not hold; the scene says which."""
+    UNKNOWN = "unknown"
+    """No such scene, or forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The answer to a move: the scene as it is afterwards, by the store's clock."""
+
+    verdict: Verdict
+    scene: Scene | None = None
+    reply: str | None = None
+    """The kept reply, where the move's outcome was already known."""
+    now: float = 0
+    """The store's time of the move."""
+
+
+def settle(scene: Scene, now: float) -> Scene | None:
+    """The scene as time alone has made it by `now`; None when it is forgotten."""
+    if scene.state not in FINAL and now >= scene.ends_at:
+        scene = replace(
+            scene,
+            state=TIMEOUT[scene.state],
+            seq=scene.seq + 1,
+            changed_at=scene.ends_at,
+            ends_at=scene.ends_at + FINAL_READABLE_SECONDS,
+            owed=False,
+        )
+    return None if scene.state in FINAL and now >= scene.ends_at else scene
+
+
+def apply(scene: Scene | None, move: Move, now: float) -> Step:
+    """Carry out `move` on `scene` at `now`, or say why not. Never raises.
+
+    The order of the checks is part of the contract: time first, then door (account, kind), then
+    person, then state, then seq. A scene in the state asked for, or one that came from it, is
+    `REPEATED` for its claimant, so that a retried callback ends where the first one did.
+    """
+    scene = settle(scene, now) if scene is not None else None
+    if scene is None:
+        return Step(Verdict.UNKNOWN, None, now=now)
+    if move.account is not None and move.account != scene.account:
+        return Step(Verdict.REFUSED, scene, now=now)
+    if move.kind is not None and move.kind != scene.kind:
+        return Step(Verdict.REFUSED, scene, now=now)
+    if move.openid is not None and scene.openid is not None and move.openid != scene.openid:
+        return Step(Verdict.REFUSED, scene, now=now)
+    if scene.state == move.to or _already_past(scene, move):
+        return Step(Verdict.REPEATED, scene, now=now)
+    if scene.state not in move.sources or move.to not in NEXT[scene.state]:
+        return Step(Verdict.REFUSED, scene, now=now)
+    if move.seq is not None and move.seq != scene.seq:
+        return Step(Verdict.REFUSED, scene, now=now)
+    return Step(Verdict.MOVED, _moved(scene, move, now), now=now)
+
+
+_ON_THE_WAY = (
+    State.WAITING,
+    State.SCANNED,
+    State.CONFIRMING,
+    State.REGISTERING,
+    State.AUTHORIZED,
+    State.CONSUMED,
+)
+
+
+def _already_past(scene: Scene, move: Move) -> bool:
+    """Whether the claimant's own earlier move already went through `move.to`."""
+    return (
+        move.openid is not None
+        and scene.openid == move.openid
+        and scene.state in _ON_THE_WAY
+        and move.to in _ON_THE_WAY
+        and _ON_THE_WAY.index(scene.state) > _ON_THE_WAY.index(move.to)
+    )
+
+
+def _moved(scene: Scene, move: Move, now: float) -> Scene:
+    return replace(
+        scene,
+        state=move.to,
+        seq=scene.seq + 1,
+        changed_at=now,
+        ends_at=_end(scene, move, now),
+        openid=scene.openid if scene.openid is not None else move.openid,
+        user_id=move.user_id if move.user_id is not None else scene.user_id,
+        claims=_claims(move, now) if move.to is State.AUTHORIZED else scene.claims,
+        owed=move.owed,
+        error=move.error,
+        details={**scene.details, **move.details} if move.details else scene.details,
+    )
+
+
+def _end(scene: Scene, move: Move, now: float) -> float:
+    if move.to in FINAL:
+        return now + FINAL_READABLE_SECONDS
+    if move.to is State.SCANNED:
+        return max(scene.ends_at, now + SCANNED_AT_LEAST_SECONDS)
+    return now + move.life_seconds
+
+
+def _claims(move: Move, now: float) -> Claims:
+    return Claims(move.jti, int(now), int(now) + move.token_ttl_seconds, move.is_new)

@@ -1,0 +1,70 @@
+"""The port to the truth about scenes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.ids import SceneStr
+from services.scenes.states import Move, Scene, Step
+
+
+class SceneStore(Protocol):
+    """Keeps scenes; decides every race by atomic moves; forgets everything by itself.
+
+    Guarantees every backend gives, held by tests/contracts/scene_store.py:
+
+    - **Its own clock decides.** Reads return the scene settled by time (`states.settle`).
+    - **A move is atomic**: of any number of callers at once, on any number of nodes, one gets
+      ``MOVED``. What `states.apply` says is what happens.
+    - **Saved, then noticed.** When `advance` returns ``MOVED`` the change is durable, and the
+      notice to each attached node was published after that, never before.
+    - **Outcomes live and die with the move**: written in the same transaction, or not at all.
+
+    Every method raises `errors.StoreUnavailable`, and only that, when the backend does not do
+    its part; whether a write happened is then unknown, and doing it again is safe.
+    """
+
+    async def create(self, scene: Scene) -> Scene:
+        """Keep a new scene. `created_at`, `changed_at` and `ends_at` come relative to the caller's
+        clock and are moved to the store's; the scene as stored is returned."""
+
+    async def get(self, scene_str: SceneStr) -> Scene | None:
+        """The scene now, or None when unknown or forgotten."""
+
+    async def advance(self, scene_str: SceneStr, move: Move) -> Step:
+        """Carry out one move atomically.
+
+        With ``move.outcome`` and a reply already kept under its key, nothing moves: the verdict
+        is ``REPEATED`` and the step carries that reply (and the scene, if it still exists).
+        """
+
+    async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        """Record that `node` watches the scene through `connection`, then read the scene.
+
+        From now on each change is noticed there. Attachments expire with the scene; at most four
+        are kept, the newest. Attaching is what closes the race of a scan before the socket.
+        """
+
+    async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
+        """Forget exactly this attachment; unknown ones are no error."""
+
+    async def owed(self, older_than_seconds: float, limit: int) -> Sequence[Scene]:
+        """Claimed scenes whose next step the server owes since that long (a crash in between)."""
+
+    async def expire(self, limit: int) -> int:
+        """Write down what time has done to at most `limit` scenes, notice it, and forget what is
+        past reading. Returns how many were touched; 0 where the backend forgets by itself."""
+
+    async def recall(self, key: str) -> str | None:
+        """The value kept under `key`, or None."""
+
+    async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
+        """Keep `value` under `key` unless there is one already; the kept value is returned.
+
+        For nonces and for replies that changed no scene.
+        """
+
+    async def count(self, key: str, ttl_seconds: float) -> int:
+        """Add one to the counter under `key`, made with that life, and return it."""
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless the backend answers now."""

@@ -25,6 +25,12 @@ FINAL_READABLE_SECONDS = 60
 SCANNED_AT_LEAST_SECONDS = 30
 """A scan just before the end still leaves this long to finish the login."""
 
+OWED_SECONDS = 30
+"""A login that the server itself owes (a callback claimed the scene) fails after this long."""
+
+TRY_AGAIN = "try_again"
+"""The `error` of a scene whose owed login could not be finished in time."""
+
 
 class State(StrEnum):
     """The words of the status document; the same in code, stores and JSON."""
@@ -210,7 +216,8 @@ def settle(scene: Scene, now: float) -> Scene | None:
     if scene.state not in FINAL and now >= scene.ends_at:
         scene = replace(
             scene,
-            state=TIMEOUT[scene.state],
+            state=State.FAILED if scene.owed else TIMEOUT[scene.state],
+            error=TRY_AGAIN if scene.owed else scene.error,
             seq=scene.seq + 1,
             changed_at=scene.ends_at,
             ends_at=scene.ends_at + FINAL_READABLE_SECONDS,
@@ -284,6 +291,8 @@ def _moved(scene: Scene, move: Move, now: float) -> Scene:
 def _end(scene: Scene, move: Move, now: float) -> float:
     if move.to in FINAL:
         return now + FINAL_READABLE_SECONDS
+    if move.owed:
+        return now + OWED_SECONDS
     if move.to is State.SCANNED:
         return max(scene.ends_at, now + SCANNED_AT_LEAST_SECONDS)
     return now + move.life_seconds

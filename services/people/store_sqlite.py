@@ -1,0 +1,162 @@
+"""People in the embedded database."""
+
+import sqlite3
+import uuid
+from typing import Any
+
+from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
+from services.people.store import Identity, Login, User
+from services.sqlite import Database, translated
+
+LOGIN_SECONDS = 3600
+"""How long a login is remembered by its scene; a scene lives at most half of that."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, avatar TEXT NOT NULL, account TEXT NOT NULL,
+    created_at REAL NOT NULL, last_login_at REAL NOT NULL, logins INTEGER NOT NULL,
+    alias_of TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS identities (
+    app_id TEXT NOT NULL, openid TEXT NOT NULL, unionid TEXT, user_id TEXT NOT NULL,
+    PRIMARY KEY (app_id, openid)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS identities_by_unionid ON identities (unionid)
+    WHERE unionid IS NOT NULL;
+CREATE INDEX IF NOT EXISTS identities_by_user ON identities (user_id);
+CREATE TABLE IF NOT EXISTS logins (
+    scene_str TEXT PRIMARY KEY, user_id TEXT NOT NULL, is_new INTEGER NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS logins_by_time ON logins (at);
+"""
+
+_USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins FROM users"
+
+
+class SqliteUserStore:
+    """`UserStore` in one file: the writer thread decides every race by its order."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def login(
+        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+    ) -> Login:
+        return await self._database.write(lambda db: _login(db, identity, scene_str, account, now))
+
+    async def find(self, identity: Identity) -> tuple[User, Identity] | None:
+        with translated():
+            row = self._database.reader.execute(
+                "SELECT unionid, user_id FROM identities WHERE app_id = ? AND openid = ?",
+                (identity.app_id, identity.openid),
+            ).fetchone()
+            if row is None or (user := _resolved(self._database.reader, row[1])) is None:
+                return None
+        unionid = None if row[0] is None else UnionId(row[0])
+        return user, Identity(AppId(identity.app_id), OpenId(identity.openid), unionid)
+
+    async def get(self, user_id: UserId) -> User | None:
+        with translated():
+            return _resolved(self._database.reader, user_id)
+
+    async def join(self, identity: Identity) -> None:
+        await self._database.write(lambda db: _join(db, identity))
+
+    async def ping(self) -> None:
+        await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
+
+
+def _login(
+    db: sqlite3.Connection, identity: Identity, scene_str: SceneStr, account: str, now: float
+) -> Login:
+    done = db.execute(
+        "SELECT user_id, is_new FROM logins WHERE scene_str = ?", (scene_str,)
+    ).fetchone()
+    if done is not None and (user := _resolved(db, done[0])) is not None:
+        return Login(user, bool(done[1]))
+    user_id, is_new = _find_or_register(db, identity, account, now)
+    db.execute(
+        "UPDATE users SET last_login_at = ?, logins = logins + 1 WHERE id = ?", (now, user_id)
+    )
+    db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
+    db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
+    user = _resolved(db, user_id)
+    assert user is not None  # inserted or found in this transaction
+    return Login(user, is_new)
+
+
+def _find_or_register(
+    db: sqlite3.Connection, identity: Identity, account: str, now: float
+) -> tuple[UserId, bool]:
+    row = db.execute(
+        "SELECT unionid, user_id FROM identities WHERE app_id = ? AND openid = ?",
+        (identity.app_id, identity.openid),
+    ).fetchone()
+    if row is not None:
+        if identity.unionid is not None and row[0] is None:
+            _join(db, identity)
+        return _id_after_aliases(db, row[1]), False
+    user_id = _by_unionid(db, identity.unionid)
+    is_new = user_id is None
+    if user_id is None:
+        user_id = UserId(uuid.uuid4().hex)
+        db.execute(
+            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL)", (user_id, account, now, now)
+        )
+    db.execute(
+        "INSERT INTO identities VALUES (?, ?, ?, ?)",
+        (identity.app_id, identity.openid, identity.unionid, user_id),
+    )
+    return user_id, is_new
+
+
+def _by_unionid(db: sqlite3.Connection, unionid: UnionId | None) -> UserId | None:
+    if unionid is None:
+        return None
+    row = db.execute("SELECT user_id FROM identities WHERE unionid = ?", (unionid,)).fetchone()
+    return None if row is None else _id_after_aliases(db, row[0])
+
+
+def _join(db: sqlite3.Connection, identity: Identity) -> None:
+    """Note the unionid of a known identity, and make one user of two where it shows them equal."""
+    row = db.execute(
+        "SELECT user_id FROM identities WHERE app_id = ? AND openid = ?",
+        (identity.app_id, identity.openid),
+    ).fetchone()
+    if row is None or identity.unionid is None:
+        return
+    mine = _id_after_aliases(db, row[0])
+    other = _by_unionid(db, identity.unionid)
+    db.execute(
+        "UPDATE identities SET unionid = ? WHERE app_id = ? AND openid = ?",
+        (identity.unionid, identity.app_id, identity.openid),
+    )
+    if other is not None and other != mine:
+        _make_alias(db, mine, other)
+
+
+def _make_alias(db: sqlite3.Connection, one: UserId, two: UserId) -> None:
+    (older, _), (younger, logins) = db.execute(
+        "SELECT id, logins FROM users WHERE id IN (?, ?) ORDER BY created_at, id", (one, two)
+    ).fetchall()
+    db.execute("UPDATE users SET alias_of = ? WHERE id = ?", (older, younger))
+    db.execute("UPDATE users SET logins = logins + ? WHERE id = ?", (logins, older))
+    db.execute("UPDATE identities SET user_id = ? WHERE user_id = ?", (older, younger))
+
+
+def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:
+    """The id that stayed. Aliases point to older users only, so this ends."""
+    while row := db.execute(
+        "SELECT alias_of FROM users WHERE id = ? AND alias_of IS NOT NULL", (user_id,)
+    ).fetchone():
+        user_id = row[0]
+    return UserId(user_id)
+
+
+def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
+    row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
+    return None if row is None else _user(row)
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    return User(UserId(row[0]), *row[1:])

@@ -1,0 +1,237 @@
+"""Scenes in the embedded database."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from services.clock import Clock
+from services.ids import OpenId, SceneStr, UserId
+from services.push.broker import Notice
+from services.scenes.states import (
+    Claims,
+    Kind,
+    Move,
+    Outcome,
+    Scene,
+    State,
+    Step,
+    Verdict,
+    apply,
+    settle,
+)
+from services.sqlite import Database, translated
+
+OUTCOME_SECONDS = 600
+"""How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scenes (
+    scene_str TEXT PRIMARY KEY, state TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+    account TEXT NOT NULL, lang TEXT NOT NULL, created_at REAL NOT NULL,
+    changed_at REAL NOT NULL, ends_at REAL NOT NULL, watch_hash BLOB NOT NULL,
+    begin_hash BLOB NOT NULL, openid TEXT, user_id TEXT, jti TEXT, iat INTEGER, exp INTEGER,
+    is_new INTEGER, owed INTEGER NOT NULL, error TEXT NOT NULL, details TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS scenes_by_end ON scenes (ends_at);
+CREATE INDEX IF NOT EXISTS scenes_owed ON scenes (changed_at) WHERE owed = 1;
+CREATE TABLE IF NOT EXISTS kept (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, ends_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS kept_by_end ON kept (ends_at);
+"""
+
+_COLUMNS = (
+    "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
+    " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM scenes WHERE scene_str = ?"
+_INSERT = f"INSERT INTO scenes ({_COLUMNS}) VALUES ({', '.join('?' * 20)})"
+_UPDATE = """UPDATE scenes SET state=?, seq=?, changed_at=?, ends_at=?, openid=?, user_id=?, jti=?,
+    iat=?, exp=?, is_new=?, owed=?, error=?, details=? WHERE scene_str=?"""
+
+
+class SqliteSceneStore:
+    """`SceneStore` on one file and one node, so that attaching is nothing but reading.
+
+    Args:
+        publish: called on the event loop with a notice after each change is committed.
+    """
+
+    def __init__(self, database: Database, clock: Clock, publish: Callable[[Notice], None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._publish = publish
+
+    async def create(self, scene: Scene) -> Scene:
+        await self._database.write(lambda db: db.execute(_INSERT, _row(scene)) and None)
+        return scene
+
+    async def get(self, scene_str: SceneStr) -> Scene | None:
+        with translated():
+            row = self._database.reader.execute(_SELECT, (scene_str,)).fetchone()
+        return None if row is None else settle(_scene(row), self._clock.now())
+
+    async def advance(self, scene_str: SceneStr, move: Move) -> Step:
+        now = self._clock.now()
+        step = await self._database.write(lambda db: _advance(db, scene_str, move, now))
+        if step.verdict is Verdict.MOVED and step.scene is not None:
+            self._publish(Notice(scene_str, step.scene.seq))
+        return step
+
+    async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        return await self.get(scene_str)
+
+    async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
+        """Nothing was recorded."""
+
+    async def owed(self, older_than_seconds: float, limit: int) -> Sequence[Scene]:
+        now = self._clock.now()
+        with translated():
+            rows = self._database.reader.execute(
+                f"SELECT {_COLUMNS} FROM scenes WHERE owed = 1 AND changed_at <= ? LIMIT ?",
+                (now - older_than_seconds, limit),
+            ).fetchall()
+        settled = (settle(_scene(row), now) for row in rows)
+        return [scene for scene in settled if scene is not None and scene.owed]
+
+    async def expire(self, limit: int) -> int:
+        now = self._clock.now()
+        with translated():
+            due = self._database.reader.execute(
+                "SELECT (SELECT count(*) FROM (SELECT 1 FROM scenes WHERE ends_at <= ? LIMIT ?))"
+                " + (SELECT count(*) FROM (SELECT 1 FROM kept WHERE ends_at <= ? LIMIT ?))",
+                (now, limit, now, limit),
+            ).fetchone()[0]
+        if not due:
+            return 0
+        ended, touched = await self._database.write(lambda db: _expire(db, now, limit))
+        for notice in ended:
+            self._publish(notice)
+        return touched
+
+    async def recall(self, key: str) -> str | None:
+        with translated():
+            return _kept(self._database.reader, key, self._clock.now())
+
+    async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
+        now = self._clock.now()
+
+        def job(db: sqlite3.Connection) -> str:
+            kept = _kept(db, key, now)
+            if kept is None:
+                _keep(db, key, value, now + ttl_seconds)
+            return value if kept is None else kept
+
+        return await self._database.write(job)
+
+    async def count(self, key: str, ttl_seconds: float) -> int:
+        now = self._clock.now()
+
+        def job(db: sqlite3.Connection) -> int:
+            kept = _kept(db, key, now)
+            if kept is None:
+                _keep(db, key, "1", now + ttl_seconds)
+                return 1
+            db.execute("UPDATE kept SET value = ? WHERE key = ?", (str(int(kept) + 1), key))
+            return int(kept) + 1
+
+        return await self._database.write(job)
+
+    async def ping(self) -> None:
+        await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
+
+
+def _advance(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
+    row = db.execute(_SELECT, (scene_str,)).fetchone()
+    scene = None if row is None else _scene(row)
+    if move.outcome is not None and (reply := _kept(db, move.outcome.key, now)) is not None:
+        return Step(Verdict.REPEATED, settle(scene, now) if scene else None, reply, now)
+    step = apply(scene, move, now)
+    if step.verdict is Verdict.MOVED and step.scene is not None:
+        _update(db, step.scene)
+        _keep_outcome(db, move.outcome, now)
+    return step
+
+
+def _keep_outcome(db: sqlite3.Connection, outcome: Outcome | None, now: float) -> None:
+    if outcome is not None and outcome.reply is not None:
+        _keep(db, outcome.key, outcome.reply, now + OUTCOME_SECONDS)
+
+
+def _expire(db: sqlite3.Connection, now: float, limit: int) -> tuple[list[Notice], int]:
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM scenes WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", (now, limit)
+    ).fetchall()
+    ended = []
+    for row in rows:
+        scene = settle(_scene(row), now)
+        if scene is None:
+            db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
+        else:
+            _update(db, scene)
+            ended.append(Notice(scene.scene_str, scene.seq))
+    forgotten = db.execute(
+        "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE ends_at <= ? LIMIT ?)",
+        (now, limit),
+    )
+    return ended, len(rows) + forgotten.rowcount
+
+
+def _kept(db: sqlite3.Connection, key: str, now: float) -> str | None:
+    row = db.execute("SELECT value FROM kept WHERE key = ? AND ends_at > ?", (key, now)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
+    db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, value, ends_at))
+
+
+def _update(db: sqlite3.Connection, scene: Scene) -> None:
+    row = _row(scene)
+    db.execute(_UPDATE, (row[1], row[2], row[7], row[8], *row[11:20], row[0]))
+
+
+def _row(scene: Scene) -> tuple[Any, ...]:
+    claims = scene.claims
+    return (
+        scene.scene_str,
+        scene.state.value,
+        scene.seq,
+        scene.kind.value,
+        scene.account,
+        scene.lang,
+        scene.created_at,
+        scene.changed_at,
+        scene.ends_at,
+        scene.watch_hash,
+        scene.begin_hash,
+        scene.openid,
+        scene.user_id,
+        *((claims.jti, claims.iat, claims.exp, claims.is_new) if claims else (None,) * 4),
+        scene.owed,
+        scene.error,
+        json.dumps(scene.details, ensure_ascii=False) if scene.details else "",
+    )
+
+
+def _scene(row: tuple[Any, ...]) -> Scene:
+    return Scene(
+        scene_str=SceneStr(row[0]),
+        state=State(row[1]),
+        seq=row[2],
+        kind=Kind(row[3]),
+        account=row[4],
+        lang=row[5],
+        created_at=row[6],
+        changed_at=row[7],
+        ends_at=row[8],
+        watch_hash=row[9],
+        begin_hash=row[10],
+        openid=None if row[11] is None else OpenId(row[11]),
+        user_id=None if row[12] is None else UserId(row[12]),
+        claims=None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16])),
+        owed=bool(row[17]),
+        error=row[18],
+        details=json.loads(row[19]) if row[19] else {},
+    )

@@ -1,0 +1,189 @@
+"""The embedded database: one file, one writer thread, reads on the event loop.
+
+Measured (docs/performance.md): a read by key costs about 5 us, less than handing it to a thread,
+so reads happen where they are asked. Writes go to one thread that commits all that is waiting in
+one transaction, so that the cost of a commit is shared. Checkpoints, which would otherwise stop a
+commit for 5 to 10 ms, run on a connection of their own in a second thread.
+
+`synchronous` NORMAL keeps every answered write through ``kill -9``; FULL also through a power
+failure (sqlite.org, "PRAGMA synchronous" and "Write-Ahead Logging").
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from services.errors import SettingsError, StoreUnavailable
+
+log = logging.getLogger("scanpush.sqlite")
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], Any]
+
+BATCH = 256
+CHECKPOINT_SECONDS = 0.5
+SCHEMA_VERSION = 1
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn what SQLite raises into `StoreUnavailable`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"SQLite: {error}") from error
+
+
+class Database:
+    """One SQLite file for all embedded stores.
+
+    `write` jobs are functions of a connection. They run in the writer thread, many in one
+    transaction, and must do nothing but change that connection: when one of a batch fails, the
+    batch is rolled back and each of its jobs is run again alone, so that only the bad one fails.
+
+    Args:
+        path: the file; its directory is made. One process at a time may use it.
+        synchronous: ``NORMAL`` or ``FULL``.
+        schemas: SQL scripts of ``CREATE ... IF NOT EXISTS``, one of each store.
+    """
+
+    def __init__(self, path: Path, synchronous: str, schemas: tuple[str, ...]) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._schemas = schemas
+        self._jobs: queue.SimpleQueue[tuple[Job, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._wrote = threading.Event()
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def open(self) -> None:
+        """Lock the file, make the tables, start the threads. Call on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = open(f"{self._path}.lock", "w")  # noqa: SIM115, held until close
+        except OSError as error:
+            raise SettingsError("embedded.path", f"cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise SettingsError(
+                "embedded.path", "another scanpush is using this file; use backend: distributed"
+            ) from None
+        try:
+            self._writer = self._connect()
+            self._make_tables(self._writer)
+            self.reader = self._connect()
+            self._checkpointer = self._connect()
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise SettingsError("embedded.path", f"is not a usable database: {error}") from None
+        for target in (self._write_batches, self._checkpoint):
+            thread = threading.Thread(target=target, name=f"sqlite{target.__name__}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            timeout=2,
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"made by a newer scanpush (schema {version})")
+        for schema in self._schemas:
+            connection.executescript(schema)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `job` in the writer thread; its result, once it is committed."""
+        if self._closing.is_set():
+            raise StoreUnavailable("SQLite: closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((job, future))
+        return await future
+
+    def _write_batches(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            batch = [first]
+            ending = False
+            while len(batch) < BATCH:
+                try:
+                    item = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    ending = True
+                    break
+                batch.append(item)
+            results = self._commit(batch)
+            self._wrote.set()
+            self._loop.call_soon_threadsafe(_resolve, batch, results)
+            if ending:
+                return
+
+    def _commit(self, batch: list[tuple[Job, asyncio.Future[Any]]]) -> list[Any]:
+        """The result or exception of each job; only what is committed counts as a result."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            results = [job(self._writer) for job, _ in batch]
+            self._writer.execute("COMMIT")
+            return results
+        except Exception as error:  # whatever a job raises belongs to its caller, not to the thread
+            with contextlib.suppress(sqlite3.Error):  # no transaction left is what is wanted
+                self._writer.execute("ROLLBACK")
+            if len(batch) == 1:
+                return [error]
+        return [result for item in batch for result in self._commit([item])]
+
+    def _checkpoint(self) -> None:
+        while not self._closing.wait(CHECKPOINT_SECONDS):
+            if self._wrote.is_set():
+                self._wrote.clear()
+                try:
+                    self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                except sqlite3.Error as error:
+                    log.warning("checkpoint failed, the log grows: %s", error)
+
+    async def close(self) -> None:
+        """Finish the writes already asked for, then close the file. May be called twice."""
+        if self._closing.is_set() or not self._threads:
+            return
+        self._closing.set()
+        self._jobs.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        for connection in (self._checkpointer, self.reader, self._writer):
+            connection.close()
+        self._lock.close()
+
+
+def _resolve(batch: list[tuple[Job, asyncio.Future[Any]]], results: list[Any]) -> None:
+    """On the loop: hand each caller its result. One who stopped waiting gets nothing."""
+    for (_, future), result in zip(batch, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, sqlite3.Error):
+            future.set_exception(StoreUnavailable(f"SQLite: {result}"))
+        elif isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -1,0 +1,120 @@
+"""The reply to a push: the sentence, its XML, and its envelope in safe mode.
+
+Pure. Facts: WeChat's pages "Passive replies" (text, sender and receiver swapped) and "Message
+encryption" (the sealed reply's four elements).
+"""
+
+import functools
+import re
+import string
+import unicodedata
+from datetime import datetime, timedelta, timezone
+
+from services.wechat.crypto import Cipher, signature
+from services.wechat.events import Event
+from services.wechat.reply_texts import LANGUAGES, TEXTS, THIS_SITE
+
+SUCCESS = b"success"
+"""The answer that says nothing to the person; it is never encrypted."""
+
+MAX_CONTENT_BYTES = 2048
+"""Longest text of a passive reply."""
+
+MAX_VALUE = 60
+"""Longest value filled into a sentence, in characters."""
+
+_BEIJING = timezone(timedelta(hours=8))
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What a document may not hold (XML 1.0, section 2.2)."""
+
+
+def language(tag: str) -> str:
+    """The nearest of `LANGUAGES` to a language tag; English when none is near."""
+    tag = tag.strip().replace("_", "-").lower()
+    for known in LANGUAGES:
+        if tag == known.lower():
+            return known
+    if tag.startswith("zh"):
+        traditional = any(part in tag for part in ("-hant", "-tw", "-hk", "-mo"))
+        return "zh-TW" if traditional else "zh-CN"
+    return "ja" if tag.startswith("ja") else "en"
+
+
+def text(outcome: str, lang: str, **values: str) -> str:
+    """The sentence for `outcome` (a key of `TEXTS`) in the nearest language.
+
+    Values come from people and browsers: each is made one short inert line. A line whose value is
+    missing or empty is left out; a missing `site` becomes "this site".
+
+    Raises:
+        KeyError: no such outcome.
+    """
+    lang = language(lang)
+    known = {name: inert(value) for name, value in values.items()}
+    known["site"] = known.get("site") or THIS_SITE[lang]
+    return "\n".join(
+        line.format_map(known)
+        for line, names in _lines(outcome, lang)
+        if all(known.get(name) for name in names)
+    )
+
+
+@functools.lru_cache(maxsize=None)
+def _lines(outcome: str, lang: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each line of a sentence with the names it needs."""
+    return tuple(
+        (line, tuple(name for _, name, _, _ in string.Formatter().parse(line) if name))
+        for line in TEXTS[outcome][lang].split("\n")
+    )
+
+
+def inert(value: str, longest: int = MAX_VALUE) -> str:
+    """`value` as one line without control or direction characters, at most `longest` long."""
+    if len(value) <= longest and value.isprintable():
+        return " ".join(value.split())
+    kept = (c if unicodedata.category(c)[0] not in "CZ" else " " for c in value[: longest * 4])
+    line = " ".join("".join(kept).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def beijing_time(now: float) -> str:
+    """`now` as people in WeChat's own time zone read it, with the zone named."""
+    return datetime.fromtimestamp(now, _BEIJING).strftime("%Y-%m-%d %H:%M (UTC+8)")
+
+
+def text_reply(event: Event, content: str, now: float) -> bytes:
+    """The XML that shows `content` to the person who caused `event`."""
+    return (
+        f"<xml><ToUserName>{_cdata(event.openid)}</ToUserName>"
+        f"<FromUserName>{_cdata(event.to_user)}</FromUserName>"
+        f"<CreateTime>{int(now)}</CreateTime><MsgType><![CDATA[text]]></MsgType>"
+        f"<Content>{_cdata(_cut(content))}</Content></xml>"
+    ).encode()
+
+
+def sealed_reply(
+    reply: bytes, cipher: Cipher, callback_token: str, nonce: str, now: float, random16: bytes
+) -> bytes:
+    """`reply` in the envelope of safe mode, signed over its own time and the push's nonce."""
+    encrypted = cipher.encrypt(reply, random16)
+    timestamp = str(int(now))
+    signed = signature(callback_token, timestamp, nonce, encrypted)
+    return (
+        f"<xml><Encrypt>{_cdata(encrypted)}</Encrypt>"
+        f"<MsgSignature>{_cdata(signed)}</MsgSignature>"
+        f"<TimeStamp>{timestamp}</TimeStamp><Nonce>{_cdata(nonce)}</Nonce></xml>"
+    ).encode()
+
+
+def _cdata(value: str) -> str:
+    """`value` as character data: the end mark is split, what XML forbids becomes a mark."""
+    allowed = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
+    return "<![CDATA[" + allowed.replace("]]>", "]]]]><![CDATA[>") + "]]>"
+
+
+def _cut(content: str) -> str:
+    encoded = content.encode("utf-8", "replace")
+    if len(encoded) <= MAX_CONTENT_BYTES:
+        return content
+    return encoded[:MAX_CONTENT_BYTES].decode("utf-8", "ignore")

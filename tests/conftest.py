@@ -1,0 +1,58 @@
+"""What all tests share: silence is checked, long tests are asked for, failures name their cause."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+RUN_ALL = bool(os.environ.get("SCANPUSH_TEST_ALL"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests run with ``scripts/test --all`` only."""
+    for item in items:
+        if item.get_closest_marker("slow") and not RUN_ALL:
+            item.add_marker(pytest.mark.skip(reason="long; scripts/test --all runs it"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """In CI nothing may be skipped for want of a program: the scripts install them all."""
+    report = yield
+    slow = item.get_closest_marker("slow") is not None
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") and not slow:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI forbids: {report.longrepr}"
+    return report
+
+
+class UnexpectedLogs(logging.Handler):
+    """Collects log lines at WARNING and above; tests say which they expect."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self.expected: list[re.Pattern[str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.name} {record.levelname} {self.format(record)}")
+
+    def expect(self, pattern: str) -> None:
+        """Lines that match `pattern` anywhere are fine, before or after this call."""
+        self.expected.append(re.compile(pattern))
+
+    def unexpected(self) -> list[str]:
+        return [line for line in self.lines if not any(p.search(line) for p in self.expected)]
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[UnexpectedLogs]:
+    """A log line at WARNING or above fails the test, unless it was expected."""
+    handler = UnexpectedLogs()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    assert not handler.unexpected(), "unexpected log lines"

@@ -1,0 +1,257 @@
+"""Every setting: its name, its default, its unit and what it may be.
+
+`load_settings` is the way in. It takes the YAML file, lets the environment override it, and
+stops at the first mistake with one line that names the dotted key. The models are frozen; a part
+of the program that needs another value gets another `Settings`.
+
+Models built directly (in tests) have their fields checked, but not the rules between fields and
+not the paths: those belong to `load_settings`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from services import settings_checks, settings_sources
+from services.settings_fields import (
+    AddressRange,
+    AppSecret,
+    BaseUrl,
+    CallbackToken,
+    EncodingAesKey,
+    MongoUrl,
+    Name,
+    NoticeFields,
+    Number,
+    OptionalOrigin,
+    OptionalUrl,
+    Origin,
+    OwnSecret,
+    RedisUrl,
+    RegisterFields,
+    Simulator,
+    VerifyFiles,
+    WeChatAppId,
+    Whole,
+)
+
+SceneLife = Annotated[Whole, Field(ge=1, le=1800)]
+"""Seconds; half an hour is the longest, so that nothing waits for ever."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        validate_default=False,
+    )
+
+
+class ServerSettings(_Section):
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8888
+    """0: the system picks one."""
+    public_url: OptionalOrigin = ""
+    processes: Annotated[Whole, Field(ge=1, le=256)] = 1
+    allowed_origins: tuple[Origin, ...] = ()
+    trusted_proxies: tuple[AddressRange, ...] = ()
+    drain_seconds: Annotated[Number, Field(ge=0, le=600)] = 10
+
+
+class EmbeddedSettings(_Section):
+    path: Path = Path("data/scanpush.db")
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+
+
+class RedisSettings(_Section):
+    url: RedisUrl = SecretStr("redis://127.0.0.1:6379/0")
+    """A secret, because it may hold a password."""
+
+
+class MongoSettings(_Section):
+    url: MongoUrl = SecretStr("mongodb://127.0.0.1:27017")
+    """A secret, because it may hold a password."""
+    database: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")] = "scanpush"
+
+
+class AccountSettings(_Section):
+    """One official account. Left entirely empty it is a placeholder."""
+
+    app_id: WeChatAppId = ""
+    app_secret: AppSecret = SecretStr("")
+    callback_token: CallbackToken = SecretStr("")
+    encoding_aes_key: EncodingAesKey = SecretStr("")
+    previous_encoding_aes_key: EncodingAesKey = SecretStr("")
+    mode: Literal["safe", "compatible", "plaintext"] = "safe"
+    language: Literal["zh-CN", "en"] = "zh-CN"
+    notice_template_id: str = ""
+    notice_fields: NoticeFields = {}
+    forward_url: OptionalUrl = ""
+    forward_logins: bool = False
+
+
+class AppSettings(_Section):
+    """A mini program or a website app."""
+
+    app_id: WeChatAppId = ""
+    app_secret: AppSecret = SecretStr("")
+
+
+class WeChatSettings(_Section):
+    simulator: Simulator = "auto"
+    """Ask `simulated`, which knows what auto means."""
+    api_base: BaseUrl = "https://api.weixin.qq.com"
+    mp_base: BaseUrl = "https://mp.weixin.qq.com"
+    open_base: BaseUrl = "https://open.weixin.qq.com"
+    timeout_seconds: Annotated[Number, Field(gt=0, le=60)] = 3
+    callback_deadline_seconds: Annotated[Number, Field(gt=0, lt=5)] = 4
+    """Below the 5 s after which WeChat gives up."""
+    timestamp_window_seconds: Annotated[Whole, Field(ge=1, le=86400)] = 600
+    credential: Literal["stable", "classic"] = "stable"
+    site_name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    verify_files: VerifyFiles = {}
+    accounts: Annotated[Mapping[Name, AccountSettings], Field(min_length=1)] = {
+        "default": AccountSettings()
+    }
+    """In the order of the file; the first serves whoever names none."""
+    mini_program: AppSettings = AppSettings()
+    website: AppSettings = AppSettings()
+
+
+class LoginSettings(_Section):
+    scene_ttl_seconds: SceneLife = 180
+    collect_ttl_seconds: SceneLife = 60
+    poll_interval_seconds: Annotated[Whole, Field(ge=0, le=60)] = 3
+    """0: no limit."""
+    confirm: Literal["never", "always"] = "never"
+    confirm_ttl_seconds: SceneLife = 120
+    registration: Literal["auto", "ask", "deny"] = "auto"
+    register_fields: RegisterFields = ("name",)
+    register_ttl_seconds: SceneLife = 600
+    hook_url: OptionalUrl = ""
+    hook_secret: OwnSecret = SecretStr("")
+    code_length: Annotated[Whole, Field(ge=4, le=10)] = 6
+
+
+class KioskSettings(_Section):
+    label: Annotated[str, Field(max_length=64)] = ""
+    secret: OwnSecret = SecretStr("")
+
+
+class JwtSettings(_Section):
+    algorithm: Literal["ES256", "EdDSA", "RS256", "HS256"] = "ES256"
+    issuer: str = ""
+    audience: Annotated[str, Field(min_length=1)] = "scanpush"
+    ttl_seconds: Annotated[Whole, Field(ge=60, le=86400)] = 7200
+    key_file: Path = Path("data/jwt-keys.json")
+    secret: SecretStr = SecretStr("")
+    """Only for HS256, and then at least 32 bytes (RFC 7518, section 3.2)."""
+
+
+class PushSettings(_Section):
+    ping_seconds: Annotated[Number, Field(gt=0, le=3600)] = 30
+    reserve_descriptors: Annotated[Whole, Field(ge=0)] = 512
+
+
+class LimitSettings(_Section):
+    """0 means none."""
+
+    scenes_per_minute_per_address: Annotated[Whole, Field(ge=0)] = 30
+    sockets_per_address: Annotated[Whole, Field(ge=0)] = 0
+    messages_per_second_per_socket: Annotated[Whole, Field(ge=0)] = 5
+    daily_code_reserve: Annotated[Whole, Field(ge=0, le=100_000)] = 5000
+    exempt: tuple[AddressRange, ...] = ()
+
+
+class OperatorSettings(_Section):
+    token: OwnSecret = SecretStr("")
+
+
+class LoggingSettings(_Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(_Section):
+    """All of config.yaml."""
+
+    server: ServerSettings = ServerSettings()
+    backend: Literal["embedded", "distributed"] = "embedded"
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    redis: RedisSettings = RedisSettings()
+    mongodb: MongoSettings = MongoSettings()
+    wechat: WeChatSettings = WeChatSettings()
+    login: LoginSettings = LoginSettings()
+    kiosks: Mapping[Name, KioskSettings] = {}
+    kiosk_ttl_seconds: SceneLife = 1800
+    jwt: JwtSettings = JwtSettings()
+    push: PushSettings = PushSettings()
+    limits: LimitSettings = LimitSettings()
+    operator: OperatorSettings = OperatorSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def token_issuer(self) -> str:
+        """The ``iss`` of our tokens: the same on every node, and never from a Host header."""
+        return self.jwt.issuer or self.server.public_url or "scanpush"
+
+
+def simulated(settings: Settings) -> bool:
+    """Whether WeChat is the bundled simulator.
+
+    ``auto`` means: while no account and no app has an app_id, and only where nobody outside can
+    reach it (see `settings_checks.is_local`).
+    """
+    choice = settings.wechat.simulator
+    if choice != "auto":
+        return choice
+    return not settings_checks.has_app_id(settings) and settings_checks.is_local(settings)
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of the file at `path`, overridden by `environ`.
+
+    ``SCANPUSH_SECTION__KEY`` sets ``section.key``; ``SCANPUSH_SECTION__KEY_FILE`` names a file
+    that holds a secret. Paths inside are taken relative to the settings file.
+
+    Raises:
+        SettingsError: for the first mistake found; its text is one line and holds no secret.
+    """
+    values = settings_sources.read_file(path)
+    origins = settings_sources.overlay(Settings, values, environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise settings_sources.in_one_line(Settings, error, origins) from None
+    settings = _placed(_without_placeholders(settings), path.absolute().parent)
+    settings_checks.check(settings, simulated=simulated(settings))
+    return settings
+
+
+def _without_placeholders(settings: Settings) -> Settings:
+    """Leave out the untouched accounts as soon as another one has an app_id.
+
+    So the environment alone can bring an account of another name to the config.yaml as shipped.
+    """
+    accounts = settings.wechat.accounts
+    if not any(account.app_id for account in accounts.values()):
+        return settings
+    kept = {name: account for name, account in accounts.items() if account != AccountSettings()}
+    return settings.model_copy(
+        update={"wechat": settings.wechat.model_copy(update={"accounts": kept})}
+    )
+
+
+def _placed(settings: Settings, folder: Path) -> Settings:
+    """Make relative paths absolute: they are meant from the settings file."""
+    embedded, jwt = settings.embedded, settings.jwt
+    return settings.model_copy(
+        update={
+            "embedded": embedded.model_copy(update={"path": folder / embedded.path}),
+            "jwt": jwt.model_copy(update={"key_file": folder / jwt.key_file}),
+        }
+    )

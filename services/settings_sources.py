@@ -1,0 +1,241 @@
+"""Where settings come from: the YAML file, and over it the environment.
+
+Both give plain values; the models decide what they may be. Nothing here knows a setting by name.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from services.errors import SettingsError
+
+PREFIX = "SCANPUSH_"
+SEPARATOR = "__"
+FILE_ENDING = "_FILE"
+
+Values = MutableMapping[str, Any]
+
+
+class _DuplicateKey(Exception):
+    def __init__(self, name: str, line: int) -> None:
+        super().__init__(name)
+        self.name = name
+        self.line = line
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The values of the YAML file; an empty file has none.
+
+    A key without a value is left out, so that it keeps its default. Errors tell the line but do
+    not quote it: it may hold a secret.
+    """
+    try:
+        values = _parse(path.read_text(encoding="utf-8-sig"), f"the settings file {path}")
+    except OSError as error:
+        raise SettingsError("", f"cannot read the settings file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError("", f"the settings file {path} is not UTF-8") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError("", f"the settings file {path} must hold keys and values")
+    return _without_nulls(values)
+
+
+def _parse(text: str, what: str) -> Any:
+    try:
+        _refuse_duplicates(yaml.compose(text, yaml.SafeLoader), set())
+        return yaml.safe_load(text)
+    except _DuplicateKey as error:
+        raise SettingsError(error.name, f"is given twice in {what}, line {error.line}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(
+            "", f"{what} is not valid YAML{place} (check indentation; quote special characters)"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise SettingsError("", f"{what} is not valid YAML") from None
+
+
+def _refuse_duplicates(node: Any, seen: set[int], within: str = "") -> None:
+    """PyYAML lets the second of two equal keys win silently. Aliases may make circles."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, seen, within)
+    elif isinstance(node, yaml.MappingNode):
+        names = set()
+        for key, value in node.value:
+            name = f"{within}{key.value}" if isinstance(key, yaml.ScalarNode) else within
+            if name in names:
+                raise _DuplicateKey(name, key.start_mark.line + 1)
+            names.add(name)
+            _refuse_duplicates(value, seen, f"{name}.")
+
+
+def _without_nulls(values: dict[Any, Any]) -> dict[Any, Any]:
+    return {
+        key: _without_nulls(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def overlay(
+    root: type[BaseModel], values: Values, environ: Mapping[str, str]
+) -> Mapping[tuple[str, ...], str]:
+    """Write the ``SCANPUSH_`` variables of `environ` over `values`.
+
+    Returns which variable set which key, for error messages. A whole section or list may be given
+    as YAML (which includes JSON), a list also with commas. A longer name, being more exact, wins
+    over the section it is in.
+    """
+    origins: dict[tuple[str, ...], str] = {}
+    for variable in sorted(name for name in environ if name.upper().startswith(PREFIX)):
+        key, kind, from_file = _find(root, values, variable)
+        if key in origins:
+            raise SettingsError(".".join(key), f"is set by both {origins[key]} and {variable}")
+        origins[key] = variable
+        text = _content(key, variable, environ[variable]) if from_file else environ[variable]
+        _put(values, key, _value(kind, text, variable))
+    return origins
+
+
+def _find(
+    root: type[BaseModel], values: Values, variable: str
+) -> tuple[tuple[str, ...], Any, bool]:
+    """The key that `variable` sets, the kind of value there, and whether it names a file."""
+    name = variable[len(PREFIX) :]
+    found = _walk(root, values, name.split(SEPARATOR))
+    if found is not None:
+        return *found, False
+    if name.upper().endswith(FILE_ENDING):
+        found = _walk(root, values, name[: -len(FILE_ENDING)].split(SEPARATOR))
+        if found is not None:
+            if found[1] is SecretStr:
+                return *found, True
+            raise SettingsError(variable, f"only secrets are read from files, not {found[0][-1]}")
+    raise SettingsError(variable, f"sets nothing known{_nearest(variable, _variables(root))}")
+
+
+def _walk(
+    root: type[BaseModel], values: Values, names: Iterable[str]
+) -> tuple[tuple[str, ...], Any] | None:
+    key: list[str] = []
+    kind: Any = root
+    here: Any = values
+    for name in names:
+        known = here if isinstance(here, Mapping) else {}
+        part = _part(kind, known, name)
+        kind = _kind_of(kind, part)
+        if kind is None:
+            return None
+        here = known.get(part)
+        key.append(part)
+    return tuple(key), kind
+
+
+def _part(kind: Any, known: Mapping[str, Any], name: str) -> str:
+    """The key meant by one part of a variable's name, which has no case and no hyphens."""
+    if _is_model(kind):
+        return name.lower()
+    plain = name.lower().replace("-", "_")
+    same = (key for key in known if str(key).lower().replace("-", "_") == plain)
+    return next(same, name.lower())
+
+
+def _kind_of(kind: Any, part: str) -> Any:
+    """What stands under `part` in a value of this kind, or None when nothing can."""
+    if _is_model(kind):
+        field = kind.model_fields.get(part)
+        return field.annotation if field is not None else None
+    if get_origin(kind) is Mapping and part:
+        return get_args(kind)[1]
+    return None
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _content(key: tuple[str, ...], variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        problem = error.strerror or "cannot be read"
+    except ValueError:
+        problem = "not UTF-8 text"
+    raise SettingsError(".".join(key), f"the file named by {variable}: {problem}")
+
+
+def _value(kind: Any, text: str, variable: str) -> Any:
+    """The text of a variable as a value for pydantic, which reads numbers and truth itself."""
+    if get_origin(kind) is tuple and not text.lstrip().startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    if get_origin(kind) in (tuple, Mapping) or _is_model(kind):
+        return _parse(text, variable)
+    return text
+
+
+def _put(values: Values, key: tuple[str, ...], value: Any) -> None:
+    *sections, last = key
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, MutableMapping):
+            inner = values[section] = {}
+        values = inner
+    values[last] = value
+
+
+def _variables(kind: Any, prefix: str = PREFIX) -> list[str]:
+    """The names of all variables that do not depend on what is in the file."""
+    names = []
+    for name, field in kind.model_fields.items():
+        variable = prefix + name.upper()
+        names.append(variable)
+        if _is_model(field.annotation):
+            names.extend(_variables(field.annotation, variable + SEPARATOR))
+    return names
+
+
+def in_one_line(
+    root: type[BaseModel], error: ValidationError, origins: Mapping[tuple[str, ...], str]
+) -> SettingsError:
+    """The first mistake pydantic found, as one line without the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = tuple(str(part) for part in first["loc"] if part != "[key]")
+    problem = _problem(root, key, first["type"], first["msg"])
+    setter = next(
+        (origins[key[:end]] for end in range(len(key), 0, -1) if key[:end] in origins), ""
+    )
+    return SettingsError(".".join(key), f"{problem} (set by {setter})" if setter else problem)
+
+
+def _problem(root: type[BaseModel], key: tuple[str, ...], kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        section: Any = root
+        for part in key[:-1]:
+            section = _kind_of(section, part)
+        known = list(section.model_fields) if _is_model(section) else []
+        return f"unknown setting{_nearest(key[-1], known)}"
+    if kind == "string_type":
+        return "must be text; put it in quotes"
+    if kind in ("model_type", "dict_type", "mapping_type"):
+        return "must hold keys and values"
+    if kind == "tuple_type":
+        return "must be a list"
+    if kind == "string_pattern_mismatch":
+        return "has characters that are not allowed here, or too many of them"
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,519 @@
+"""services.settings: what loads, what stops the start, and that one line says why."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from services import settings_checks
+from services.errors import SettingsError
+from services.settings import AccountSettings, Settings, load_settings, simulated
+
+SHIPPED = Path(__file__).parents[2] / "config.yaml"
+SECRET = "0123456789abcdef0123456789abcdef"
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+ACCOUNT = {
+    "app_id": "wx1234567890abcdef",
+    "app_secret": SECRET,
+    "callback_token": "pushtoken2024",
+    "encoding_aes_key": AES_KEY,
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def loaded(
+    folder: Path, values: Mapping[str, Any] | str = "", **environ: str | os.PathLike[str]
+) -> Settings:
+    """Settings from values, and from variables given without their prefix."""
+    text = values if isinstance(values, str) else yaml.safe_dump(dict(values), sort_keys=False)
+    variables = {f"SCANPUSH_{name}": str(value) for name, value in environ.items()}
+    return load_settings(written(folder, text), variables)
+
+
+def mistake(folder: Path, values: Mapping[str, Any] | str = "", **environ: Any) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        loaded(folder, values, **environ)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def account(**changes: Any) -> dict[str, Any]:
+    return {"wechat": {"accounts": {"default": ACCOUNT | changes}}}
+
+
+def model_keys(model: type[BaseModel], values: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """The dotted keys that models know and `values` lacks."""
+    missing = set()
+    for name, field in model.model_fields.items():
+        if name not in values:
+            missing.add(prefix + name)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            missing |= model_keys(field.annotation, values[name], f"{prefix}{name}.")
+    return missing
+
+
+def test_the_shipped_file_holds_exactly_the_defaults(tmp_path: Path) -> None:
+    """What config.yaml says and what the code says are one and the same."""
+    shipped = load_settings(SHIPPED, {})
+    empty = load_settings(written(tmp_path, ""), {})
+    assert shipped.model_dump(exclude={"embedded": {"path"}, "jwt": {"key_file"}}) == (
+        empty.model_dump(exclude={"embedded": {"path"}, "jwt": {"key_file"}})
+    )
+
+
+def test_the_shipped_file_names_every_setting() -> None:
+    """No setting is hidden from the operator, those of an account included."""
+    values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    assert model_keys(Settings, values) == set()
+    assert model_keys(AccountSettings, values["wechat"]["accounts"]["default"]) == set()
+
+
+def test_every_line_of_the_shipped_file_has_a_comment() -> None:
+    """Each setting is explained where it stands."""
+    bare = [
+        line
+        for line in SHIPPED.read_text(encoding="utf-8").splitlines()
+        if line and "#" not in line and not line.endswith(":")
+    ]
+    assert bare == []
+
+
+def test_models_are_frozen() -> None:
+    """Nobody changes a setting behind another's back."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().server.port = 1  # type: ignore[misc]
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Starting from another folder opens the same database."""
+    settings = loaded(tmp_path, {"embedded": {"path": "a/b.db"}})
+    assert settings.embedded.path == tmp_path / "a/b.db"
+    assert settings.jwt.key_file == tmp_path / "data/jwt-keys.json"
+
+
+def test_an_absolute_path_stays(tmp_path: Path) -> None:
+    """Only relative paths are moved."""
+    assert loaded(tmp_path, EMBEDDED__PATH="/srv/x.db").embedded.path == Path("/srv/x.db")
+
+
+def test_a_key_without_a_value_keeps_its_default(tmp_path: Path) -> None:
+    """A section whose lines are all commented out is no mistake."""
+    assert loaded(tmp_path, "kiosks:\nserver:\n  port:\n").server.port == 8888
+
+
+# The environment
+
+
+def test_the_environment_wins(tmp_path: Path) -> None:
+    """A variable overrides the file and is read as the setting's type."""
+    settings = loaded(
+        tmp_path,
+        {"server": {"port": 1}},
+        SERVER__PORT="2",
+        WECHAT__SIMULATOR="false",
+        WECHAT__ACCOUNTS__DEFAULT__FORWARD_LOGINS="no",
+        KIOSK_TTL_SECONDS="60",
+        WECHAT__ACCOUNTS__DEFAULT__MODE="plaintext",
+        WECHAT__WEBSITE__APP_ID="wxsite",
+        WECHAT__WEBSITE__APP_SECRET=SECRET,
+    )
+    assert settings.server.port == 2
+    assert settings.kiosk_ttl_seconds == 60
+    assert settings.wechat.simulator is False
+
+
+def test_a_variable_reaches_into_an_account(tmp_path: Path) -> None:
+    """A secret need not stand in the file."""
+    values = account(app_secret="")
+    settings = loaded(tmp_path, values, WECHAT__ACCOUNTS__DEFAULT__APP_SECRET=SECRET)
+    assert settings.wechat.accounts["default"].app_secret.get_secret_value() == SECRET
+
+
+def test_a_variable_finds_a_name_with_a_hyphen(tmp_path: Path) -> None:
+    """Shells know no hyphens in names: an underscore stands for one."""
+    values = {"kiosks": {"lobby-3": {"label": "Lobby"}}}
+    settings = loaded(tmp_path, values, KIOSKS__LOBBY_3__SECRET=SECRET)
+    assert list(settings.kiosks) == ["lobby-3"]
+
+
+def test_the_environment_alone_makes_an_account(tmp_path: Path) -> None:
+    """An account that is not in the file is created, and the untouched default gives way to it."""
+    variables = {f"WECHAT__ACCOUNTS__SHOP__{key.upper()}": text for key, text in ACCOUNT.items()}
+    settings = loaded(tmp_path, SHIPPED.read_text(encoding="utf-8"), **variables)
+    assert list(settings.wechat.accounts) == ["shop"]
+    assert not simulated(settings)
+
+
+def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
+    """The trailing newline that editors add is not part of it."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET + "\n")
+    settings = loaded(tmp_path, OPERATOR__TOKEN_FILE=secret)
+    assert settings.operator.token.get_secret_value() == SECRET
+
+
+def test_a_missing_secret_file_stops_the_start(tmp_path: Path) -> None:
+    """The key and the variable are named."""
+    error = mistake(tmp_path, OPERATOR__TOKEN_FILE=tmp_path / "none")
+    assert error.key == "operator.token"
+    assert "SCANPUSH_OPERATOR__TOKEN_FILE" in error.problem
+
+
+def test_only_secrets_come_from_files(tmp_path: Path) -> None:
+    """A port is not a secret."""
+    assert "only secrets" in mistake(tmp_path, SERVER__PORT_FILE="x").problem
+
+
+def test_a_setting_named_key_file_is_no_secret_file(tmp_path: Path) -> None:
+    """jwt.key_file ends like a file of a secret and is none."""
+    assert loaded(tmp_path, JWT__KEY_FILE="keys.json").jwt.key_file == tmp_path / "keys.json"
+
+
+@pytest.mark.parametrize(
+    "text", ["http://a.test,http://b.test", '["http://a.test","http://b.test"]']
+)
+def test_a_list_comes_with_commas_or_as_json(tmp_path: Path, text: str) -> None:
+    """Both spellings mean the same."""
+    origins = loaded(tmp_path, SERVER__ALLOWED_ORIGINS=text).server.allowed_origins
+    assert origins == ("http://a.test", "http://b.test")
+
+
+def test_a_section_comes_as_json(tmp_path: Path) -> None:
+    """A whole mapping in one variable."""
+    settings = loaded(tmp_path, KIOSKS='{"lobby": {"label": "L", "secret": "%s"}}' % SECRET)
+    assert settings.kiosks["lobby"].label == "L"
+
+
+def test_an_unknown_variable_stops_the_start(tmp_path: Path) -> None:
+    """A misspelt override is worse than none: the nearest name is offered."""
+    error = mistake(tmp_path, SERVER__PROT="1")
+    assert error.key == "SCANPUSH_SERVER__PROT"
+    assert "SCANPUSH_SERVER__PORT" in error.problem
+
+
+def test_two_variables_for_one_key_stop_the_start(tmp_path: Path) -> None:
+    """Which one would win is not for the operator to guess."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    error = mistake(tmp_path, OPERATOR__TOKEN=SECRET, OPERATOR__TOKEN_FILE=secret)
+    assert error.key == "operator.token" and "both" in error.problem
+
+
+def test_a_wrong_variable_is_named_beside_the_key(tmp_path: Path) -> None:
+    """The operator looks in the right place."""
+    error = mistake(tmp_path, SERVER__PORT="many")
+    assert error.key == "server.port" and "SCANPUSH_SERVER__PORT" in error.problem
+
+
+def test_other_variables_are_left_alone(tmp_path: Path) -> None:
+    """Only our prefix counts."""
+    assert (
+        load_settings(written(tmp_path, ""), {"PATH": "x", "SCANPUSHER": "y"}).server.port == 8888
+    )
+
+
+# Mistakes of the file
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """No traceback for a wrong --config."""
+    with pytest.raises(SettingsError, match="nothing.yaml: No such file"):
+        load_settings(tmp_path / "nothing.yaml", {})
+
+
+def test_a_syntax_error_tells_the_line_and_quotes_nothing(tmp_path: Path) -> None:
+    """The offending line may hold a secret."""
+    error = mistake(tmp_path, f"server:\n  port: 1\noperator: {{token: !{SECRET}")
+    assert "line 3" in str(error) and SECRET not in str(error)
+
+
+@pytest.mark.parametrize("text", ["- a", "text", "3"])
+def test_a_file_without_keys_is_refused(tmp_path: Path, text: str) -> None:
+    """YAML, but no settings."""
+    assert "keys and values" in str(mistake(tmp_path, text))
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    """Latin-1 is not guessed at."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"wechat: {site_name: caf\xe9}")
+    with pytest.raises(SettingsError, match="UTF-8"):
+        load_settings(path, {})
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would silently take the second."""
+    error = mistake(tmp_path, "server:\n  port: 1\n  port: 2\n")
+    assert error.key == "server.port" and "line 3" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "words"),
+    [
+        ({"sever": {}}, "sever", "did you mean server"),
+        ({"server": {"prot": 1}}, "server.prot", "did you mean port"),
+        (account(app_secrt="x"), "wechat.accounts.default.app_secrt", "did you mean app_secret"),
+        ({"server": {"zzzzzz": 1}}, "server.zzzzzz", "unknown setting"),
+        ({"server": {"port": "many"}}, "server.port", "integer"),
+        ({"server": {"port": True}}, "server.port", "number"),
+        ({"server": {"port": 65536}}, "server.port", "65535"),
+        ({"server": {"host": ""}}, "server.host", "1 character"),
+        ({"server": {"processes": 0}}, "server.processes", "1"),
+        ({"server": []}, "server", "keys and values"),
+        ({"server": {"allowed_origins": "x"}}, "server.allowed_origins", "list"),
+        ({"server": {"allowed_origins": ["x"]}}, "server.allowed_origins.0", "http"),
+        ({"server": {"trusted_proxies": ["10.0.0.1/8"]}}, "server.trusted_proxies.0", "network"),
+        ({"server": {"trusted_proxies": [10]}}, "server.trusted_proxies.0", "network"),
+        ({"backend": "oracle"}, "backend", "embedded"),
+        ({"redis": {"url": "http://x"}}, "redis.url", "redis://"),
+        ({"mongodb": {"url": "http://x"}}, "mongodb.url", "mongodb://"),
+        ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
+        ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
+        ({"wechat": {"callback_deadline_seconds": 5}}, "wechat.callback_deadline_seconds", "5"),
+        ({"wechat": {"accounts": {}}}, "wechat.accounts", "1 item"),
+        ({"wechat": {"verify_files": {"../x.txt": "y"}}}, "wechat.verify_files", "MP_verify"),
+        ({"wechat": {"site_name": 2024}}, "wechat.site_name", "quotes"),
+        (account(app_id="gh_123"), "wechat.accounts.default.app_id", "original id"),
+        (account(mode="safest"), "wechat.accounts.default.mode", "safe"),
+        (account(forward_url="ftp://x"), "wechat.accounts.default.forward_url", "http"),
+        (account(notice_fields={"a": "{when}"}), "wechat.accounts.default.notice_fields", "{time}"),
+        (account(notice_fields={"a": "{time"}), "wechat.accounts.default.notice_fields", "closed"),
+        (
+            account(notice_fields={"a": "{time!r}"}),
+            "wechat.accounts.default.notice_fields",
+            "{time}",
+        ),
+        ({"login": {"scene_ttl_seconds": 0}}, "login.scene_ttl_seconds", "1"),
+        ({"login": {"collect_ttl_seconds": 1801}}, "login.collect_ttl_seconds", "1800"),
+        ({"login": {"confirm_ttl_seconds": 0}}, "login.confirm_ttl_seconds", "1"),
+        ({"login": {"register_ttl_seconds": 1801}}, "login.register_ttl_seconds", "1800"),
+        ({"login": {"register_fields": ["age"]}}, "login.register_fields.0", "phone"),
+        ({"login": {"register_fields": ["name", "name"]}}, "login.register_fields", "twice"),
+        ({"kiosk_ttl_seconds": 1801}, "kiosk_ttl_seconds", "1800"),
+        ({"kiosks": {"Lobby 3": {}}}, "kiosks.Lobby 3", "characters"),
+        ({"jwt": {"ttl_seconds": 59}}, "jwt.ttl_seconds", "60"),
+        ({"jwt": {"ttl_seconds": 86401}}, "jwt.ttl_seconds", "86400"),
+        ({"jwt": {"algorithm": "none"}}, "jwt.algorithm", "ES256"),
+        ({"limits": {"exempt": ["office"]}}, "limits.exempt.0", "network"),
+        ({"limits": {"sockets_per_address": -1}}, "limits.sockets_per_address", "0"),
+        ({"logging": {"level": "LOUD"}}, "logging.level", "DEBUG"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_field_that_cannot_be_stops_the_start(
+    tmp_path: Path, values: Mapping[str, Any], key: str, words: str
+) -> None:
+    """The dotted key is named and what is expected is said."""
+    error = mistake(tmp_path, values)
+    assert error.key == key
+    assert words in error.problem
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("app_secret", "0123456789abcdef0123456789abcde"),
+        ("app_secret", "g123456789abcdef0123456789abcdef"),
+        ("callback_token", "ab"),
+        ("callback_token", "a" * 33),
+        ("callback_token", "pass-word"),
+        ("encoding_aes_key", AES_KEY[:-1]),
+        ("encoding_aes_key", AES_KEY[:-1] + "="),
+        ("encoding_aes_key", "A" * 43),
+        ("previous_encoding_aes_key", "A" * 43),
+    ],
+)
+def test_a_malformed_secret_is_refused_and_not_shown(tmp_path: Path, key: str, bad: str) -> None:
+    """Even a wrong secret is somebody's secret."""
+    error = mistake(tmp_path, account(**{key: bad}))
+    assert error.key == f"wechat.accounts.default.{key}"
+    assert bad not in str(error)
+
+
+@pytest.mark.parametrize("key", ["app_secret", "callback_token", "encoding_aes_key"])
+def test_an_account_needs_its_secrets(tmp_path: Path, key: str) -> None:
+    """An app_id alone cannot talk to WeChat."""
+    assert mistake(tmp_path, account(**{key: ""})).key == f"wechat.accounts.default.{key}"
+
+
+def test_a_plaintext_account_needs_no_aes_key(tmp_path: Path) -> None:
+    """WeChat's test accounts have none; it is warned about."""
+    settings = loaded(tmp_path, account(mode="plaintext", encoding_aes_key=""))
+    assert any("plaintext" in line for line in settings_checks.warnings(settings))
+
+
+def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:
+    """Otherwise the simulator would start where the real thing was meant."""
+    assert mistake(tmp_path, account(app_id="")).key == "wechat.accounts.default.app_id"
+
+
+@pytest.mark.parametrize("app", ["mini_program", "website"])
+def test_an_app_needs_its_secret(tmp_path: Path, app: str) -> None:
+    """The same for mini program and website."""
+    error = mistake(tmp_path, {"wechat": {app: {"app_id": "wxapp"}}})
+    assert error.key == f"wechat.{app}.app_secret"
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"jwt": {"algorithm": "HS256"}}, "jwt.secret"),
+        ({"jwt": {"algorithm": "HS256", "secret": "s" * 31}}, "jwt.secret"),
+        ({"operator": {"token": "short"}}, "operator.token"),
+        ({"operator": {"token": "with a blank in it"}}, "operator.token"),
+        ({"kiosks": {"lobby": {"label": "L"}}}, "kiosks.lobby.secret"),
+        ({"kiosks": {"lobby": {"secret": "short"}}}, "kiosks.lobby.secret"),
+        ({"login": {"hook_url": "http://hook.test/"}}, "login.hook_secret"),
+        (account(forward_logins=True), "wechat.accounts.default.forward_url"),
+        ({"server": {"processes": 2}}, "server.processes"),
+    ],
+)
+def test_weak_or_missing_secrets_and_broken_pairs_stop_the_start(
+    tmp_path: Path, values: Mapping[str, Any], key: str
+) -> None:
+    """Settings that only together make sense are refused with the one to change."""
+    assert mistake(tmp_path, values).key == key
+
+
+def test_a_short_jwt_secret_matters_only_to_hs256(tmp_path: Path) -> None:
+    """With a key pair it is not used."""
+    assert loaded(tmp_path, {"jwt": {"secret": "x"}}).jwt.algorithm == "ES256"
+
+
+@given(st.text(alphabet="0123456789abcdefXYZ!{}:'\"[]&*,", min_size=6, max_size=60))
+def test_no_secret_is_ever_quoted(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Whatever is wrong with it, and wherever it comes from."""
+    empty = tmp_path_factory.getbasetemp() / "empty.yaml"
+    empty.touch()
+    places = {
+        "SCANPUSH_WECHAT__ACCOUNTS__DEFAULT__APP_SECRET": text,
+        "SCANPUSH_WECHAT__ACCOUNTS__DEFAULT__ENCODING_AES_KEY": text,
+        "SCANPUSH_KIOSKS": "{a: {secret: " + text,
+        "SCANPUSH_REDIS__URL": text,
+    }
+    for name in places:
+        try:
+            load_settings(empty, {name: places[name]})
+        except SettingsError as error:
+            assert text not in str(error) and "\n" not in str(error)
+
+
+def test_printing_settings_shows_no_secret(tmp_path: Path) -> None:
+    """Not even by accident in a log line."""
+    settings = loaded(tmp_path, account(), REDIS__URL="redis://:hunter2@h/0")
+    shown = repr(settings) + str(settings.model_dump())
+    assert not [word for word in (SECRET, AES_KEY, "hunter2") if word in shown]
+
+
+# Origins
+
+
+@pytest.mark.parametrize(
+    ("given_url", "kept"),
+    [
+        ("https://Login.Example.test/", "https://login.example.test"),
+        ("https://a.test:443", "https://a.test"),
+        ("http://a.test:8080", "http://a.test:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_spell_it(tmp_path: Path, given_url: str, kept: str) -> None:
+    """It is compared exactly, so it must be spelt exactly."""
+    assert loaded(tmp_path, SERVER__PUBLIC_URL=given_url).server.public_url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "login.example.com",
+        "https://",
+        "https://a.test/path",
+        "https://a.test?x",
+        "https://u:p@a.test",
+        "https://a.test#f",
+        "https://a test",
+        "https://\u4f8b.test",
+        "https://a.test:99999",
+        "javascript:1",
+    ],
+)
+def test_what_is_no_origin_is_refused(tmp_path: Path, url: str) -> None:
+    """A path, a user or another scheme cannot be an origin."""
+    assert mistake(tmp_path, {"server": {"public_url": url}}).key == "server.public_url"
+
+
+# The simulator
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "answer"),
+    [
+        ("127.0.0.1", "", True),
+        ("localhost", "http://localhost:8888", True),
+        ("192.168.1.4", "", True),
+        ("0.0.0.0", "http://192.168.1.4:8888", True),
+        ("::1", "", True),
+    ],
+)
+def test_auto_simulates_on_local_addresses(
+    tmp_path: Path, host: str, public_url: str, answer: bool
+) -> None:
+    """While no account is configured and nobody outside can come in."""
+    settings = loaded(tmp_path, SERVER__HOST=host, SERVER__PUBLIC_URL=public_url)
+    assert simulated(settings) is answer
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url"),
+    [
+        ("0.0.0.0", ""),
+        ("::", ""),
+        ("8.8.8.8", ""),
+        ("127.0.0.1", "https://login.example.com"),
+        ("0.0.0.0", "http://8.8.8.8"),
+        ("login.example.com", ""),
+    ],
+)
+@pytest.mark.parametrize("simulator", ["auto", "true"])
+def test_a_public_server_never_simulates(
+    tmp_path: Path, host: str, public_url: str, simulator: str
+) -> None:
+    """Under the simulator anybody is anybody: with a public address the start stops."""
+    error = mistake(
+        tmp_path, SERVER__HOST=host, SERVER__PUBLIC_URL=public_url, WECHAT__SIMULATOR=simulator
+    )
+    assert error.key in ("wechat.simulator", "wechat.accounts.default.app_id")
+
+
+def test_a_configured_account_is_not_simulated(tmp_path: Path) -> None:
+    """auto ends with the first app_id."""
+    assert not simulated(loaded(tmp_path, account()))
+
+
+def test_without_simulator_and_account_nothing_could_log_in(tmp_path: Path) -> None:
+    """So it does not start."""
+    error = mistake(tmp_path, WECHAT__SIMULATOR="false")
+    assert error.key == "wechat.accounts.default.app_id"
+
+
+def test_the_issuer_is_a_setting_and_never_a_header(tmp_path: Path) -> None:
+    """jwt.issuer, else public_url, else a name that all nodes share."""
+    assert loaded(tmp_path).token_issuer == "scanpush"
+    assert loaded(tmp_path, SERVER__PUBLIC_URL="http://a.test").token_issuer == "http://a.test"
+    assert (
+        loaded(tmp_path, JWT__ISSUER="me", SERVER__PUBLIC_URL="http://a.test").token_issuer == "me"
+    )

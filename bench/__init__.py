@@ -1,0 +1,1 @@
+"""Load kit and benchmarks. Nothing here is needed to run scanpush."""

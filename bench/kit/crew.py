@@ -1,0 +1,181 @@
+"""Login pages of scanpush: they begin a scene, watch it, and acknowledge the login they get."""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bench.kit import wire
+from bench.kit.http import HttpPool
+from bench.kit.loop import Loop
+from bench.kit.sockets import Page, Sockets, Stage
+
+BEGIN_LINKS = 16
+HTTP_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a page has to remember of a scene it began."""
+
+    scene_str: str
+    watch_token: str
+
+
+class Scanner(Protocol):
+    """Makes somebody scan the code of a scene."""
+
+    def scan(self, scene_str: str, failed: Callable[[str], None]) -> None:
+        """Scan once; `failed` is called with a reason when the scan itself was refused."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened to logins. Times are in seconds."""
+
+    begun: int = 0
+    begin_errors: Counter[str] = field(default_factory=Counter)
+    scans: int = 0
+    scan_errors: Counter[str] = field(default_factory=Counter)
+    delivered: int = 0
+    consumed: int = 0
+    lost: int = 0
+    misdelivered: int = 0
+    repeated: int = 0
+    duplicated_after_ack: int = 0
+    expired: int = 0
+    scan_to_token: array[float] = field(default_factory=lambda: array("d"))
+    due_to_token: array[float] = field(default_factory=lambda: array("d"))
+    scan_to_consumed: array[float] = field(default_factory=lambda: array("d"))
+
+
+class Crew:
+    """Pages towards one scanpush.
+
+    `after_gone(page, code)` and `after_login(page)` may be set; they are called last.
+    """
+
+    def __init__(self, loop: Loop, target: wire.Target, sources: list[str]) -> None:
+        self._loop = loop
+        self._target = target
+        self.sockets = Sockets(loop, target, self, sources)
+        self.http = HttpPool(loop, target, BEGIN_LINKS, HTTP_TIMEOUT_SECONDS)
+        self.tally = Tally()
+        self.waiting: dict[Page, None] = {}
+        self.watching: dict[Page, None] = {}
+        self.after_gone: Callable[[Page, int], None] = lambda page, code: None
+        self.after_login: Callable[[Page], None] = lambda page: None
+        headers = [f"Origin: {target.origin}", "Content-Type: application/json"]
+        path = f"{target.path}/api/scenes"
+        self._begin = wire.http_request("POST", path, target, b"{}", headers)
+
+    def begin(self, then: Callable[[Ticket | None, str], None]) -> None:
+        """Begin a scene; `then` gets its ticket, or None and the reason."""
+
+        def answered(status: int, body: bytes, now: float) -> None:
+            if status != 201:
+                why = reason(status, body)
+                self.tally.begin_errors[why] += 1
+                then(None, why)
+                return
+            document = json.loads(body)
+            self.tally.begun += 1
+            then(Ticket(document["scene_str"], document["watch_token"]), "")
+
+        self.http.ask(self._begin, answered)
+
+    def open(self, ticket: Ticket, role: str = "") -> Page:
+        """Begin to open the socket of a scene."""
+        offer = ("scanpush.v1", f"watch.{ticket.watch_token}")
+        path = f"{self._target.path}/ws/{ticket.scene_str}"
+        return self.sockets.open(ticket.scene_str, path, offer, role)
+
+    def scan(self, page: Page, scanner: Scanner, due: float | None = None) -> None:
+        """Have the code of `page` scanned; `due` is when that should have happened."""
+        self.watching.pop(page, None)
+        self.waiting[page] = None
+        self.tally.scans += 1
+        page.fired = self._loop.now()
+        page.due = due or page.fired
+
+        def failed(why: str) -> None:
+            self.tally.scan_errors[why] += 1
+
+        scanner.scan(page.key, failed)
+
+    def count_lost(self, seconds: float) -> None:
+        """Give up the logins that were scanned longer ago than that."""
+        limit = self._loop.now() - seconds
+        for page in list(self.waiting):
+            if page.fired > limit:
+                return
+            self._lose(page)
+
+    def _lose(self, page: Page) -> None:
+        if self.waiting.pop(page, page) is None:
+            self.tally.lost += 1
+
+    def on_open(self, page: Page, now: float) -> None:
+        self.watching[page] = None
+
+    def on_refused(self, page: Page, why: str) -> None:
+        self.after_gone(page, 0)
+
+    def on_text(self, page: Page, text: bytes, now: float) -> None:
+        document: dict[str, Any] = json.loads(text)
+        if document.get("scene_str") != page.key:
+            self.tally.misdelivered += 1
+            return
+        state = document["state"]
+        if state == "consumed" and page.seq:
+            page.seq = -1
+        if "login" in document:
+            self._login(page, document["seq"], now)
+
+    def _login(self, page: Page, seq: int, now: float) -> None:
+        tally = self.tally
+        if page.seq:
+            # Sent twice before the ack got there is allowed; after `consumed` it never is.
+            if page.seq < 0:
+                tally.duplicated_after_ack += 1
+            else:
+                tally.repeated += 1
+            return
+        if self.waiting.pop(page, page) is not None:
+            tally.misdelivered += 1
+            return
+        page.seq = seq
+        self.sockets.send(page, wire.text_frame(b'{"type":"ack","seq":%d}' % seq))
+        tally.delivered += 1
+        tally.scan_to_token.append(now - page.fired)
+        tally.due_to_token.append(now - page.due)
+        self.after_login(page)
+
+    def on_gone(self, page: Page, code: int) -> None:
+        self.watching.pop(page, None)
+        self._lose(page)
+        if page.seq and code == 1000:
+            self.tally.consumed += 1
+            self.tally.scan_to_consumed.append(self._loop.now() - page.fired)
+        elif code == 4408:
+            self.tally.expired += 1
+        self.after_gone(page, code)
+
+    def close_all(self, within: float) -> bool:
+        """Close every open page; returns whether every closing handshake ended in time."""
+        for page in list(self.sockets.open_pages):
+            if page.stage is Stage.OPEN:
+                self.sockets.close(page)
+        return self._loop.run_until(lambda: not self.sockets.open_pages, within=within)
+
+
+def reason(status: int, body: bytes) -> str:
+    """A short text for an answer that was not the hoped-for one."""
+    if status == 0:
+        return body.decode(errors="replace")
+    try:
+        return f"{status} {json.loads(body)['error']['code']}"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {status}"

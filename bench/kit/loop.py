@@ -1,0 +1,102 @@
+"""A loop for one thread: descriptors in a poller, timers in a heap, nothing per idle client."""
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from bench.kit.poller import IN, OUT, best_poller
+
+LONGEST_WAIT_SECONDS = 0.1
+
+
+class Ready(Protocol):
+    """Whoever owns a descriptor."""
+
+    def on_ready(self, events: int) -> None:
+        """Called with epoll's events; must read or write until it would block, or give up."""
+
+
+class Loop:
+    """Runs until somebody says `stop`, or until a given moment or condition."""
+
+    def __init__(self) -> None:
+        self._poller = best_poller()
+        self._owners: dict[int, Ready] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._stopped = False
+
+    now = staticmethod(time.perf_counter)
+    """Seconds on the clock that every time of the kit is measured by."""
+
+    def add(self, fd: int, owner: Ready, *, write: bool = False) -> None:
+        """Watch `fd` for reading, and for writing too when asked."""
+        self._owners[fd] = owner
+        self._poller.register(fd, IN | OUT if write else IN)
+
+    def want_write(self, fd: int, wanted: bool) -> None:
+        """Start or end watching `fd` for writing."""
+        self._poller.modify(fd, IN | OUT if wanted else IN)
+
+    def remove(self, fd: int) -> None:
+        """Forget `fd`. Call it before the descriptor is closed, so that its number is free."""
+        del self._owners[fd]
+        self._poller.unregister(fd)
+
+    def at(self, moment: float, call: Callable[[], None]) -> None:
+        """Call `call` once, at `moment` or soon after. Cannot be taken back."""
+        heapq.heappush(self._timers, (moment, next(self._order), call))
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call `call` again and again, `seconds` after it returned."""
+
+        def again() -> None:
+            call()
+            self.at(self.now() + seconds, again)
+
+        self.at(self.now() + seconds, again)
+
+    def stop(self) -> None:
+        """End every `run_until` at once, now and later."""
+        self._stopped = True
+
+    def resume(self) -> None:
+        """Take back `stop`, to tidy up."""
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody said `stop`."""
+        return self._stopped
+
+    def run_for(self, seconds: float) -> None:
+        """Run for that long, or until stopped."""
+        end = self.now() + seconds
+        self.at(end, lambda: None)
+        self.run_until(lambda: self.now() >= end)
+
+    def run_until(self, done: Callable[[], bool], *, within: float | None = None) -> bool:
+        """Run until `done()`, at most `within` seconds. Returns whether it became true."""
+        end = None if within is None else self.now() + within
+        while not done():
+            if self._stopped or (end is not None and self.now() >= end):
+                return False
+            self._turn()
+        return True
+
+    def _turn(self) -> None:
+        timers = self._timers
+        wait = LONGEST_WAIT_SECONDS
+        if timers:
+            wait = min(wait, max(0.0, timers[0][0] - self.now()))
+        owners = self._owners
+        for fd, events in self._poller.poll(wait):
+            # A descriptor of this very batch may have been closed by another's callback.
+            owner = owners.get(fd)
+            if owner is not None:
+                owner.on_ready(events)
+        now = self.now()
+        while timers and timers[0][0] <= now:
+            heapq.heappop(timers)[2]()

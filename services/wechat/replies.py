@@ -1,10 +1,11 @@
-"""The reply to a push: the sentence, its XML, and its envelope in safe mode.
+"""The reply to a push: the sentence, its XML (or JSON), and its envelope in safe mode.
 
 Pure. Facts: WeChat's pages "Passive replies" (text, sender and receiver swapped) and "Message
 encryption" (the sealed reply's four elements).
 """
 
 import functools
+import json
 import re
 import string
 import unicodedata
@@ -83,28 +84,50 @@ def beijing_time(now: float) -> str:
     return datetime.fromtimestamp(now, _BEIJING).strftime("%Y-%m-%d %H:%M (UTC+8)")
 
 
-def text_reply(event: Event, content: str, now: float) -> bytes:
-    """The XML that shows `content` to the person who caused `event`."""
+def text_reply(event: Event, content: str, now: float, *, as_json: bool = False) -> bytes:
+    """The body that shows `content` to the person who caused `event`."""
+    content = _cut(content)
+    if as_json:
+        return _json(
+            ToUserName=event.openid,
+            FromUserName=event.to_user,
+            CreateTime=int(now),
+            MsgType="text",
+            Content=content,
+        )
     return (
         f"<xml><ToUserName>{_cdata(event.openid)}</ToUserName>"
         f"<FromUserName>{_cdata(event.to_user)}</FromUserName>"
         f"<CreateTime>{int(now)}</CreateTime><MsgType><![CDATA[text]]></MsgType>"
-        f"<Content>{_cdata(_cut(content))}</Content></xml>"
+        f"<Content>{_cdata(content)}</Content></xml>"
     ).encode()
 
 
 def sealed_reply(
-    reply: bytes, cipher: Cipher, callback_token: str, nonce: str, now: float, random16: bytes
+    reply: bytes,
+    cipher: Cipher,
+    callback_token: str,
+    nonce: str,
+    now: float,
+    random16: bytes,
+    *,
+    as_json: bool = False,
 ) -> bytes:
     """`reply` in the envelope of safe mode, signed over its own time and the push's nonce."""
     encrypted = cipher.encrypt(reply, random16)
     timestamp = str(int(now))
     signed = signature(callback_token, timestamp, nonce, encrypted)
+    if as_json:
+        return _json(Encrypt=encrypted, MsgSignature=signed, TimeStamp=int(now), Nonce=nonce)
     return (
         f"<xml><Encrypt>{_cdata(encrypted)}</Encrypt>"
         f"<MsgSignature>{_cdata(signed)}</MsgSignature>"
         f"<TimeStamp>{timestamp}</TimeStamp><Nonce>{_cdata(nonce)}</Nonce></xml>"
     ).encode()
+
+
+def _json(**fields: str | int) -> bytes:
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _cdata(value: str) -> str:

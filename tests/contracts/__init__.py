@@ -1,0 +1,1 @@
+"""One suite for each port; every backend passes the same tests."""

@@ -1,0 +1,116 @@
+"""What a contract test needs of a backend: stores of several nodes, time to turn, notices to read.
+
+To add a backend, write a bench and name it in `conftest.py`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from services.ids import SceneStr
+from services.people.store import UserStore
+from services.people.store_sqlite import SCHEMA as PEOPLE_SCHEMA
+from services.people.store_sqlite import SqliteUserStore
+from services.push.broker import Notice
+from services.scenes.store import SceneStore
+from services.scenes.store_sqlite import SCHEMA as SCENES_SCHEMA
+from services.scenes.store_sqlite import SqliteSceneStore
+from services.sqlite import Database
+
+
+async def eventually(true: Callable[[], bool], seconds: float = 5) -> None:
+    """Poll until `true`; a missed deadline fails the test."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        await asyncio.sleep(0.005)
+
+
+class TurnedClock:
+    """The real time, plus what the test has turned it ahead."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+class SceneBench(Protocol):
+    """A `SceneStore` backend under test."""
+
+    clock: TurnedClock
+    forgets_alone: bool
+    """Whether `expire` has nothing to do."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def store(self, node: str = "a") -> SceneStore:
+        """The store as `node` uses it, over connections of its own."""
+
+    async def notices(self, node: str, scene_str: SceneStr) -> list[Notice]:
+        """All that was noticed to `node` about a scene until now."""
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let the store's own clock go on, also for what is kept by key."""
+
+
+class SqliteSceneBench:
+    """The embedded store: one file, one node."""
+
+    forgets_alone = False
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = TurnedClock()
+        self._seen: list[Notice] = []
+        self._database = Database(folder / "scanpush.db", "NORMAL", (SCENES_SCHEMA,))
+
+    async def open(self) -> None:
+        self._database.open()
+        self._store = SqliteSceneStore(self._database, self.clock, self._seen.append)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    def store(self, node: str = "a") -> SceneStore:
+        return self._store
+
+    async def notices(self, node: str, scene_str: SceneStr) -> list[Notice]:
+        return [notice for notice in self._seen if notice.scene_str == scene_str]
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.ahead += seconds
+
+
+class UserBench(Protocol):
+    """A `UserStore` backend under test."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def store(self, node: str = "a") -> UserStore:
+        """The store as `node` uses it, over connections of its own."""
+
+
+class SqliteUserBench:
+    """The embedded store: one file, one node."""
+
+    def __init__(self, folder: Path) -> None:
+        self._database = Database(folder / "scanpush.db", "NORMAL", (PEOPLE_SCHEMA,))
+
+    async def open(self) -> None:
+        self._database.open()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    def store(self, node: str = "a") -> UserStore:
+        return SqliteUserStore(self._database)

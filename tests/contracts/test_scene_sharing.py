@@ -1,0 +1,203 @@
+"""What every `SceneStore` promises about debts, notices and what is kept by key."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from services.scenes.states import Move, State
+from tests.contracts.benches import SceneBench
+from tests.contracts.scenes import ANN, BOB, SCANNED, a_scene, alike, authorize, claim
+
+# What the server owes.
+
+
+@pytest.mark.gen_test
+async def test_a_claim_left_alone_is_owed(scenes: SceneBench) -> None:
+    """A claimed scene shows up after the given time, until its login is finished."""
+    store = scenes.store()
+    scene = await store.create(a_scene(scenes))
+    await store.advance(scene.scene_str, claim())
+    assert await store.owed(5, 10) == []
+    await scenes.pass_time(6)
+    (left,) = await scenes.store("b").owed(5, 10)
+    assert (left.scene_str, left.state, left.openid) == (scene.scene_str, State.SCANNED, ANN)
+    await store.advance(scene.scene_str, authorize())
+    assert await store.owed(5, 10) == []
+
+
+@pytest.mark.gen_test
+async def test_what_ended_is_not_owed(scenes: SceneBench) -> None:
+    """Scenes that waited for a person, were cancelled or expired are nobody's debt."""
+    store = scenes.store()
+    names = [(await store.create(a_scene(scenes, life=40))).scene_str for _ in range(4)]
+    for name in names[1:]:
+        await store.advance(name, claim())
+    await store.advance(names[1], Move(State.CANCELLED, SCANNED))
+    await store.advance(names[2], Move(State.CONFIRMING, SCANNED, 120, openid=ANN))
+    await scenes.pass_time(6)
+    assert [scene.scene_str for scene in await store.owed(5, 10)] == [names[3]]
+    await scenes.pass_time(35)
+    assert await store.owed(5, 10) == []
+
+
+@pytest.mark.gen_test
+async def test_at_most_the_limit_is_owed(scenes: SceneBench) -> None:
+    """A sweeper takes what it can carry, and finds the rest the next time."""
+    store = scenes.store()
+    for _ in range(7):
+        scene = await store.create(a_scene(scenes))
+        await store.advance(scene.scene_str, claim())
+    await scenes.pass_time(6)
+    assert len(await store.owed(5, 3)) == 3
+    assert len(await store.owed(5, 100)) == 7
+
+
+# Notices.
+
+
+@pytest.mark.gen_test
+async def test_a_move_is_noticed_where_attached(scenes: SceneBench) -> None:
+    """Each change brings the scene's name and its new seq to the attached node."""
+    store = scenes.store("a")
+    scene = await store.create(a_scene(scenes))
+    attached = await store.attach(scene.scene_str, "a", 1)
+    assert alike(attached, scene)
+    await scenes.store("b").advance(scene.scene_str, claim())
+    await scenes.store("b").advance(scene.scene_str, authorize())
+    seen = [notice.seq for notice in await scenes.notices("a", scene.scene_str)]
+    assert seen == [2, 3]
+
+
+@pytest.mark.gen_test
+async def test_what_does_not_move_is_not_noticed(scenes: SceneBench) -> None:
+    """Repeats and refusals are silent."""
+    store = scenes.store("a")
+    scene = await store.create(a_scene(scenes))
+    await store.attach(scene.scene_str, "a", 1)
+    await store.advance(scene.scene_str, claim(ANN))
+    await store.advance(scene.scene_str, claim(ANN))
+    await store.advance(scene.scene_str, claim(BOB))
+    assert [notice.seq for notice in await scenes.notices("a", scene.scene_str)] == [2]
+
+
+@pytest.mark.gen_test
+async def test_attaching_reads_what_time_has_done(scenes: SceneBench) -> None:
+    """A socket that comes late sees the expired scene at once."""
+    store = scenes.store("a")
+    scene = await store.create(a_scene(scenes, life=10))
+    await scenes.pass_time(11)
+    attached = await store.attach(scene.scene_str, "a", 1)
+    assert attached is not None and attached.state is State.EXPIRED
+
+
+@pytest.mark.gen_test
+async def test_each_attached_node_is_noticed(shared_scenes: SceneBench) -> None:
+    """A poll on one node and a socket on another both get their notice, others none."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    await store.attach(scene.scene_str, "a", -1)
+    await store.attach(scene.scene_str, "b", -1)
+    await store.advance(scene.scene_str, claim())
+    for node, seqs in {"a": [2], "b": [2], "c": []}.items():
+        assert [n.seq for n in await shared_scenes.notices(node, scene.scene_str)] == seqs
+
+
+@pytest.mark.gen_test
+async def test_each_detaches_only_itself(shared_scenes: SceneBench) -> None:
+    """An old connection's farewell never removes a newer one of the same node."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    for node, connection in (("a", 1), ("a", 11), ("b", 1)):
+        await store.attach(scene.scene_str, node, connection)
+    await store.detach(scene.scene_str, "a", 1)
+    await store.detach(scene.scene_str, "b", 1)
+    await store.detach(scene.scene_str, "b", 1)
+    before = len(await shared_scenes.notices("a", scene.scene_str))
+    await store.advance(scene.scene_str, claim())
+    after = await shared_scenes.notices("a", scene.scene_str)
+    assert [notice.seq for notice in after[before:]] == [2]
+    assert all(notice.seq == 1 for notice in await shared_scenes.notices("b", scene.scene_str))
+
+
+@pytest.mark.gen_test
+async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
+    """A page that polls from everywhere costs four notices, not more."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    for number in range(6):
+        await store.attach(scene.scene_str, f"node{number}", -1)
+    await store.advance(scene.scene_str, claim())
+    noticed = [
+        number
+        for number in range(6)
+        if await shared_scenes.notices(f"node{number}", scene.scene_str)
+    ]
+    assert noticed == [2, 3, 4, 5]
+
+
+@pytest.mark.gen_test
+async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench) -> None:
+    """The notice names the new connection; a waiting poll replaces nobody."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    await store.attach(scene.scene_str, "a", 7)
+    await store.attach(scene.scene_str, "b", -3)
+    assert await shared_scenes.notices("a", scene.scene_str) == []
+    await store.attach(scene.scene_str, "b", 9)
+    assert [(n.seq, n.connection) for n in await shared_scenes.notices("a", scene.scene_str)] == [
+        (1, 9)
+    ]
+    assert await shared_scenes.notices("b", scene.scene_str) == []
+
+
+# Small things kept by key.
+
+
+@pytest.mark.gen_test
+async def test_the_first_value_is_remembered(scenes: SceneBench) -> None:
+    """A second value under the same key is not kept; the first is returned."""
+    store = scenes.store()
+    key = str(uuid.uuid4())
+    assert await store.recall(key) is None
+    assert await store.remember(key, "erste", 60) == "erste"
+    assert await store.remember(key, "zweite", 60) == "erste"
+    assert await store.recall(key) == "erste"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_one_of_a_hundred_is_remembered(scenes: SceneBench) -> None:
+    """At once, on two nodes, one value wins and everybody gets that one."""
+    stores = scenes.store("a"), scenes.store("b")
+    key = str(uuid.uuid4())
+    kept = await asyncio.gather(*(stores[i % 2].remember(key, str(i), 60) for i in range(100)))
+    assert len(set(kept)) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_every_count_is_counted(scenes: SceneBench) -> None:
+    """A hundred at once count to a hundred, each with a number of its own."""
+    stores = scenes.store("a"), scenes.store("b")
+    key = str(uuid.uuid4())
+    numbers = await asyncio.gather(*(stores[i % 2].count(key, 60) for i in range(100)))
+    assert sorted(numbers) == list(range(1, 101))
+
+
+@pytest.mark.gen_test
+async def test_what_is_kept_is_forgotten_in_time(scenes: SceneBench) -> None:
+    """Values and counters end after the life they were made with, and can be made anew."""
+    store = scenes.store()
+    value, counter = str(uuid.uuid4()), str(uuid.uuid4())
+    await store.remember(value, "one", 0.2)
+    await store.count(counter, 0.2)
+    await store.count(counter, 1000)
+    await scenes.pass_time(0.3)
+    assert await store.recall(value) is None
+    assert await store.remember(value, "two", 60) == "two"
+    assert await store.count(counter, 60) == 1
+
+
+@pytest.mark.gen_test
+async def test_it_answers_a_ping(scenes: SceneBench) -> None:
+    """A working store says nothing."""
+    await scenes.store().ping()

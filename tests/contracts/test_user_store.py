@@ -1,0 +1,248 @@
+"""What every `UserStore` promises (services/people/store.py)."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
+from services.people.store import Identity, Login, UserStore
+from tests.contracts.benches import UserBench
+
+NOW = 1_760_000_000.25
+
+
+def scene() -> SceneStr:
+    return SceneStr(str(uuid.uuid4()))
+
+
+def person(openid: str = "ann", app: str = "wx1", unionid: str | None = None) -> Identity:
+    return Identity(AppId(app), OpenId(openid), None if unionid is None else UnionId(unionid))
+
+
+async def logged_in(store: UserStore, identity: Identity, now: float = NOW) -> Login:
+    return await store.login(identity, scene(), "default", now)
+
+
+@pytest.mark.gen_test
+async def test_a_first_login_registers(people: UserBench) -> None:
+    """A new identity becomes a user that can be found by id and by identity."""
+    store = people.store()
+    login = await store.login(person(), scene(), "second", NOW)
+    user = login.user
+    assert login.is_new and user.account == "second"
+    assert (user.created_at, user.last_login_at, user.logins) == (NOW, NOW, 1)
+    assert await store.get(user.id) == user
+    assert await store.find(person()) == (user, person())
+
+
+@pytest.mark.gen_test
+async def test_a_second_login_counts(people: UserBench) -> None:
+    """The same identity is the same user, not new, one login more."""
+    store = people.store()
+    first = await logged_in(store, person(), NOW)
+    second = await logged_in(store, person(), NOW + 10)
+    assert (second.user.id, second.is_new) == (first.user.id, False)
+    assert (second.user.created_at, second.user.last_login_at) == (NOW, NOW + 10)
+    assert second.user.logins == 2
+
+
+@pytest.mark.gen_test
+async def test_unknown_people_are_none(people: UserBench) -> None:
+    """Looking for nobody finds nobody and makes nobody; joining nobody is no error."""
+    store = people.store()
+    assert await store.find(person()) is None
+    assert await store.get(UserId("nobody")) is None
+    await store.join(person(unionid="u"))
+    assert await store.find(person()) is None
+
+
+@pytest.mark.gen_test
+async def test_openids_of_two_accounts_are_two_people(people: UserBench) -> None:
+    """The same openid text under another app_id is somebody else."""
+    store = people.store()
+    one = await logged_in(store, person(app="wx1"))
+    two = await logged_in(store, person(app="wx2"))
+    assert two.is_new and one.user.id != two.user.id
+
+
+@pytest.mark.gen_test
+async def test_hostile_names_are_just_text(people: UserBench) -> None:
+    """Dots, dollars, quotes and colons in an openid neither match nor break anything."""
+    store = people.store()
+    names = ["$ne", "a.b", "'; DROP TABLE users; --", "x:y", "x", "{}", "\u0000", "名"]
+    ids = {(await logged_in(store, person(name))).user.id for name in names}
+    assert len(ids) == len(names)
+    assert (await logged_in(store, person("y", app="wx1:x"))).user.id not in ids
+
+
+# Doing it again.
+
+
+@pytest.mark.gen_test
+async def test_a_login_repeated_for_its_scene_is_the_same(people: UserBench) -> None:
+    """Again with the same scene_str: same user, same is_new, counted once."""
+    store = people.store()
+    name = scene()
+    first = await store.login(person(), name, "default", NOW)
+    again = await store.login(person(), name, "default", NOW + 3)
+    assert again == first and first.is_new
+
+
+@pytest.mark.gen_test
+async def test_a_late_repeat_is_still_the_same(people: UserBench) -> None:
+    """Also when other logins of the person came between."""
+    store = people.store()
+    name, second = scene(), scene()
+    await store.login(person(), name, "default", NOW)
+    await store.login(person(), second, "default", NOW + 1)
+    for number in range(8):
+        await logged_in(store, person(), NOW + 2 + number)
+    first_again = await store.login(person(), name, "default", NOW + 20)
+    second_again = await store.login(person(), second, "default", NOW + 20)
+    assert (first_again.is_new, second_again.is_new) == (True, False)
+    assert second_again.user.logins == 10
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_five_hundred_first_logins_make_one_user(people: UserBench) -> None:
+    """On two nodes at once, with 500 scenes: one user, exactly one is_new, 500 logins."""
+    stores = people.store("a"), people.store("b")
+    logins = await asyncio.gather(*(logged_in(stores[i % 2], person()) for i in range(500)))
+    assert len({login.user.id for login in logins}) == 1
+    assert [login.is_new for login in logins].count(True) == 1
+    user = await stores[0].get(logins[0].user.id)
+    assert user is not None and user.logins == 500
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_one_scene_a_hundred_times_at_once_counts_once(people: UserBench) -> None:
+    """Two nodes finish the same scene: all get the same answer."""
+    stores = people.store("a"), people.store("b")
+    name = scene()
+    logins = await asyncio.gather(
+        *(stores[i % 2].login(person(), name, "default", NOW) for i in range(100))
+    )
+    assert all(login.is_new for login in logins)
+    user = await stores[0].get(logins[0].user.id)
+    assert user is not None and user.logins == 1
+
+
+# One person, several doors.
+
+
+@pytest.mark.gen_test
+async def test_a_known_unionid_brings_its_user(people: UserBench) -> None:
+    """A new identity with a known unionid belongs to the user who has it."""
+    store = people.store()
+    first = await logged_in(store, person("ann-oa", "wx1", "u"))
+    second = await logged_in(store, person("ann-mp", "wx2", "u"), NOW + 5)
+    assert (second.user.id, second.is_new, second.user.logins) == (first.user.id, False, 2)
+    found = await store.find(person("ann-mp", "wx2"))
+    assert found == (second.user, person("ann-mp", "wx2", "u"))
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_one_person_at_many_doors_at_once_is_one_user(people: UserBench) -> None:
+    """Fifty first logins through five accounts with one unionid: one user, one is_new."""
+    stores = people.store("a"), people.store("b")
+    logins = await asyncio.gather(
+        *(logged_in(stores[i % 2], person(f"ann{i % 5}", f"wx{i % 5}", "u")) for i in range(50))
+    )
+    final = {(await stores[0].get(login.user.id)) for login in logins}
+    assert len(final) == 1
+    assert [login.is_new for login in logins].count(True) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_unionid_learned_later_is_kept(people: UserBench) -> None:
+    """`join`, or a later login, notes the unionid of a known identity."""
+    store = people.store()
+    joined = await logged_in(store, person("ann"))
+    await logged_in(store, person("bob"))
+    await store.join(person("ann", unionid="ua"))
+    await logged_in(store, person("bob", unionid="ub"))
+    await logged_in(store, person("bob"))
+    ann, bob = await store.find(person("ann")), await store.find(person("bob"))
+    assert ann is not None and ann[1].unionid == "ua"
+    assert bob is not None and bob[1].unionid == "ub"
+    assert (await logged_in(store, person("x", "wx2", "ua"))).user.id == joined.user.id
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("by_login", [False, True], ids=["by join", "by login"])
+async def test_two_users_become_the_older_one(people: UserBench, by_login: bool) -> None:
+    """When a unionid shows two users to be one, the older id stays and the other means it."""
+    store = people.store()
+    older = await logged_in(store, person("ann", "wx1", "u"), NOW)
+    younger = await logged_in(store, person("ann", "wx2"), NOW + 1)
+    assert older.user.id != younger.user.id
+    proof = person("ann", "wx2", "u")
+    if by_login:
+        login = await logged_in(store, proof, NOW + 2)
+        assert (login.user.id, login.is_new) == (older.user.id, False)
+    else:
+        await store.join(proof)
+    one, other = await store.get(older.user.id), await store.get(younger.user.id)
+    assert one is not None and one == other and one.id == older.user.id
+    assert one.logins == (3 if by_login else 2)
+
+
+@pytest.mark.gen_test
+async def test_the_older_stays_whoever_brings_the_proof(people: UserBench) -> None:
+    """Also when the older user is the one whose unionid is learned last."""
+    store = people.store()
+    older = await logged_in(store, person("ann", "wx1"), NOW)
+    younger = await logged_in(store, person("ann", "wx2", "u"), NOW + 1)
+    await store.join(person("ann", "wx1", "u"))
+    kept = await store.get(younger.user.id)
+    assert kept is not None and kept.id == older.user.id
+    for door in ("wx1", "wx2"):
+        login = await logged_in(store, person("ann", door), NOW + 5)
+        assert (login.user.id, login.is_new) == (older.user.id, False)
+
+
+@pytest.mark.gen_test
+async def test_an_alias_leads_through_a_chain(people: UserBench) -> None:
+    """C became B, then B became A: C's id brings A for ever."""
+    store = people.store()
+    a = await logged_in(store, person("ann", "wx1"), NOW)
+    b = await logged_in(store, person("ann", "wx2"), NOW + 1)
+    c = await logged_in(store, person("ann", "wx3", "u"), NOW + 2)
+    await store.join(person("ann", "wx2", "u"))
+    await store.join(person("ann", "wx1", "u"))
+    for user_id in (a.user.id, b.user.id, c.user.id):
+        user = await store.get(user_id)
+        assert user is not None and user.id == a.user.id and user.logins == 3
+
+
+@pytest.mark.gen_test
+async def test_a_scene_keeps_its_answer_after_a_join(people: UserBench) -> None:
+    """A repeated login of a scene keeps its is_new, and names the user it became."""
+    store = people.store()
+    older = await logged_in(store, person("ann", "wx1", "u"), NOW)
+    name = scene()
+    await store.login(person("ann", "wx2"), name, "default", NOW + 1)
+    await store.join(person("ann", "wx2", "u"))
+    again = await store.login(person("ann", "wx2", "u"), name, "default", NOW + 2)
+    assert (again.user.id, again.is_new, again.user.logins) == (older.user.id, True, 2)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_joining_twenty_times_at_once_joins_once(people: UserBench) -> None:
+    """Two nodes learn the same unionids at once: one user stays, every login counted once."""
+    stores = people.store("a"), people.store("b")
+    doors = [f"wx{number}" for number in range(4)]
+    logins = [
+        await logged_in(stores[0], person("ann", door), NOW + i) for i, door in enumerate(doors)
+    ]
+    await asyncio.gather(*(stores[i % 2].join(person("ann", doors[i % 4], "u")) for i in range(20)))
+    for login in logins:
+        user = await stores[1].get(login.user.id)
+        assert user is not None and (user.id, user.logins) == (logins[0].user.id, 4)
+
+
+@pytest.mark.gen_test
+async def test_it_answers_a_ping(people: UserBench) -> None:
+    """A working store says nothing."""
+    await people.store().ping()

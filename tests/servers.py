@@ -1,0 +1,165 @@
+"""Real servers for tests: each on an unused loopback port, in a folder of its own, stopped exactly.
+
+Nothing here is shared with a server that already runs on the machine, and only the processes
+started here are ever signalled.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+STARTS_WITHIN_SECONDS = 20
+
+
+def unused_port() -> int:
+    """A port that was free a moment ago."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def need(program: str, *, hint: str) -> str:
+    """The path of `program`; without it the test is skipped aloud, and fails under CI."""
+    beside_python = Path(sys.executable).with_name(program)
+    path = str(beside_python) if beside_python.exists() else shutil.which(program)
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{program} is required under CI: {hint}")
+        pytest.skip(f"SKIPPED LOUDLY: {program} is missing: {hint}")
+    return path
+
+
+class Server:
+    """One child process that listens on one port; `stop` may be called twice."""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder
+        self.port = port or unused_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether the server does its work, not only listens."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it on the same port as before and wait until it answers."""
+        with open(self.folder / "output", "ab") as output:
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.folder, stdout=output, stderr=output
+            )
+        until(self.answers, f"{self.command()[0]} does not answer")
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, without a chance to tidy."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(how)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def pause(self) -> None:
+        """Stop it in its tracks: connections stay open and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+def until(true: Callable[[], bool], problem: str, seconds: float = STARTS_WITHIN_SECONDS) -> None:
+    """Poll until `true`, or fail the test; for start-up only, outside of the event loop."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{problem} after {seconds} s")
+        time.sleep(0.02)
+
+
+class RedisServer(Server):
+    """A redis-server that writes nothing unless `options` say so."""
+
+    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+        super().__init__(folder, port)
+        self._program = need("redis-server", hint="apt-get install redis-server")
+        self._options = options
+        self.password = ""
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        defaults = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--daemonize", "no")
+        return [self._program, "--port", str(self.port), *defaults, *self._options]
+
+    def answers(self) -> bool:
+        try:
+            reply = self.ask("PING")
+        except OSError:
+            return False
+        return reply.startswith((b"+PONG", b"-NOAUTH"))
+
+    def ask(self, *words: str) -> bytes:
+        """Send one command on a connection of its own; the beginning of the raw answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+            connection.settimeout(5)
+            commands = [("AUTH", self.password)] if self.password else []
+            connection.sendall(b"".join(_resp(*command) for command in [*commands, words]))
+            reply = connection.recv(65536)
+            if commands and reply.count(b"\r\n") < 2:
+                reply += connection.recv(65536)
+            return reply.removeprefix(b"+OK\r\n") if commands else reply
+
+
+def _resp(*words: str) -> bytes:
+    """One command in the Redis serialization protocol (redis.io, "RESP protocol")."""
+    parts = [word.encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+
+
+class MongoServer(Server):
+    """nx-27017 from PyPI: MongoDB's wire protocol over SQLite, keeping its data in `folder`."""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        super().__init__(folder, port)
+        self._program = need("nx-27017", hint="pip install nx-27017")
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        files = ("--db", "people.db", "--pid-file", "pid", "--log-file", "log")
+        return [self._program, "--host", "127.0.0.1", "--port", str(self.port), *files]
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True

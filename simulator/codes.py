@@ -1,0 +1,153 @@
+"""Parametric QR codes: what qrcode/create makes and a phone scans (WeChat's page of that name)."""
+
+import base64
+import random
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.clock import TurnableClock
+from simulator.identifiers import url_safe
+from simulator.refusals import Refusal
+
+MAX_EXPIRE_SECONDS = 2_592_000
+DEFAULT_EXPIRE_SECONDS = 60
+MAX_PERMANENT_CODES = 100_000
+MAX_SCENE_ID = 2**32 - 1
+KEPT_AFTER_EXPIRY_SECONDS = 600
+
+_TEMPORARY = ("QR_SCENE", "QR_STR_SCENE")
+_PERMANENT = ("QR_LIMIT_SCENE", "QR_LIMIT_STR_SCENE")
+
+
+@dataclass(frozen=True)
+class Code:
+    """One parametric code. `expires_at` is None for a permanent one."""
+
+    code_id: str
+    ticket: str
+    app_id: str
+    scene: str
+    numeric: bool
+    expire_seconds: int
+    expires_at: float | None
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
+
+
+class Codes:
+    """All codes of all accounts, forgotten ten minutes after their end."""
+
+    def __init__(self, clock: TurnableClock, rng: random.Random) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._by_id: dict[str, Code] = {}
+        self._by_ticket: dict[str, Code] = {}
+        self._latest: dict[str, Code] = {}
+        self._permanent: dict[tuple[str, str], Code] = {}
+        self._ends: deque[Code] = deque()
+
+    def create(self, app_id: str, request: Mapping[str, Any]) -> Code:
+        """Make the code that `request` (the JSON of qrcode/create) asks for.
+
+        Raises:
+            Refusal: as WeChat refuses: 40052, 40053, 40097, 45029.
+        """
+        self._forget_old()
+        action = request.get("action_name")
+        if action not in (*_TEMPORARY, *_PERMANENT):
+            raise Refusal(40052)
+        numeric = action in ("QR_SCENE", "QR_LIMIT_SCENE")
+        scene = _scene_id(request, action) if numeric else _scene_str(request)
+        if action in _PERMANENT:
+            return self._permanent_code(app_id, scene, numeric)
+        expire = _expire_seconds(request)
+        code = self._new(app_id, scene, numeric, expire, self._clock.now() + expire)
+        self._ends.append(code)
+        return code
+
+    def _permanent_code(self, app_id: str, scene: str, numeric: bool) -> Code:
+        known = self._permanent.get((app_id, scene))
+        if known is not None:
+            return known
+        if sum(1 for owner, _ in self._permanent if owner == app_id) >= MAX_PERMANENT_CODES:
+            raise Refusal(45029, "qrcode count out of limit")
+        code = self._permanent[app_id, scene] = self._new(app_id, scene, numeric, 0, None)
+        return code
+
+    def _new(
+        self, app_id: str, scene: str, numeric: bool, expire: int, expires_at: float | None
+    ) -> Code:
+        code_id = "02" + url_safe(self._rng, 20)
+        ticket = _ticket(app_id, code_id, int(self._clock.now()), expire)
+        code = Code(code_id, ticket, app_id, scene, numeric, expire, expires_at)
+        self._by_id[code_id] = self._by_ticket[ticket] = self._latest[scene] = code
+        return code
+
+    def by_id(self, code_id: str) -> Code | None:
+        return self._by_id.get(code_id)
+
+    def by_ticket(self, ticket: str) -> Code | None:
+        return self._by_ticket.get(ticket)
+
+    def by_scene(self, scene: str) -> Code | None:
+        """The newest code of this scene, of whatever account."""
+        return self._latest.get(scene)
+
+    def _forget_old(self) -> None:
+        """Drop what expired long ago. Ends are only roughly sorted, which is enough."""
+        horizon = self._clock.now() - KEPT_AFTER_EXPIRY_SECONDS
+        while self._ends and self._ends[0].expired(horizon):
+            code = self._ends.popleft()
+            del self._by_id[code.code_id], self._by_ticket[code.ticket]
+            if self._latest.get(code.scene) is code:
+                del self._latest[code.scene]
+
+
+def _expire_seconds(request: Mapping[str, Any]) -> int:
+    expire = request.get("expire_seconds", DEFAULT_EXPIRE_SECONDS)
+    if type(expire) is not int or not 1 <= expire <= MAX_EXPIRE_SECONDS:
+        raise Refusal(40097)
+    return expire
+
+
+def _scene(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    info = request.get("action_info")
+    scene = info.get("scene") if isinstance(info, dict) else None
+    if not isinstance(scene, dict):
+        raise Refusal(40053)
+    return scene
+
+
+def _scene_str(request: Mapping[str, Any]) -> str:
+    scene = _scene(request).get("scene_str")
+    if not isinstance(scene, str) or not 1 <= len(scene) <= 64:
+        raise Refusal(40053)
+    return scene
+
+
+def _scene_id(request: Mapping[str, Any], action: str) -> str:
+    scene = _scene(request).get("scene_id")
+    if type(scene) is not int or scene < 1:
+        raise Refusal(40053)
+    if action == "QR_LIMIT_SCENE" and scene > 100_000:
+        raise Refusal(40053)
+    # A number over 32 bits came back as 4294967295 (threads of that time).
+    return str(min(scene, MAX_SCENE_ID))
+
+
+def _ticket(app_id: str, code_id: str, created: int, expire: int) -> str:
+    """96 characters in the shape of real tickets: readable by anyone, therefore no secret."""
+    account = int.from_bytes(app_id.encode()[-8:], "little")
+    url = f"http://weixin.qq.com/q/{code_id}".encode() + b"\0"
+    fields = [(1, url), (2, struct.pack("<I", created)), (3, struct.pack("<I", expire))]
+    raw = b"\x81\x01" + account.to_bytes(10, "little")
+    raw += b"".join(bytes([tag, len(value)]) + value for tag, value in fields)
+    return base64.b64encode(raw).decode("ascii")
+
+
+CodeUrl = Callable[[Code], str]
+"""Gives the content of a code's picture; it changes when the phone page gets its own address."""

@@ -1,0 +1,195 @@
+"""What all of WeChat's interfaces share: faults, errcodes with status 200, credentials."""
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, ClassVar
+
+from tornado.web import RequestHandler
+
+from simulator.config import SimulatedAccount, SimulatedApp
+from simulator.faults import Fault
+from simulator.refusals import Refusal, refusal_document
+from simulator.world import World
+
+GARBAGE = b"<html><body><h1>upstream request time-out</h1></body></html>"
+JSON = "application/json; encoding=utf-8"
+PLAIN = "text/plain"
+
+
+class WeChatHandler(RequestHandler):
+    """One interface of WeChat. Subclasses say their host, method and needs, and `call`.
+
+    Every errcode is answered as JSON with status 200, as WeChat does.
+    """
+
+    host: ClassVar[str] = "api"
+    method: ClassVar[str] = "GET"
+    content_type: ClassVar[str] = JSON
+    world: World
+
+    def initialize(self, world: World) -> None:
+        self.world = world
+        self._fault: Fault | None = None
+
+    @property
+    def wechat_path(self) -> str:
+        """The path as on WeChat's own host."""
+        return "/" + self.request.path.split("/", 2)[2]
+
+    async def prepare(self) -> None:
+        fault = self._fault = self.world.faults.called(self.host, self.wechat_path)
+        if fault is None:
+            return
+        if fault.delay:
+            await asyncio.sleep(fault.delay)
+        if fault.spoils and fault.when == "before":
+            self._spoil(fault)
+
+    async def get(self, *_: str) -> None:
+        await self._serve("GET")
+
+    async def post(self, *_: str) -> None:
+        await self._serve("POST")
+
+    async def _serve(self, method: str) -> None:
+        if self.method not in ("", method):
+            raise Refusal(43002 if self.method == "POST" else 43001)
+        await self.call()
+
+    async def call(self) -> None:
+        """Do what the interface does and `answer`; raise `Refusal` for an errcode."""
+        raise NotImplementedError
+
+    def answer(self, document: Mapping[str, Any]) -> None:
+        """Answer with JSON as WeChat writes it: UTF-8, nothing escaped."""
+        self.give(json.dumps(document, ensure_ascii=False).encode(), self.content_type)
+
+    def give(self, body: bytes, content_type: str) -> None:
+        """Answer with these bytes, unless a fault spoils the answer."""
+        fault = self._fault
+        if fault is not None and fault.spoils and fault.when == "after":
+            self._spoil(fault)
+            return
+        self.set_header("Content-Type", (fault and fault.content_type) or content_type)
+        self.finish(body)
+
+    def _spoil(self, fault: Fault) -> None:
+        if fault.drop or fault.cut:
+            stream = self.detach()
+            if fault.cut:
+                stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n" + b'{"errcode": ')
+            stream.close()
+            return
+        self.set_header("Content-Type", fault.content_type or self.content_type)
+        if fault.errcode is not None:
+            self.finish(self._refusal_json(Refusal(fault.errcode)))
+            return
+        self.set_status(fault.status or 200)
+        self.finish(GARBAGE if fault.body is None else fault.body)
+
+    def _refusal_json(self, refusal: Refusal) -> bytes:
+        return json.dumps(
+            refusal_document(refusal, self.world.clock.now(), self.world.rng), ensure_ascii=False
+        ).encode()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, Refusal):
+            self.set_status(200)
+            self.set_header("Content-Type", self.content_type)
+            self.finish(self._refusal_json(error))
+        else:
+            self.finish(f"{status_code}\n")
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """An errcode is an ordinary answer, not a failure of the simulator."""
+        if not isinstance(value, Refusal):
+            super().log_exception(typ, value, tb)
+
+    def json_body(self) -> dict[str, Any]:
+        """The request's JSON object, whatever its Content-Type.
+
+        Raises:
+            Refusal: 47001.
+        """
+        try:
+            document = json.loads(self.request.body)
+        except ValueError:
+            raise Refusal(47001) from None
+        if not isinstance(document, dict):
+            raise Refusal(47001)
+        return document
+
+    def owner_of(
+        self, arguments: Mapping[str, Any], secret_needed: bool = True
+    ) -> SimulatedAccount | SimulatedApp:
+        """The app that ``appid`` and ``secret`` name.
+
+        Raises:
+            Refusal: 41002, 40013, 41004, 40125.
+        """
+        app_id, secret = arguments.get("appid"), arguments.get("secret")
+        if not app_id:
+            raise Refusal(41002)
+        app = self.world.app(str(app_id))
+        if app is None:
+            raise Refusal(40013)
+        if secret_needed:
+            if not secret:
+                raise Refusal(41004)
+            if secret != app.app_secret:
+                raise Refusal(40125)
+        return app
+
+    def query(self) -> dict[str, str]:
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
+
+    def check_address(self, app: SimulatedAccount | SimulatedApp) -> None:
+        """The IP allow list, where an account has one.
+
+        Raises:
+            Refusal: 40164, naming the address.
+        """
+        allowed = app.ip_allow_list if isinstance(app, SimulatedAccount) else ()
+        address = self.request.remote_ip or ""
+        networks = [ipaddress.ip_network(network) for network in allowed]
+        if networks and not any(ipaddress.ip_address(address) in net for net in networks):
+            raise Refusal(40164, f"invalid ip {address} ipv6 ::ffff:{address}, not in whitelist")
+
+
+class CredentialHandler(WeChatHandler):
+    """An interface that is called with an access_token.
+
+    `needs` is what the account must be: "" anything, "verified", or "verified service".
+    """
+
+    needs: ClassVar[str] = ""
+
+    async def call(self) -> None:
+        app_id = self.world.tokens.owner(self.get_query_argument("access_token", ""))
+        app = self.world.app(app_id)
+        if app is None:
+            raise Refusal(40013)
+        if not self._granted(app):
+            raise Refusal(48001)
+        self.world.quotas.spend(app_id, self.wechat_path)
+        await self.call_for(app)
+
+    def _granted(self, app: SimulatedAccount | SimulatedApp) -> bool:
+        if not self.needs:
+            return True
+        if isinstance(app, SimulatedApp) or not app.verified:
+            return False
+        return self.needs == "verified" or app.kind == "service"
+
+    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
+        """Do what the interface does for this app."""
+        raise NotImplementedError

@@ -1,0 +1,74 @@
+"""Which path leads to which handler: the whole simulator, and the phone page alone."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tornado.web import Application, RequestHandler, StaticFileHandler
+
+from simulator.hosts import api, control, mp, phone
+from simulator.world import World
+
+log = logging.getLogger("scanpush.simulator")
+
+HERE = Path(__file__).resolve().parent.parent
+
+_Routes = list[Any]
+
+
+def whole_application(world: World) -> Application:
+    """Every host, told apart by the first path segment, with the controls and the phone page."""
+    shared = {"world": world}
+    wechat: list[tuple[str, type[RequestHandler]]] = [
+        (r"/api2?/cgi-bin/token", api.TokenHandler),
+        (r"/api2?/cgi-bin/stable_token", api.StableTokenHandler),
+        (r"/api2?/cgi-bin/qrcode/create", api.CreateCodeHandler),
+        (r"/api2?/cgi-bin/user/info", api.UserInfoHandler),
+        (r"/api2?/cgi-bin/user/info/batchget", api.BatchUserInfoHandler),
+        (r"/api2?/cgi-bin/getcallbackip", api.CallbackAddressesHandler),
+        (r"/api2?/cgi-bin/callback/check", api.CallbackCheckHandler),
+        (r"/api2?/cgi-bin/clear_quota", api.ClearQuotaHandler),
+        (r"/mp/cgi-bin/showqrcode", mp.ShowCodeHandler),
+        (
+            r"/simulator/(scan|follow|unfollow|text|message|menu|event)",
+            control.PhoneControlHandler,
+        ),
+        (r"/simulator/release", control.ReleaseHandler),
+        (r"/simulator/check", control.CheckHandler),
+        (r"/simulator/faults", control.FaultsHandler),
+        (r"/simulator/clock", control.ClockHandler),
+        (r"/simulator/tokens/expire", control.TokensHandler),
+        (r"/simulator/calls", control.CallsHandler),
+        (r"/simulator/people", control.PeopleHandler),
+        (r"/simulator/chat/([^/]+)", control.ChatHandler),
+    ]
+    routes: _Routes = [(path, handler, shared) for path, handler in wechat]
+    return _application(routes + _phone_routes(world, ""))
+
+
+def phone_application(world: World, base: str) -> Application:
+    """Only the phone page, below `base`."""
+    return _application(_phone_routes(world, base))
+
+
+def _phone_routes(world: World, base: str) -> _Routes:
+    shared = {"world": world, "base": base}
+    return [
+        (rf"{base}/", phone.HomeHandler, shared),
+        (rf"{base}/phone", phone.PageHandler, shared),
+        (rf"{base}/q/([\w-]+)", phone.PageHandler, shared),
+        (rf"{base}/phone/state", phone.StateHandler, shared),
+        (rf"{base}/phone/act", phone.ActHandler, shared),
+        (rf"{base}/phone/static/(.*)", StaticFileHandler, {"path": str(HERE / "static")}),
+    ]
+
+
+def _application(routes: _Routes) -> Application:
+    return Application(routes, log_function=_log, template_path=str(HERE / "templates"))
+
+
+def _log(handler: RequestHandler) -> None:
+    """One debug line per request, without its query, which holds secrets."""
+    request = handler.request
+    path = request.path if request.path.startswith(("/api", "/mp", "/open")) else "(page)"
+    log.debug("%s %s %d", request.method, path, handler.get_status())

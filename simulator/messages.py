@@ -1,0 +1,171 @@
+"""The documents WeChat pushes, and how it signs and encrypts them for each mode.
+
+Facts: WeChat's pages "Receiving event pushes", "Server configuration", "Message encryption".
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from services.wechat.crypto import Cipher, signature
+from simulator.config import SimulatedAccount
+from simulator.identifiers import url_safe
+
+Fields = Mapping[str, str | int]
+"""One message by WeChat's field names; numbers are written without CDATA."""
+
+DOCTYPE = '<!DOCTYPE xml [<!ENTITY lol "lol"><!ENTITY far SYSTEM "file:///etc/hostname">]>'
+WRONG_APP_ID = "wx00000000deadbeef"
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """How one push differs from an ordinary one. The defaults are the ordinary one.
+
+    Order and number: `duplicate` more identical requests at the same time; `same_second_pair`
+    sends a LOCATION event of the same second beside it; `delay` seconds before the first try;
+    `hold` keeps it until `release`; `scan_after_follow` sends SCAN after subscribe as well.
+    Shape: `lower_case_event`, `empty_event_key`, `create_time`, `fields` replaces or adds.
+    Hostile: `bad_signature`, `wrong_app_id`, `plaintext_downgrade`, `doctype` ("inner": in the
+    message, "outer": around Encrypt), `stale_seconds`. `attempts` overrides the number of tries
+    (hostile pushes are tried once), `reencrypt` encrypts each try anew, `wait` False answers the
+    caller at once.
+    """
+
+    duplicate: int = 0
+    same_second_pair: bool = False
+    delay: float = 0.0
+    hold: bool = False
+    scan_after_follow: bool = False
+    lower_case_event: bool = False
+    empty_event_key: bool = False
+    create_time: int | None = None
+    fields: Mapping[str, str | int] | None = None
+    bad_signature: bool = False
+    wrong_app_id: bool = False
+    plaintext_downgrade: bool = False
+    doctype: str = ""
+    stale_seconds: int = 0
+    attempts: int | None = None
+    reencrypt: bool = False
+    wait: bool = True
+
+    @property
+    def hostile(self) -> bool:
+        return bool(
+            self.bad_signature
+            or self.wrong_app_id
+            or self.plaintext_downgrade
+            or self.doctype
+            or self.stale_seconds
+        )
+
+
+ORDINARY = PushOptions()
+
+
+@dataclass(frozen=True)
+class PushRequest:
+    """One POST, ready to be sent as often as needed."""
+
+    url: str
+    body: bytes
+    content_type: str
+
+
+def cdata(text: str) -> str:
+    """`text` as CDATA; a ``]]>`` inside is split over two sections."""
+    return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
+
+
+def xml_document(fields: Fields) -> str:
+    """``<xml>`` with one element per field: strings in CDATA, numbers bare."""
+    return "<xml>" + "".join(_element(*item) for item in fields.items()) + "</xml>"
+
+
+def _element(name: str, value: str | int) -> str:
+    return f"<{name}>{value if isinstance(value, int) else cdata(value)}</{name}>"
+
+
+def shaped(fields: Fields, options: PushOptions) -> Fields:
+    """The message with the options about its shape applied."""
+    message = dict(fields)
+    if options.lower_case_event and isinstance(event := message.get("Event"), str):
+        message["Event"] = event.lower()
+    if options.empty_event_key:
+        message["EventKey"] = ""
+    if options.create_time is not None:
+        message["CreateTime"] = options.create_time
+    return message | dict(options.fields or {})
+
+
+class Sealer:
+    """Makes push requests for one account: its mode, its format, its keys."""
+
+    def __init__(self, account: SimulatedAccount, rng: random.Random) -> None:
+        self._account = account
+        self._rng = rng
+        self._cipher = Cipher(account.encoding_aes_key, account.app_id)
+        self._stranger = Cipher(account.encoding_aes_key, WRONG_APP_ID)
+
+    def seal(self, message: Fields, now: int, options: PushOptions = ORDINARY) -> PushRequest:
+        """The request that brings `message` at the time `now`."""
+        account = self._account
+        timestamp, nonce = str(now - options.stale_seconds), self._nonce()
+        query = {
+            "signature": signature(account.callback_token, timestamp, nonce),
+            "timestamp": timestamp,
+            "nonce": nonce,
+            "openid": str(message.get("FromUserName", "")),
+        }
+        text = self._document(message, inner=True, options=options)
+        if account.mode == "plaintext" or options.plaintext_downgrade:
+            body = text
+        else:
+            encrypt = self._encrypt(text, options)
+            query["encrypt_type"] = "aes"
+            query["msg_signature"] = signature(account.callback_token, timestamp, nonce, encrypt)
+            body = self._document(self._envelope(message, encrypt), inner=False, options=options)
+        if options.bad_signature:
+            query |= {key: _broken(query[key]) for key in query if key.endswith("signature")}
+        kind = "text/xml" if account.data_format == "xml" else "application/json"
+        return PushRequest(_with_query(account.callback_url, query), body.encode(), kind)
+
+    def check_request(self, now: int) -> tuple[str, str]:
+        """The URL of a configuration check and the echostr it must be answered with."""
+        timestamp, nonce, echo = str(now), self._nonce(), str(self._rng.randrange(10**18, 10**19))
+        query = {
+            "signature": signature(self._account.callback_token, timestamp, nonce),
+            "timestamp": timestamp,
+            "nonce": nonce,
+            "echostr": echo,
+        }
+        return _with_query(self._account.callback_url, query), echo
+
+    def _envelope(self, message: Fields, encrypt: str) -> Fields:
+        if self._account.mode == "compatible":
+            return {**message, "Encrypt": encrypt}
+        return {"ToUserName": message["ToUserName"], "Encrypt": encrypt}
+
+    def _document(self, fields: Fields, inner: bool, options: PushOptions) -> str:
+        if self._account.data_format == "json":
+            return json.dumps(dict(fields), ensure_ascii=False)
+        doctype = DOCTYPE if options.doctype == ("inner" if inner else "outer") else ""
+        return doctype + xml_document(fields)
+
+    def _encrypt(self, text: str, options: PushOptions) -> str:
+        cipher = self._stranger if options.wrong_app_id else self._cipher
+        return cipher.encrypt(text.encode(), url_safe(self._rng, 16).encode())
+
+    def _nonce(self) -> str:
+        return str(self._rng.randrange(10**8, 2 * 10**9))
+
+
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
+
+
+def _broken(value: str) -> str:
+    return value[:-1] + ("0" if value[-1] != "0" else "1")

@@ -1,0 +1,57 @@
+"""Call quotas per app and path."""
+
+from collections.abc import Mapping
+
+from simulator.clock import TurnableClock
+from simulator.config import Quota
+from simulator.refusals import Refusal
+
+BEIJING_SECONDS = 8 * 3_600
+CLEARS_PER_MONTH = 10
+
+
+class Quotas:
+    """Counts calls in the present minute and day (Beijing time) and refuses those beyond."""
+
+    def __init__(self, quotas: Mapping[str, Quota], clock: TurnableClock) -> None:
+        self._quotas = quotas
+        self._clock = clock
+        self._counts: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._clears: dict[str, list[float]] = {}
+
+    def spend(self, app_id: str, path: str) -> None:
+        """Count one call.
+
+        Raises:
+            Refusal: 45011 (or the path's own code) over the minute, 45009 over the day.
+        """
+        quota = self._quotas.get(path)
+        if quota is None:
+            return
+        now = int(self._clock.now())
+        if self._over((app_id, path, "minute"), now // 60, quota.per_minute):
+            raise Refusal(quota.minute_errcode)
+        if self._over((app_id, path, "day"), (now + BEIJING_SECONDS) // 86_400, quota.per_day):
+            raise Refusal(45009)
+
+    def _over(self, key: tuple[str, str, str], period: int, limit: int | None) -> bool:
+        if limit is None:
+            return False
+        counted_period, count = self._counts.get(key, (period, 0))
+        count = count + 1 if counted_period == period else 1
+        self._counts[key] = (period, count)
+        return count > limit
+
+    def clear(self, app_id: str) -> None:
+        """Start all counts of this app anew, ten times in thirty days.
+
+        Raises:
+            Refusal: 48006 beyond that.
+        """
+        now = self._clock.now()
+        clears = [at for at in self._clears.get(app_id, []) if now - at < 30 * 86_400]
+        if len(clears) >= CLEARS_PER_MONTH:
+            raise Refusal(48006)
+        self._clears[app_id] = [*clears, now]
+        for key in [key for key in self._counts if key[0] == app_id]:
+            del self._counts[key]

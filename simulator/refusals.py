@@ -1,0 +1,73 @@
+"""WeChat's errcodes as this simulator answers them, with a text in WeChat's own manner."""
+
+import random
+from collections.abc import Mapping
+from types import MappingProxyType
+
+ERRMSG: Mapping[int, str] = MappingProxyType(
+    {
+        -1: "system error",
+        40001: "invalid credential, access_token is invalid or not latest, "
+        "could get access_token by getStableAccessToken",
+        40002: "invalid grant_type",
+        40003: "invalid openid",
+        40013: "invalid appid",
+        40014: "invalid access_token",
+        40029: "invalid code",
+        40030: "invalid refresh_token",
+        40032: "invalid openid list size",
+        40037: "invalid template_id",
+        40052: "invalid action name",
+        40053: "invalid action info",
+        40097: "invalid args",
+        40125: "invalid appsecret",
+        40129: "invalid scene",
+        40163: "code been used",
+        40164: "invalid ip, not in whitelist",
+        40169: "invalid length for scene, or the data is not json string",
+        40201: "callback url not set",
+        40202: "invalid action",
+        40203: "invalid check_operator",
+        41001: "access_token missing",
+        41002: "appid missing",
+        41003: "refresh_token missing",
+        41004: "appsecret missing",
+        41008: "missing code",
+        41009: "missing openid",
+        41030: "invalid page",
+        42001: "access_token expired",
+        42002: "refresh_token expired",
+        42003: "code expired",
+        43001: "require GET method",
+        43002: "require POST method",
+        43004: "require subscribe",
+        45009: "reach max api daily quota limit",
+        45011: "api minute-quota reach limit, must slower, retry next minute",
+        47001: "data format error",
+        47003: "argument invalid!",
+        48001: "api unauthorized",
+        48006: "forbid to clear quota because of reaching the limit",
+        87009: "invalid signature",
+    }
+)
+"""Documented texts; only the number is a contract (errcodes are matched by number)."""
+
+
+class Refusal(Exception):
+    """An errcode: WeChat answers it as JSON with HTTP status 200.
+
+    Args:
+        errcode: the number.
+        detail: replaces the usual text.
+    """
+
+    def __init__(self, errcode: int, detail: str = "") -> None:
+        super().__init__(errcode)
+        self.errcode = errcode
+        self.detail = detail or ERRMSG.get(errcode, "simulated error")
+
+
+def refusal_document(refusal: Refusal, now: float, rng: random.Random) -> dict[str, object]:
+    """The answer's JSON, ending in a ``rid`` whose first group is the Unix time in hex."""
+    rid = f"{int(now):08x}-{rng.getrandbits(32):08x}-{rng.getrandbits(32):08x}"
+    return {"errcode": refusal.errcode, "errmsg": f"{refusal.detail} rid: {rid}"}

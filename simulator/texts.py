@@ -1,0 +1,94 @@
+"""The words of the simulator's pages, in Chinese and English."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+ENGLISH: Mapping[str, str] = MappingProxyType(
+    {
+        "title": "Simulated phone",
+        "badge": "WeChat is simulated here",
+        "badge_more": "No real WeChat, account or person is involved.",
+        "who": "Whose phone is this?",
+        "suggestions": "Alice,Bob,Chen",
+        "name": "Another name",
+        "use": "Use",
+        "change": "Change",
+        "you": "This is the phone of",
+        "scan": "Scan",
+        "scan_follow": "Scan and follow",
+        "scan_hint": "You already follow this account. WeChat would open its chat after the scan.",
+        "follow_hint": "You do not follow this account yet. WeChat asks a newcomer to follow it.",
+        "expired": "This QR code has expired. Use the new one on the login page.",
+        "unknown": "This QR code is not known here. It may be of an earlier start.",
+        "no_code": "Scan the QR code of a login page, or write to the account below.",
+        "follow": "Follow",
+        "unfollow": "Unfollow",
+        "chat": "Chat",
+        "empty": "Nothing was said yet.",
+        "write": "Write a message",
+        "send": "Send",
+        "write_hint": "Follow the account to write to it.",
+        "busy": "Sending …",
+        "sent": "The scan was delivered. Look at the login page.",
+        "failed": "The server did not answer as WeChat expects",
+        "offline": "The simulator does not answer. Is it still running?",
+        "notice": "Service notice",
+        "system": "WeChat",
+        "scripts": "This page needs JavaScript.",
+    }
+)
+
+CHINESE: Mapping[str, str] = MappingProxyType(
+    {
+        "title": "模拟手机",
+        "badge": "这里的微信是模拟的",
+        "badge_more": "不涉及真实的微信、账号或个人。",
+        "who": "这是谁的手机？",
+        "suggestions": "小明,小红,阿强",
+        "name": "其他名字",
+        "use": "确定",
+        "change": "换人",
+        "you": "当前手机：",
+        "scan": "扫码",
+        "scan_follow": "扫码并关注",
+        "scan_hint": "你已关注该公众号，扫码后微信会打开与它的会话。",
+        "follow_hint": "你尚未关注该公众号，微信会请新用户先关注。",
+        "expired": "二维码已过期，请使用登录页上的新二维码。",
+        "unknown": "这里没有这个二维码，可能来自上一次启动。",
+        "no_code": "请扫描登录页上的二维码，或在下面给公众号发消息。",
+        "follow": "关注",
+        "unfollow": "取消关注",
+        "chat": "会话",
+        "empty": "还没有消息。",
+        "write": "输入消息",
+        "send": "发送",
+        "write_hint": "关注公众号后才能发消息。",
+        "busy": "正在发送…",
+        "sent": "扫码已送达，请看登录页。",
+        "failed": "服务器的回答不符合微信的要求",
+        "offline": "模拟器没有回应，它还在运行吗？",
+        "notice": "服务通知",
+        "system": "微信",
+        "scripts": "本页需要 JavaScript。",
+    }
+)
+
+
+def language_of(accept_language: str) -> str:
+    """``zh-CN`` or ``en``: whichever the browser's list (RFC 9110, 12.5.4) prefers."""
+    best, language = 0.0, "en"
+    for part in accept_language.lower().split(","):
+        tag, _, weight = part.strip().partition(";q=")
+        candidate = {"zh": "zh-CN", "en": "en"}.get(tag.split("-")[0])
+        try:
+            quality = float(weight or "1")
+        except ValueError:
+            continue
+        if candidate and quality > best:
+            best, language = quality, candidate
+    return language
+
+
+def texts(language: str) -> dict[str, str]:
+    """The words of one language, a plain dict for templates and JSON."""
+    return dict(CHINESE if language == "zh-CN" else ENGLISH)

@@ -1,0 +1,99 @@
+"""The simulated WeChat as one object: start it, point scanpush at its bases, stop it."""
+
+import logging
+import secrets
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from simulator.config import SimulatorConfig
+from simulator.hosts.routes import phone_application, whole_application
+from simulator.phones import Phones
+from simulator.world import World
+
+log = logging.getLogger("scanpush.simulator")
+
+MAX_BODY_BYTES = 1_048_576
+
+
+class SimulatedWeChat:
+    """All hosts of WeChat on one port, told apart by the first part of the path.
+
+    `api_base`, `mp_base` and `open_base` take the place of the settings of the same names. Use
+    it within a running event loop: `start` listens at once, `stop` ends every task it started.
+    """
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.config = config
+        self.world = World(config)
+        self.url = ""
+        self._servers: list[HTTPServer] = []
+
+    @property
+    def phones(self) -> Phones:
+        """The people and what they do: scan, follow, write."""
+        return self.world.phones
+
+    @property
+    def api_base(self) -> str:
+        return f"{self.url}/api"
+
+    @property
+    def mp_base(self) -> str:
+        return f"{self.url}/mp"
+
+    @property
+    def open_base(self) -> str:
+        return f"{self.url}/open"
+
+    @property
+    def phone_base(self) -> str:
+        """Where the phone page is, without a slash at the end; QR codes lead there."""
+        return self.world.phone_base
+
+    def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; port 0 takes a free one.
+
+        Raises:
+            OSError: the address cannot be listened at.
+        """
+        self.url = self._listen(_server(whole_application(self.world)), host, port)
+        if not self.world.phone_base:
+            self.world.phone_base = self.url
+
+    def start_phone_listener(self, host: str, port: int = 0, secret_path: str = "") -> str:
+        """Serve only the phone page at another address, below an unguessable path.
+
+        For a real phone in the same network: the hosts of WeChat and the controls are not
+        reachable there. QR codes made from now on lead there. `secret_path` is one path segment,
+        256 random bits unless given. Returns the new `phone_base`.
+
+        Raises:
+            OSError: the address cannot be listened at.
+        """
+        secret = secret_path.strip("/") or secrets.token_urlsafe(32)
+        application = phone_application(self.world, f"/{secret}")
+        address = self._listen(_server(application), host, port)
+        self.world.phone_base = f"{address}/{secret}"
+        return self.world.phone_base
+
+    def _listen(self, server: HTTPServer, host: str, port: int) -> str:
+        sockets = bind_sockets(port, host)
+        server.add_sockets(sockets)
+        self._servers.append(server)
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Close the ports, the connections and every push under way. May be called twice."""
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.stop()
+        await self.world.close()
+        for server in servers:
+            await server.close_all_connections()
+
+
+def _server(application: Application) -> HTTPServer:
+    return HTTPServer(application, max_body_size=MAX_BODY_BYTES)

@@ -1,0 +1,60 @@
+"""Everything the simulated WeChat is made of, built once and given to every handler."""
+
+import random
+
+from services.supervisor import Supervisor
+from simulator.chats import Chats
+from simulator.clock import TurnableClock
+from simulator.codes import Code, Codes
+from simulator.config import SimulatedAccount, SimulatedApp, SimulatorConfig
+from simulator.faults import Faults
+from simulator.people import People
+from simulator.phones import Phones
+from simulator.pushes import Pusher
+from simulator.quotas import Quotas
+from simulator.tokens import AccessTokens
+
+
+class World:
+    """The parts of one simulated WeChat. `phone_base` is where its QR codes lead."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.config = config
+        self.clock = TurnableClock(config.clock)
+        self.rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
+        self.supervisor = Supervisor()
+        self.accounts = {account.app_id: account for account in config.accounts}
+        self.mini_programs = {app.app_id: app for app in config.mini_programs}
+        self.websites = {app.app_id: app for app in config.websites}
+        self.people = People()
+        self.codes = Codes(self.clock, self.rng)
+        self.chats = Chats(self.clock)
+        self.tokens = AccessTokens(self.clock, self.rng)
+        self.quotas = Quotas(config.quotas, self.clock)
+        self.faults = Faults()
+        self.pusher = Pusher(config, self.clock, self.rng, self.supervisor)
+        self.phones = Phones(
+            self.accounts,
+            self.people,
+            self.codes,
+            self.chats,
+            self.pusher,
+            self.clock,
+            self.rng,
+            self.supervisor,
+        )
+        self.phone_base = ""
+
+    def app(self, app_id: str) -> SimulatedAccount | SimulatedApp | None:
+        """The account, mini program or website app of this app_id."""
+        return (
+            self.accounts.get(app_id) or self.mini_programs.get(app_id) or self.websites.get(app_id)
+        )
+
+    def code_url(self, code: Code) -> str:
+        """What the picture of this code contains: the page of the simulated phone."""
+        return f"{self.phone_base}/q/{code.code_id}"
+
+    async def close(self) -> None:
+        await self.supervisor.close()
+        await self.pusher.close()

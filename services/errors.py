@@ -2,6 +2,7 @@
 
     ScanpushError
     ├── SettingsError            a mistake of the operator: one line, naming the dotted key
+    ├── TokenError               a token that is not ours, or not valid now
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
     │   ├── WeChatUnavailable    time-out, connection, 5xx, rubbish, or still busy after retries
@@ -32,6 +33,10 @@ class SettingsError(ScanpushError):
         super().__init__(f"{key}: {problem}" if key else problem)
         self.key = key
         self.problem = problem
+
+
+class TokenError(ScanpushError):
+    """A token that did not verify. The text says why, for the log; the client is told nothing."""
 
 
 class StoreUnavailable(ScanpushError):
@@ -72,6 +77,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "forbidden": 403,
         "not_found": 404,
         "method_not_allowed": 405,
+        "upgrade_required": 426,
         "stale_seq": 409,
         "already_claimed": 409,
         "wrong_door": 409,

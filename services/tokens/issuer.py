@@ -1,0 +1,180 @@
+"""Tokens: made from claims that were fixed before, and verified as RFC 8725 says. Pure.
+
+The same claims give the same payload at every delivery. Verification trusts nothing that the
+token says about itself: not its algorithm, not where its key could be found.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from services.errors import TokenError
+from services.ids import UserId
+from services.scenes.states import Claims
+from services.tokens.jwk import Key, KeyProblem, read_public
+from services.tokens.keys import KeySet
+
+LEEWAY_SECONDS = 10
+"""How far the clocks of two nodes may be apart."""
+
+MAX_TOKEN_CHARACTERS = 4096
+"""Ours have about 500. Nothing longer is even decoded."""
+
+MAX_FOREIGN_KEYS = 256
+"""Keys of other nodes that are kept at once."""
+
+_TYPE = "JWT"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedClaims:
+    """What a token that verified says. Times are unix seconds."""
+
+    subject: UserId
+    account: str
+    amr: tuple[str, ...]
+    jti: str
+    iat: int
+    exp: int
+
+
+class Issuer:
+    """Signs with this node's newest key; verifies with all its keys and the other nodes'.
+
+    Args:
+        keys: this node's.
+        issuer: the claim ``iss``, the same on every node (`Settings.token_issuer`).
+        audience: the claim ``aud``.
+    """
+
+    def __init__(self, keys: KeySet, *, issuer: str, audience: str) -> None:
+        if keys.signing.private is None:
+            raise ValueError("the signing key has no private part")
+        self._private = keys.signing.private
+        self._own = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._header = {"kid": keys.signing.kid, "typ": _TYPE}
+        self._jws = jwt.PyJWS()
+        self._foreign: tuple[Key, ...] = ()
+        self._known = {key.kid: key for key in keys.keys}
+
+    def mint(self, *, subject: UserId, claims: Claims, account: str, amr: Sequence[str]) -> str:
+        """A token for `subject` that says exactly `claims`.
+
+        ``amr`` holds how the person was recognised, ``simulated`` under the simulator.
+        """
+        payload = {
+            "iss": self._issuer,
+            "sub": subject,
+            "aud": self._audience,
+            "iat": claims.iat,
+            "nbf": claims.iat,
+            "exp": claims.exp,
+            "jti": claims.jti,
+            "account": account,
+            "amr": list(amr),
+        }
+        return jwt.encode(payload, self._private, self._own.signing.algorithm, self._header)
+
+    def verify(self, token: str, now: float) -> VerifiedClaims:
+        """The claims of `token`, if it is ours and valid at `now`.
+
+        Raises:
+            TokenError: it is not; the text says why and is for the log, not for the client.
+        """
+        if len(token) > MAX_TOKEN_CHARACTERS:
+            raise TokenError("longer than any of ours")
+        key = self._key(_header(token))
+        try:
+            payload = self._jws.decode(token, key.public, [key.algorithm])
+            claims = json.loads(payload)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise TokenError("not signed by the key it names") from None
+        if not isinstance(claims, dict):
+            raise TokenError("without claims")
+        return self._checked(claims, now)
+
+    def trust(self, jwks: Iterable[object]) -> int:
+        """Verify with these public keys too, the other nodes', in place of those given before.
+
+        A key is known by the thumbprint we compute, never by the name it comes with, so none can
+        stand in for another. What is no public key of ours is passed over. Returns how many count.
+        """
+        found: dict[str, Key] = {}
+        for jwk in jwks:
+            try:
+                key = read_public(jwk)
+            except KeyProblem:
+                continue
+            if len(found) < MAX_FOREIGN_KEYS:
+                found[key.kid] = key
+        own = {key.kid: key for key in self._own.keys}
+        self._foreign = tuple(key for kid, key in found.items() if kid not in own)
+        self._known = found | own
+        return len(found)
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The document of ``/.well-known/jwks.json``: our public keys and the other nodes'."""
+        return {"keys": [*self._own.public_jwks(), *(dict(key.jwk) for key in self._foreign)]}
+
+    def _key(self, header: Mapping[str, Any]) -> Key:
+        """The key that `header` names, among ours only (RFC 8725, sections 3.1, 3.10 and 3.11)."""
+        if header.get("typ") != _TYPE:
+            raise TokenError("of another type")
+        if "crit" in header:
+            raise TokenError("with a critical header, of which we know none")
+        kid = header.get("kid")
+        key = self._known.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise TokenError("signed by a key that is not ours")
+        if header.get("alg") != key.algorithm:
+            raise TokenError("of another algorithm than its key")
+        return key
+
+    def _checked(self, claims: Mapping[str, Any], now: float) -> VerifiedClaims:
+        if claims.get("iss") != self._issuer:
+            raise TokenError("of another issuer")
+        if claims.get("aud") != self._audience:
+            raise TokenError("for another audience")
+        iat, nbf, exp = (_time(claims, name) for name in ("iat", "nbf", "exp"))
+        if now >= exp + LEEWAY_SECONDS:
+            raise TokenError("expired")
+        if max(iat, nbf) > now + LEEWAY_SECONDS:
+            raise TokenError("not valid yet")
+        amr = claims.get("amr")
+        if not isinstance(amr, list) or not all(isinstance(item, str) for item in amr):
+            raise TokenError("without a proper amr")
+        return VerifiedClaims(
+            subject=UserId(_text(claims, "sub")),
+            account=_text(claims, "account"),
+            amr=tuple(amr),
+            jti=_text(claims, "jti"),
+            iat=iat,
+            exp=exp,
+        )
+
+
+def _header(token: str) -> Mapping[str, Any]:
+    """The header as the token claims it to be: nothing in it is true yet."""
+    try:
+        return jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise TokenError("not a token") from None
+
+
+def _time(claims: Mapping[str, Any], name: str) -> int:
+    value = claims.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TokenError(f"without a proper {name}")
+    return value
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise TokenError(f"without a proper {name}")
+    return value

@@ -14,6 +14,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from services.errors import SettingsError
 
 PREFIX = "SCANPUSH_"
+TEST_PREFIX = "SCANPUSH_TEST_"
+"""For the test runner, whose servers inherit its environment."""
 SEPARATOR = "__"
 FILE_ENDING = "_FILE"
 
@@ -98,7 +100,9 @@ def overlay(
     over the section it is in.
     """
     origins: dict[tuple[str, ...], str] = {}
-    for variable in sorted(name for name in environ if name.upper().startswith(PREFIX)):
+    for variable in sorted(environ):
+        if not variable.upper().startswith(PREFIX) or variable.startswith(TEST_PREFIX):
+            continue
         key, kind, from_file = _find(root, values, variable)
         if key in origins:
             raise SettingsError(".".join(key), f"is set by both {origins[key]} and {variable}")

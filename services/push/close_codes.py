@@ -1,6 +1,6 @@
 """Why a socket is closed, grouped by what the page must do about it (design: close codes)."""
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class CloseCode(IntEnum):
@@ -28,3 +28,31 @@ class CloseCode(IntEnum):
     """The peer does not read. The page reconnects with full jitter."""
     FLOOD = 4429
     """Too many messages. The page reconnects with full jitter."""
+
+
+class Ending(StrEnum):
+    """How a socket's life ended: the label of metrics and logs. A closed set, unlike the codes
+    that peers may send."""
+
+    FINISHED = "finished"
+    LEAVING = "leaving"
+    PROTOCOL = "protocol"
+    INVALID_TEXT = "invalid_text"
+    TOO_LARGE = "too_large"
+    SERVER_ERROR = "server_error"
+    BAD_MESSAGE = "bad_message"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    SLOW = "slow"
+    FLOOD = "flood"
+    CLOSED_BY_PEER = "closed_by_peer"
+    """The peer sent a close frame first."""
+    GONE = "gone"
+    """End of stream or an error, without a close frame."""
+    SILENT = "silent"
+    """No answer to pings."""
+
+
+def ending_of(code: CloseCode) -> Ending:
+    """The label of a code that we send."""
+    return Ending[code.name]

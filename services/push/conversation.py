@@ -1,0 +1,217 @@
+"""What a socket says, taken apart without input or output.
+
+A `Conversation` lives only while a socket has something to say: a partial frame, a message at
+work, a close in progress. Frames are parsed and written by websockets' sans-I/O protocol (its
+documentation: "Sans-I/O", `Protocol` with ``state=OPEN``), which enforces RFC 6455 sections 5
+and 7: masking, reserved bits, opcodes, fragmentation, control frames, close codes.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import SERVER, Protocol, State
+
+from services.push.close_codes import CloseCode
+
+MAX_MESSAGE_BYTES = 4096
+"""A longer message from a page ends in 1009 (design: messages are at most 4 KiB)."""
+
+MAX_SEQ = 2**31
+"""No scene changes that often: a larger `seq` in an ack cannot be ours."""
+
+EMPTY_PING = Frame(Opcode.PING, b"").serialize(mask=False)
+
+# websockets logs each connection's end at INFO; the hub has its own line for that.
+_quiet = logging.getLogger("scanpush.push.frames")
+_quiet.setLevel(logging.WARNING)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One text message to a page; `payload` is UTF-8."""
+    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+@cache
+def close_frame(code: CloseCode) -> bytes:
+    """A close frame without a reason: the code says it all (design: close codes)."""
+    return Frame(Opcode.CLOSE, code.to_bytes(2)).serialize(mask=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The page has the status with this `seq`."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The page gives the scene up."""
+
+
+Said = Ack | Cancel
+
+
+class Standing(Enum):
+    """What is left to do once everything outgoing is written."""
+
+    OPEN = "open"
+    """Nothing: the socket lives on."""
+    CLOSING = "closing"
+    """We asked to close; the peer has not answered yet."""
+    DONE = "done"
+    """Both sides have said close: the TCP connection may go."""
+    FAILED = "failed"
+    """The peer broke the rules; it may still be sending, so go on reading for a moment."""
+
+
+class BadMessage(Exception):
+    """A message that is neither an ack nor a cancel."""
+
+
+def parse(text: str) -> Said | None:
+    """Read one message of ``scanpush.v1``.
+
+    Returns None for an ack of a `seq` that no scene can have: such an ack is ignored, like any
+    other wrong `seq`. Raises `BadMessage` for everything that is not of the contract.
+    """
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage from error
+    if not isinstance(message, dict):
+        raise BadMessage
+    if message.get("type") == "cancel":
+        return Cancel()
+    if message.get("type") != "ack" or type(message.get("seq")) is not int:
+        raise BadMessage
+    return Ack(message["seq"]) if 0 < message["seq"] < MAX_SEQ else None
+
+
+class Conversation:
+    """One socket's side of the protocol, from its first byte of a frame to the end of it.
+
+    After `receive`, in this order: carry out `said`, write `outgoing()`, then do what `standing`
+    says. That order is what makes an ack stored before the close behind it is answered.
+
+    Args:
+        closing: the code of a close frame that was already sent on this socket.
+        now: when it began, for `began`.
+    """
+
+    __slots__ = ("_message", "_pending", "_protocol", "began", "busy", "deaf", "failure", "said")
+
+    def __init__(self, closing: CloseCode | None, now: float) -> None:
+        self._protocol = Protocol(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+        if closing is not None:
+            self._protocol.send_close(closing)
+            self._protocol.data_to_send()
+        self._message: bytearray | None = None
+        """The fragments so far of a message that is not complete."""
+        self._pending = 0
+        """Bytes received that do not make a whole frame yet."""
+        self.began = now
+        self.said: list[Said] = []
+        """Complete messages in their order, not carried out yet."""
+        self.busy = False
+        """A message is being carried out; the owner must not read on."""
+        self.deaf = False
+        """The poller was told to leave this descriptor alone."""
+        self.failure: CloseCode | None = None
+        """Why we failed the connection, if we did."""
+
+    def receive(
+        self, data: bytes, pongs_due: int, message: Callable[[], bool], fragment: Callable[[], bool]
+    ) -> None:
+        """Take in bytes as they came from the socket.
+
+        Args:
+            pongs_due: how many pings of ours are unanswered; further pongs count as messages.
+            message: counts a message, False when it is one too many (4429).
+            fragment: counts a continuation frame, likewise.
+        """
+        self._protocol.receive_data(data)
+        self._pending += len(data)
+        for event in self._protocol.events_received():
+            if self.failure is not None:
+                return
+            if not isinstance(event, Frame):
+                continue  # Never: a protocol that is past its handshake yields frames only.
+            self._pending -= _wire_bytes(len(event.data))
+            if event.opcode is Opcode.PONG and pongs_due:
+                pongs_due -= 1
+            elif event.opcode is Opcode.CONT and not fragment():
+                self._fail(CloseCode.FLOOD)
+            elif event.opcode not in (Opcode.CONT, Opcode.CLOSE) and not message():
+                self._fail(CloseCode.FLOOD)
+            else:
+                self._frame(event)
+        self._note_protocol_failure()
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.BINARY:
+            self._fail(CloseCode.BAD_MESSAGE)
+        elif frame.opcode is Opcode.TEXT:
+            self._message = bytearray(frame.data)
+        elif frame.opcode is Opcode.CONT and self._message is not None:
+            self._message += frame.data
+        else:
+            return
+        if frame.fin and self._message is not None:
+            message, self._message = self._message, None
+            self._complete(message)
+
+    def _complete(self, message: bytearray) -> None:
+        try:
+            said = parse(message.decode())
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_TEXT)
+        except BadMessage:
+            self._fail(CloseCode.BAD_MESSAGE)
+        else:
+            if said is not None:
+                self.said.append(said)
+
+    def _fail(self, code: CloseCode) -> None:
+        self._message = None
+        self.failure = code
+        self._protocol.fail(code)
+
+    def _note_protocol_failure(self) -> None:
+        if self.failure is None and self._protocol.parser_exc is not None:
+            sent = self._protocol.close_sent
+            # The protocol fails with 1002, 1007, 1009 or 1011, unless our own close went before.
+            self.failure = CloseCode(sent.code) if sent is not None else CloseCode.PROTOCOL
+
+    def close(self, code: CloseCode) -> bytes:
+        """Ask to close, or, if the peer already did, take its answer out: the bytes to write."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code)
+        return self.outgoing()
+
+    def outgoing(self) -> bytes:
+        """What the protocol wants written now: pongs and close frames."""
+        return b"".join(self._protocol.data_to_send())
+
+    @property
+    def standing(self) -> Standing:
+        if self.failure is not None:
+            return Standing.FAILED
+        if self._protocol.close_rcvd is not None:
+            return Standing.DONE
+        return Standing.OPEN if self._protocol.state is State.OPEN else Standing.CLOSING
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a message or frame is pending, so that nothing need be kept."""
+        return self._message is None and not self._pending and not self.said and not self.busy
+
+
+def _wire_bytes(payload: int) -> int:
+    """The length of a masked frame on the wire (RFC 6455 section 5.2)."""
+    return payload + (6 if payload < 126 else 8)

@@ -1,0 +1,135 @@
+"""From a hint to a frame: read the scene again, and bring it to whoever wants it.
+
+The store is the truth, a notice is a hint (design: one login). So a notice carries nothing that
+is delivered; it only makes this node read.
+"""
+
+import asyncio
+import logging
+import random
+from typing import Protocol
+
+from services.errors import StoreUnavailable
+from services.ids import SceneStr
+from services.push.broker import Notice
+from services.push.expiry import Expiry
+from services.push.hub import Hub
+from services.push.keys import scene_key, scene_str_of
+from services.scenes.states import Scene
+from services.supervisor import Supervisor
+
+log = logging.getLogger("scanpush.push.delivery")
+
+READ_SECONDS = 2
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2
+
+RESYNC_SLICE = 64
+"""Scenes read at once after a gap."""
+
+
+class Scenes(Protocol):
+    """What the push side asks of the login service. Raises `StoreUnavailable`, and only that."""
+
+    async def watch(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
+        """Check the token, attach this node's `connection` in the store, and return the scene.
+
+        None for an unknown scene and for a wrong token alike: one answer.
+        """
+
+    async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
+        """Detach exactly that connection."""
+
+    async def read(self, scene_str: SceneStr) -> Scene | None:
+        """The scene now; None when unknown or forgotten."""
+
+    def document(self, scene: Scene) -> bytes:
+        """The status document (design 4.3), its token minted now."""
+
+    async def ack(self, scene_str: SceneStr, seq: int) -> None:
+        """The page has that status: if it is `authorized`'s, the scene is consumed."""
+
+    async def cancel(self, scene_str: SceneStr) -> None:
+        """The page gives up."""
+
+
+class Delivery:
+    """Turns notices into deliveries.
+
+    At most one read a scene is under way. A notice that comes meanwhile marks the scene dirty,
+    and it is read once more: so the newest state is always the last one written, and a burst of
+    notices costs two reads. While the store is unavailable the read is tried again with growing
+    pauses, as long as somebody here wants the scene: nothing is lost.
+    """
+
+    def __init__(self, scenes: Scenes, hub: Hub, expiry: Expiry, supervisor: Supervisor) -> None:
+        self._scenes = scenes
+        self._hub = hub
+        self._expiry = expiry
+        self._supervisor = supervisor
+        self._flights: dict[bytes, asyncio.Task[None]] = {}
+        """Scenes being read."""
+        self._dirty: set[bytes] = set()
+        """Those of them that changed since their read began."""
+        self._resyncing: asyncio.Task[None] | None = None
+
+    def on_notice(self, notice: Notice) -> None:
+        """For `Broker.listen`."""
+        key = scene_key(notice.scene_str)
+        if not self._hub.watched(key):
+            return
+        if notice.connection:
+            self._hub.replaced_elsewhere(key, notice.connection)
+        self.request(key)
+
+    def on_gap(self) -> None:
+        """For `Broker.listen`: notices may be missing, so every scene watched here is read."""
+        if self._resyncing is not None:
+            self._resyncing.cancel()
+        self._resyncing = self._supervisor.spawn(self._resync(), name="push resync")
+
+    def tick(self, _now: float) -> None:
+        """Read the scenes whose time may be up."""
+        for key in self._expiry.take(self._hub.descriptor):
+            self.request(key)
+
+    def request(self, key: bytes) -> asyncio.Task[None]:
+        """Have the scene read and delivered; the task ends when that is done."""
+        flight = self._flights.get(key)
+        if flight is not None:
+            self._dirty.add(key)
+            return flight
+        flight = self._supervisor.spawn(self._bring(key), name="push delivery")
+        self._flights[key] = flight
+        return flight
+
+    async def _bring(self, key: bytes) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        try:
+            while self._hub.watched(key):
+                self._dirty.discard(key)
+                try:
+                    async with asyncio.timeout(READ_SECONDS):
+                        scene = await self._scenes.read(scene_str_of(key))
+                except (StoreUnavailable, TimeoutError):
+                    await asyncio.sleep(pause * random.uniform(0.5, 1))
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    continue
+                self._hand_over(key, scene)
+                if key not in self._dirty:
+                    return
+        finally:
+            del self._flights[key]
+            self._dirty.discard(key)
+
+    def _hand_over(self, key: bytes, scene: Scene | None) -> None:
+        if scene is None:
+            self._hub.forgotten(key)
+        else:
+            self._hub.deliver(key, scene)
+
+    async def _resync(self) -> None:
+        keys = self._hub.keys()
+        log.info("reading every watched scene again", extra={"scenes": len(keys)})
+        for start in range(0, len(keys), RESYNC_SLICE):
+            await asyncio.wait([self.request(key) for key in keys[start : start + RESYNC_SLICE]])

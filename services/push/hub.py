@@ -1,0 +1,208 @@
+"""This node's connections by scene.
+
+The hub never waits: every method is a plain call. It knows one socket a scene (the newest) and
+any number of waiters; it does not know the network (that is `Parking`) nor the store (`Delivery`).
+"""
+
+import itertools
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+from services.errors import ApiError
+from services.ids import SceneStr
+from services.push.close_codes import CloseCode
+from services.push.conversation import text_frame
+from services.push.counters import PushCounters
+from services.push.expiry import Expiry
+from services.push.keys import scene_key
+from services.push.slots import Slots
+from services.push.waiters import Waiter
+from services.scenes.states import FINAL, Scene, State
+
+
+class ConnectionIds:
+    """Ids of this process's connections: unique here, and all but certainly elsewhere.
+
+    They stay below 2**53, which Lua and JavaScript still count exactly.
+    """
+
+    def __init__(self) -> None:
+        self._first = secrets.randbits(52) + 1
+        self._numbers = itertools.count(self._first)
+        self._last = 0
+
+    def next(self) -> int:
+        self._last = next(self._numbers)
+        return self._last
+
+    def __contains__(self, connection: int) -> bool:
+        """Whether this process gave that id out."""
+        return self._first <= connection <= self._last
+
+
+class Lot(Protocol):
+    """What the hub needs of `Parking`."""
+
+    slots: Slots
+
+    def send(self, fd: int, data: bytes) -> bool: ...
+
+    def close(self, fd: int, code: CloseCode, last: bytes = b"") -> None: ...
+
+
+class Hub:
+    """The registry of sockets and waiters.
+
+    Args:
+        document: renders the status of a scene, with a token minted now.
+        max_waiters: long polls at once; over it `ApiError` ``overloaded``.
+    """
+
+    def __init__(
+        self,
+        lot: Lot,
+        expiry: Expiry,
+        document: Callable[[Scene], bytes],
+        counters: PushCounters,
+        max_waiters: int,
+    ) -> None:
+        self.ids = ConnectionIds()
+        self._lot = lot
+        self._expiry = expiry
+        self._document = document
+        self._counters = counters
+        self._max_waiters = max_waiters
+        self._sockets: dict[bytes, int] = {}
+        self._waiters: dict[bytes, list[Waiter]] = {}
+        self.waiting = 0
+        """Long polls waiting now."""
+
+    # Sockets.
+
+    def register(
+        self,
+        key: bytes,
+        connection: int,
+        fd: int,
+        scene: Scene,
+        greeting: bytes = b"",
+        replaced: bool = False,
+    ) -> None:
+        """Make a parked socket the scene's, and write `greeting` and the status in one piece.
+
+        An older one is asked to leave with 4409. If this one turns out to be the older (its
+        upgrade took longer, or `replaced`: another node has a newer one), it is the one to leave.
+        """
+        self._counters.socket_opened()
+        older = self._sockets.get(key)
+        if older is not None and self._lot.slots.connections[older] > connection:
+            replaced = True
+        if replaced:
+            self._lot.close(fd, CloseCode.REPLACED, greeting)
+            return
+        self._sockets[key] = fd
+        if older is not None:
+            self._lot.close(older, CloseCode.REPLACED)
+        self._write_status(fd, scene, greeting)
+        if scene.state not in FINAL:
+            self._expiry.file(fd, key, scene.ends_at)
+
+    def unregister(self, key: bytes, connection: int) -> None:
+        """Take out exactly that connection; may be called twice, and after a newer one came."""
+        fd = self._sockets.get(key)
+        if fd is not None and self._lot.slots.holds(fd, connection):
+            del self._sockets[key]
+
+    def replaced_elsewhere(self, key: bytes, connection: int) -> None:
+        """Another node opened `connection` for this scene: what is here is the older."""
+        if connection in self.ids:
+            return  # Our own, come back through the broker: `register` has seen to it.
+        for waiter in self._waiters.get(key, ()):
+            waiter.replaced = True
+        fd = self._sockets.get(key)
+        if fd is not None:
+            self._lot.close(fd, CloseCode.REPLACED)
+
+    # Waiters.
+
+    def waiter(self, scene_str: SceneStr) -> Waiter:
+        """A wait for news of a scene, counted and capped. Use it in a ``with`` statement."""
+        if self.waiting >= self._max_waiters:
+            raise ApiError("overloaded", "too many waiting polls", retry_after=2)
+        self.waiting += 1
+        return self._enter(Waiter(scene_key(scene_str), self._end_wait))
+
+    def arrival(self, key: bytes) -> Waiter:
+        """The same for an upgrade under way, which the limit of descriptors already counts."""
+        return self._enter(Waiter(key, self._forget_waiter))
+
+    def release_waiters(self) -> None:
+        """End every wait without news: this node is leaving."""
+        for waiters in list(self._waiters.values()):
+            for waiter in waiters:
+                waiter.release()
+
+    def _enter(self, waiter: Waiter) -> Waiter:
+        self._waiters.setdefault(waiter.key, []).append(waiter)
+        return waiter
+
+    def _end_wait(self, waiter: Waiter) -> None:
+        if self._forget_waiter(waiter):
+            self.waiting -= 1
+
+    def _forget_waiter(self, waiter: Waiter) -> bool:
+        waiters = self._waiters.get(waiter.key, [])
+        if waiter not in waiters:
+            return False
+        waiters.remove(waiter)
+        if not waiters:
+            del self._waiters[waiter.key]
+        return True
+
+    # News.
+
+    def watched(self, key: bytes) -> bool:
+        """Whether anybody here wants to hear of that scene."""
+        return key in self._sockets or key in self._waiters
+
+    def keys(self) -> list[bytes]:
+        """Every scene somebody here wants to hear of."""
+        return [*self._sockets, *(key for key in self._waiters if key not in self._sockets)]
+
+    def descriptor(self, key: bytes) -> int | None:
+        """The scene's socket here, if it has one."""
+        return self._sockets.get(key)
+
+    @property
+    def sockets(self) -> int:
+        return len(self._sockets)
+
+    def deliver(self, key: bytes, scene: Scene) -> None:
+        """Bring a state to everybody who wants it. What is no news to somebody is left out."""
+        for waiter in self._waiters.get(key, ()):
+            waiter.wake(scene)
+        fd = self._sockets.get(key)
+        if fd is None:
+            return
+        if scene.seq > self._lot.slots.seqs[fd]:
+            self._write_status(fd, scene)
+        if scene.state not in FINAL:
+            self._expiry.file(fd, key, scene.ends_at)
+
+    def _write_status(self, fd: int, scene: Scene, before: bytes = b"") -> None:
+        """Write `before` and the status; after a final state close behind it."""
+        frame = before + text_frame(self._document(scene))
+        self._lot.slots.seqs[fd] = scene.seq
+        self._counters.status_written()
+        if scene.state in FINAL:
+            expired = scene.state is State.EXPIRED
+            self._lot.close(fd, CloseCode.EXPIRED if expired else CloseCode.FINISHED, frame)
+        else:
+            self._lot.send(fd, frame)
+
+    def forgotten(self, key: bytes) -> None:
+        """The scene is no more: its page begins anew."""
+        fd = self._sockets.get(key)
+        if fd is not None:
+            self._lot.close(fd, CloseCode.EXPIRED)

@@ -1,0 +1,177 @@
+"""The push side put together: what the container builds and the handlers use."""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+
+from tornado.httputil import HTTPServerConnectionDelegate
+
+from services.clock import Clock
+from services.ids import SceneStr
+from services.push.broker import Broker
+from services.push.capacity import AddressLimit, Capacity, open_file_limit
+from services.push.close_codes import CloseCode, Ending
+from services.push.conversation import Said
+from services.push.counters import NoCounters, PushCounters
+from services.push.delivery import Delivery, Scenes
+from services.push.errands import Errands
+from services.push.expiry import Expiry
+from services.push.hub import Hub
+from services.push.keepalive import Keepalive, tick_forever
+from services.push.parking import Parking
+from services.push.slots import SlotState
+from services.push.upgrade import AllowedOrigin, Gate, SocketRouter
+from services.push.waiters import Waiter
+from services.supervisor import Supervisor
+
+DRAIN_TURN_SECONDS = 0.01
+
+DRAIN_A_TURN = 50
+"""Sockets told in one turn of a drain: at most 5,000 a second, so that the pages' reconnecting
+(with their own jitter) is spread as well."""
+
+
+def _by_address(address: str) -> str | None:
+    return address
+
+
+class PushService:
+    """Sockets, waiters, notices, pings and deadlines of this process.
+
+    Build it, `start` it on the running loop, serve `router`; at the end `drain`, then `close`.
+
+    Args:
+        scenes: the login service's side (see `delivery.Scenes`).
+        broker: brings notices; `start` listens to it, `close` leaves it to its owner.
+        supervisor: owns every task begun here.
+        allowed_origin: whether a page of that Origin may open a socket.
+        ping_seconds: interval of pings; 0: none.
+        reserve_descriptors: kept for everything that is not a socket.
+        messages_per_second: what one socket may say; 0: no limit.
+        sockets_per_address: 0: no limit.
+        address_group: the group an address counts in; None from it: exempt.
+        max_waiters: long polls at once.
+        open_files: the open-file limit; None: read from the system.
+    """
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        broker: Broker,
+        supervisor: Supervisor,
+        clock: Clock,
+        allowed_origin: AllowedOrigin,
+        *,
+        counters: PushCounters | None = None,
+        ping_seconds: float = 30,
+        reserve_descriptors: int = 512,
+        messages_per_second: int = 5,
+        sockets_per_address: int = 0,
+        address_group: Callable[[str], str | None] = _by_address,
+        max_waiters: int = 2000,
+        open_files: int | None = None,
+    ) -> None:
+        self.draining = False
+        self._broker = broker
+        self._supervisor = supervisor
+        self._clock = clock
+        self._counters = counters if counters is not None else NoCounters()
+        self._capacity = Capacity(
+            open_file_limit() if open_files is None else open_files, reserve_descriptors
+        )
+        self._addresses = AddressLimit(sockets_per_address, address_group)
+        self._errands = Errands(scenes, supervisor)
+        self.parking = Parking(self, clock, messages_per_second)
+        expiry = Expiry(self.parking.slots, clock)
+        self.hub = Hub(self.parking, expiry, scenes.document, self._counters, max_waiters)
+        self.delivery = Delivery(scenes, self.hub, expiry, supervisor)
+        self._gate = Gate(
+            scenes=scenes,
+            hub=self.hub,
+            parking=self.parking,
+            delivery=self.delivery,
+            errands=self._errands,
+            capacity=self._capacity,
+            addresses=self._addresses,
+            counters=self._counters,
+            allowed_origin=allowed_origin,
+            draining=lambda: self.draining,
+        )
+        self._jobs: list[Callable[[float], None]] = [self.parking.tick, self.delivery.tick]
+        if ping_seconds:
+            room = self.parking.slots.__len__
+            keepalive = Keepalive(ping_seconds, self.parking, room, self._counters.ping_written)
+            self._jobs.append(keepalive.tick)
+
+    async def start(self) -> None:
+        """Begin to serve on the running loop."""
+        self.parking.open()
+        await self._broker.listen(self.delivery.on_notice, self.delivery.on_gap)
+        self._supervisor.spawn(tick_forever(self._clock, self._jobs), name="push ticker")
+
+    def router(self, fallback: HTTPServerConnectionDelegate) -> SocketRouter:
+        """What to give to `HTTPServer`: ``/ws/`` comes here, the rest goes to `fallback`."""
+        return SocketRouter(self._gate, fallback)
+
+    def waiter(self, scene_str: SceneStr) -> Waiter:
+        """A long poll's wait for news; see `Hub.waiter`."""
+        return self.hub.waiter(scene_str)
+
+    @property
+    def max_sockets(self) -> int:
+        """How many sockets this process lets in."""
+        return self._capacity.sockets
+
+    # Ears of the parking.
+
+    def heard(self, fd: int, connection: int, key: bytes, said: Sequence[Said]) -> None:
+        def done(stored: bool) -> None:
+            if not stored and self.parking.slots.holds(fd, connection):
+                self.parking.close(fd, CloseCode.SERVER_ERROR)
+            self.parking.resume(fd, connection)
+
+        self._errands.obey(key, said, done)
+
+    def left(self, key: bytes, connection: int, ending: Ending) -> None:
+        self.hub.unregister(key, connection)
+        self._addresses.leave(connection)
+        self._counters.socket_ended(ending)
+        # An ended scene forgets its attachments by itself, and so does everything at the end of
+        # this node: 19,000 writes would only hold the drain up.
+        if ending not in (Ending.FINISHED, Ending.EXPIRED, Ending.LEAVING):
+            self._errands.unwatch(key, connection)
+
+    # The end.
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse upgrades, end every wait, and ask every socket to leave with 1001, in slices.
+
+        Returns when all have answered, or after `seconds`; what is left then is closed by `close`.
+        """
+        self.draining = True
+        self.hub.release_waiters()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._tell_everybody(seconds)
+                while self.parking.slots.count:
+                    await asyncio.sleep(DRAIN_TURN_SECONDS)
+        except TimeoutError:
+            return
+
+    async def _tell_everybody(self, seconds: float) -> None:
+        slots = self.parking.slots
+        turns = max(1, seconds / 2 / DRAIN_TURN_SECONDS)
+        a_turn = max(DRAIN_A_TURN, math.ceil(slots.count / turns))
+        told = 0
+        for fd in range(len(slots)):
+            if slots.state(fd) == SlotState.OPEN:
+                self.parking.close(fd, CloseCode.LEAVING)
+                told += 1
+                if told % a_turn == 0:
+                    await asyncio.sleep(DRAIN_TURN_SECONDS)
+
+    async def close(self) -> None:
+        """Close whatever is still open, at once."""
+        self.draining = True
+        self.hub.release_waiters()
+        self.parking.shut()

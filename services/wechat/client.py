@@ -1,0 +1,86 @@
+"""The one httpx client all accounts share, and the transport under it."""
+
+import ipaddress
+import logging
+import ssl
+import urllib.request
+from urllib.parse import urlsplit
+
+import httpx
+
+SHARDS = 8
+PER_SHARD = 8
+"""Requests in flight after which the next pool is used: past about ten on one pool the cost of
+each request doubles (measured: docs on cost)."""
+
+KEEPALIVE_SECONDS = 30.0
+
+
+class ShardedTransport(httpx.AsyncBaseTransport):
+    """Several of httpx's own connection pools behind one transport.
+
+    Pools are filled in order, so that few requests in flight share few warm connections; when all
+    are full, the least busy one takes the request. One TLS context serves all of them.
+    """
+
+    def __init__(self, shards: int = SHARDS, per_shard: int = PER_SHARD) -> None:
+        context: ssl.SSLContext = httpx.create_ssl_context()
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=per_shard,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        )
+        self._pools = [
+            httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+            for _ in range(shards)
+        ]
+        self._in_flight = [0] * shards
+        self._per_shard = per_shard
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        shard = self._pick()
+        self._in_flight[shard] += 1
+        try:
+            return await self._pools[shard].handle_async_request(request)
+        finally:
+            self._in_flight[shard] -= 1
+
+    def _pick(self) -> int:
+        for shard, in_flight in enumerate(self._in_flight):
+            if in_flight < self._per_shard:
+                return shard
+        return self._in_flight.index(min(self._in_flight))
+
+    async def aclose(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
+
+
+def make_client(
+    api_base: str, *, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """A client without cookies of its own, redirects or default time-outs (each call has its own).
+
+    The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used, for a fixed outgoing
+    address is what WeChat's IP allow list asks for; never towards this machine or network.
+    """
+    quiet_libraries()
+    if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
+        return httpx.AsyncClient(timeout=None, trust_env=True)
+    return httpx.AsyncClient(
+        transport=transport or ShardedTransport(), timeout=None, trust_env=False
+    )
+
+
+def quiet_libraries() -> None:
+    """Keep httpx from logging addresses, which carry secrets and access_tokens in their query."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _is_private(base: str) -> bool:
+    host = urlsplit(base).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost"

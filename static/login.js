@@ -1,0 +1,169 @@
+// The page `/`: the element does the login; this file does everything around it.
+
+import { chosenLanguage, chosenTheme, followTheme, keepLanguage, keepTheme, speak } from "./page.js";
+
+const by = (id) => document.getElementById(id);
+const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`)?.content.trim() ?? "";
+const scan = by("scan");
+const simulated = /^(true|1|yes)$/i.test(meta("simulated"));
+const kinds = meta("kinds").split(/[\s,]+/).filter(Boolean);
+const inWeChat = /MicroMessenger/i.test(navigator.userAgent);
+const onPhone = matchMedia("(pointer: coarse) and (max-width: 48rem)").matches;
+let words, login;
+
+/** Which doors make sense on this device, the best one first. */
+function doors() {
+  const best = inWeChat ? ["web", "mini_program", "code"] : onPhone ? ["code", "website"] : [];
+  const order = [...best, "official_account", "mini_program", "website", "code", "web"];
+  const useful = kinds.filter((kind) => kind !== "web" || inWeChat || !kinds.includes("official_account"));
+  return useful.sort((a, b) => order.indexOf(a) - order.indexOf(b));
+}
+
+function showDoors() {
+  const list = doors();
+  const now = scan.getAttribute("kind") ?? "official_account";
+  const buttons = list.map((kind) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: words[`door_${kind}`] ?? kind });
+    button.setAttribute("aria-pressed", kind === now);
+    button.onclick = () => {
+      scan.setAttribute("kind", kind);
+      showDoors();
+      by("doors").querySelector("[aria-pressed=true]").focus();
+    };
+    return button;
+  });
+  const hint = document.createElement("p");
+  hint.textContent = words.phone_hint;
+  by("doors").replaceChildren(...(onPhone || inWeChat ? [hint] : []), ...buttons);
+  by("doors").hidden = list.length < 2 || !!login;
+}
+
+const decode = (part) => JSON.parse(new TextDecoder().decode(
+  Uint8Array.from(atob(part.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0))));
+
+const when = (seconds) => new Date(seconds * 1000).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+
+function showClaims(claims) {
+  by("claims").replaceChildren(...Object.entries(claims).map(([name, value]) => {
+    const row = document.createElement("div"), term = document.createElement("dt"), code = document.createElement("code");
+    const text = document.createElement("dd");
+    code.textContent = name;
+    term.append(words.claim[name] ?? "", code);
+    text.textContent = ["iat", "nbf", "exp"].includes(name) ? when(value) : [value].flat().join(", ");
+    row.append(term, text);
+    return row;
+  }));
+}
+
+/** The four lines with which a developer verifies this very token. */
+const SNIPPETS = {
+  "verify-python": (c, alg) => `import jwt
+keys = jwt.PyJWKClient("${location.origin}/.well-known/jwks.json")
+key = keys.get_signing_key_from_jwt(token)
+user = jwt.decode(token, key, ["${alg}"], audience="${c.aud}", issuer="${c.iss}")`,
+  "verify-node": (c, alg) => `import { createRemoteJWKSet, jwtVerify } from "jose";
+const keys = createRemoteJWKSet(new URL("${location.origin}/.well-known/jwks.json"));
+const options = { algorithms: ["${alg}"], audience: "${c.aud}", issuer: "${c.iss}" };
+const { payload: user } = await jwtVerify(token, keys, options);`,
+};
+
+function showSnippet(id) {
+  const [head, claims] = login.token.split(".").slice(0, 2).map(decode);
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const chosen = tab.id === id;
+    tab.setAttribute("aria-selected", chosen);
+    tab.tabIndex = chosen ? 0 : -1;
+    if (chosen) by("verify-panel").setAttribute("aria-labelledby", id);
+  }
+  by("snippet").textContent = SNIPPETS[id](claims, head.alg);
+}
+
+/** What the server itself says about the token's owner; the page does without when it cannot. */
+async function askServer() {
+  const { token } = login;
+  const answer = await fetch("/api/me", { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" }).catch(() => null);
+  if (!answer?.ok || token !== login?.token) return;
+  login.me = await answer.json();
+  showMe();
+}
+
+function showMe() {
+  const { me, user } = login;
+  const date = me && new Date(me.created_at * 1000 || me.created_at).toLocaleDateString(document.documentElement.lang, { dateStyle: "long" });
+  by("me-name").textContent = me?.name || login.name || user.id;
+  const sub = [user.is_new ? words.sub_new : words.sub_known];
+  if (me) sub.push(words.since.replace("{date}", date), words.confirmed);
+  by("me-sub").textContent = sub.join(" · ");
+  showClaims(decode(login.token.split(".")[1]));
+  by("token").textContent = login.token;
+  showSnippet(document.querySelector("[aria-selected=true]").id);
+}
+
+function show() {
+  document.body.classList.toggle("logged-in", !!login);
+  by("me").hidden = !login;
+  by("talk").hidden = !!login;
+  by("copied").textContent = "";
+  showDoors();
+  if (login) showMe();
+}
+
+scan.addEventListener("login", ({ detail }) => {
+  login = { ...detail, name: scan.login.view.user?.name };
+  show();
+  by("me-name").focus();
+  askServer();
+});
+
+scan.addEventListener("change", ({ detail }) => {
+  const content = detail.state === "waiting" && !detail.trouble && detail.qr?.content;
+  by("phone").hidden = !(simulated && content);
+  if (simulated && content && /^https?:/.test(content)) by("phone-link").href = content;
+});
+
+by("logout").onclick = () => {
+  login = null;
+  by("token").textContent = "";
+  show();
+  by("main").focus();
+  scan.again();
+};
+
+by("copy").onclick = async () => {
+  const copied = await navigator.clipboard?.writeText(login.token).then(() => true, () => false);
+  by("copied").textContent = copied ? words.copied : words.copy_failed;
+  if (!copied) getSelection().selectAllChildren(by("token"));
+};
+
+document.querySelector("[role=tablist]").onclick = ({ target }) => target.id && SNIPPETS[target.id] && showSnippet(target.id);
+document.querySelector("[role=tablist]").onkeydown = ({ key, target }) => {
+  if (key !== "ArrowLeft" && key !== "ArrowRight") return;
+  const other = target.id === "verify-python" ? "verify-node" : "verify-python";
+  showSnippet(other);
+  by(other).focus();
+};
+
+async function changeLanguage(lang) {
+  words = await speak(lang);
+  document.title = `${words.title} · ${meta("site")}`;
+  by("steps").replaceChildren(...words.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
+  scan.lang = lang;
+  show();
+}
+
+// Before the element's first request, so that no code is spent on a door nobody uses.
+scan.lang = chosenLanguage();
+if ((doors()[0] ?? "official_account") !== "official_account") scan.setAttribute("kind", doors()[0]);
+
+by("site").textContent = meta("site");
+by("simulated").hidden = !simulated;
+by("lang").value = chosenLanguage();
+by("lang").onchange = ({ target }) => {
+  keepLanguage(target.value);
+  changeLanguage(target.value);
+};
+by("theme").value = chosenTheme();
+by("theme").onchange = ({ target }) => keepTheme(target.value);
+followTheme();
+changeLanguage(chosenLanguage());

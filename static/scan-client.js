@@ -1,0 +1,452 @@
+// The headless half of <scan-login>: begins scenes, follows them by WebSocket, long-polling or
+// interval polling, and says what to show. Needs no DOM. Its types: scan-login.d.ts.
+
+const FINAL = ["consumed", "expired", "denied", "cancelled", "failed"];
+const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
+const CONNECT_SECONDS = 6;
+const visible = () => globalThis.document?.visibilityState !== "hidden";
+const online = () => globalThis.navigator?.onLine !== false;
+
+/** Seconds to wait before try number `tries`: full jitter, so that a crowd comes back spread out. */
+export const jitter = (tries, base = 1, cap = 30) => Math.random() * Math.min(cap, base * 2 ** tries);
+
+/** One JSON request under a time-out. `status` 0: nothing usable came back. */
+export async function request(url, { method, bearer, json, seconds = 15, signal } = {}) {
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  const timer = setTimeout(abort, seconds * 1000);
+  signal?.addEventListener("abort", abort);
+  const headers = {};
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  if (json) headers["Content-Type"] = "application/json";
+  try {
+    const answer = await fetch(url, {
+      method, headers, body: json && JSON.stringify(json), signal: stop.signal, cache: "no-store",
+    });
+    const text = await answer.text();
+    const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
+    return { status: answer.status, retryAfter, body: text ? JSON.parse(text) : {} };
+  } catch {
+    // No network, a time-out, or some proxy's own page: the server did not answer.
+    return { status: 0, retryAfter: 0, body: {} };
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+/** POST /api/scenes; the scene comes with its times by this machine's clock, in milliseconds. */
+export async function begin(server, wish, bearer) {
+  const answer = await request(new URL("/api/scenes", server), { method: "POST", json: wish, bearer });
+  if (answer.status !== 201) return answer;
+  const { qr, expires_in: life } = answer.body;
+  const began = Date.now(), shown = qr?.expires_in ?? Math.max(life - 30, life / 2);
+  const times = { began, fresh_until: began + shown * 1000, ends: began + life * 1000 };
+  return { ...answer, scene: { ...answer.body, ...times } };
+}
+
+/**
+ * Follows one scene to its end. Events: `status` (`.status` is newer), `path` (`.transport` or
+ * `.trouble` changed), `end` (`.ended` says why: finished, gone, replaced, bug or stopped).
+ * A login is acknowledged only after the listeners of `status` have had it.
+ */
+export class SceneWatch extends EventTarget {
+  transport = "";
+  trouble = "";
+  ended = "";
+  #path;
+  #lost = 0;
+  #ws;
+  #abort;
+  #rouse;
+
+  /** `path`: what was learnt about the way to the server, shared by the scenes of one page. */
+  constructor(server, scene, path = {}) {
+    super();
+    this.scene = scene;
+    this.status = { state: scene.state, seq: scene.seq, ends: scene.ends };
+    this.#path = Object.assign(path, { tries: 0, refused: 0, socketAt: 0, cut: 0, longAt: 0, slower: 0, ...path });
+    this.url = new URL(scene.status, server);
+    this.#run();
+  }
+
+  /** Nobody listens any more; at the server the scene lives on. */
+  stop(why = "stopped") {
+    if (this.ended) return;
+    this.ended = why;
+    this.wake();
+    this.dispatchEvent(new Event("end"));
+  }
+
+  /** Ends the scene at the server too. */
+  cancel() {
+    if (this.ended) return;
+    this.stop();
+    request(this.url, { method: "DELETE", bearer: this.scene.watch_token });
+  }
+
+  /** The network changed or the machine slept: whatever is open may be dead, so start afresh. */
+  wake() {
+    Object.assign(this.#path, { tries: 0, socketAt: 0 });
+    this.#abort?.abort();
+    this.#ws?.drop(1001);
+    this.#rouse?.();
+  }
+
+  async #run() {
+    while (!this.ended)
+      if (Date.now() < this.#path.socketAt) await this.#pollTurn();
+      else await this.#socketTurn();
+  }
+
+  #pause(seconds) {
+    return new Promise((resolve) => {
+      this.#rouse = resolve;
+      setTimeout(resolve, this.ended ? 0 : seconds * 1000);
+    });
+  }
+
+  #by(transport, trouble = "") {
+    if (!trouble) this.#lost = 0;
+    if (this.transport === transport && this.trouble === trouble) return;
+    Object.assign(this, { transport, trouble });
+    this.dispatchEvent(new Event("path"));
+  }
+
+  /** One socket from its opening to its end, and then what its close code asks for. */
+  async #socketTurn() {
+    const path = this.#path;
+    const code = await this.#socket();
+    if (this.ended) return;
+    if (code === 4409) return this.stop("replaced");
+    if (code === 1009 || code === 4400) return this.stop("bug");
+    if (code === 4408) return this.#hear({ state: "expired", seq: this.status.seq + 1 });
+    // Sockets that never say anything are blocked: poll, and try one again ever less often.
+    if (path.refused > 1) path.socketAt = Date.now() + 1000 * Math.min(300, 8 * 2 ** path.refused);
+    if (code === 1000 || code === 1006) await this.#poll("");
+    if (!this.ended && path.refused < 2) await this.#pause(jitter(path.tries++));
+  }
+
+  #socket() {
+    return new Promise((resolve) => {
+      const path = this.#path;
+      let ws, timer;
+      const drop = (code) => {
+        clearTimeout(timer);
+        if (ws) ws.onmessage = ws.onclose = null;
+        ws?.close();
+        this.#ws = null;
+        if (code === 1006 && !ws?.heard) path.refused++;
+        resolve(code);
+      };
+      try {
+        const url = new URL(this.scene.ws, this.url);
+        url.protocol = url.protocol.replace("http", "ws");
+        ws = new WebSocket(url, ["scanpush.v1", `watch.${this.scene.watch_token}`]);
+      } catch {
+        // A policy of the embedding page forbids sockets: the same as a blocked one.
+        return drop(1006);
+      }
+      this.#ws = Object.assign(ws, { drop });
+      timer = setTimeout(drop, CONNECT_SECONDS * 1000, 1006);
+      ws.onclose = ({ code }) => drop(code);
+      ws.onmessage = ({ data }) => {
+        clearTimeout(timer);
+        ws.heard = true;
+        Object.assign(path, { tries: 0, refused: 0, cut: 0, longAt: 0 });
+        this.#by("socket");
+        this.#hear(JSON.parse(data));
+      };
+    });
+  }
+
+  /** One turn without a socket: a long poll, or a short one where long ones get cut off. */
+  async #pollTurn() {
+    const path = this.#path, began = Date.now(), { seq } = this.status;
+    const long = began >= path.longAt;
+    const wait = Math.max(1, Math.min(25, Math.ceil((path.socketAt - began) / 1000)));
+    const { status, body, retryAfter } = await this.#poll(long ? `?wait=${wait}&seq=${seq}` : "", wait);
+    if (this.ended) return;
+    const interval = (this.scene.poll_interval || 1) + path.slower;
+    if (status === 200) {
+      path.tries = 0;
+      if (long) path.cut = 0;
+      this.#by(long ? "long_poll" : "poll");
+      // A long poll that is answered at once without news did not wait: never spin on it.
+      if (!long || (this.status.seq === seq && Date.now() - began < 900)) await this.#pause(interval);
+      return;
+    }
+    if (body.error?.code === "slow_down") path.slower += 5;
+    if (long && online() && [0, 408, 502, 504].includes(status) && ++path.cut > 1)
+      path.longAt = Date.now() + 15000 * 2 ** Math.min(path.cut, 5);
+    await this.#pause(Math.max(retryAfter, status === 429 ? interval : 0, jitter(path.tries++)));
+  }
+
+  async #poll(query, wait = 0) {
+    const { signal } = this.#abort = new AbortController();
+    const bearer = this.scene.watch_token;
+    const answer = await request(this.url + query, { bearer, signal, seconds: wait + 10 });
+    if (this.ended || signal.aborted) return answer;
+    if (answer.status === 200) await this.#hear(answer.body);
+    else if ([401, 404, 410].includes(answer.status)) this.stop("gone");
+    else if (answer.status !== 429 && (++this.#lost > 1 || !online()))
+      this.#by("", answer.status ? "degraded" : "offline");
+    return answer;
+  }
+
+  async #hear(status) {
+    const { seq, state } = status;
+    if (this.ended || !(seq >= this.status.seq)) return;
+    const news = seq > this.status.seq || state === "authorized";
+    this.status = { ...status, ends: Date.now() + 1000 * (status.expires_in ?? 0) };
+    if (news) this.dispatchEvent(new Event("status"));
+    if (state === "authorized") await this.#ack(seq);
+    else if (FINAL.includes(state)) this.stop("finished");
+  }
+
+  async #ack(seq) {
+    if (this.#ws?.heard) return this.#ws.send(JSON.stringify({ type: "ack", seq }));
+    const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq } };
+    // Whatever else is answered: the next poll brings the login again, and with it the next try.
+    if ((await request(`${this.url}/ack`, ask)).status === 204) this.stop("finished");
+  }
+}
+
+/**
+ * One login, from the first code to the token. `view` is what to show; `change` comes with each
+ * new one, and once each: scanned, confirming, registering, login, expired, denied, cancelled, error.
+ */
+export class ScanLogin extends EventTarget {
+  view = { state: "starting" };
+  #wish;
+  #key;
+  #path = {};
+  #watches = [];
+  #lead;
+  #left;
+  #tries = 0;
+  #turn = 0;
+  #next;
+  #timer;
+  #pulse;
+  #beat;
+
+  constructor({ server = globalThis.location?.origin, account, kind, lang, refreshes = 3 } = {}) {
+    super();
+    this.server = new URL(server);
+    Object.assign(this, { refreshes, lang });
+    this.#wish = { account, kind };
+    this.#key = `scanpush ${this.server.origin} ${account} ${kind}`;
+  }
+
+  /** Takes up the scenes this tab already has, or begins one. */
+  start() {
+    this.stop();
+    for (const [name, target] of SIGNALS) target?.addEventListener?.(name, this.#onSignal);
+    this.#pulse = setInterval(this.#onSignal, 5000, {});
+    this.#beat = Date.now();
+    this.#left = this.refreshes;
+    this.#load().forEach((scene) => this.#follow(scene));
+    const claimed = this.#watches.find((watch) => CLAIMED.includes(watch.status.state));
+    if (this.#watches.length) this.#show(claimed ?? this.#watches.at(-1));
+    else this.#plan(0, () => this.#begin());
+    return this;
+  }
+
+  /** Stops listening. The scene can be taken up again by this tab until it ends. */
+  stop() {
+    for (const [name, target] of SIGNALS) target?.removeEventListener?.(name, this.#onSignal);
+    clearInterval(this.#pulse);
+    this.#plan();
+    this.#lead = null;
+    this.#watches.splice(0).forEach((watch) => watch.stop());
+  }
+
+  /** A person asks for a fresh code: the automatic refreshes count anew. */
+  again() {
+    this.#left = this.refreshes;
+    this.#drop();
+    this.#set({ state: "starting" });
+    return this.#begin();
+  }
+
+  /** A person gives up: the scene is cancelled at the server. */
+  cancel() {
+    this.#drop();
+    this.#set({ state: "cancelled" });
+    this.#tell("cancelled");
+  }
+
+  /** Answers state `registering`. Resolves to the server's error, or null when all is well. */
+  async register(fields) {
+    const json = { registration_token: this.view.registration_token, ...fields };
+    const answer = await request(new URL("/api/register", this.server), { method: "POST", json });
+    return answer.status === 200 ? null : answer.body.error ?? { code: "offline" };
+  }
+
+  #onSignal = ({ type, persisted }) => {
+    // A pulse that comes late tells that this machine, or this tab, was asleep.
+    const slept = Date.now() - this.#beat > 20000;
+    this.#beat = Date.now();
+    if (type === "offline") this.#set({ ...this.view, trouble: type });
+    else if (type === "online" || persisted || (slept && visible())) this.#wake();
+    else this.#arm();
+  };
+
+  #wake() {
+    this.#watches.forEach((watch) => watch.wake());
+    const { trouble, retry } = this.view;
+    if (retry) this.#plan(0, () => this.#begin());
+    else if (trouble) this.#set({ ...this.view, trouble: this.#trouble() });
+    this.#arm();
+  }
+
+  #trouble() {
+    return online() ? this.#lead?.trouble : "offline";
+  }
+
+  /** What time alone will bring; only in a visible tab, else as soon as it is visible again. */
+  #plan(at, act) {
+    this.#turn++;
+    this.#next = act && { at, act };
+    this.#arm();
+  }
+
+  #arm() {
+    clearTimeout(this.#timer);
+    const { at, act } = this.#next ?? {};
+    if (!act || !visible()) return;
+    this.#timer = setTimeout(() => {
+      this.#next = null;
+      act();
+    }, Math.max(0, at - Date.now()));
+  }
+
+  async #begin() {
+    this.#plan();
+    const turn = this.#turn;
+    const answer = await begin(this.server, { ...this.#wish, lang: this.lang });
+    const { scene } = answer;
+    if (turn === this.#turn) {
+      if (!scene) return this.#missed(answer);
+      this.#tries = 0;
+      this.#show(this.#follow(scene));
+    } else if (scene) new SceneWatch(this.server, scene).cancel();
+  }
+
+  /** No code is to be had: say why, and when it is tried again. */
+  #missed({ status, retryAfter, body }) {
+    const error = body.error?.code ?? (status ? "internal" : "offline");
+    const trouble = { 0: "offline", 429: "limited" }[status] ?? (status < 500 ? "" : "degraded");
+    if (trouble) {
+      const retry = Date.now() + 1000 * Math.max(retryAfter, 1 + jitter(this.#tries++, 3, 60));
+      this.#set({ ...this.view, trouble, error, retry });
+      this.#plan(retry, () => this.#begin());
+    } else this.#set({ state: "failed", error });
+    this.#tell("error");
+  }
+
+  /** A new code by itself, but only so often: every code spends WeChat's quota. */
+  #refresh() {
+    if (this.#left-- > 0) this.#begin();
+    else this.#set({ state: "paused" });
+  }
+
+  #follow(scene) {
+    const watch = new SceneWatch(this.server, scene, this.#path);
+    watch.addEventListener("status", () => this.#onStatus(watch));
+    watch.addEventListener("end", () => this.#onEnd(watch));
+    watch.addEventListener("path", () => {
+      if (watch !== this.#lead || this.view.retry) return;
+      this.#set({ ...this.view, transport: watch.transport, trouble: this.#trouble() });
+    });
+    this.#watches.push(watch);
+    return watch;
+  }
+
+  #onStatus(watch) {
+    const { state } = watch.status, lead = this.#lead, before = this.view.state;
+    const claims = CLAIMED.includes(state);
+    const counts = claims ? !CLAIMED.includes(lead?.status.state) : !this.view.retry;
+    if (!(watch === lead ? claims || counts : claims && counts)) return;
+    if (state === "consumed" && before === "authorized") return;
+    // Whichever code was scanned first wins; no other may be scanned any more.
+    if (claims) this.#drop(watch);
+    this.#show(watch);
+    const { view } = this;
+    if (view.state === before || state === "waiting") return;
+    if (state === "authorized") this.#tell("login", view.login ?? view);
+    else this.#tell(view.state === "failed" ? "error" : view.state);
+    if (state === "expired" && before === "waiting") this.#plan(0, () => this.#refresh());
+  }
+
+  #onEnd(watch) {
+    this.#watches = this.#watches.filter((other) => other !== watch);
+    this.#save();
+    if (watch !== this.#lead || this.view.state === "authorized" || this.view.retry) return;
+    if (watch.ended === "replaced") this.#set({ state: "replaced" });
+    else if (watch.ended === "bug") this.#set({ state: "failed", error: "bug" });
+    else if (watch.ended === "gone") this.#set({ state: "expired" });
+    else return;
+    this.#lead = null;
+    if (watch.ended === "gone") this.#plan(0, () => this.#refresh());
+    else this.#plan();
+  }
+
+  #show(watch) {
+    const { scene, status, transport } = this.#lead = watch;
+    const { state, ends, error } = status;
+    const view = { kind: this.#wish.kind, ...status, scene_str: scene.scene_str, transport };
+    view.error = error?.code ?? error;
+    view.trouble = this.#trouble();
+    if (state === "consumed") Object.assign(view, { state: "failed", error: "already_used" });
+    if (state === "waiting") {
+      const { qr, code, start, began, fresh_until } = scene;
+      Object.assign(view, { qr, code, start, began, fresh_until });
+      this.#plan(fresh_until, () => this.#refresh());
+    } else if (CLAIMED.includes(state)) this.#plan(ends + 3000, () => watch.wake());
+    else this.#plan();
+    this.#set(view);
+    this.#save();
+  }
+
+  #drop(except) {
+    this.#plan();
+    if (!except) this.#lead = null;
+    this.#watches.filter((watch) => watch !== except).forEach((watch) => watch.cancel());
+  }
+
+  #set(view) {
+    this.view = view;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #tell(name, detail = this.view) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  #load() {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(this.#key)) ?? [];
+      return kept.filter((scene) => scene.ends > Date.now());
+    } catch {
+      // No storage here (private mode, sandboxed frame), or not ours: nothing is taken up.
+      return [];
+    }
+  }
+
+  /** Keeps what a reload needs, and never a login: `seq` 0 makes the server tell all of it again. */
+  #save() {
+    const kept = this.#watches.map(({ scene, status: { state, ends } }) => (
+      { ...scene, state: state === "authorized" ? "scanned" : state, seq: 0, ends }));
+    try {
+      if (kept.length) sessionStorage.setItem(this.#key, JSON.stringify(kept));
+      else sessionStorage.removeItem(this.#key);
+    } catch {
+      // Without storage a reload begins anew; nothing else is lost.
+    }
+  }
+}
+
+const SIGNALS = [["online", globalThis], ["offline", globalThis], ["pageshow", globalThis],
+  ["visibilitychange", globalThis.document]];

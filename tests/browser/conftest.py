@@ -1,0 +1,103 @@
+"""A real Chromium, and a fake server in a process of its own to point it at.
+
+Playwright's sync API keeps an event loop of its own in this thread, so the server lives elsewhere.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "artifacts" / "screenshots"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+class Fake:
+    """The fake server, driven over its own HTTP switches."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        # Another origin for the same server: what an embedding site looks like to it.
+        self.elsewhere = f"http://localhost:{port}"
+
+    def _post(self, path: str, **said: Any) -> None:
+        request = urllib.request.Request(self.url + path, json.dumps(said).encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def set(self, **switches: Any) -> None:
+        self._post("/fake", **switches)
+
+    def move(self, state: str, **extra: Any) -> None:
+        self._post("/fake/scene", state=state, **extra)
+
+    def close(self, code: int) -> None:
+        self._post("/fake/close", code=code)
+
+    def seen(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self.url + "/fake/log", timeout=10) as answer:
+            seen: dict[str, Any] = json.load(answer)
+        return seen
+
+    def count(self, what: str) -> int:
+        return int(self.seen()["log"].count(what))
+
+
+def eventually(true: Callable[[], object], seconds: float = 15) -> None:
+    """Wait until `true()` holds; fail with its name when it never does."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"never became true: {true}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def fake_process() -> Iterator[Fake]:
+    command = [sys.executable, "-m", "tests.browser.fake_server"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Fake(int(process.stdout.readline()))
+        process.terminate()
+
+
+@pytest.fixture
+def fake(fake_process: Fake) -> Fake:
+    """The fake server, as new."""
+    fake_process.set(reset=True)
+    return fake_process
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh browser profile."""
+    opened = browser.new_context(locale="zh-CN", viewport={"width": 1280, "height": 800})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    yield opened
+    assert not wrong, wrong

@@ -1,0 +1,432 @@
+"""A scanpush in memory, with a switch for every fault a page must survive.
+
+It speaks the contract of the scene routes (begin, socket, poll, ack, cancel, register) and serves
+`static/` under the same Content-Security-Policy, so that page tests can have exact faults that the
+real server only has on bad days. Run as ``python -m tests.browser.fake_server``: it prints its port.
+
+Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error code to answer with),
+``socket`` (``open``, ``refuse``, ``hang`` or ``mute``), ``long_poll`` (``serve`` or ``cut``),
+``scene_seconds``, ``qr_seconds``, ``poll_interval``, ``retry_after``, ``simulated``, ``kinds``.
+``POST /fake/scene`` moves a scene, ``POST /fake/close`` closes its sockets with a code,
+``GET /fake/log`` tells what arrived.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.template import Template
+from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
+from tornado.websocket import WebSocketHandler
+
+STATIC = Path(__file__).resolve().parents[2] / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+FINAL = {"consumed", "expired", "denied", "cancelled", "failed"}
+DEFAULTS: dict[str, Any] = {
+    "begin": None,
+    "poll": None,
+    "socket": "open",
+    "long_poll": "serve",
+    "scene_seconds": 180,
+    "qr_seconds": 150,
+    "poll_interval": 1,
+    "retry_after": None,
+    "simulated": False,
+    "kinds": "official_account code",
+    "register_error": None,
+}
+
+
+class Scene:
+    """One scene: its status document, its sockets and the long polls that wait for news."""
+
+    def __init__(self, switches: dict[str, Any], wish: dict[str, Any]) -> None:
+        self.scene_str = str(uuid.uuid4())
+        self.watch_token = secrets.token_urlsafe(32)
+        self.kind = wish.get("kind") or "official_account"
+        self.kiosk = wish.get("kiosk")
+        self.state, self.seq, self.extra = "waiting", 1, {}
+        self.ends = time.time() + switches["scene_seconds"]
+        self.qr_seconds = switches["qr_seconds"]
+        self.poll_interval = switches["poll_interval"]
+        self.sockets: list[Any] = []
+        self.news = asyncio.Event()
+
+    def begun(self) -> dict[str, Any]:
+        at = f"/api/scenes/{self.scene_str}"
+        document: dict[str, Any] = {
+            "scene_str": self.scene_str,
+            "watch_token": self.watch_token,
+            "state": "waiting",
+            "seq": 1,
+            "expires_in": round(self.ends - time.time(), 3),
+            "ws": f"/ws/{self.scene_str}",
+            "status": at,
+            "poll_interval": self.poll_interval,
+        }
+        if self.kind in ("official_account", "web"):
+            content = f"http://weixin.qq.com/q/02{self.scene_str[:20]}"
+            document["qr"] = {"content": content, "svg": f"{at}/qr.svg", "png": f"{at}/qr.png"}
+        if self.kind == "mini_program":
+            document["qr"] = {"png": "/static/icon.svg"}
+        if "qr" in document:
+            document["qr"]["expires_in"] = self.qr_seconds
+        if self.kind == "code":
+            document["code"] = "402917"
+        if self.kind == "website":
+            document["start"] = f"/oauth/website/start?scene={self.scene_str}"
+        return document
+
+    def status(self) -> dict[str, Any]:
+        left = max(0, round(self.ends - time.time(), 3))
+        head = {"type": "status", "scene_str": self.scene_str, "state": self.state}
+        return {**head, "seq": self.seq, "expires_in": left, **self.extra}
+
+    def move(self, state: str, seconds: float = 60, **extra: Any) -> None:
+        self.state, self.seq, self.extra = state, self.seq + 1, extra
+        self.ends = time.time() + seconds
+        self.news.set()
+        self.news = asyncio.Event()
+        for socket in list(self.sockets):
+            socket.tell()
+
+    def settle(self) -> None:
+        if self.state not in FINAL and time.time() >= self.ends:
+            self.move("expired")
+
+    def ack(self, seq: int) -> bool:
+        if self.state == "authorized" and seq == self.seq:
+            self.move("consumed")
+        return self.state == "consumed"
+
+
+def make_token(subject: str, simulated: bool) -> str:
+    """A token of the right shape. Its signature is rubbish: pages never verify it."""
+    now = int(time.time())
+    claims = {
+        "iss": "http://fake",
+        "sub": subject,
+        "aud": "scanpush",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 7200,
+        "jti": secrets.token_urlsafe(12),
+        "account": "default",
+        "amr": ["simulated"] if simulated else ["wechat"],
+    }
+    parts = [{"alg": "ES256", "kid": "fake-1", "typ": "JWT"}, claims]
+    encoded = [
+        base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts
+    ]
+    return ".".join([*encoded, secrets.token_urlsafe(64)])
+
+
+class World:
+    """Everything the fake knows."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.switches = dict(DEFAULTS)
+        self.scenes: dict[str, Scene] = {}
+        self.log: list[str] = []
+
+
+class Base(RequestHandler):
+    world: World
+
+    def initialize(self, world: World) -> None:
+        self.world = world
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE")
+        self.set_header("Access-Control-Expose-Headers", "Retry-After")
+
+    def options(self, *_: str) -> None:
+        self.set_status(204)
+
+    def body(self) -> dict[str, Any]:
+        return json.loads(self.request.body or b"{}")
+
+    def fail(self, status: int, code: str, field: str | None = None) -> None:
+        self.set_status(status)
+        if self.world.switches["retry_after"] and status in (429, 503):
+            self.set_header("Retry-After", str(self.world.switches["retry_after"]))
+        self.finish(
+            {"error": {"code": code, "message": code, **({"field": field} if field else {})}}
+        )
+
+    def scene(self, scene_str: str) -> Scene | None:
+        scene = self.world.scenes.get(scene_str)
+        wanted = f"Bearer {scene.watch_token}" if scene else ""
+        if scene is None or self.request.headers.get("Authorization") != wanted:
+            self.fail(401, "unauthorized")
+            return None
+        scene.settle()
+        return scene
+
+
+class Scenes(Base):
+    def post(self) -> None:
+        self.world.log.append("begin")
+        if self.world.switches["begin"]:
+            return self.fail(*self.world.switches["begin"])
+        scene = Scene(self.world.switches, self.body())
+        self.world.scenes[scene.scene_str] = scene
+        self.set_status(201)
+        self.finish(scene.begun())
+
+
+class Status(Base):
+    async def get(self, scene_str: str) -> None:
+        wait = float(self.get_query_argument("wait", "0"))
+        self.world.log.append("long_poll" if wait else "poll")
+        if self.world.switches["poll"]:
+            return self.fail(*self.world.switches["poll"])
+        if wait and self.world.switches["long_poll"] == "cut":
+            return self.fail(504, "cut")
+        scene = self.scene(scene_str)
+        if scene is None:
+            return
+        if wait and int(self.get_query_argument("seq", str(scene.seq))) >= scene.seq:
+            await self.news(scene, wait)
+        self.finish(scene.status())
+
+    async def news(self, scene: Scene, wait: float) -> None:
+        try:
+            await asyncio.wait_for(scene.news.wait(), min(wait, 25))
+        except TimeoutError:
+            scene.settle()
+
+    def delete(self, scene_str: str) -> None:
+        self.world.log.append("cancel")
+        scene = self.scene(scene_str)
+        if scene is None:
+            return
+        if scene.state not in FINAL:
+            scene.move("cancelled")
+        self.set_status(204)
+
+
+class Ack(Base):
+    def post(self, scene_str: str) -> None:
+        self.world.log.append("ack by post")
+        scene = self.scene(scene_str)
+        if scene is None:
+            return
+        if not scene.ack(self.body()["seq"]):
+            return self.fail(409, "stale_seq")
+        self.set_status(204)
+
+
+class Socket(WebSocketHandler):
+    def initialize(self, world: World) -> None:
+        self.world = world
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        self.world.log.append("socket")
+        how = self.world.switches["socket"]
+        if how == "hang":
+            await asyncio.sleep(3600)
+        offered = self.request.headers.get("Sec-WebSocket-Protocol", "")
+        scene = self.world.scenes.get(self.path_args[0])
+        if how == "refuse" or scene is None or f"watch.{scene.watch_token}" not in offered:
+            raise HTTPError(403)
+        self.scene = scene
+        await super().get(*args, **kwargs)
+
+    def check_origin(self, origin: str) -> bool:
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str:
+        return "scanpush.v1"
+
+    def open(self, *_: str) -> None:
+        for older in self.scene.sockets:
+            older.close(4409)
+        self.scene.sockets = [self]
+        self.scene.settle()
+        self.tell()
+
+    def tell(self) -> None:
+        if self.world.switches["socket"] == "mute":
+            return
+        self.write_message(json.dumps(self.scene.status()))
+        if self.scene.state in FINAL:
+            self.close(4408 if self.scene.state == "expired" else 1000)
+
+    def on_message(self, message: str | bytes) -> None:
+        said = json.loads(message)
+        self.world.log.append(f"{said['type']} by socket")
+        if said["type"] == "ack":
+            self.scene.ack(said["seq"])
+
+    def on_close(self) -> None:
+        if self in self.scene.sockets:
+            self.scene.sockets.remove(self)
+
+
+class Register(Base):
+    def post(self) -> None:
+        said = self.body()
+        if self.world.switches["register_error"]:
+            status, code, field = self.world.switches["register_error"]
+            self.world.switches["register_error"] = None
+            return self.fail(status, code, field)
+        scene = self.world.scenes[said["registration_token"]]
+        scene.move("authorized", login=login_of(self.world, said["name"])["login"])
+        self.finish({"state": "authorized"})
+
+
+class Me(Base):
+    def get(self) -> None:
+        self.finish(
+            {
+                "id": "usr_7Hq2",
+                "name": "王小明",
+                "avatar": "",
+                "account": "default",
+                "created_at": int(time.time()) - 86400 * 40,
+                "last_login_at": int(time.time()),
+            }
+        )
+
+
+def login_of(world: World, name: str) -> dict[str, Any]:
+    token = make_token("usr_7Hq2", world.switches["simulated"])
+    user = {"id": "usr_7Hq2", "is_new": False}
+    login = {"token": token, "token_type": "Bearer", "expires_in": 7200, "user": user}
+    return {"user": {"name": name, "avatar": ""}, "login": login}
+
+
+class Control(Base):
+    """``POST /fake``: set switches; ``{"reset": true}`` forgets everything first."""
+
+    def post(self) -> None:
+        said = self.body()
+        if said.pop("reset", False):
+            self.world.reset()
+        self.world.switches.update(said)
+        self.finish({"ok": True})
+
+
+class ControlScene(Base):
+    """``POST /fake/scene``: move the newest scene (or the `nth`), or forget it."""
+
+    def post(self) -> None:
+        said = self.body()
+        scene = list(self.world.scenes.values())[said.pop("nth", -1)]
+        state = said.pop("state")
+        if state == "forgotten":
+            del self.world.scenes[scene.scene_str]
+            for socket in scene.sockets:
+                socket.close(1011)
+        else:
+            name = said.pop("login", None)
+            if state == "authorized":
+                key = {"exchange_code": "xc_fake"} if scene.kiosk else {}
+                said = {**said, **(key or login_of(self.world, name or "王小明"))}
+            if state == "registering":
+                said["registration_token"] = scene.scene_str
+            scene.move(state, **said)
+        self.finish({"ok": True})
+
+
+class ControlClose(Base):
+    """``POST /fake/close``: close every socket with a code; 1006 drops the connection."""
+
+    def post(self) -> None:
+        code = self.body()["code"]
+        for scene in self.world.scenes.values():
+            for socket in list(scene.sockets):
+                if code == 1006:
+                    socket.ws_connection.client_terminated = True
+                    socket.ws_connection.stream.close()
+                else:
+                    socket.close(code)
+        self.finish({"ok": True})
+
+
+class Log(Base):
+    def get(self) -> None:
+        scenes = [scene.status() for scene in self.world.scenes.values()]
+        open_sockets = sum(len(scene.sockets) for scene in self.world.scenes.values())
+        self.finish({"log": self.world.log, "scenes": scenes, "sockets": open_sockets})
+
+
+class Page(Base):
+    """A page of `static/` with its placeholders filled, as the real handler does it."""
+
+    def initialize(self, world: World, name: str = "") -> None:
+        super().initialize(world)
+        self.name = name
+
+    def get(self) -> None:
+        self.set_header("Content-Security-Policy", POLICY)
+        text = (STATIC / self.name).read_text(encoding="utf-8")
+        switches = self.world.switches
+        self.finish(
+            Template(text).generate(
+                simulated=switches["simulated"], site="示例站点", kinds=switches["kinds"]
+            )
+        )
+
+
+class Files(StaticFileHandler):
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Access-Control-Allow-Origin", "*")
+
+
+def quiet(_: RequestHandler) -> None:
+    """Refusals are this server's purpose: nothing to log."""
+
+
+def make_app(world: World) -> Application:
+    """The routes, all over one world."""
+    it = {"world": world}
+    return Application(
+        [
+            (r"/", Page, {**it, "name": "index.html"}),
+            (r"/kiosk", Page, {**it, "name": "kiosk.html"}),
+            (r"/operator", Page, {**it, "name": "operator.html"}),
+            (r"/api/scenes", Scenes, it),
+            (r"/api/scenes/([^/]+)", Status, it),
+            (r"/api/scenes/([^/]+)/ack", Ack, it),
+            (r"/api/register", Register, it),
+            (r"/api/me", Me, it),
+            (r"/ws/([^/]+)", Socket, it),
+            (r"/fake", Control, it),
+            (r"/fake/scene", ControlScene, it),
+            (r"/fake/close", ControlClose, it),
+            (r"/fake/log", Log, it),
+            (r"/static/(.*)", Files, {"path": STATIC}),
+        ],
+        log_function=quiet,
+    )
+
+
+async def main() -> None:
+    """Serve on a port of the system's choice until the parent ends us."""
+    [listener] = bind_sockets(0, "127.0.0.1")
+    HTTPServer(make_app(World())).add_socket(listener)
+    print(listener.getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,5 +1,6 @@
 """The kinds of strings that must never stand in one another's place."""
 
+import re
 from typing import NewType
 
 SceneStr = NewType("SceneStr", str)
@@ -19,3 +20,10 @@ UnionId = NewType("UnionId", str)
 
 UserId = NewType("UserId", str)
 """Our own id of a person: the `sub` of the token."""
+
+_SCENE_STR = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def is_scene_str(text: str) -> bool:
+    """Whether `text` has the one form a `SceneStr` has."""
+    return _SCENE_STR.fullmatch(text) is not None

@@ -42,6 +42,9 @@ class SceneStore(Protocol):
 
         From now on each change is noticed there. Attachments expire with the scene; at most four
         are kept, the newest. Attaching is what closes the race of a scan before the socket.
+
+        A positive `connection` is a socket: the other attached nodes are sent a notice that names
+        it, and close their older ones. A negative one is a waiting poll, which replaces nobody.
         """
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:

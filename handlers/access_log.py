@@ -1,0 +1,25 @@
+"""One line per request that is worth one, without anything secret."""
+
+import logging
+
+from tornado.web import RequestHandler
+
+from services.logs import scrub_uri
+
+log = logging.getLogger("scanpush.http")
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Our failures at WARNING; what a client did wrong, and all else, below that."""
+    status = handler.get_status()
+    request = handler.request
+    level = logging.WARNING if status == 500 else logging.INFO if status >= 400 else logging.DEBUG
+    if log.isEnabledFor(level):
+        log.log(
+            level,
+            "%d %s %s %.1f ms",
+            status,
+            request.method,
+            scrub_uri(request.uri or ""),
+            1000 * request.request_time(),
+        )

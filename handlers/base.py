@@ -1,0 +1,200 @@
+"""What all handlers share: JSON answers, JSON errors, origins, limits, request ids."""
+
+import json
+import logging
+import math
+import secrets
+from typing import Any
+
+from tornado.web import HTTPError, RequestHandler
+
+from services.container import Container
+from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError
+from services.ids import SceneStr, WatchToken, is_scene_str
+from services.logs import request_id
+from services.rate_limits import client_address, request_scheme
+from services.scenes.login import unauthorized
+from services.wechat.callback import Forbidden, Malformed
+
+log = logging.getLogger("scanpush.http")
+
+_TORNADO_CODES = {
+    400: "bad_request",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+}
+
+
+class BaseHandler(RequestHandler):
+    """Answers JSON; every failure is ``{"error": {"code", "message"[, "field"]}}``."""
+
+    def initialize(self, container: Container) -> None:
+        self.container = container
+
+    def set_default_headers(self) -> None:
+        self.request_id = secrets.token_hex(8)
+        self.clear_header("Server")
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+
+    def prepare(self) -> None:
+        request_id.set(self.request_id)
+
+    # What the request says about its sender.
+
+    @property
+    def address(self) -> str:
+        """The client's address; proxies are believed only when listed."""
+        return client_address(
+            self.request.remote_ip or "",
+            self.request.headers.get("X-Forwarded-For", ""),
+            self.container.settings.server.trusted_proxies,
+        )
+
+    @property
+    def scheme(self) -> str:
+        return request_scheme(
+            self.request.remote_ip or "",
+            self.request.headers.get("X-Forwarded-Proto", ""),
+            self.container.settings.server.trusted_proxies,
+        )
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach this server over TLS."""
+        public_url = self.container.settings.server.public_url
+        return public_url.startswith("https:") if public_url else self.scheme == "https"
+
+    def refuse_foreign_origin(self) -> None:
+        """For every request that changes something; a missing CORS header alone stops nobody."""
+        origin = self.request.headers.get("Origin")
+        if self.container.origins.is_foreign(origin, self.scheme, self.request.host):
+            raise ApiError("forbidden_origin", "Pages of that origin may not do this.")
+
+    def share_with_origin(self) -> None:
+        """CORS for exactly the configured origins."""
+        origin = self.request.headers.get("Origin")
+        self.set_header("Vary", "Origin")
+        if origin is not None and self.container.origins.shared_with(origin):
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Expose-Headers", "Retry-After, X-Request-Id")
+
+    def options(self, *args: str) -> None:
+        """A preflight. Without the allowing headers the browser goes no further."""
+        self.share_with_origin()
+        if self.container.origins.shared_with(self.request.headers.get("Origin")):
+            self.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE")
+            self.set_header("Access-Control-Allow-Headers", "authorization, content-type")
+            self.set_header("Access-Control-Max-Age", "600")
+        self.set_status(204)
+
+    def bearer(self) -> str:
+        """The bearer token of the request, or an empty string."""
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+    # What the request carries.
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; an empty body is an empty object."""
+        if not self.request.body:
+            return {}
+        try:
+            body = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            raise ApiError("bad_request", "The body is not JSON.") from None
+        if not isinstance(body, dict):
+            raise ApiError("bad_request", "The body must be a JSON object.")
+        return body
+
+    def scene_str(self, text: str) -> SceneStr:
+        """The scene named in the path; one that cannot exist is answered like one that does not."""
+        if not is_scene_str(text):
+            raise unauthorized()
+        return SceneStr(text)
+
+    def watch_token(self) -> WatchToken:
+        return WatchToken(self.bearer())
+
+    # What goes out.
+
+    def write_json(self, body: Any, status: int = 200) -> None:
+        self.write_body(json.dumps(body, ensure_ascii=False).encode(), status)
+
+    def write_body(self, body: bytes, status: int = 200) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(body)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Only what is our own fault is an error in the log."""
+        if isinstance(value, StoreUnavailable | WeChatError):
+            log.warning("%s: %s", type(value).__name__, value)
+        elif not isinstance(value, ScanpushError | HTTPError):
+            log.error("unexpected failure", exc_info=(typ, value, tb))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = as_api_error(kwargs.get("exc_info", (None, None, None))[1], status_code)
+        body = {"code": error.code, "message": error.message}
+        if error.field:
+            body["field"] = error.field
+        if error.retry_after is not None:
+            self.set_header("Retry-After", str(error.retry_after))
+        self.share_with_origin()
+        self.write_json({"error": body}, error.status)
+
+
+def as_api_error(error: BaseException | None, status_code: int) -> ApiError:
+    """What the contract answers to a failure; nothing of its text comes from outside."""
+    match error:
+        case ApiError():
+            return error
+        case StoreUnavailable():
+            return ApiError("store_unavailable", "Please try again shortly.", retry_after=2)
+        case WeChatError():
+            return ApiError(error.code, "WeChat did not do its part.", retry_after=_retry(error))
+        case Forbidden():
+            return ApiError("forbidden", "Forbidden.")
+        case Malformed():
+            return ApiError("bad_request", "Malformed.")
+    code = _TORNADO_CODES.get(status_code, "internal")
+    return ApiError(code, code.replace("_", " ").capitalize() + ".")
+
+
+def _retry(error: WeChatError) -> int | None:
+    return 60 if error.code in ("wechat_quota", "overloaded") else None
+
+
+def optional_text(body: dict[str, Any], field: str, most: int = 64) -> str | None:
+    """A field that is text or absent; ``null`` counts as absent."""
+    value = body.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > most:
+        raise ApiError("bad_request", f"{field} must be a text of at most {most}.", field=field)
+    return value
+
+
+def query_number(text: str | None, field: str, most: float) -> float | None:
+    """A number of the query string that is not negative; over `most` counts as `most`."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number >= 0:
+        raise ApiError("bad_request", f"{field} must be a number.", field=field)
+    return min(number, most)
+
+
+class NotFoundHandler(BaseHandler):
+    """Every path that no route names."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        raise ApiError("not_found", "There is nothing here.")

@@ -1,0 +1,65 @@
+"""The pages people look at, and the files they load."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.web import RequestHandler, StaticFileHandler
+
+from handlers.base import BaseHandler
+from services.container import Container
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+
+
+def page_policy(host: str, frame_ancestors: str = "'none'") -> str:
+    """The Content-Security-Policy of our pages: own files only, nothing inline.
+
+    ``ws:`` is named because older Safari does not count it into 'self'.
+    """
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
+        f"connect-src 'self' ws://{host} wss://{host}; font-src 'self'; manifest-src 'self'; "
+        f"base-uri 'none'; form-action 'self'; frame-ancestors {frame_ancestors}"
+    )
+
+
+class PageHandler(BaseHandler):
+    """One HTML file of static/, with what the page must know in its meta tags."""
+
+    def initialize(self, container: Container, page: str = "index.html") -> None:
+        super().initialize(container)
+        self.page = page
+
+    def get_template_path(self) -> str:
+        return str(STATIC)
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", page_policy(self.request.host))
+        self.set_header("X-Frame-Options", "DENY")
+        self.render(self.page, **page_facts(self.container))
+
+
+def page_facts(container: Container) -> dict[str, str]:
+    """What a page is told of this server in its meta tags."""
+    settings = container.settings
+    return {
+        "simulated": "true" if container.simulation is not None else "false",
+        "site": settings.wechat.site_name or urlsplit(container.own_url).netloc,
+        "kinds": "official_account",
+    }
+
+
+class FilesHandler(StaticFileHandler):
+    """Files of static/: checked for freshness at each use, and readable by any allowed page."""
+
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        RequestHandler.set_header(self, "Content-Type", "text/plain")
+        self.finish(f"{status_code}\n")

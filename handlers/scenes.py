@@ -1,0 +1,91 @@
+"""``/api/scenes``: begin, read, acknowledge, cancel, and the pictures of the code."""
+
+from handlers.base import BaseHandler, optional_text, query_number
+from services.errors import ApiError
+from services.ids import SceneStr, is_scene_str
+from services.scenes.begin import BeginRequest
+from services.scenes.polling import MOST_WAIT_SECONDS
+from services.scenes.states import State
+
+_YEAR = 365
+
+
+class ScenesHandler(BaseHandler):
+    """``POST /api/scenes``"""
+
+    async def post(self) -> None:
+        self.refuse_foreign_origin()
+        self.share_with_origin()
+        body = self.json_object()
+        begun = await self.container.begin.begin(
+            BeginRequest(
+                address=self.address,
+                account=optional_text(body, "account"),
+                kind=optional_text(body, "kind"),
+                lang=optional_text(body, "lang"),
+                begin_cookie=self.get_cookie("begin"),
+                user_agent=self.request.headers.get("User-Agent", ""),
+            )
+        )
+        self.set_cookie(
+            "begin",
+            begun.begin_cookie,
+            expires_days=_YEAR,
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=self.is_https,
+        )
+        self.write_json(begun.document, 201)
+
+
+class SceneHandler(BaseHandler):
+    """``GET`` and ``DELETE /api/scenes/<scene_str>``"""
+
+    async def get(self, text: str) -> None:
+        self.share_with_origin()
+        scene_str = self.scene_str(text)
+        wait = query_number(self.get_query_argument("wait", None), "wait", MOST_WAIT_SECONDS)
+        seq = query_number(self.get_query_argument("seq", None), "seq", 1e9)
+        polling = self.container.polling
+        if wait is None:
+            scene = await polling.now(scene_str, self.watch_token())
+        else:
+            scene = await polling.wait(
+                scene_str, self.watch_token(), wait, None if seq is None else int(seq)
+            )
+        self.write_body(self.container.login.document(scene))
+
+    async def delete(self, text: str) -> None:
+        self.refuse_foreign_origin()
+        self.share_with_origin()
+        scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
+        await self.container.login.cancel(scene.scene_str)
+        self.set_status(204)
+
+
+class AckHandler(BaseHandler):
+    """``POST /api/scenes/<scene_str>/ack``"""
+
+    async def post(self, text: str) -> None:
+        self.refuse_foreign_origin()
+        self.share_with_origin()
+        scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
+        seq = self.json_object().get("seq")
+        if type(seq) is not int:
+            raise ApiError("bad_request", "seq must be a whole number.", field="seq")
+        await self.container.login.ack(scene.scene_str, seq)
+        self.set_status(204)
+
+
+class PictureHandler(BaseHandler):
+    """``GET /api/scenes/<scene_str>/qr.svg|png``: public, gone as soon as somebody scanned."""
+
+    async def get(self, text: str, kind: str) -> None:
+        self.share_with_origin()
+        scene = await self.container.login.read(SceneStr(text)) if is_scene_str(text) else None
+        if scene is None or scene.state is not State.WAITING or not scene.details.get("qr_content"):
+            raise ApiError("not_found", "There is no code to show.")
+        picture = await self.container.pictures.draw(scene.details["qr_content"], kind)
+        self.set_header("Content-Type", "image/svg+xml" if kind == "svg" else "image/png")
+        self.finish(picture)

@@ -1,0 +1,49 @@
+"""The HTTP server: the application, the sockets below it, and leaving in good order."""
+
+import asyncio
+import logging
+import socket
+
+from tornado.httpserver import HTTPServer
+
+from handlers.front import MAX_BODY_BYTES, Front
+from handlers.routes import make_application
+from services.container import Container
+
+log = logging.getLogger("scanpush.server")
+
+MAX_HEADER_BYTES = 16 * 1024
+IDLE_SECONDS = 75
+"""How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
+
+BODY_SECONDS = 10
+"""How long a client may take to send its body."""
+
+
+class Server:
+    """Accepts connections for one container."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._http = HTTPServer(
+            container.push.router(Front(make_application(container))),
+            max_header_size=MAX_HEADER_BYTES,
+            max_body_size=2 * MAX_BODY_BYTES,
+            idle_connection_timeout=IDLE_SECONDS,
+            body_timeout=BODY_SECONDS,
+        )
+
+    def listen(self, sockets: list[socket.socket]) -> None:
+        self._http.add_sockets(sockets)
+
+    async def drain(self) -> None:
+        """Accept no more, finish what is under way, send every socket away with 1001."""
+        seconds = self._container.settings.server.drain_seconds
+        log.info("leaving: draining for at most %s s", seconds)
+        self._http.stop()
+        await self._container.push.drain(seconds)
+
+    async def close(self) -> None:
+        """End what is left."""
+        self._http.stop()
+        await asyncio.wait_for(self._http.close_all_connections(), 1)

@@ -1,0 +1,129 @@
+"""scanpush: the entry point. Arguments, settings, container, listening, signals, drain.
+
+``python server.py`` runs the config.yaml beside it. Exit codes: 0 after a clean stop, 2 for a
+mistake in the settings or arguments, 1 for everything else.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tornado.netutil import bind_sockets
+
+from handlers.server import Server
+from services.container import Container, build_container
+from services.errors import SettingsError
+from services.logs import configure
+from services.settings import Settings, load_settings
+
+HERE = Path(__file__).resolve().parent
+VERSION = "0.1.0"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        description="scanpush: a WebSocket push server for WeChat scan-to-login.",
+        epilog="Every setting can be overridden by environment: SCANPUSH_SECTION__KEY, and for "
+        "secrets SCANPUSH_SECTION__KEY_FILE. See config.yaml and README.md.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=HERE / "config.yaml",
+        metavar="FILE",
+        help="the settings (default: config.yaml beside server.py)",
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="check the settings, say so and stop"
+    )
+    parser.add_argument(
+        "--lan",
+        action="store_true",
+        help="with simulated WeChat: let a real phone on this network try, by binding only the "
+        "simulated phone's page to this machine's LAN address behind an unguessable path",
+    )
+    parser.add_argument("--version", action="version", version=f"scanpush {VERSION}")
+    return parser.parse_args(argv)
+
+
+def bound_sockets(settings: Settings) -> list[socket.socket]:
+    """The listening sockets.
+
+    Raises:
+        SettingsError: the address cannot be used.
+    """
+    server = settings.server
+    try:
+        return bind_sockets(server.port, server.host, backlog=4096)
+    except socket.gaierror as error:
+        raise SettingsError("server.host", f"is not an address here: {error.strerror}") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError("server.port", f"{server.host}:{server.port}: {reason}") from None
+
+
+async def serve(settings: Settings, *, lan: bool = False) -> None:
+    """Run until SIGTERM or SIGINT, then drain."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    sockets = bound_sockets(settings)
+    host, port = sockets[0].getsockname()[:2]
+    container = build_container(settings, host=host, port=port)
+    server = Server(container)
+    try:
+        phone = container.simulation.open_to_lan() if lan and container.simulation else ""
+        await container.start()
+        server.listen(sockets)
+        print(banner(container, phone), flush=True)
+        await stopping.wait()
+        await server.drain()
+    finally:
+        await server.close()
+        await container.close()
+
+
+def banner(container: Container, phone: str) -> str:
+    """What a person who just started the server wants to know."""
+    lines = [f"scanpush {VERSION} at {container.own_url}  (Ctrl-C stops it)"]
+    if container.simulation is not None:
+        lines.append("WeChat is SIMULATED: no account has an app_id yet (see README.md)")
+        lines.append(f"The simulated phone: {phone or container.simulation.phone_url}")
+    return "\n".join(lines)
+
+
+def run(settings: Settings, *, lan: bool) -> None:
+    """On uvloop where it is installed."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.run(serve(settings, lan=lan))
+        return
+    asyncio.run(serve(settings, lan=lan))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(argv)
+    try:
+        settings = load_settings(args.config, os.environ)
+        if args.check_config:
+            print(f"{args.config}: ok")
+            return 0
+        configure(settings.logging)
+        run(settings, lan=args.lan)
+    except SettingsError as error:
+        print(f"scanpush: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

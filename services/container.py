@@ -1,0 +1,266 @@
+"""The one place where things are built and put together, and taken apart again."""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from services.clock import Clock, SystemClock
+from services.errors import StoreUnavailable
+from services.metrics import Metrics
+from services.origins import Origins
+from services.people import store_sqlite as people_sqlite
+from services.people.store import UserStore
+from services.people.store_sqlite import SqliteUserStore
+from services.push.broker import Broker
+from services.push.broker_local import LocalBroker
+from services.push.service import PushService
+from services.rate_limits import RateLimits
+from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes.begin import BeginService
+from services.scenes.callbacks import CallbackService
+from services.scenes.login import LoginService
+from services.scenes.pictures import Pictures
+from services.scenes.polling import PollingService
+from services.scenes.store import SceneStore
+from services.scenes.store_sqlite import SqliteSceneStore
+from services.scenes.sweeper import Sweeper
+from services.settings import Settings, simulated
+from services.simulation import Simulation
+from services.sqlite import Database
+from services.supervisor import Supervisor
+from services.tokens.issuer import Issuer
+from services.tokens.keys import open_keys
+from services.wechat.accounts import Account, Accounts
+from services.wechat.api_httpx import Authorized, HttpxWeChatAPI
+from services.wechat.callback import CallbackGate
+from services.wechat.calls import Calls
+from services.wechat.client import make_client
+from services.wechat.credentials import Credentials, CredentialStore, MemoryCredentialStore
+from services.wechat.token_sources import ClassicToken, StableToken
+
+STORES_SECONDS = 2
+"""How long /readyz waits for the stores."""
+
+MOST_WAITING_POLLS = 10_000
+
+
+@dataclass
+class Backend:
+    """What ``backend: embedded`` or ``distributed`` decides."""
+
+    scenes: SceneStore
+    users: UserStore
+    broker: Broker
+    credentials: CredentialStore
+    database: Database | None = None
+
+    async def close(self) -> None:
+        await self.broker.close()
+        if self.database is not None:
+            await self.database.close()
+
+
+def embedded_backend(settings: Settings, clock: Clock) -> Backend:
+    """SQLite and notices within the process: nothing to install."""
+    database = Database(
+        settings.embedded.path,
+        settings.embedded.synchronous,
+        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA),
+    )
+    database.open()
+    broker = LocalBroker()
+    return Backend(
+        scenes=SqliteSceneStore(database, clock, broker.publish),
+        users=SqliteUserStore(database),
+        broker=broker,
+        credentials=MemoryCredentialStore(),
+        database=database,
+    )
+
+
+@dataclass
+class Container:
+    """Everything that was built, by role. Handlers and the server read it; nobody else does."""
+
+    settings: Settings
+    node: str
+    clock: Clock
+    supervisor: Supervisor
+    metrics: Metrics
+    origins: Origins
+    accounts: Accounts
+    http: httpx.AsyncClient
+    backend: Backend
+    issuer: Issuer
+    login: LoginService
+    begin: BeginService
+    callbacks: CallbackService
+    polling: PollingService
+    pictures: Pictures
+    sweeper: Sweeper
+    push: PushService
+    simulation: Simulation | None
+    own_url: str
+
+    async def start(self) -> None:
+        """Begin to push and to sweep."""
+        await self.push.start()
+        self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
+        self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
+
+    async def close(self) -> None:
+        """End everything, in the order that loses nothing. Safe after a failed start."""
+        await self.push.close()
+        await self.supervisor.close()
+        self.pictures.close()
+        await self.http.aclose()
+        if self.simulation is not None:
+            await self.simulation.stop()
+        await self.backend.close()
+
+    async def check_stores(self) -> None:
+        """Raise `StoreUnavailable` unless the stores and the broker answer now."""
+        try:
+            async with asyncio.timeout(STORES_SECONDS):
+                await self.backend.scenes.ping()
+                await self.backend.users.ping()
+                await self.backend.broker.ping()
+        except TimeoutError:
+            raise StoreUnavailable("a store does not answer") from None
+
+
+def build_container(
+    settings: Settings, *, host: str, port: int, clock: Clock | None = None
+) -> Container:
+    """Build everything for a server that listens at `host` and `port`.
+
+    Call it on the running event loop. What it opened, `Container.close` closes.
+
+    Raises:
+        SettingsError: a file, key or store that the settings name cannot be used.
+    """
+    clock = clock or SystemClock()
+    own_url = settings.server.public_url or f"http://{_shown(host)}:{port}"
+    simulation = (
+        Simulation(settings, f"http://{_reachable(host)}:{port}") if simulated(settings) else None
+    )
+    if simulation is not None:
+        settings = simulation.settings
+    supervisor = Supervisor()
+    node = secrets.token_hex(8)
+    metrics = Metrics()
+    origins = Origins(settings.server.public_url, list(settings.server.allowed_origins))
+    http = make_client(settings.wechat.api_base)
+    backend = embedded_backend(settings, clock)
+    accounts = build_accounts(settings, http, backend.credentials, clock, supervisor)
+    limits = RateLimits(settings.limits)
+    issuer = Issuer(
+        open_keys(settings.jwt), issuer=settings.token_issuer, audience=settings.jwt.audience
+    )
+    login = LoginService(
+        backend.scenes,
+        backend.users,
+        issuer,
+        clock,
+        node=node,
+        amr=("simulated",) if simulation is not None else ("wechat",),
+        collect_ttl_seconds=settings.login.collect_ttl_seconds,
+        token_ttl_seconds=settings.jwt.ttl_seconds,
+    )
+    push = PushService(
+        login,
+        backend.broker,
+        supervisor,
+        clock,
+        lambda origin, headers, scheme: not origins.is_foreign(
+            origin, scheme, headers.get("Host", "")
+        ),
+        ping_seconds=settings.push.ping_seconds,
+        reserve_descriptors=settings.push.reserve_descriptors,
+        messages_per_second=settings.limits.messages_per_second_per_socket,
+        sockets_per_address=settings.limits.sockets_per_address,
+    )
+    callbacks = CallbackService(
+        backend.scenes,
+        backend.users,
+        login,
+        clock,
+        supervisor,
+        deadline_seconds=settings.wechat.callback_deadline_seconds,
+        site_name=settings.wechat.site_name or urlsplit(own_url).netloc,
+    )
+    return Container(
+        settings=settings,
+        node=node,
+        clock=clock,
+        supervisor=supervisor,
+        metrics=metrics,
+        origins=origins,
+        accounts=accounts,
+        http=http,
+        backend=backend,
+        issuer=issuer,
+        login=login,
+        begin=BeginService(
+            accounts,
+            backend.scenes,
+            limits,
+            clock,
+            mp_base=settings.wechat.mp_base,
+            scene_ttl_seconds=settings.login.scene_ttl_seconds,
+            poll_interval_seconds=settings.login.poll_interval_seconds,
+            daily_code_reserve=settings.limits.daily_code_reserve,
+        ),
+        callbacks=callbacks,
+        polling=PollingService(login, push.hub, clock, settings.login.poll_interval_seconds),
+        pictures=Pictures(),
+        sweeper=Sweeper(
+            backend.scenes,
+            accounts,
+            callbacks,
+            left_after_seconds=settings.wechat.callback_deadline_seconds + 1,
+        ),
+        push=push,
+        simulation=simulation,
+        own_url=own_url,
+    )
+
+
+def build_accounts(
+    settings: Settings,
+    http: httpx.AsyncClient,
+    store: CredentialStore,
+    clock: Clock,
+    supervisor: Supervisor,
+) -> Accounts:
+    """Every configured Official Account with its gate, credentials and client."""
+    wechat = settings.wechat
+    make_source = StableToken if wechat.credential == "stable" else ClassicToken
+    built = []
+    for name, account in wechat.accounts.items():
+        calls = Calls(http, wechat.api_base, clock, timeout_seconds=wechat.timeout_seconds)
+        source = make_source(calls, clock, account.app_id, account.app_secret.get_secret_value())
+        credentials = Credentials(source, store, clock, supervisor)
+        gate = CallbackGate(
+            app_id=account.app_id,
+            callback_token=account.callback_token.get_secret_value(),
+            encoding_aes_key=account.encoding_aes_key.get_secret_value(),
+            previous_encoding_aes_key=account.previous_encoding_aes_key.get_secret_value(),
+            mode=account.mode,
+            timestamp_window_seconds=wechat.timestamp_window_seconds,
+        )
+        api = HttpxWeChatAPI(Authorized(calls, credentials))
+        built.append(Account(name, account, gate, api))
+    return Accounts(built)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _reachable(host: str) -> str:
+    """Where a listener on all addresses is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, _shown(host))

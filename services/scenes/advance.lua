@@ -1,0 +1,270 @@
+-- The life of one scene, decided where nobody can come between reading and writing.
+--
+-- This is the twin of services/scenes/states.py: `settle` and `apply` here do what they do there,
+-- and tests/contracts/test_scene_states.py holds the two together. Times are whole microseconds
+-- of Redis's own clock; '' stands for Python's None.
+--
+-- KEYS[1]  the scene, a hash; it expires by itself
+-- KEYS[2]  the debts of its shard: a sorted set of scene_str by the time of the claim
+-- KEYS[3]  (advance) the reply kept for the event, when the move has an outcome
+-- ARGV[1]  what to do: create, read, advance, attach, detach, debt
+-- ARGV[2]  scene_str
+-- ARGV[3]  microseconds added to the clock: 0 but in tests
+--
+-- A scene goes back as {verdict, now, reply or false, field, value, field, value, ...}.
+-- All keys of a scene lie in one slot. PUBLISH inside the script goes out together with what was
+-- written; a Redis Cluster carries it to the nodes of the whole cluster.
+
+local SECOND = 1000000
+local FINAL_READABLE = 60 * SECOND
+local SCANNED_AT_LEAST = 30 * SECOND
+local OUTCOME_SECONDS = 600
+local DEBTS_SECONDS = 7200
+local MOST_ATTACHED = 4
+
+local FINAL = {consumed = true, expired = true, denied = true, cancelled = true, failed = true}
+local TIMEOUT = {waiting = 'expired', scanned = 'expired', confirming = 'denied',
+                 registering = 'expired', authorized = 'expired'}
+local NEXT = {
+  waiting = {scanned = true, expired = true, cancelled = true, failed = true},
+  scanned = {confirming = true, registering = true, authorized = true, failed = true,
+             expired = true, cancelled = true, denied = true},
+  confirming = {authorized = true, registering = true, denied = true, expired = true,
+                cancelled = true, failed = true},
+  registering = {authorized = true, failed = true, expired = true, cancelled = true},
+  authorized = {consumed = true, expired = true},
+}
+local ON_THE_WAY = {waiting = 1, scanned = 2, confirming = 3, registering = 4, authorized = 5,
+                    consumed = 6}
+
+local scene_key, debts_key, scene_str = KEYS[1], KEYS[2], ARGV[2]
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * SECOND + tonumber(time[2]) + tonumber(ARGV[3])
+
+-- The scene as time alone has made it by now, or nil.
+local function settled()
+  local flat = redis.call('HGETALL', scene_key)
+  if #flat == 0 then
+    return nil
+  end
+  local scene = {}
+  for i = 1, #flat, 2 do
+    scene[flat[i]] = flat[i + 1]
+  end
+  local ends = tonumber(scene.ends)
+  if not FINAL[scene.state] and now >= ends then
+    scene.state = TIMEOUT[scene.state]
+    scene.seq = whole(tonumber(scene.seq) + 1)
+    scene.changed = scene.ends
+    ends = ends + FINAL_READABLE
+    scene.ends = whole(ends)
+    scene.owed = '0'
+  end
+  if FINAL[scene.state] and now >= ends then
+    return nil
+  end
+  return scene
+end
+
+local function answer(verdict, scene, reply)
+  local out = {verdict, whole(now), reply or false}
+  if scene then
+    for field, value in pairs(scene) do
+      if field ~= 'at' then
+        out[#out + 1] = field
+        out[#out + 1] = value
+      end
+    end
+  end
+  return out
+end
+
+-- The scene is gone one minute after its last state ends, whoever looks.
+local function expire_at(state, ends)
+  local last = FINAL[state] and ends or ends + FINAL_READABLE
+  redis.call('PEXPIREAT', scene_key, whole(math.ceil(last / 1000)))
+end
+
+-- Tell each attached node but `except`: "scene_str seq connection".
+local function notice(attached, seq, connection, except)
+  local told = {}
+  for node in string.gmatch(attached or '', '(%S+)/%S+') do
+    if not told[node] and node ~= except then
+      told[node] = true
+      redis.call('PUBLISH', 'scanpush:node:' .. node, scene_str .. ' ' .. seq .. ' ' .. connection)
+    end
+  end
+end
+
+local function without(attached, entry)
+  local kept = {}
+  for other in string.gmatch(attached or '', '%S+') do
+    if other ~= entry then
+      kept[#kept + 1] = other
+    end
+  end
+  return kept
+end
+
+-- ARGV[4], [5]: from created_at to changed_at and to ends_at. ARGV[6...]: fields.
+local function create()
+  local ends = now + tonumber(ARGV[5])
+  redis.call('DEL', scene_key)
+  redis.call('HSET', scene_key, 'created', whole(now), 'changed', whole(now + tonumber(ARGV[4])),
+             'ends', whole(ends), unpack(ARGV, 6))
+  expire_at('waiting', ends)
+  return whole(now)
+end
+
+-- Why a move is not carried out: REPEATED, REFUSED, or nil when it may be.
+local function obstacle(scene, move)
+  if move.account ~= '' and move.account ~= scene.account then
+    return 'refused'
+  end
+  if move.kind ~= '' and move.kind ~= scene.kind then
+    return 'refused'
+  end
+  local claimant = scene.openid
+  if move.openid ~= '' and claimant and move.openid ~= claimant then
+    return 'refused'
+  end
+  if scene.state == move.to then
+    return 'repeated'
+  end
+  local here, there = ON_THE_WAY[scene.state], ON_THE_WAY[move.to]
+  if move.openid ~= '' and claimant == move.openid and here and there and here > there then
+    return 'repeated'
+  end
+  if not string.find(move.sources, ' ' .. scene.state .. ' ', 1, true) then
+    return 'refused'
+  end
+  if not (NEXT[scene.state] and NEXT[scene.state][move.to]) then
+    return 'refused'
+  end
+  if move.seq ~= '' and tonumber(move.seq) ~= tonumber(scene.seq) then
+    return 'refused'
+  end
+  return nil
+end
+
+local function ending(scene, move)
+  if FINAL[move.to] then
+    return now + FINAL_READABLE
+  end
+  if move.to == 'scanned' then
+    return math.max(tonumber(scene.ends), now + SCANNED_AT_LEAST)
+  end
+  return now + tonumber(move.life)
+end
+
+-- The fields that a move changes; ARGV[18...] are details.
+local function changes(scene, move)
+  local new = {state = move.to, seq = whole(tonumber(scene.seq) + 1), changed = whole(now),
+               ends = whole(ending(scene, move)), owed = move.owed, error = move.error}
+  if not scene.openid and move.openid ~= '' then
+    new.openid = move.openid
+  end
+  if move.user_id ~= '' then
+    new.user_id = move.user_id
+  end
+  if move.to == 'authorized' then
+    local second = math.floor(now / SECOND)
+    new.jti, new.iat = move.jti, whole(second)
+    new.exp, new.is_new = whole(second + tonumber(move.token_ttl)), move.is_new
+  end
+  for i = 18, #ARGV, 2 do
+    new[ARGV[i]] = ARGV[i + 1]
+  end
+  return new
+end
+
+local function advance()
+  local move = {to = ARGV[4], sources = ARGV[5], life = ARGV[6], openid = ARGV[7],
+                account = ARGV[8], kind = ARGV[9], seq = ARGV[10], user_id = ARGV[11],
+                jti = ARGV[12], is_new = ARGV[13], token_ttl = ARGV[14], owed = ARGV[15],
+                error = ARGV[16]}
+  local scene = settled()
+  if KEYS[3] then
+    local kept = redis.call('GET', KEYS[3])
+    if kept then
+      return answer('repeated', scene, kept)
+    end
+  end
+  if not scene then
+    return answer('unknown')
+  end
+  local why_not = obstacle(scene, move)
+  if why_not then
+    return answer(why_not, scene)
+  end
+  local flat, was_owed = {}, scene.owed
+  for field, value in pairs(changes(scene, move)) do
+    scene[field] = value
+    flat[#flat + 1] = field
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', scene_key, unpack(flat))
+  expire_at(scene.state, tonumber(scene.ends))
+  if scene.owed == '1' then
+    redis.call('ZADD', debts_key, whole(now), scene_str)
+    redis.call('EXPIRE', debts_key, DEBTS_SECONDS)
+  elseif was_owed == '1' then
+    redis.call('ZREM', debts_key, scene_str)
+  end
+  -- ARGV[17]: '=' and the reply to keep, or ''.
+  if KEYS[3] and ARGV[17] ~= '' then
+    redis.call('SET', KEYS[3], string.sub(ARGV[17], 2), 'EX', OUTCOME_SECONDS)
+  end
+  notice(scene.at, scene.seq, 0)
+  return answer('moved', scene)
+end
+
+-- ARGV[4], [5]: node and connection. A connection below 0 is a waiting poll: it replaces nobody.
+local function attach()
+  local scene = settled()
+  if not scene then
+    return answer('unknown')
+  end
+  local entry = ARGV[4] .. '/' .. ARGV[5]
+  local kept = without(scene.at, entry)
+  kept[#kept + 1] = entry
+  local first = math.max(1, #kept - MOST_ATTACHED + 1)
+  redis.call('HSET', scene_key, 'at', table.concat(kept, ' ', first))
+  if tonumber(ARGV[5]) > 0 then
+    notice(scene.at, scene.seq, ARGV[5], ARGV[4])
+  end
+  return answer('moved', scene)
+end
+
+local function detach()
+  local attached = redis.call('HGET', scene_key, 'at')
+  if attached then
+    local kept = without(attached, ARGV[4] .. '/' .. ARGV[5])
+    redis.call('HSET', scene_key, 'at', table.concat(kept, ' '))
+  end
+  return 'detached'
+end
+
+-- Read a scene that is on the list of debts, and take it off when nothing is owed any more.
+local function debt()
+  local scene = settled()
+  if not scene or scene.owed ~= '1' then
+    redis.call('ZREM', debts_key, scene_str)
+    return answer('unknown')
+  end
+  return answer('moved', scene)
+end
+
+local function read()
+  local scene = settled()
+  return answer(scene and 'moved' or 'unknown', scene)
+end
+
+local todo = {create = create, read = read, advance = advance, attach = attach, detach = detach,
+              debt = debt}
+return todo[ARGV[1]]()

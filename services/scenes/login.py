@@ -1,0 +1,168 @@
+"""What happens to a scene after it was begun, whoever asks: page, socket, callback, sweeper."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+
+from services.clock import Clock
+from services.errors import ApiError
+from services.ids import OpenId, SceneStr, WatchToken
+from services.people.store import Identity, Login, UserStore
+from services.scenes import status
+from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.store import SceneStore
+from services.tokens.issuer import Issuer
+
+_OPEN = frozenset({State.WAITING, State.SCANNED, State.CONFIRMING, State.REGISTERING})
+_NO_HASH = bytes(32)
+
+
+def secret_hash(secret: str) -> bytes:
+    """What is stored of a secret: its SHA-256. The secrets hashed here have 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def unauthorized() -> ApiError:
+    """One and the same answer for an unknown scene and for a wrong or missing watch token."""
+    return ApiError("unauthorized", "Unknown scene, or wrong or missing watch token.")
+
+
+class LoginService:
+    """The moves of a scene, and what its browser may see of it.
+
+    Args:
+        node: this node's id, under which sockets are attached.
+        amr: how people are authenticated here (``["simulated"]`` under the simulator).
+    """
+
+    def __init__(
+        self,
+        scenes: SceneStore,
+        users: UserStore,
+        issuer: Issuer,
+        clock: Clock,
+        *,
+        node: str,
+        amr: tuple[str, ...],
+        collect_ttl_seconds: int,
+        token_ttl_seconds: int,
+    ) -> None:
+        self._scenes = scenes
+        self._users = users
+        self._issuer = issuer
+        self._clock = clock
+        self._node = node
+        self._amr = amr
+        self._collect_ttl_seconds = collect_ttl_seconds
+        self._token_ttl_seconds = token_ttl_seconds
+
+    # What the page may do. `Scenes` of push/delivery.py is made of these.
+
+    async def read(self, scene_str: SceneStr) -> Scene | None:
+        return await self._scenes.get(scene_str)
+
+    async def authenticated(self, scene_str: SceneStr, watch_token: WatchToken) -> Scene:
+        """The scene, for the browser that began it; `ApiError` ``unauthorized`` for others."""
+        scene = await self._scenes.get(scene_str)
+        if not _watches(scene, watch_token) or scene is None:
+            raise unauthorized()
+        return scene
+
+    async def watch(
+        self, scene_str: SceneStr, watch_token: str, connection: int
+    ) -> Scene | None:
+        """Attach a socket, then read: None for an unknown scene as for a wrong token."""
+        if not _watches(await self._scenes.get(scene_str), watch_token):
+            return None
+        return await self._scenes.attach(scene_str, self._node, connection)
+
+    async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
+        await self._scenes.detach(scene_str, self._node, connection)
+
+    def document(self, scene: Scene) -> bytes:
+        """The status document, its token signed now."""
+        return status.encoded(status.document(scene, self._clock.now(), self._mint))
+
+    async def ack(self, scene_str: SceneStr, seq: int) -> None:
+        """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``."""
+        step = await self._scenes.advance(
+            scene_str, Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
+        )
+        if step.scene is None:
+            raise unauthorized()
+        if step.verdict is not Verdict.MOVED and (
+            step.scene.state is not State.CONSUMED or step.scene.seq != seq + 1
+        ):
+            raise ApiError("stale_seq", "That is not the seq of an authorized status.", field="seq")
+
+    async def cancel(self, scene_str: SceneStr) -> None:
+        """The page gives the scene up. Once it ended, or belongs to a login, that is too late."""
+        step = await self._scenes.advance(scene_str, Move(State.CANCELLED, _OPEN))
+        if step.verdict is Verdict.REFUSED and step.scene and step.scene.state is State.AUTHORIZED:
+            raise ApiError("stale_seq", "The login is already there; acknowledge it instead.")
+
+    # What doors do.
+
+    async def claim(
+        self,
+        scene_str: SceneStr,
+        *,
+        account: str,
+        kind: Kind,
+        openid: OpenId,
+        outcome_key: str,
+        details: Mapping[str, str],
+    ) -> Step:
+        """Take a waiting scene for `openid`; from then on this server owes the login.
+
+        The reply kept under `outcome_key`, if the event already had its outcome, is in the step.
+        """
+        move = Move(
+            State.SCANNED,
+            frozenset({State.WAITING}),
+            openid=openid,
+            account=account,
+            kind=kind,
+            owed=True,
+            details=details,
+            outcome=Outcome(outcome_key),
+        )
+        return await self._scenes.advance(scene_str, move)
+
+    async def log_in(self, scene: Scene, identity: Identity) -> Login:
+        """Find or register the person; the same answer however often it is asked for a scene."""
+        return await self._users.login(identity, scene.scene_str, scene.account, self._clock.now())
+
+    async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Step:
+        """Hand the claimed scene its login, keeping the event's reply in the same transaction."""
+        move = Move(
+            State.AUTHORIZED,
+            frozenset({scene.state}),
+            life_seconds=self._collect_ttl_seconds,
+            openid=scene.openid,
+            user_id=login.user.id,
+            jti=secrets.token_urlsafe(16),
+            is_new=login.is_new,
+            token_ttl_seconds=self._token_ttl_seconds,
+            details=_profile(login),
+            outcome=outcome,
+        )
+        return await self._scenes.advance(scene.scene_str, move)
+
+    def _mint(self, scene: Scene) -> str:
+        assert scene.claims is not None and scene.user_id is not None
+        return self._issuer.mint(
+            subject=scene.user_id, claims=scene.claims, account=scene.account, amr=self._amr
+        )
+
+
+def _watches(scene: Scene | None, watch_token: str) -> bool:
+    """Compared in constant time, and with something even where there is no scene."""
+    expected = _NO_HASH if scene is None else scene.watch_hash
+    return hmac.compare_digest(expected, secret_hash(watch_token)) and scene is not None
+
+
+def _profile(login: Login) -> dict[str, str]:
+    user = login.user
+    return {"name": user.name, "avatar": user.avatar} if user.name else {}

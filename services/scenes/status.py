@@ -1,0 +1,80 @@
+"""The status document: what a page may know of its scene, by socket or poll alike."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.scenes.states import FINAL, Scene, State
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+FAILURES: Mapping[str, str] = {
+    "try_again": "The login could not be finished in time; please try again.",
+    "not_registered": "This person has no account here.",
+    "wechat_refused": "WeChat did not confirm this login.",
+    "hook_refused": "The site did not admit this person.",
+}
+"""What `error.code` of a failed scene may be, and its sentence."""
+
+
+def mask(name: str) -> str:
+    """A name as it may stand on a screen before its owner is logged in: its first character."""
+    return f"{name[0]}**" if name else ""
+
+
+def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str, Any]:
+    """The fields of one status document; an allow-list, whatever the scene holds.
+
+    Args:
+        now: the time by which the remaining seconds are counted.
+        mint: signs the scene's fixed claims; called only where the token is due.
+    """
+    body: dict[str, Any] = {
+        "type": "status",
+        "scene_str": scene.scene_str,
+        "state": scene.state.value,
+        "seq": scene.seq,
+        "expires_in": _remaining(scene, now),
+    }
+    if user := _user(scene):
+        body["user"] = user
+    if scene.state is State.AUTHORIZED and scene.claims is not None:
+        if exchange_code := scene.details.get("exchange_code"):
+            body["exchange_code"] = exchange_code
+        else:
+            body["login"] = login_document(scene, now, mint(scene))
+    if scene.state is State.REGISTERING and "registration_token" in scene.details:
+        body["registration_token"] = scene.details["registration_token"]
+    if scene.state is State.FAILED:
+        body["error"] = {"code": scene.error, "message": FAILURES.get(scene.error, "Login failed.")}
+    return body
+
+
+def login_document(scene: Scene, now: float, token: str) -> dict[str, Any]:
+    """What a successful login brings: the token and whose it is."""
+    assert scene.claims is not None
+    return {
+        "token": token,
+        "token_type": "Bearer",
+        "expires_in": max(0, scene.claims.exp - int(now)),
+        "user": {"id": scene.user_id, "is_new": scene.claims.is_new},
+    }
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """One status document as the bytes of a frame or a response."""
+    return _encode(body).encode()
+
+
+def _remaining(scene: Scene, now: float) -> int:
+    return 0 if scene.state in FINAL else max(0, math.ceil(scene.ends_at - now))
+
+
+def _user(scene: Scene) -> dict[str, str] | None:
+    name = scene.details.get("name", "")
+    if not name:
+        return None
+    if scene.state in (State.AUTHORIZED, State.CONSUMED):
+        return {"name": name, "avatar": scene.details.get("avatar", "")}
+    return {"name": mask(name), "avatar": ""}

@@ -1,0 +1,248 @@
+"""Scenes in Redis: one Lua script holds the state machine, one round trip does a move.
+
+A scene is a hash that expires by itself. The keys of a scene carry the hash tag of its shard, one
+of `SHARDS`, so that on a Redis Cluster they lie in one slot, together with the shard's list of
+what the server owes: a claim and its debt are written by the same script, and no crash comes
+between them.
+
+The reply kept for an event lies beside its scene for the same reason: unlike in the embedded
+store, `recall` does not see it, and an `Outcome` does not see what `remember` kept.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from services.ids import OpenId, SceneStr, UserId
+from services.redis_link import RedisLink, Script
+from services.scenes.states import Claims, Kind, Move, Scene, State, Step, Verdict
+
+SHARDS = 64
+"""Enough to spread over the masters of a cluster, few enough to ask all of them for debts."""
+
+SCHEMA = 1
+MICRO = 1_000_000
+
+_SCENES = Script((Path(__file__).parent / "advance.lua").read_text(encoding="utf-8"))
+
+_OVERDUE = Script("""
+local time = redis.call('TIME')
+local before = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(ARGV[1])
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', before),
+                  'LIMIT', 0, ARGV[2])
+""")
+
+_REMEMBER = Script("""
+local kept = redis.call('GET', KEYS[1])
+if kept then
+  return kept
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ARGV[1]
+""")
+
+_COUNT = Script("""
+local number = redis.call('INCR', KEYS[1])
+if number == 1 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return number
+""")
+
+
+class RedisSceneStore:
+    """`SceneStore` for any number of nodes.
+
+    Args:
+        ahead: seconds added to Redis's clock, for tests that turn it.
+    """
+
+    def __init__(self, link: RedisLink, *, ahead: Callable[[], float] = lambda: 0.0) -> None:
+        self._link = link
+        self._ahead = ahead
+
+    async def create(self, scene: Scene) -> Scene:
+        until_changed = micros(scene.changed_at - scene.created_at)
+        until_end = micros(scene.ends_at - scene.created_at)
+        now = int(
+            await self._run("create", scene.scene_str, until_changed, until_end, *_fields(scene))
+        )
+        return replace(
+            scene,
+            created_at=now / MICRO,
+            changed_at=(now + until_changed) / MICRO,
+            ends_at=(now + until_end) / MICRO,
+        )
+
+    async def get(self, scene_str: SceneStr) -> Scene | None:
+        return _step(scene_str, await self._run("read", scene_str)).scene
+
+    async def advance(self, scene_str: SceneStr, move: Move) -> Step:
+        outcome = move.outcome
+        keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
+        arguments = _arguments(move)
+        return _step(scene_str, await self._run("advance", scene_str, *arguments, more_keys=keys))
+
+    async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        """See `SceneStore.attach`. A `connection` above 0 is a socket: the other attached nodes
+        are noticed that it replaces theirs. Below 0 it is a waiting poll, which replaces nobody.
+        """
+        return _step(scene_str, await self._run("attach", scene_str, node, connection)).scene
+
+    async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
+        await self._run("detach", scene_str, node, connection)
+
+    async def owed(self, older_than_seconds: float, limit: int) -> Sequence[Scene]:
+        offset = micros(self._ahead() - older_than_seconds)
+        shards = await asyncio.gather(
+            *(self._link.run(_OVERDUE, [_debts(n)], offset, limit) for n in range(SHARDS))
+        )
+        names = [SceneStr(name) for shard in shards for name in shard][:limit]
+        answers = await asyncio.gather(*(self._run("debt", name) for name in names))
+        steps = [_step(name, answer) for name, answer in zip(names, answers, strict=True)]
+        return [step.scene for step in steps if step.scene is not None]
+
+    async def expire(self, limit: int) -> int:
+        """Keys expire by themselves, without a notice: nodes re-read their scenes in time."""
+        return 0
+
+    async def recall(self, key: str) -> str | None:
+        kept: str | None = await self._link.call(_kept(key), "GET", _kept(key))
+        return kept
+
+    async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
+        return str(await self._link.run(_REMEMBER, [_kept(key)], value, _millis(ttl_seconds)))
+
+    async def count(self, key: str, ttl_seconds: float) -> int:
+        return int(await self._link.run(_COUNT, [_kept(key)], _millis(ttl_seconds)))
+
+    async def ping(self) -> None:
+        await self._link.ping()
+
+    async def _run(
+        self,
+        todo: str,
+        scene_str: SceneStr,
+        *arguments: str | int,
+        more_keys: Sequence[str] = (),
+    ) -> Any:
+        keys = (*keys_of(scene_str), *more_keys)
+        ahead = micros(self._ahead())
+        return await self._link.run(_SCENES, keys, todo, scene_str, ahead, *arguments)
+
+
+def micros(seconds: float) -> int:
+    return round(seconds * MICRO)
+
+
+def _millis(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _shard(scene_str: str) -> int:
+    return zlib.crc32(scene_str.encode()) % SHARDS
+
+
+def keys_of(scene_str: SceneStr) -> tuple[str, str]:
+    """The scene's hash, and the debts of its shard: in one slot."""
+    shard = _shard(scene_str)
+    return f"scanpush:{{{shard}}}:scene:{scene_str}", _debts(shard)
+
+
+def _debts(shard: int) -> str:
+    return f"scanpush:{{{shard}}}:debts"
+
+
+def _outcome(scene_str: str, key: str) -> str:
+    return f"scanpush:{{{_shard(scene_str)}}}:outcome:{scene_str}:{key}"
+
+
+def _kept(key: str) -> str:
+    return f"scanpush:kept:{key}"
+
+
+def _fields(scene: Scene) -> list[str | int]:
+    """A new scene as the fields of its hash; times are set by the script."""
+    claims = scene.claims
+    fields: dict[str, str | int] = {
+        "v": SCHEMA,
+        "state": scene.state.value,
+        "seq": scene.seq,
+        "kind": scene.kind.value,
+        "account": scene.account,
+        "lang": scene.lang,
+        "watch": scene.watch_hash.hex(),
+        "begin": scene.begin_hash.hex(),
+        "owed": int(scene.owed),
+        "error": scene.error,
+        **{f"d:{name}": value for name, value in scene.details.items()},
+    }
+    if scene.openid is not None:
+        fields["openid"] = scene.openid
+    if scene.user_id is not None:
+        fields["user_id"] = scene.user_id
+    if claims is not None:
+        fields.update(jti=claims.jti, iat=claims.iat, exp=claims.exp, is_new=int(claims.is_new))
+    return [part for pair in fields.items() for part in pair]
+
+
+def _arguments(move: Move) -> list[str | int]:
+    """A move as the script reads it: ARGV[4] and on."""
+    reply = move.outcome.reply if move.outcome is not None else None
+    details = ((f"d:{name}", value) for name, value in move.details.items())
+    return [
+        move.to.value,
+        f" {' '.join(move.sources)} ",
+        micros(move.life_seconds),
+        move.openid or "",
+        move.account or "",
+        move.kind.value if move.kind is not None else "",
+        move.seq if move.seq is not None else "",
+        move.user_id or "",
+        move.jti,
+        int(move.is_new),
+        move.token_ttl_seconds,
+        int(move.owed),
+        move.error,
+        "" if reply is None else f"={reply}",
+        *(part for pair in details for part in pair),
+    ]
+
+
+def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:
+    verdict, now, reply = Verdict(answer[0]), int(answer[1]) / MICRO, answer[2]
+    fields = dict(zip(answer[3::2], answer[4::2], strict=True))
+    scene = _scene(scene_str, fields) if fields else None
+    return Step(verdict, scene, reply, now)
+
+
+def _scene(scene_str: SceneStr, fields: dict[str, str]) -> Scene:
+    """A hash as a scene. Fields that a newer scanpush added are left alone."""
+    get = fields.get
+    claims = None
+    if "jti" in fields:
+        claims = Claims(
+            fields["jti"], int(fields["iat"]), int(fields["exp"]), fields["is_new"] == "1"
+        )
+    return Scene(
+        scene_str=scene_str,
+        state=State(fields["state"]),
+        seq=int(fields["seq"]),
+        kind=Kind(fields["kind"]),
+        account=fields["account"],
+        lang=fields["lang"],
+        created_at=int(fields["created"]) / MICRO,
+        changed_at=int(fields["changed"]) / MICRO,
+        ends_at=int(fields["ends"]) / MICRO,
+        watch_hash=bytes.fromhex(fields["watch"]),
+        begin_hash=bytes.fromhex(fields["begin"]),
+        openid=OpenId(fields["openid"]) if get("openid") is not None else None,
+        user_id=UserId(fields["user_id"]) if get("user_id") is not None else None,
+        claims=claims,
+        owed=fields["owed"] == "1",
+        error=fields["error"],
+        details={name[2:]: value for name, value in fields.items() if name.startswith("d:")},
+    )

@@ -1,0 +1,65 @@
+"""Makes visible what time has decided, and finishes what a crash has left."""
+
+import asyncio
+import logging
+
+from services.errors import ApiError, StoreUnavailable, WeChatError
+from services.scenes.callbacks import CallbackService
+from services.scenes.store import SceneStore
+from services.wechat.accounts import Accounts
+
+log = logging.getLogger("scanpush.sweeper")
+
+EXPIRE_SECONDS = 0.25
+OWED_SECONDS = 1.0
+SLICE = 500
+"""Scenes touched at once: half a millisecond of the writer, so that no login waits for it."""
+
+
+class Sweeper:
+    """Runs on every node; what two sweepers do at once, the store decides once.
+
+    Args:
+        left_after_seconds: from when on a claimed scene counts as left: after the deadline of the
+            callback that claimed it.
+    """
+
+    def __init__(
+        self,
+        scenes: SceneStore,
+        accounts: Accounts,
+        callbacks: CallbackService,
+        *,
+        left_after_seconds: float,
+    ) -> None:
+        self._scenes = scenes
+        self._accounts = accounts
+        self._callbacks = callbacks
+        self._left_after_seconds = left_after_seconds
+
+    async def expire_forever(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_SECONDS)
+            try:
+                while await self._scenes.expire(SLICE) >= SLICE:
+                    await asyncio.sleep(0)
+            except StoreUnavailable as error:
+                log.warning("expiry waits for the store: %s", error)
+                await asyncio.sleep(1)
+
+    async def finish_forever(self) -> None:
+        while True:
+            await asyncio.sleep(OWED_SECONDS)
+            try:
+                await self._finish_some()
+            except (StoreUnavailable, WeChatError) as error:
+                log.warning("finishing left logins waits: %s", error)
+
+    async def _finish_some(self) -> None:
+        for scene in await self._scenes.owed(self._left_after_seconds, SLICE):
+            try:
+                account = self._accounts.named(scene.account)
+            except ApiError:
+                continue  # the account is no longer configured: the scene fails by itself
+            log.info("finishing scene %s, left by a callback", scene.scene_str)
+            await self._callbacks.finish_owed(account, scene)

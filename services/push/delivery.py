@@ -29,7 +29,11 @@ RESYNC_SLICE = 64
 
 
 class Scenes(Protocol):
-    """What the push side asks of the login service. Raises `StoreUnavailable`, and only that."""
+    """What the push side asks of the login service.
+
+    Everything raises `StoreUnavailable` when the store does not do its part. `ack` and `cancel`
+    may also raise `ApiError` for what the scene does not allow; on a socket that is ignored.
+    """
 
     async def watch(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
         """Check the token, attach this node's `connection` in the store, and return the scene.

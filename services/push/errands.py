@@ -5,7 +5,7 @@ import logging
 import struct
 from collections.abc import Callable, Sequence
 
-from services.errors import StoreUnavailable
+from services.errors import ApiError, StoreUnavailable
 from services.push.conversation import Ack, Said
 from services.push.delivery import Scenes
 from services.push.keys import scene_str_of
@@ -67,6 +67,8 @@ class Errands:
                     else:
                         await self._scenes.cancel(scene_str)
                 return True
+            except ApiError:
+                return True  # Another seq, or too late: ignored on a socket (design 4.4).
             except (StoreUnavailable, TimeoutError):
                 if pause is not None:
                     await asyncio.sleep(pause)

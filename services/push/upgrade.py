@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.client import responses
+from typing import Any
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
@@ -21,10 +22,12 @@ from tornado.httputil import (
     HTTPHeaders,
     HTTPMessageDelegate,
     HTTPServerConnectionDelegate,
+    HTTPServerRequest,
     RequestStartLine,
     ResponseStartLine,
 )
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.routing import Router
 
 from services.errors import ApiError, StoreUnavailable
 from services.push.capacity import AddressLimit, Capacity
@@ -74,10 +77,11 @@ class Gate:
     draining: Callable[[], bool]
 
 
-class SocketRouter(HTTPServerConnectionDelegate):
+class SocketRouter(Router):
     """Takes requests below ``/ws/``; everything else goes to `fallback`, a web.Application.
 
-    Give it to `HTTPServer` in the application's place.
+    Give it to `HTTPServer` in the application's place: then a socket never costs an
+    `HTTPServerRequest`. As a target of another router it works as well.
     """
 
     def __init__(self, gate: Gate, fallback: HTTPServerConnectionDelegate) -> None:
@@ -88,6 +92,12 @@ class SocketRouter(HTTPServerConnectionDelegate):
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
         return _Fork(self._gate, self._fallback, server_conn, request_conn)
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        assert request.connection is not None
+        if request.path is not None and request.path.startswith(PREFIX):
+            return _Upgrade(self._gate, request.connection)
+        return self._fallback.start_request(request.server_connection, request.connection)
 
     def on_close(self, server_conn: object) -> None:
         self._fallback.on_close(server_conn)

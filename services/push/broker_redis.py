@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from redis.asyncio.client import PubSub
@@ -22,7 +22,8 @@ from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.broker")
 
-PAUSE_AT_MOST_SECONDS = 0.8
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.8
 """Between two tries to subscribe again: a Redis that is back is noticed within two seconds."""
 
 
@@ -49,47 +50,55 @@ class RedisBroker:
 
     async def listen(self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
         """Returns once subscribed: what is published from now on arrives."""
-        client = self._link.single()
-        pubsub = client.pubsub()
-        try:
-            await self._subscribe(pubsub)
-        except StoreUnavailable:
-            await self._leave(client, pubsub)
-            raise
-        self._supervisor.spawn(
-            self._receive_forever(client, pubsub, on_notice, on_gap), name="broker"
-        )
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._supervisor.spawn(self._listen_forever(first, on_notice, on_gap), name="broker")
+        await first
 
-    async def _subscribe(self, pubsub: PubSub) -> None:
-        with translated():
-            async with asyncio.timeout(self._link.timeout_seconds):
-                await pubsub.subscribe(self._channel)
-                while (message := await pubsub.get_message(timeout=None)) is None or (
-                    message["type"] != "subscribe"
-                ):
-                    continue
-        self._subscribed = True
-
-    async def _receive_forever(
+    async def _listen_forever(
         self,
-        client: Any,
-        pubsub: PubSub,
+        first: asyncio.Future[None],
         on_notice: Callable[[Notice], None],
         on_gap: Callable[[], None],
     ) -> None:
+        pause = SHORTEST_PAUSE_SECONDS
         while True:
             try:
-                await self._receive(pubsub, on_notice)
+                async with self._subscription() as pubsub:
+                    pause = SHORTEST_PAUSE_SECONDS
+                    if first.done():
+                        log.info("notices are back")
+                        on_gap()
+                    else:
+                        first.set_result(None)
+                    await self._receive(pubsub, on_notice)
             except StoreUnavailable as error:
-                log.warning("notices interrupted: %s", error)
-            finally:
-                self._subscribed = False
-                await self._leave(client, pubsub)
-            client, pubsub = await self._subscribe_again()
-            log.info("notices are back")
-            on_gap()
+                if not first.done():
+                    first.set_exception(error)
+                    return
+                log.warning("notices are interrupted: %s", error)
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _subscription(self) -> AsyncIterator[PubSub]:
+        """A subscription that Redis has confirmed, on a connection of its own."""
+        client = self._link.single()
+        pubsub: Any = client.pubsub()
+        try:
+            with translated():
+                async with asyncio.timeout(self._link.timeout_seconds):
+                    await pubsub.subscribe(self._channel)
+                    await pubsub.get_message(timeout=None)  # the confirmation
+            self._subscribed = True
+            yield pubsub
+        finally:
+            self._subscribed = False
+            for part in (pubsub, client):
+                with contextlib.suppress(StoreUnavailable), translated():  # nothing more to lose
+                    await part.aclose()
 
     async def _receive(self, pubsub: PubSub, on_notice: Callable[[Notice], None]) -> None:
+        """Hand over notices until the connection is lost, then raise `StoreUnavailable`."""
         asked = False
         with translated():
             while True:
@@ -104,26 +113,6 @@ class RedisBroker:
                     asked = True
                     async with asyncio.timeout(self._heartbeat_seconds):
                         await pubsub.ping()
-
-    async def _subscribe_again(self) -> tuple[Any, PubSub]:
-        pause = 0.05
-        while True:
-            client = self._link.single()
-            pubsub = client.pubsub()
-            try:
-                await self._subscribe(pubsub)
-                return client, pubsub
-            except StoreUnavailable as error:
-                log.info("notices still interrupted: %s", error)
-                await self._leave(client, pubsub)
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(2 * pause, PAUSE_AT_MOST_SECONDS)
-
-    async def _leave(self, client: Any, pubsub: PubSub) -> None:
-        with contextlib.suppress(StoreUnavailable):  # what is left is already lost
-            with translated():
-                await pubsub.aclose()
-                await client.aclose()
 
     async def ping(self) -> None:
         if not self._subscribed:

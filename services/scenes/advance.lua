@@ -18,6 +18,8 @@
 local SECOND = 1000000
 local FINAL_READABLE = 60 * SECOND
 local SCANNED_AT_LEAST = 30 * SECOND
+local OWED = 30 * SECOND
+local TRY_AGAIN = 'try_again'
 local OUTCOME_SECONDS = 600
 local DEBTS_SECONDS = 7200
 local MOST_ATTACHED = 4
@@ -58,7 +60,11 @@ local function settled()
   end
   local ends = tonumber(scene.ends)
   if not FINAL[scene.state] and now >= ends then
-    scene.state = TIMEOUT[scene.state]
+    if scene.owed == '1' then
+      scene.state, scene.error = 'failed', TRY_AGAIN
+    else
+      scene.state = TIMEOUT[scene.state]
+    end
     scene.seq = whole(tonumber(scene.seq) + 1)
     scene.changed = scene.ends
     ends = ends + FINAL_READABLE
@@ -155,6 +161,9 @@ end
 local function ending(scene, move)
   if FINAL[move.to] then
     return now + FINAL_READABLE
+  end
+  if move.owed == '1' then
+    return now + OWED
   end
   if move.to == 'scanned' then
     return math.max(tonumber(scene.ends), now + SCANNED_AT_LEAST)

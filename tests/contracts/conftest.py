@@ -1,40 +1,70 @@
 """The backends every contract suite runs on: name a new one here."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from tests.contracts.benches import SceneBench, SqliteSceneBench, SqliteUserBench, UserBench
+from tests.contracts.redis_bench import RedisSceneBench
+from tests.servers import RedisServer
 
-SCENE_BENCHES: list[Any] = [pytest.param(SqliteSceneBench, id="sqlite")]
-SHARED_SCENE_BENCHES: list[Any] = []
-USER_BENCHES: list[Any] = [pytest.param(SqliteUserBench, id="sqlite")]
+Request = pytest.FixtureRequest
+
+
+def sqlite_scenes(request: Request) -> SceneBench:
+    return SqliteSceneBench(_folder(request))
+
+
+def redis_scenes(request: Request) -> SceneBench:
+    server = request.getfixturevalue("redis_server")
+    server.ask("FLUSHALL")
+    return RedisSceneBench(server.url)
+
+
+def sqlite_people(request: Request) -> UserBench:
+    return SqliteUserBench(_folder(request))
+
+
+SHARED_SCENE_BENCHES: list[Any] = [
+    pytest.param(redis_scenes, id="redis", marks=pytest.mark.redis),
+]
+SCENE_BENCHES: list[Any] = [pytest.param(sqlite_scenes, id="sqlite"), *SHARED_SCENE_BENCHES]
+USER_BENCHES: list[Any] = [pytest.param(sqlite_people, id="sqlite")]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for all contract tests."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=SCENE_BENCHES)
-def scenes(
-    request: pytest.FixtureRequest, io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SceneBench]:
+def scenes(request: Request, io_loop: IOLoop) -> Iterator[SceneBench]:
     """One backend of `SceneStore`."""
-    yield from _opened(request.param(tmp_path_factory.mktemp("scenes")), io_loop)
+    yield from _opened(request.param(request), io_loop)
 
 
 @pytest.fixture(params=SHARED_SCENE_BENCHES)
-def shared_scenes(
-    request: pytest.FixtureRequest, io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SceneBench]:
+def shared_scenes(request: Request, io_loop: IOLoop) -> Iterator[SceneBench]:
     """One backend of `SceneStore` that several nodes use at once."""
-    yield from _opened(request.param(tmp_path_factory.mktemp("scenes")), io_loop)
+    yield from _opened(request.param(request), io_loop)
 
 
 @pytest.fixture(params=USER_BENCHES)
-def people(
-    request: pytest.FixtureRequest, io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[UserBench]:
+def people(request: Request, io_loop: IOLoop) -> Iterator[UserBench]:
     """One backend of `UserStore`."""
-    yield from _opened(request.param(tmp_path_factory.mktemp("people")), io_loop)
+    yield from _opened(request.param(request), io_loop)
+
+
+def _folder(request: Request) -> Path:
+    factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+    return factory.mktemp("bench")
 
 
 def _opened(bench: Any, io_loop: IOLoop) -> Iterator[Any]:

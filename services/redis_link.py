@@ -1,0 +1,286 @@
+"""The way to Redis: one client for scenes, credentials and limits, and its failures by one name.
+
+Calls asked for in one turn of the event loop, or while another batch is on its way, travel
+together in one pipeline: measured at 14 us a call under load instead of 43 (docs/performance.md).
+On a Redis Cluster each server has a batch of its own, so that a dead master holds up only what it
+holds.
+
+Only what Redis documents is used. Redis 6.2 or newer (RESP3), or Valkey.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.utils import HIREDIS_AVAILABLE
+
+from services.errors import SettingsError, StoreUnavailable
+from services.supervisor import Supervisor
+
+log = logging.getLogger("scanpush.redis")
+
+Command = tuple[str | bytes | int | float, ...]
+Asked = tuple[Command, "asyncio.Future[Any]"]
+
+MOST_IN_A_BATCH = 512
+REFRESH_SECONDS = 0.5
+"""How often at most the layout of a failing cluster is asked for again."""
+
+_FOREIGN = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    exceptions.ChildDeadlockedError,
+    OSError,  # refused, reset, unresolved; and TimeoutError, which asyncio raises
+    asyncio.IncompleteReadError,
+)
+_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, OSError)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn whatever redis-py raises into `StoreUnavailable`.
+
+    That covers a server that is gone, hangs, loads its data (LOADING), lost its master
+    (MASTERDOWN), became a replica (READONLY), is full (OOM) or no longer lets us in (NOAUTH): in
+    each case the caller may ask again, and what was asked may or may not have happened.
+    """
+    try:
+        yield
+    except _FOREIGN as error:
+        raise StoreUnavailable(f"Redis: {brief(error)}") from error
+
+
+def brief(error: BaseException) -> str:
+    """What happened, in one line."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+class Script:
+    """A Lua script and its name in Redis's script cache (redis.io, "Scripting with Lua")."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisLink:
+    """Calls to one Redis, or to one Redis Cluster, which `open` finds out from the server.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, with password and database.
+        timeout_seconds: for each call, connecting included.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = 1.5) -> None:
+        self._url = url
+        self.timeout_seconds = timeout_seconds
+        self._supervisor = Supervisor()
+        self._lanes: dict[str, _Lane] = {}
+        self._client: Any = None
+        self._clustered = False
+        self._refreshed_at = 0.0
+
+    async def open(self) -> None:
+        """Connect for the first time.
+
+        Raises:
+            SettingsError: the URL, the password or the database number is wrong, or hiredis is
+                missing.
+            StoreUnavailable: nobody answers; trying again may help.
+        """
+        if not HIREDIS_AVAILABLE:
+            raise SettingsError("redis.url", "needs hiredis: pip install 'redis[hiredis]'")
+        try:
+            self._client = self.single()
+        except ValueError as error:
+            raise SettingsError("redis.url", str(error)) from None
+        mode = await self._ask_mode()
+        if mode == "sentinel":
+            await self.close()
+            raise SettingsError("redis.url", "names a Sentinel; name the Redis server itself")
+        if mode == "cluster":
+            await self._client.aclose()
+            self._clustered = True
+            self._client = self._cluster()
+            with translated():
+                async with asyncio.timeout(self.timeout_seconds):
+                    await self._client.initialize()
+
+    async def _ask_mode(self) -> str:
+        """HELLO tells ``standalone``, ``sentinel`` or ``cluster`` (redis.io, "HELLO")."""
+        try:
+            with translated():
+                async with asyncio.timeout(self.timeout_seconds):
+                    hello = await self._client.execute_command("HELLO", 3)
+        except StoreUnavailable as error:
+            await self.close()
+            _raise_if_settings(error.__cause__)
+            raise
+        return str(hello["mode"])
+
+    def single(self) -> aioredis.Redis:
+        """A client of the one server that the URL names, with connections of its own."""
+        return aioredis.Redis.from_url(self._url, **self._options())
+
+    def _cluster(self) -> aioredis.RedisCluster:
+        try:
+            return aioredis.RedisCluster.from_url(
+                self._url, cluster_error_retry_attempts=1, **self._options()
+            )
+        except exceptions.RedisClusterException as error:
+            raise SettingsError("redis.url", str(error)) from None
+
+    def _options(self) -> dict[str, Any]:
+        """No time-out of the client's own for reading: each call here has one already."""
+        return {
+            "protocol": 3,
+            "decode_responses": True,
+            "socket_timeout": None,
+            "socket_connect_timeout": self.timeout_seconds,
+            "retry": Retry(NoBackoff(), 1),
+            # These are of Redis Enterprise and would be asked for on every connection.
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
+
+    async def call(self, key: str, *command: str | bytes | int | float) -> Any:
+        """The answer to one command about `key`; `StoreUnavailable` for every failure."""
+        with translated():
+            return await self._ask(key, command)
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: str | int) -> Any:
+        """Run a script on keys of one slot, by its name; Redis may have to learn it first.
+
+        It forgets scripts when it restarts, fails over or is told SCRIPT FLUSH.
+        """
+        rest = (len(keys), *keys, *arguments)
+        with translated():
+            try:
+                return await self._ask(keys[0], ("EVALSHA", script.sha, *rest))
+            except exceptions.NoScriptError:
+                return await self._ask(keys[0], ("EVAL", script.source, *rest))
+
+    async def _ask(self, key: str, command: Command) -> Any:
+        async with asyncio.timeout(self.timeout_seconds):
+            return await (await self._lane(key)).ask(command)
+
+    async def _lane(self, key: str) -> "_Lane":
+        name = ""
+        if self._clustered:
+            await self._client.initialize()
+            node = self._client.get_node_from_key(key)
+            name = node.name if node is not None else ""
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(self, self._supervisor)
+        return lane
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Send one batch; one answer or exception for each command."""
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        except _FOREIGN as error:
+            answers = [error] * len(commands)
+        await self._recover(answers)
+        return answers
+
+    async def _recover(self, answers: Sequence[Any]) -> None:
+        """After a failure, see to it that the next batch does not go the same way."""
+        if self._clustered and any(isinstance(answer, _LOST) for answer in answers):
+            now = asyncio.get_running_loop().time()
+            if now - self._refreshed_at > REFRESH_SECONDS:
+                self._refreshed_at = now
+                # Closed, it asks for the layout before it is used again.
+                await self._client.aclose()
+        elif any(isinstance(answer, exceptions.ReadOnlyError) for answer in answers):
+            # We hold connections to what was the master; its name may lead elsewhere by now.
+            if not self._clustered:
+                await self._client.connection_pool.disconnect()
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless Redis takes writes now (a cluster: each master lives)."""
+        if self._clustered:
+            with translated():
+                async with asyncio.timeout(self.timeout_seconds):
+                    await self._client.ping(target_nodes=aioredis.RedisCluster.PRIMARIES)
+        await self.call("scanpush:ping", "SET", "scanpush:ping", "", "PX", 1000)
+
+    async def close(self) -> None:
+        """End what is under way. May be called twice."""
+        await self._supervisor.close()
+        if self._client is not None:
+            client, self._client = self._client, None
+            with contextlib.suppress(*_FOREIGN):  # nothing is lost with a farewell
+                await client.aclose()
+
+
+class _Lane:
+    """Gathers the calls to one server; one batch is on its way at a time."""
+
+    def __init__(self, link: RedisLink, supervisor: Supervisor) -> None:
+        self._link = link
+        self._supervisor = supervisor
+        self._asked: list[Asked] = []
+        self._sending = False
+
+    def ask(self, command: Command) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((command, future))
+        if not self._sending:
+            self._sending = True
+            # The task starts in the next turn of the loop: what is asked in this one joins.
+            self._supervisor.spawn(self._send_all(), name="redis")
+        return future
+
+    async def _send_all(self) -> None:
+        batch: list[Asked] = []
+        try:
+            while self._asked:
+                batch, self._asked = self._asked[:MOST_IN_A_BATCH], self._asked[MOST_IN_A_BATCH:]
+                # Whoever stopped waiting is not served: nobody would know of it.
+                batch = [(command, future) for command, future in batch if not future.done()]
+                if batch:
+                    answers = await self._link.send([command for command, _ in batch])
+                    _resolve(batch, answers)
+        finally:
+            self._sending = False
+            left, self._asked = batch + self._asked, []
+            _resolve(left, [exceptions.ConnectionError("closed")] * len(left))
+
+
+def _resolve(batch: Sequence[Asked], answers: Sequence[Any]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if future.done():
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _raise_if_settings(error: BaseException | None) -> None:
+    """Some refusals of the first call are mistakes in the settings: say which."""
+    text = str(error)
+    if isinstance(error, exceptions.AuthenticationError) or "NOAUTH" in text:
+        raise SettingsError("redis.url", "Redis refuses the password (or wants one)") from None
+    if isinstance(error, exceptions.ResponseError) and "DB index" in text:
+        raise SettingsError("redis.url", "Redis has no database of that number") from None
+    if isinstance(error, exceptions.NoPermissionError):
+        raise SettingsError("redis.url", "this Redis user may not do what is needed") from None
+    if "SSL" in text or "Connection closed by server" in text:
+        raise SettingsError(
+            "redis.url", "TLS does not fit: rediss:// where Redis speaks TLS, else redis://"
+        ) from None

@@ -46,15 +46,16 @@ class Tally:
     repeated: int = 0
     duplicated_after_ack: int = 0
     expired: int = 0
-    scan_to_token: array[float] = field(default_factory=lambda: array("d"))
-    due_to_token: array[float] = field(default_factory=lambda: array("d"))
-    scan_to_consumed: array[float] = field(default_factory=lambda: array("d"))
+    scan_to_token: "array[float]" = field(default_factory=lambda: array("d"))
+    due_to_token: "array[float]" = field(default_factory=lambda: array("d"))
+    scan_to_consumed: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 class Crew:
     """Pages towards one scanpush.
 
-    `after_gone(page, code)` and `after_login(page)` may be set; they are called last.
+    `after_gone(page, code)` (code 0: it never opened) and `after_login(page)` may be set; they
+    are called last. `fresh` collects opened pages for whoever wants them, and empties it.
     """
 
     def __init__(self, loop: Loop, target: wire.Target, sources: list[str]) -> None:
@@ -66,6 +67,7 @@ class Crew:
         self.waiting: dict[Page, None] = {}
         self.watching: dict[Page, None] = {}
         self.after_gone: Callable[[Page, int], None] = lambda page, code: None
+        self.fresh: list[Page] = []
         self.after_login: Callable[[Page], None] = lambda page: None
         headers = [f"Origin: {target.origin}", "Content-Type: application/json"]
         path = f"{target.path}/api/scenes"
@@ -119,6 +121,7 @@ class Crew:
 
     def on_open(self, page: Page, now: float) -> None:
         self.watching[page] = None
+        self.fresh.append(page)
 
     def on_refused(self, page: Page, why: str) -> None:
         self.after_gone(page, 0)

@@ -3,7 +3,8 @@
 import heapq
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from bench.kit.poller import IN, OUT, best_poller
@@ -27,6 +28,7 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._stopped = False
+        self._longest_wait: float = LONGEST_WAIT_SECONDS
 
     now = staticmethod(time.perf_counter)
     """Seconds on the clock that every time of the kit is measured by."""
@@ -71,10 +73,18 @@ class Loop:
         """Whether somebody said `stop`."""
         return self._stopped
 
+    @contextmanager
+    def turning_every(self, seconds: float) -> Iterator[None]:
+        """Within this block conditions are looked at that often, even if nothing happens."""
+        before, self._longest_wait = self._longest_wait, min(seconds, self._longest_wait)
+        try:
+            yield
+        finally:
+            self._longest_wait = before
+
     def run_for(self, seconds: float) -> None:
         """Run for that long, or until stopped."""
         end = self.now() + seconds
-        self.at(end, lambda: None)
         self.run_until(lambda: self.now() >= end)
 
     def run_until(self, done: Callable[[], bool], *, within: float | None = None) -> bool:
@@ -88,7 +98,7 @@ class Loop:
 
     def _turn(self) -> None:
         timers = self._timers
-        wait = LONGEST_WAIT_SECONDS
+        wait = self._longest_wait
         if timers:
             wait = min(wait, max(0.0, timers[0][0] - self.now()))
         owners = self._owners

@@ -50,11 +50,11 @@ class Listener(Protocol):
 
 class Page:
     """One socket. `Sockets` keeps the first seven fields; the others belong to its listener:
-    what the page is there for, when it was pushed to, when that was due, and the `seq` it has
-    acknowledged."""
+    what the page is there for, when it was pushed to, when that was due, the `seq` it has
+    acknowledged, and whether it was this side that began to close."""
 
     __slots__ = ("owner", "sock", "fd", "stage", "began", "rest", "pending", "code", "key", "role",
-                 "fired", "due", "seq")  # fmt: skip
+                 "fired", "due", "seq", "left")  # fmt: skip
 
     def __init__(self, owner: "Sockets", sock: socket.socket, key: str, request: bytes) -> None:
         self.owner = owner
@@ -69,6 +69,7 @@ class Page:
         self.role = ""
         self.fired = self.due = 0.0
         self.seq = 0
+        self.left = False
 
     def on_ready(self, events: int) -> None:
         self.owner.on_ready(self, events)
@@ -261,12 +262,14 @@ class Sockets:
         """Leave without a word, as a laptop does when its lid closes."""
         if page.stage is not Stage.GONE:
             page.code = 1006
+            page.stage = Stage.CLOSING if page.stage is Stage.OPEN else page.stage
             self._drop(page, "aborted")
 
     def _drop(self, page: Page, why: str) -> None:
         if page.stage is Stage.GONE:
             return
         was_open = page.stage in (Stage.OPEN, Stage.CLOSING)
+        page.left = page.stage is Stage.CLOSING
         page.stage = Stage.GONE
         self._loop.remove(page.fd)
         page.sock.close()
@@ -284,21 +287,23 @@ class Sockets:
 
 def open_at_rate(
     loop: Loop, sockets: Sockets, rate: float, inflight: int, next_page: Callable[[], bool]
-) -> Callable[[], bool]:
-    """Open pages by calling `next_page` until it says False; returns a test for being done.
+) -> bool:
+    """Open pages by calling `next_page` until it says False, and wait for the last of them.
 
-    `rate` is in sockets a second, 0 as fast as `inflight` openings at a time allow.
+    `rate` is in sockets a second; 0: as fast as `inflight` openings at a time allow. Returns
+    whether it got that far before the loop was stopped.
     """
     began = loop.now()
-    state = {"made": 0, "over": False}
+    made, over = 0, False
 
     def top_up() -> bool:
-        while not state["over"] and sockets.opening < inflight:
-            if rate and state["made"] >= (loop.now() - began) * rate:
+        nonlocal made, over
+        while not over and sockets.opening < inflight:
+            if rate and made >= (loop.now() - began) * rate:
                 break
-            if not next_page():
-                state["over"] = True
-            state["made"] += 1
-        return bool(state["over"]) and sockets.opening == 0
+            over = not next_page()
+            made += 1
+        return over and sockets.opening == 0
 
-    return top_up
+    with loop.turning_every(min(0.01, 1 / rate) if rate else 0.1):
+        return loop.run_until(top_up)

@@ -3,6 +3,7 @@
 import json
 import uuid
 from array import array
+from collections.abc import Callable
 
 from bench.kit import wire
 from bench.kit.http import HttpPool
@@ -34,7 +35,7 @@ class ToyCrew:
         self.seconds = array("d")
         self.seconds_due = array("d")
         self.delivered = self.misdelivered = self.http_errors = 0
-        self.on_delivered = lambda: None
+        self.on_delivered: Callable[[], None] = lambda: None
 
     def open(self) -> Page:
         """Begin to open one page with a key of its own."""

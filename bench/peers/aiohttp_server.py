@@ -41,7 +41,7 @@ async def main() -> None:
     await runner.setup()
     listener = common.listen(options.port)
     await web.SockSite(runner, listener, backlog=common.LISTEN_BACKLOG).start()
-    common.ready(common.port_of(listener), common.port_of(listener))
+    common.ready(ws=common.port_of(listener), push=common.port_of(listener))
     await common.until_terminated()
     closing = [socket.close(code=WSCloseCode.GOING_AWAY) for socket in SOCKETS.values()]
     await asyncio.gather(*closing)

@@ -34,9 +34,9 @@ def port_of(listener: socket.socket) -> int:
     return port
 
 
-def ready(ws: int, push: int) -> None:
-    """Tell the launcher where this peer listens."""
-    print("ready", json.dumps({"ws": ws, "push": push}), flush=True)
+def ready(**ports: int) -> None:
+    """Tell the launcher where this process listens: `ws` and `push`, or `http`."""
+    print("ready", json.dumps(ports), flush=True)
 
 
 async def until_terminated() -> None:

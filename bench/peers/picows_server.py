@@ -60,7 +60,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     await loop.create_server(lambda: common.PushPort(deliver), sock=pushes)
     server = await ws_create_server(listener_for, sock=listener)
-    common.ready(common.port_of(listener), common.port_of(pushes))
+    common.ready(ws=common.port_of(listener), push=common.port_of(pushes))
     await common.until_terminated()
     server.close()
     for page in list(PAGES.values()):

@@ -53,7 +53,7 @@ async def main() -> None:
     listener = common.listen(options.port)
     server = tornado.httpserver.HTTPServer(application)
     server.add_sockets([listener])
-    common.ready(common.port_of(listener), common.port_of(listener))
+    common.ready(ws=common.port_of(listener), push=common.port_of(listener))
     await common.until_terminated()
     server.stop()
     for socket in list(SOCKETS.values()):

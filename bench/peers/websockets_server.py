@@ -45,7 +45,7 @@ async def main() -> None:
     server = await serve(
         page, sock=listener, compression=None, ping_interval=options.ping or None, origins=None
     )
-    common.ready(common.port_of(listener), common.port_of(pushes))
+    common.ready(ws=common.port_of(listener), push=common.port_of(pushes))
     await common.until_terminated()
     server.close(code=1001)
     await server.wait_closed()

@@ -13,7 +13,8 @@ from services.ids import SceneStr
 from services.people.store import UserStore
 from services.people.store_sqlite import SCHEMA as PEOPLE_SCHEMA
 from services.people.store_sqlite import SqliteUserStore
-from services.push.broker import Notice
+from services.push.broker import Broker, Notice
+from services.push.broker_local import LocalBroker
 from services.scenes.store import SceneStore
 from services.scenes.store_sqlite import SCHEMA as SCENES_SCHEMA
 from services.scenes.store_sqlite import SqliteSceneStore
@@ -114,3 +115,37 @@ class SqliteUserBench:
 
     def store(self, node: str = "a") -> UserStore:
         return SqliteUserStore(self._database)
+
+
+class BrokerBench(Protocol):
+    """A `Broker` backend under test."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def broker(self, node: str) -> Broker:
+        """The broker of that node; the bench closes it."""
+
+    async def publish(self, node: str, notice: Notice) -> None:
+        """Publish as a store would when `node` is attached."""
+
+
+class LocalBrokerBench:
+    """The broker of a single process; one for each name here."""
+
+    def __init__(self) -> None:
+        self._brokers: dict[str, LocalBroker] = {}
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        for broker in self._brokers.values():
+            await broker.close()
+
+    def broker(self, node: str) -> Broker:
+        return self._brokers.setdefault(node, LocalBroker())
+
+    async def publish(self, node: str, notice: Notice) -> None:
+        self._brokers[node].publish(notice)

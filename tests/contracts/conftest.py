@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.contracts.benches import SceneBench, SqliteSceneBench, SqliteUserBench, UserBench
-from tests.contracts.redis_bench import RedisSceneBench
+from services.redis_link import RedisLink
+from services.wechat.credentials import CredentialStore, MemoryCredentialStore
+from services.wechat.credentials_redis import RedisCredentialStore
+from tests.contracts.benches import (
+    BrokerBench,
+    LocalBrokerBench,
+    SceneBench,
+    SqliteSceneBench,
+    SqliteUserBench,
+    UserBench,
+)
+from tests.contracts.redis_bench import RedisBrokerBench, RedisSceneBench
 from tests.servers import RedisServer
 
 Request = pytest.FixtureRequest
@@ -24,6 +34,10 @@ def redis_scenes(request: Request) -> SceneBench:
     return RedisSceneBench(server.url)
 
 
+def redis_broker(request: Request) -> BrokerBench:
+    return RedisBrokerBench(request.getfixturevalue("redis_server").url)
+
+
 def sqlite_people(request: Request) -> UserBench:
     return SqliteUserBench(_folder(request))
 
@@ -32,6 +46,10 @@ SHARED_SCENE_BENCHES: list[Any] = [
     pytest.param(redis_scenes, id="redis", marks=pytest.mark.redis),
 ]
 SCENE_BENCHES: list[Any] = [pytest.param(sqlite_scenes, id="sqlite"), *SHARED_SCENE_BENCHES]
+BROKER_BENCHES: list[Any] = [
+    pytest.param(lambda request: LocalBrokerBench(), id="local"),
+    pytest.param(redis_broker, id="redis", marks=pytest.mark.redis),
+]
 USER_BENCHES: list[Any] = [pytest.param(sqlite_people, id="sqlite")]
 
 
@@ -60,6 +78,28 @@ def shared_scenes(request: Request, io_loop: IOLoop) -> Iterator[SceneBench]:
 def people(request: Request, io_loop: IOLoop) -> Iterator[UserBench]:
     """One backend of `UserStore`."""
     yield from _opened(request.param(request), io_loop)
+
+
+@pytest.fixture(params=BROKER_BENCHES)
+def broker(request: Request, io_loop: IOLoop) -> Iterator[BrokerBench]:
+    """One backend of `Broker`."""
+    yield from _opened(request.param(request), io_loop)
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+def credential_stores(request: Request, io_loop: IOLoop) -> Iterator[list[CredentialStore]]:
+    """The `CredentialStore` as two nodes use it."""
+    if request.param == "memory":
+        yield [MemoryCredentialStore()] * 2
+        return
+    server = request.getfixturevalue("redis_server")
+    server.ask("FLUSHALL")
+    links = [RedisLink(server.url, timeout_seconds=5) for _ in range(2)]
+    for link in links:
+        io_loop.run_sync(link.open)
+    yield [RedisCredentialStore(link) for link in links]
+    for link in links:
+        io_loop.run_sync(link.close)
 
 
 def _folder(request: Request) -> Path:

@@ -1,11 +1,12 @@
-"""`RedisSceneStore` on a real redis-server, or on a real cluster of them."""
+"""What runs on Redis, on a real redis-server, or on a real cluster of them."""
 
 import asyncio
 import uuid
 from typing import Any
 
 from services.ids import SceneStr
-from services.push.broker import Notice
+from services.push.broker import Broker, Notice
+from services.push.broker_redis import RedisBroker, channel
 from services.redis_link import RedisLink
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore, keys_of
@@ -66,3 +67,27 @@ class RedisSceneBench:
             await asyncio.sleep(seconds)
         else:
             self.clock.ahead += seconds
+
+
+class RedisBrokerBench:
+    """Brokers of several nodes on one Redis."""
+
+    def __init__(self, url: str) -> None:
+        self._link = RedisLink(url, timeout_seconds=5)
+        self._brokers: list[RedisBroker] = []
+
+    async def open(self) -> None:
+        await self._link.open()
+
+    async def close(self) -> None:
+        for broker in self._brokers:
+            await broker.close()
+        await self._link.close()
+
+    def broker(self, node: str) -> Broker:
+        self._brokers.append(RedisBroker(self._link, node))
+        return self._brokers[-1]
+
+    async def publish(self, node: str, notice: Notice) -> None:
+        text = f"{notice.scene_str} {notice.seq} {notice.connection}"
+        await self._link.call("any", "PUBLISH", channel(node), text)

@@ -1,0 +1,213 @@
+"""What is measured, all in one place, in the Prometheus text format.
+
+Observing costs one dictionary lookup and one addition: the children of each family are kept.
+Labels come from closed sets (states, outcomes, endings, routes of WeChat's API), never from
+outside. Each process answers for itself.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics import MetricWrapperBase
+
+from services.push.close_codes import Ending
+
+MOST_ERRCODES = 200
+"""WeChat's errcodes come from outside; beyond this many different ones they count as "other"."""
+
+FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+"""From half a millisecond to the 5 s after which WeChat gives up."""
+
+
+class MetricName(StrEnum):
+    """The name of each metric, and the sentence Prometheus shows with it."""
+
+    help: str
+
+    def __new__(cls, name: str, sentence: str) -> "MetricName":
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.help = sentence
+        return member
+
+    SOCKETS = "scanpush_sockets", "Sockets held open now."
+    SOCKETS_OPENED = "scanpush_sockets_opened_total", "Sockets opened."
+    SOCKETS_ENDED = "scanpush_sockets_ended_total", "Sockets that ended, by how."
+    UPGRADES_REFUSED = "scanpush_upgrades_refused_total", "Sockets refused, by error code."
+    STATUSES_WRITTEN = "scanpush_statuses_written_total", "Status documents written to sockets."
+    PINGS_WRITTEN = "scanpush_pings_written_total", "Pings written to idle sockets."
+    LONG_POLLS = "scanpush_long_polls", "Long polls waiting now."
+    SCENES_BEGUN = "scanpush_scenes_begun_total", "Scenes begun, by kind."
+    SCENES_ENDED = "scanpush_scenes_ended_total", "Scenes that reached a final state, by state."
+    LOGINS = "scanpush_logins_total", "Scenes authorized, by whether the person is new."
+    CALLBACKS = "scanpush_callbacks_total", "Requests to the WeChat callback, by outcome."
+    CALLBACK_SECONDS = "scanpush_callback_seconds", "Seconds from a callback to its answer."
+    PUSH_SECONDS = "scanpush_push_seconds", "Seconds from a callback to the frame it caused."
+    WECHAT_CALLS = "scanpush_wechat_calls_total", "Calls to WeChat, by endpoint and outcome."
+    WECHAT_CALL_SECONDS = "scanpush_wechat_call_seconds", "Seconds of a call to WeChat."
+    WECHAT_ERRCODES = "scanpush_wechat_errcodes_total", "Refusals by WeChat, by errcode."
+    CREDENTIAL_SECONDS = (
+        "scanpush_wechat_credential_remaining_seconds",
+        "Seconds until an account's access_token ends.",
+    )
+    RATE_LIMITED = "scanpush_rate_limited_total", "Requests over a limit, by action."
+
+
+_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
+
+
+class Family(Generic[_Metric]):
+    """A metric with labels that remembers its children: `labels` of the library costs more than
+    the addition."""
+
+    def __init__(self, metric: _Metric) -> None:
+        self._metric = metric
+        self._children: dict[tuple[str, ...], _Metric] = {}
+
+    def __getitem__(self, labels: tuple[str, ...] | str) -> _Metric:
+        key = (labels,) if isinstance(labels, str) else labels
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._metric.labels(*key)
+        return child
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __contains__(self, label: str) -> bool:
+        return (label,) in self._children
+
+
+class Metrics:
+    """One registry of its own, so that two servers in one process (tests) do not share it.
+
+    Also what the push side reports to (`services.push.counters.PushCounters`). Plain calls that
+    neither raise nor wait.
+
+    Args:
+        now: unix time, for what remains of a credential.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._registry = CollectorRegistry()
+        ProcessCollector(namespace="scanpush", registry=self._registry)
+        self._sockets = self._gauge(MetricName.SOCKETS)
+        self._sockets_opened = self._counter(MetricName.SOCKETS_OPENED)
+        self._sockets_ended = Family(self._counter(MetricName.SOCKETS_ENDED, "ending"))
+        self._upgrades_refused = Family(self._counter(MetricName.UPGRADES_REFUSED, "code"))
+        self._statuses_written = self._counter(MetricName.STATUSES_WRITTEN)
+        self._pings_written = self._counter(MetricName.PINGS_WRITTEN)
+        self._long_polls = self._gauge(MetricName.LONG_POLLS)
+        self._scenes_begun = Family(self._counter(MetricName.SCENES_BEGUN, "kind"))
+        self._scenes_ended = Family(self._counter(MetricName.SCENES_ENDED, "state"))
+        self._logins = Family(self._counter(MetricName.LOGINS, "is_new"))
+        self._callbacks = Family(self._counter(MetricName.CALLBACKS, "outcome"))
+        self._callback_seconds = self._histogram(MetricName.CALLBACK_SECONDS)
+        self._push_seconds = self._histogram(MetricName.PUSH_SECONDS)
+        self._wechat_calls = Family(self._counter(MetricName.WECHAT_CALLS, "endpoint", "outcome"))
+        self._wechat_call_seconds = Family(
+            self._histogram(MetricName.WECHAT_CALL_SECONDS, "endpoint")
+        )
+        self._errcodes = Family(self._counter(MetricName.WECHAT_ERRCODES, "errcode"))
+        self._credential = self._gauge(MetricName.CREDENTIAL_SECONDS, "account")
+        self._rate_limited = Family(self._counter(MetricName.RATE_LIMITED, "action"))
+        self._make_labels_known()
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The document of ``/metrics`` and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    # Sockets and polls.
+
+    def socket_opened(self) -> None:
+        self._sockets_opened.inc()
+        self._sockets.inc()
+
+    def socket_ended(self, ending: Ending) -> None:
+        """Follows one `socket_opened`."""
+        self._sockets_ended[ending].inc()
+        self._sockets.dec()
+
+    def upgrade_refused(self, code: str) -> None:
+        self._upgrades_refused[code].inc()
+
+    def status_written(self) -> None:
+        self._statuses_written.inc()
+
+    def ping_written(self) -> None:
+        self._pings_written.inc()
+
+    def count_long_polls(self, waiting: Callable[[], int]) -> None:
+        """Ask `waiting` for the number of long polls whenever somebody reads the metrics."""
+        self._long_polls.set_function(waiting)
+
+    # Scenes.
+
+    def scene_begun(self, kind: str) -> None:
+        self._scenes_begun[kind].inc()
+
+    def scene_ended(self, state: str) -> None:
+        """Count once, where the move to the final state was decided."""
+        self._scenes_ended[state].inc()
+
+    def login(self, is_new: bool) -> None:
+        self._logins["true" if is_new else "false"].inc()
+
+    def pushed(self, seconds: float) -> None:
+        """A frame went out, that long after the callback that caused it."""
+        self._push_seconds.observe(seconds)
+
+    # WeChat.
+
+    def callback(self, outcome: str, seconds: float) -> None:
+        self._callbacks[outcome].inc()
+        self._callback_seconds.observe(seconds)
+
+    def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """`endpoint` is the API's path without a query; `outcome` is ok or our error code."""
+        self._wechat_calls[endpoint, outcome].inc()
+        self._wechat_call_seconds[endpoint].observe(seconds)
+
+    def errcode(self, errcode: int) -> None:
+        label = str(errcode)
+        known = label in self._errcodes or len(self._errcodes) < MOST_ERRCODES
+        self._errcodes[label if known else "other"].inc()
+
+    def credential_ends(self, account: str, at: float) -> None:
+        """The account's access_token ends `at` that unix time; the metric counts down by itself."""
+        self._credential.labels(account).set_function(lambda: max(0.0, at - self._now()))
+
+    # Limits.
+
+    def rate_limited(self, action: str) -> None:
+        self._rate_limited[action].inc()
+
+    def _make_labels_known(self) -> None:
+        """Series that exist from the start: a rate over a missing series alarms nobody."""
+        for ending in Ending:
+            self._sockets_ended[ending]
+        for is_new in ("true", "false"):
+            self._logins[is_new]
+
+    def _counter(self, name: MetricName, *labels: str) -> Counter:
+        return Counter(name, name.help, labels, registry=self._registry)
+
+    def _gauge(self, name: MetricName, *labels: str) -> Gauge:
+        return Gauge(name, name.help, labels, registry=self._registry)
+
+    def _histogram(
+        self, name: MetricName, *labels: str, buckets: Sequence[float] = FAST_SECONDS
+    ) -> Histogram:
+        return Histogram(name, name.help, labels, registry=self._registry, buckets=buckets)

@@ -1,0 +1,207 @@
+"""How often one address may do what costs us or WeChat something.
+
+The counting is the sliding window of the ``limits`` package: its own on Redis, the same in memory.
+An address is what `client_address` says it is; IPv6 counts by /64, which is what one household has.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import RedisStorage
+from limits.errors import StorageError
+
+from services.errors import StoreUnavailable
+from services.settings import LimitSettings
+from services.settings_fields import Network
+
+IPV6_PREFIX = 64
+
+MOST_HOPS = 32
+"""Entries of X-Forwarded-For that are read, from the right. No real chain is longer."""
+
+STORE_SECONDS = 2
+"""How long the shared counter may take."""
+
+
+class Windows(Protocol):
+    """The part of the limits package's storages that is used here."""
+
+    async def acquire_sliding_window_entry(
+        self, key: str, limit: int, expiry: int, amount: int = 1
+    ) -> bool: ...
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]: ...
+
+
+class RateLimits:
+    """Counts actions by address.
+
+    Args:
+        settings: the limits; 0 means none.
+        storage: where counts are kept: by default in this process, else `shared_windows`.
+    """
+
+    def __init__(self, settings: LimitSettings, storage: Windows | None = None) -> None:
+        self._storage = storage if storage is not None else MemoryWindows()
+        self._exempt = settings.exempt
+        self._per_minute: Mapping[str, int] = MappingProxyType(
+            {"scenes": settings.scenes_per_minute_per_address}
+        )
+
+    async def allow(self, action: str, address: str) -> float | None:
+        """Count `action` by `address`: None when it may be done, else the seconds to wait.
+
+        What is refused does not count, so that asking on does not keep anybody out.
+
+        Raises:
+            StoreUnavailable: the shared counter does not answer.
+        """
+        amount = self._per_minute[action]
+        group = self.group(address)
+        if not amount or group is None:
+            return None
+        item = RateLimitItemPerMinute(amount, namespace="scanpush")
+        key, expiry = item.key_for(action, group), item.get_expiry()
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                if await self._storage.acquire_sliding_window_entry(key, amount, expiry):
+                    return None
+                window = await self._storage.get_sliding_window(key, expiry)
+        except (StorageError, TimeoutError):
+            raise StoreUnavailable("the shared rate limits do not answer") from None
+        return seconds_to_wait(amount, expiry, *window)
+
+    def group(self, address: str) -> str | None:
+        """What `address` counts as: itself, or its IPv6 /64; None when it is exempt."""
+        parsed = _parsed(address)
+        if parsed is None:
+            return address
+        if any(parsed in network for network in self._exempt):
+            return None
+        if isinstance(parsed, IPv4Address):
+            return str(parsed)
+        return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))
+
+
+def seconds_to_wait(
+    limit: int,
+    expiry: int,
+    previous: int,
+    previous_seconds: float,
+    current: int,
+    current_seconds: float,
+) -> float:
+    """When a sliding window has room again.
+
+    It has while ``previous * previous_seconds / expiry + current`` is below `limit`, where
+    `previous_seconds` is what is left of the present window; `current_seconds` is that and one
+    window more (limits: "sliding window counter").
+    """
+    if current < limit:
+        free = previous_seconds - (limit - current) * expiry / previous if previous else 0.0
+        return max(0.0, free)
+    return max(0.0, current_seconds - expiry) + expiry * (1 - limit / current)
+
+
+def shared_windows(connection_pool: Any) -> Windows:
+    """Counts that all nodes share, on the Redis of that redis-py connection pool."""
+    return RedisStorage(
+        "async+redis://",
+        wrap_exceptions=True,
+        implementation="redispy",
+        key_prefix="scanpush:limits",
+        connection_pool=connection_pool,
+    )
+
+
+class MemoryWindows:
+    """Counts of this process: `Windows` as the limits package describes it.
+
+    Its own memory storage looks through every key it has at every hit: 7 ms a hit once 50,000
+    addresses are known (measured), which is an attack waiting to be made. Here all keys of one
+    length of window share its start, so a whole window is forgotten at once; no timers.
+
+    Args:
+        now: unix time.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._windows: dict[int, _Window] = {}
+
+    async def acquire_sliding_window_entry(
+        self, key: str, limit: int, expiry: int, amount: int = 1
+    ) -> bool:
+        previous, previous_seconds, current, _ = await self.get_sliding_window(key, expiry)
+        if int(previous * previous_seconds / expiry + current) + amount > limit:
+            return False
+        # Nothing was waited for that could have let another in between.
+        self._window(expiry).current[key] = current + amount
+        return True
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        window = self._window(expiry)
+        left = expiry - self._now() % expiry
+        return window.previous.get(key, 0), left, window.current.get(key, 0), left + expiry
+
+    def _window(self, expiry: int) -> "_Window":
+        number = int(self._now() // expiry)
+        window = self._windows.setdefault(expiry, _Window(number))
+        window.roll_to(number)
+        return window
+
+
+class _Window:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.previous: dict[str, int] = {}
+        self.current: dict[str, int] = {}
+
+    def roll_to(self, number: int) -> None:
+        if number != self.number:
+            self.previous = self.current if number == self.number + 1 else {}
+            self.current = {}
+            self.number = number
+
+
+def client_address(remote_ip: str, x_forwarded_for: str, trusted_proxies: Sequence[Network]) -> str:
+    """The address a request came from, as far as it can be believed. Pure.
+
+    A proxy in `trusted_proxies` vouches for the entry it added, the rightmost; that one, if it is
+    such a proxy too, for the next. The first that is none is the client: what stands left of it,
+    it may have made up. IPv4 addresses written as IPv6 count as IPv4.
+    """
+    address = _parsed(remote_ip)
+    if address is None:
+        return remote_ip
+    hops = x_forwarded_for.rsplit(",", MOST_HOPS) if trusted_proxies else []
+    while hops and any(address in network for network in trusted_proxies):
+        hop = _parsed(_without_port(hops.pop().strip()))
+        if hop is None:
+            break
+        address = hop
+    return str(address)
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies write ports: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

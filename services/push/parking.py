@@ -97,6 +97,11 @@ class Parking:
             self._loop = None
             self._poller.close()
 
+    @property
+    def talking(self) -> int:
+        """Sockets that are in the middle of saying something."""
+        return len(self._talks)
+
     def park(self, fd: int, key: bytes, connection: int) -> None:
         """Take over a descriptor: from now on it is ours to close."""
         self.slots.put(fd, key, connection)

@@ -10,10 +10,10 @@ import json
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -268,11 +268,13 @@ async def read_at_most(response: httpx.Response, longest: int) -> bytes | None:
     """The body of a streamed response, or None when it is longer than that."""
     chunks: list[bytes] = []
     length = 0
-    async for chunk in response.aiter_bytes():
-        length += len(chunk)
-        if length > longest:
-            return None
-        chunks.append(chunk)
+    # It is a generator, whatever its annotation says; left half read it would outlive the call.
+    async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as body:
+        async for chunk in body:
+            length += len(chunk)
+            if length > longest:
+                return None
+            chunks.append(chunk)
     return b"".join(chunks)
 
 

@@ -4,7 +4,7 @@ import logging
 
 from tornado.web import RequestHandler
 
-from services.logs import scrub_uri
+from services.scrubbing import scrub_uri
 
 log = logging.getLogger("scanpush.http")
 

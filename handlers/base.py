@@ -12,7 +12,8 @@ from services.container import Container
 from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError
 from services.ids import SceneStr, WatchToken, is_scene_str
 from services.logs import request_id
-from services.rate_limits import client_address, request_scheme
+from services.origins import request_scheme
+from services.rate_limits import client_address
 from services.scenes.login import unauthorized
 from services.wechat.callback import Forbidden, Malformed
 

@@ -107,6 +107,7 @@ class Container:
 
     async def start(self) -> None:
         """Begin to push and to sweep."""
+        self.metrics.count_long_polls(lambda: self.push.hub.waiting)
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
@@ -151,7 +152,7 @@ def build_container(
         settings = simulation.settings
     supervisor = Supervisor()
     node = secrets.token_hex(8)
-    metrics = Metrics()
+    metrics = Metrics(clock.now)
     origins = Origins(settings.server.public_url, list(settings.server.allowed_origins))
     http = make_client(settings.wechat.api_base)
     backend = embedded_backend(settings, clock)
@@ -165,6 +166,7 @@ def build_container(
         backend.users,
         issuer,
         clock,
+        metrics,
         node=node,
         amr=("simulated",) if simulation is not None else ("wechat",),
         collect_ttl_seconds=settings.login.collect_ttl_seconds,
@@ -178,6 +180,8 @@ def build_container(
         lambda origin, headers, scheme: not origins.is_foreign(
             origin, scheme, headers.get("Host", "")
         ),
+        counters=metrics,
+        address_group=limits.group,
         ping_seconds=settings.push.ping_seconds,
         reserve_descriptors=settings.push.reserve_descriptors,
         messages_per_second=settings.limits.messages_per_second_per_socket,
@@ -189,6 +193,7 @@ def build_container(
         login,
         clock,
         supervisor,
+        metrics,
         deadline_seconds=settings.wechat.callback_deadline_seconds,
         site_name=settings.wechat.site_name or urlsplit(own_url).netloc,
     )
@@ -209,6 +214,7 @@ def build_container(
             backend.scenes,
             limits,
             clock,
+            metrics,
             mp_base=settings.wechat.mp_base,
             scene_ttl_seconds=settings.login.scene_ttl_seconds,
             poll_interval_seconds=settings.login.poll_interval_seconds,

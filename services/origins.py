@@ -1,6 +1,10 @@
 """Which web pages may talk to this server."""
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
+
+from services.rate_limits import is_listed
+from services.settings_fields import Network
 
 
 class Origins:
@@ -29,6 +33,15 @@ class Origins:
     def shared_with(self, origin: str | None) -> bool:
         """Whether CORS headers are due: for exactly the configured origins."""
         return origin is not None and origin in self._allowed
+
+
+def request_scheme(
+    remote_ip: str, x_forwarded_proto: str, trusted_proxies: Sequence[Network]
+) -> str:
+    """The scheme the browser used; a proxy is believed only when listed. scanpush itself speaks
+    plain HTTP: TLS ends at the proxy in front."""
+    said = x_forwarded_proto.strip().lower()
+    return said if said in ("http", "https") and is_listed(remote_ip, trusted_proxies) else "http"
 
 
 def origin_of(url: str) -> str:

@@ -189,6 +189,12 @@ def client_address(remote_ip: str, x_forwarded_for: str, trusted_proxies: Sequen
     return str(address)
 
 
+def is_listed(remote_ip: str, proxies: Sequence[Network]) -> bool:
+    """Whether the peer of a connection is one of the operator's proxies."""
+    address = _parsed(remote_ip)
+    return address is not None and any(address in network for network in proxies)
+
+
 def _without_port(hop: str) -> str:
     """Some proxies write ports: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
     if hop.startswith("["):

@@ -45,13 +45,13 @@ PERSON_FIELDS = frozenset({"openid", "unionid"})
 """Structured fields that are written as their `short_hash`."""
 
 # Any name that ends so (app_secret, watch_token), and names that must stand alone (not errcode).
+# A name begins after no letter, or after a percent-encoded character: addresses hold addresses.
 _NAME = (
-    r"[a-z_]*(?:secret|token|signature|ticket|session_key|openid|unionid|password|aes_key)"
-    r"|(?<![a-z_])(?:js_code|exchange_code|auth_code|code|state|begin|key|sign)"
+    r"(?:(?<![a-z_])|(?<=%[0-9a-f][0-9a-f]))"
+    r"(?:[a-z_]*(?:secret|token|signature|ticket|session_key|openid|unionid|password|aes_key)"
+    r"|js_code|exchange_code|auth_code|code|state|begin|key|sign)"
 )
-_PAIR = re.compile(
-    rf"(?i)(?<![a-z])({_NAME})(\s*=\s*|%3d)((?:(?!%26)[^&\s\"'<>,;)])+)",
-)
+_PAIR = re.compile(rf"(?i)({_NAME})(=|%3d)((?:(?!%26)[^&\s\"'<>,;)])+)")
 _QUOTED = re.compile(rf"(?i)([\"'])({_NAME})\1(\s*:\s*)([\"'])((?:(?!\4).)*)\4")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+")
 _JWT = re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
@@ -68,17 +68,23 @@ def short_hash(openid: str) -> str:
 
 
 def scrub(text: str) -> str:
-    """`text` without the secrets that can be told by their names or looks, and on terms that no
-    control character of a stranger forges a line."""
+    """`text` without the secrets that can be told by their names or looks, and without control
+    characters, by which a stranger could forge a line (line feeds and tabs stay)."""
     if "=" in text or "%3" in text:
         text = _PAIR.sub(rf"\1\2{MASK}", text)
     if ":" in text:
         text = _QUOTED.sub(rf"\1\2\1\3\4{MASK}\4", text)
         text = _PASSWORD.sub(rf"\1{MASK}@", text)
-    text = _BEARER.sub(rf"\1 {MASK}", text)
-    text = _JWT.sub(MASK, text)
-    text = _WATCH.sub(f"watch.{MASK}", text)
+    lowered = text.lower()
+    if "bearer " in lowered or "basic " in lowered:
+        text = _BEARER.sub(rf"\1 {MASK}", text)
+    if "eyJ" in text:
+        text = _JWT.sub(MASK, text)
+    if "watch." in text:
+        text = _WATCH.sub(f"watch.{MASK}", text)
     text = _OPENID.sub(lambda found: f"openid#{short_hash(found[0])}", text)
+    if text.isprintable():
+        return text
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

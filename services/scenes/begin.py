@@ -12,6 +12,7 @@ from typing import Any
 from services.clock import Clock
 from services.errors import ApiError, WeChatRefused
 from services.ids import SceneStr, WatchToken
+from services.metrics import Metrics
 from services.rate_limits import RateLimits
 from services.scenes.login import secret_hash
 from services.scenes.states import Kind, Scene, State
@@ -64,6 +65,7 @@ class BeginService:
         scenes: SceneStore,
         limits: RateLimits,
         clock: Clock,
+        metrics: Metrics,
         *,
         mp_base: str,
         scene_ttl_seconds: int,
@@ -74,6 +76,7 @@ class BeginService:
         self._scenes = scenes
         self._limits = limits
         self._clock = clock
+        self._metrics = metrics
         self._mp_base = mp_base
         self._scene_ttl_seconds = scene_ttl_seconds
         self._poll_interval_seconds = poll_interval_seconds
@@ -106,11 +109,13 @@ class BeginService:
                 details={**details, "user_agent": request.user_agent[:256]},
             )
         )
+        self._metrics.scene_begun(kind)
         return Begun(scene, watch_token, begin_cookie, self._document(scene, watch_token, life))
 
     async def _within_limits(self, address: str) -> None:
         wait = await self._limits.allow("scenes", address)
         if wait is not None:
+            self._metrics.rate_limited("scenes")
             raise ApiError(
                 "rate_limited", "Too many login codes from this address.", retry_after=int(wait) + 1
             )

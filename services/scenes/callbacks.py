@@ -8,19 +8,20 @@ fails before leaves no trace that could make WeChat's next try look like a repea
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable, WeChatError
 from services.ids import SceneStr, UnionId, is_scene_str
-from services.logs import short_hash
+from services.metrics import Metrics
 from services.people.store import Identity, UserStore
 from services.scenes.login import LoginService
 from services.scenes.states import Kind, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
+from services.scrubbing import short_hash
 from services.supervisor import Supervisor
 from services.wechat.accounts import Account
-from services.wechat.callback import Opened
+from services.wechat.callback import CallbackRefused, Opened
 from services.wechat.events import Event, ScanEvent, SubscribeEvent
 from services.wechat.replies import text
 
@@ -36,7 +37,14 @@ NO_UNIONID_SECONDS = 600.0
 """For how long an account's answer "this follower has no unionid" is believed for everybody."""
 
 REPLY_SECONDS = 600.0
-NO_REPLY = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a callback: a word for the metrics, and the reply in the chat, if any."""
+
+    outcome: str
+    reply: str = ""
 
 
 class CallbackService:
@@ -54,6 +62,7 @@ class CallbackService:
         login: LoginService,
         clock: Clock,
         supervisor: Supervisor,
+        metrics: Metrics,
         *,
         deadline_seconds: float,
         site_name: str,
@@ -63,6 +72,7 @@ class CallbackService:
         self._login = login
         self._clock = clock
         self._supervisor = supervisor
+        self._metrics = metrics
         self._deadline_seconds = deadline_seconds
         self._site_name = site_name
         self._held = 0
@@ -74,17 +84,25 @@ class CallbackService:
             Forbidden, Malformed: see `CallbackGate.open`; nothing has changed.
             ApiError: ``internal`` when the stores did not answer in time; WeChat tries again.
         """
-        opened = account.gate.open(query, body, self._clock.now())
+        began = self._clock.monotonic()
+        outcome = "failed"
         try:
+            opened = account.gate.open(query, body, self._clock.now())
             async with asyncio.timeout(self._deadline_seconds):
-                reply = await self._patiently(account, opened)
+                answer = await self._patiently(account, opened)
+            outcome = answer.outcome
+        except CallbackRefused as refused:
+            outcome = refused.reason
+            raise
         except TimeoutError:
             raise ApiError("internal", "Not finished in time.") from None
-        if reply == NO_REPLY:
+        finally:
+            self._metrics.callback(outcome, self._clock.monotonic() - began)
+        if not answer.reply:
             return b"success"
-        return account.gate.seal(opened, reply, self._clock.now())
+        return account.gate.seal(opened, answer.reply, self._clock.now())
 
-    async def _patiently(self, account: Account, opened: Opened) -> str:
+    async def _patiently(self, account: Account, opened: Opened) -> Answer:
         """Ask again while the store fails. Every step is safe to repeat."""
         pause = 0.05
         held = False
@@ -104,12 +122,12 @@ class CallbackService:
         finally:
             self._held -= held
 
-    async def _once(self, account: Account, opened: Opened) -> str:
+    async def _once(self, account: Account, opened: Opened) -> Answer:
         await self._bind_nonce(account, opened)
         event = opened.event
         if isinstance(event, ScanEvent | SubscribeEvent) and is_scene_str(event.scene or ""):
             return await self._scan(account, event, SceneStr(event.scene or ""))
-        return NO_REPLY
+        return Answer("ignored")
 
     async def _bind_nonce(self, account: Account, opened: Opened) -> None:
         """In plaintext mode the signature does not cover the body: one query, one body."""
@@ -120,7 +138,7 @@ class CallbackService:
                 log.warning("a signed query came again with another body")
                 raise ApiError("forbidden", "Forbidden.")
 
-    async def _scan(self, account: Account, event: Event, scene_str: SceneStr) -> str:
+    async def _scan(self, account: Account, event: Event, scene_str: SceneStr) -> Answer:
         identity = Identity(account.app_id, event.openid)
         key = f"outcome:{event.outcome_key(account.app_id)}"
         step = await self._login.claim(
@@ -132,15 +150,16 @@ class CallbackService:
             details={},
         )
         if step.reply is not None:
-            return step.reply
+            return Answer("repeated", step.reply)
         claimed = step.verdict is not Verdict.REFUSED and step.scene is not None
         if claimed and step.scene is not None and step.scene.state is State.SCANNED:
             return await self._log_in(account, step.scene, identity, key)
         return await self._keep_reply(key, self._refusal(account, step, identity))
 
-    async def _log_in(self, account: Account, scene: Scene, identity: Identity, key: str) -> str:
+    async def _log_in(self, account: Account, scene: Scene, identity: Identity, key: str) -> Answer:
         login = await self._login.log_in(scene, await self._with_unionid(account, identity))
-        reply = self._text("registered" if login.is_new else "logged_in", scene)
+        outcome = "registered" if login.is_new else "logged_in"
+        reply = self._text(outcome, scene)
         step = await self._login.authorize(scene, login, Outcome(key, reply))
         log.info(
             "scene %s: %s by %s",
@@ -148,8 +167,10 @@ class CallbackService:
             step.verdict,
             short_hash(identity.openid),
         )
-        if step.verdict is Verdict.MOVED or step.reply is not None:
-            return step.reply or reply
+        if step.verdict is Verdict.MOVED:
+            return Answer(outcome, reply)
+        if step.reply is not None:
+            return Answer("repeated", step.reply)
         return await self._keep_reply(key, self._refusal(account, step, identity))
 
     async def _with_unionid(self, account: Account, identity: Identity) -> Identity:
@@ -188,19 +209,22 @@ class CallbackService:
         identity = await self._with_unionid(account, Identity(account.app_id, scene.openid))
         await self._login.authorize(scene, await self._login.log_in(scene, identity))
 
-    async def _keep_reply(self, key: str, reply: str) -> str:
+    async def _keep_reply(self, key: str, answer: Answer) -> Answer:
         """Keep what was answered to an event that changed no scene: its repeat gets the same."""
-        return await self._scenes.remember(key, reply, REPLY_SECONDS)
+        kept = await self._scenes.remember(key, answer.reply, REPLY_SECONDS)
+        return Answer(answer.outcome, kept)
 
-    def _refusal(self, account: Account, step: Step, identity: Identity) -> str:
+    def _refusal(self, account: Account, step: Step, identity: Identity) -> Answer:
         scene = step.scene
         if scene is None:
-            return text("expired", account.settings.language, site=self._site_name)
+            reply = text("expired", account.settings.language, site=self._site_name)
+            return Answer("expired", reply)
         if scene.account != account.name or scene.kind is not Kind.OFFICIAL_ACCOUNT:
-            return NO_REPLY
+            return Answer("wrong_door")
+        outcome = _OUTCOMES[scene.state]
         if scene.openid is not None and scene.openid != identity.openid:
-            return self._text("already_used", scene)
-        return self._text(_OUTCOMES[scene.state], scene)
+            outcome = "already_used"
+        return Answer(outcome, self._text(outcome, scene))
 
     def _text(self, outcome: str, scene: Scene) -> str:
         return text(outcome, scene.lang, site=self._site_name)

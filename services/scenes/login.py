@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from services.clock import Clock
 from services.errors import ApiError
 from services.ids import OpenId, SceneStr, WatchToken
+from services.metrics import Metrics
 from services.people.store import Identity, Login, UserStore
 from services.scenes import status
-from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.states import FINAL, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.tokens.issuer import Issuer
 
@@ -42,6 +43,7 @@ class LoginService:
         users: UserStore,
         issuer: Issuer,
         clock: Clock,
+        metrics: Metrics,
         *,
         node: str,
         amr: tuple[str, ...],
@@ -52,6 +54,7 @@ class LoginService:
         self._users = users
         self._issuer = issuer
         self._clock = clock
+        self._metrics = metrics
         self._node = node
         self._amr = amr
         self._collect_ttl_seconds = collect_ttl_seconds
@@ -69,9 +72,7 @@ class LoginService:
             raise unauthorized()
         return scene
 
-    async def watch(
-        self, scene_str: SceneStr, watch_token: str, connection: int
-    ) -> Scene | None:
+    async def watch(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
         """Attach a socket, then read: None for an unknown scene as for a wrong token."""
         if not _watches(await self._scenes.get(scene_str), watch_token):
             return None
@@ -89,6 +90,7 @@ class LoginService:
         step = await self._scenes.advance(
             scene_str, Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
         )
+        self._count_end(step)
         if step.scene is None:
             raise unauthorized()
         if step.verdict is not Verdict.MOVED and (
@@ -99,6 +101,7 @@ class LoginService:
     async def cancel(self, scene_str: SceneStr) -> None:
         """The page gives the scene up. Once it ended, or belongs to a login, that is too late."""
         step = await self._scenes.advance(scene_str, Move(State.CANCELLED, _OPEN))
+        self._count_end(step)
         if step.verdict is Verdict.REFUSED and step.scene and step.scene.state is State.AUTHORIZED:
             raise ApiError("stale_seq", "The login is already there; acknowledge it instead.")
 
@@ -148,7 +151,14 @@ class LoginService:
             details=_profile(login),
             outcome=outcome,
         )
-        return await self._scenes.advance(scene.scene_str, move)
+        step = await self._scenes.advance(scene.scene_str, move)
+        if step.verdict is Verdict.MOVED:
+            self._metrics.login(login.is_new)
+        return step
+
+    def _count_end(self, step: Step) -> None:
+        if step.verdict is Verdict.MOVED and step.scene and step.scene.state in FINAL:
+            self._metrics.scene_ended(step.scene.state)
 
     def _mint(self, scene: Scene) -> str:
         assert scene.claims is not None and scene.user_id is not None

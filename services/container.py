@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -134,11 +135,19 @@ class Container:
 
 
 def build_container(
-    settings: Settings, *, host: str, port: int, clock: Clock | None = None
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    clock: Clock | None = None,
+    make_backend: Callable[[Settings, Clock], Backend] = embedded_backend,
 ) -> Container:
     """Build everything for a server that listens at `host` and `port`.
 
     Call it on the running event loop. What it opened, `Container.close` closes.
+
+    Args:
+        make_backend: a test puts stores that fail on command in the real ones' place.
 
     Raises:
         SettingsError: a file, key or store that the settings name cannot be used.
@@ -155,7 +164,7 @@ def build_container(
     metrics = Metrics(clock.now)
     origins = Origins(settings.server.public_url, list(settings.server.allowed_origins))
     http = make_client(settings.wechat.api_base)
-    backend = embedded_backend(settings, clock)
+    backend = make_backend(settings, clock)
     accounts = build_accounts(settings, http, backend.credentials, clock, supervisor)
     limits = RateLimits(settings.limits)
     issuer = Issuer(

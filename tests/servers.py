@@ -143,7 +143,7 @@ def _resp(*words: str) -> bytes:
 
 
 class MongoServer(Server):
-    """nx-27017 from PyPI: MongoDB's wire protocol over SQLite, keeping its data in `folder`."""
+    """nx-27017 from PyPI: MongoDB's wire protocol over SQLite, one file for each database in `folder`."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port)
@@ -154,7 +154,7 @@ class MongoServer(Server):
         return f"mongodb://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
-        files = ("--db", "people.db", "--pid-file", "pid", "--log-file", "log")
+        files = ("--data-dir", "databases", "--pid-file", "pid", "--log-file", "log")
         return [self._program, "--host", "127.0.0.1", "--port", str(self.port), *files]
 
     def answers(self) -> bool:

@@ -1,5 +1,6 @@
 """The backends every contract suite runs on: name a new one here."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from tests.contracts.benches import (
     SqliteUserBench,
     UserBench,
 )
+from tests.contracts.mongo_bench import MongoUserBench
 from tests.contracts.redis_bench import RedisBrokerBench, RedisSceneBench
-from tests.servers import RedisServer
+from tests.servers import MongoServer, RedisServer
 
 Request = pytest.FixtureRequest
 
@@ -42,6 +44,10 @@ def sqlite_people(request: Request) -> UserBench:
     return SqliteUserBench(_folder(request))
 
 
+def mongo_people(request: Request) -> UserBench:
+    return MongoUserBench(request.getfixturevalue("mongo_url"))
+
+
 SHARED_SCENE_BENCHES: list[Any] = [
     pytest.param(redis_scenes, id="redis", marks=pytest.mark.redis),
 ]
@@ -50,7 +56,10 @@ BROKER_BENCHES: list[Any] = [
     pytest.param(lambda request: LocalBrokerBench(), id="local"),
     pytest.param(redis_broker, id="redis", marks=pytest.mark.redis),
 ]
-USER_BENCHES: list[Any] = [pytest.param(sqlite_people, id="sqlite")]
+USER_BENCHES: list[Any] = [
+    pytest.param(sqlite_people, id="sqlite"),
+    pytest.param(mongo_people, id="mongo", marks=pytest.mark.mongodb),
+]
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +68,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server that TEST_MONGODB_URL names (a mongod, FerretDB), else nx-27017."""
+    if url := os.environ.get("TEST_MONGODB_URL"):
+        yield url
+        return
+    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    server.start()
+    yield server.url
     server.stop()
 
 

@@ -1,0 +1,354 @@
+"""People in MongoDB, safe without transactions, so that a single mongod serves as a cluster does.
+
+One collection; the ``_id`` of a document names what it is about, and being unique it decides every
+race:
+
+    openid:<length of app_id>:<app_id>:<openid>
+        An identity. The first identity of a person is the person's **home** and holds the user;
+        each further one is a **link** (``of``) to it.
+    unionid:<unionid>
+        Who has this unionid: a link to an identity.
+
+So a known person logs in with one ``find_one_and_update``. When two users turn out to be one, the
+younger home becomes a link to the older. Links are never changed again and lead from younger to
+older, so following them ends; what a crash interrupts is finished by the next login that comes by.
+
+Only what MongoDB documents for a standalone server is used. Writes ask for a majority.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import (
+    ConfigurationError,
+    DuplicateKeyError,
+    InvalidName,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+
+from services.errors import SettingsError, StoreUnavailable
+from services.ids import SceneStr, UnionId, UserId
+from services.people.store import Identity, Login, User
+
+Document = dict[str, Any]
+
+SCHEMA = 1
+
+RECENT = 32
+"""Logins remembered by their scene. A repeat comes within half a minute of the first."""
+
+TRIES = 20
+"""Lost races in a row before we give up. Each means that another made a step."""
+
+_AUTHENTICATION_FAILED, _UNAUTHORIZED = 18, 13
+"""Error codes of the MongoDB manual, "Error Codes"."""
+
+
+class MongoUserStore:
+    """`UserStore` for any number of nodes.
+
+    Args:
+        url: ``mongodb://`` or ``mongodb+srv://``, with user, password, replica set and TLS.
+        timeout_seconds: for a whole call of this store, the driver's own retries included.
+    """
+
+    def __init__(self, url: str, database: str, *, timeout_seconds: float = 2.5) -> None:
+        self._url = url
+        self._database = database
+        self._timeout_seconds = timeout_seconds
+        self._client: AsyncMongoClient[Document] | None = None
+
+    async def open(self) -> None:
+        """Connect and make the index.
+
+        Raises:
+            SettingsError: URL, user, password or database name are wrong.
+            StoreUnavailable: nobody answers; trying again may help.
+        """
+        milliseconds = round(self._timeout_seconds * 1000)
+        try:
+            self._client = AsyncMongoClient(
+                self._url,
+                appname="scanpush",
+                w="majority",
+                retryWrites=True,
+                retryReads=True,
+                timeoutMS=milliseconds,
+                serverSelectionTimeoutMS=milliseconds,
+                connectTimeoutMS=milliseconds,
+                maxPoolSize=64,
+            )
+            self._people: AsyncCollection[Document] = self._client[self._database]["people"]
+        except InvalidName as error:
+            raise SettingsError("mongodb.database", str(error)) from None
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise SettingsError("mongodb.url", str(error)) from None
+        try:
+            async with self._call():
+                await self._people.create_index("user_id", unique=True, sparse=True)
+        except StoreUnavailable as error:
+            await self.close()
+            _raise_if_settings(error.__cause__)
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        """One deadline around a call, and one name for whatever goes wrong in it.
+
+        A primary that steps down (NotWritablePrimary), a majority that is not reached, a cut
+        connection, no server in time: the caller may ask again.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                yield
+        except TimeoutError as error:
+            raise StoreUnavailable("MongoDB: no answer in time") from error
+        except (PyMongoError, OSError) as error:
+            brief = f"{type(error).__name__}: {error}"[:200]
+            raise StoreUnavailable(f"MongoDB: {brief}") from error
+
+    async def login(
+        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+    ) -> Login:
+        async with self._call():
+            for _ in range(TRIES):
+                login = await self._try_login(identity, scene_str, account, now)
+                if login is not None:
+                    return login
+        raise StoreUnavailable("MongoDB: too many logins of one person at once")
+
+    async def _try_login(
+        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+    ) -> Login | None:
+        """None when another was quicker somewhere: look again."""
+        key = _key(identity)
+        home = await self._count_login(key, scene_str, now)
+        if home is not None and identity.unionid in (None, home.get("unionid")):
+            return Login(_user(home), home["born"] == scene_str)
+        chain = await self._chain(key)
+        if not chain:
+            return await self._register(identity, scene_str, account, now)
+        if identity.unionid not in (None, chain[0].get("unionid")):
+            await self._join(key, identity.unionid)
+            chain = await self._chain(key)
+        await self._absorb_left(chain)
+        return await self._log_in_at_end(chain, scene_str, account, now)
+
+    async def _log_in_at_end(
+        self, chain: list[Document], scene_str: SceneStr, account: str, now: float
+    ) -> Login | None:
+        """Count the login at the home that the chain of links leads to, unless it is counted."""
+        last = chain[-1]
+        if "user_id" not in last:  # a unionid was claimed for a home that was never made
+            return await self._make_home(last["of"], last.get("unionid"), scene_str, account, now)
+        if any(scene_str in document.get("recent", ()) for document in chain):
+            is_new = any(document.get("born") == scene_str for document in chain)
+            home = await self._people.find_one({"_id": last["_id"]})
+        else:
+            is_new = False
+            home = await self._count_login(last["_id"], scene_str, now)
+        return Login(_user(home), is_new) if home is not None and home["home"] else None
+
+    async def _count_login(self, key: str, scene_str: SceneStr, now: float) -> Document | None:
+        """The home at `key` with this login counted; None: no home there, or counted before."""
+        return await self._people.find_one_and_update(
+            {"_id": key, "home": True, "recent": {"$nin": [scene_str]}},
+            {
+                "$inc": {"logins": 1},
+                "$max": {"last_login_at": now},
+                "$push": {"recent": {"$each": [scene_str], "$slice": -RECENT}},
+            },
+            return_document=ReturnDocument.AFTER,
+        )
+
+    async def _register(
+        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+    ) -> Login | None:
+        """Make the home of a new identity, or its link where the unionid belongs to somebody.
+
+        The unionid is claimed first: of several doors that one person enters at once, the one
+        named there becomes the home, whoever gets to make it.
+        """
+        key = _key(identity)
+        if identity.unionid is None:
+            return await self._make_home(key, None, scene_str, account, now)
+        owner = await self._claim(identity.unionid, key)
+        if owner == key:
+            return await self._make_home(key, identity.unionid, scene_str, account, now)
+        await self._make_link(key, owner, identity.unionid)
+        return None
+
+    async def _make_home(
+        self,
+        key: str,
+        unionid: UnionId | None,
+        scene_str: SceneStr,
+        account: str,
+        now: float,
+    ) -> Login | None:
+        home: Document = {
+            "_id": key,
+            "v": SCHEMA,
+            "home": True,
+            "user_id": uuid.uuid4().hex,
+            "name": "",
+            "avatar": "",
+            "account": account,
+            "created_at": now,
+            "last_login_at": now,
+            "logins": 1,
+            "born": scene_str,
+            "recent": [scene_str],
+            "absorbed": [],
+            "unionid": unionid,
+        }
+        try:
+            await self._people.insert_one(home)
+        except DuplicateKeyError:
+            return None
+        return Login(_user(home), True)
+
+    async def _make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
+        link = {"_id": key, "v": SCHEMA, "home": False, "of": of, "unionid": unionid}
+        with contextlib.suppress(DuplicateKeyError):  # whoever was quicker is read again
+            await self._people.insert_one(link)
+
+    async def _claim(self, unionid: UnionId, key: str) -> str:
+        """Who has that unionid: the identity at `key` from now on, unless there is one."""
+        name = f"unionid:{unionid}"
+        try:
+            await self._people.insert_one({"_id": name, "v": SCHEMA, "home": False, "of": key})
+        except DuplicateKeyError:
+            claimed = await self._people.find_one({"_id": name})
+            return str(claimed["of"]) if claimed is not None else key
+        return key
+
+    async def _chain(self, key: str) -> list[Document]:
+        """The document at `key` and where its links lead, the last one being the home."""
+        chain: list[Document] = []
+        document = await self._people.find_one({"_id": key})
+        while document is not None:
+            chain.append(document)
+            if document["home"]:
+                break
+            document = await self._people.find_one({"_id": document["of"]})
+        return chain
+
+    async def _join(self, key: str, unionid: UnionId | None) -> None:
+        """Note the unionid of a known identity; noted last, so that a crash leaves it to do."""
+        if unionid is None or not await self._chain(key):
+            return
+        owner = await self._claim(unionid, key)
+        for _ in range(TRIES):
+            if await self._try_unite(key, owner, unionid):
+                await self._people.update_one({"_id": key}, {"$set": {"unionid": unionid}})
+                return
+        raise StoreUnavailable("MongoDB: too many users become one at once")
+
+    async def _try_unite(self, one: str, two: str, unionid: UnionId) -> bool:
+        """Make one user of those two identities; False when another was quicker: look again."""
+        chains = [await self._chain(one), await self._chain(two)]
+        if not chains[1]:
+            # Somebody claimed the unionid and has not come to making a home of it.
+            await self._make_link(two, one, unionid)
+            return False
+        older, younger = sorted(
+            (chain[-1] for chain in chains), key=lambda home: (home["created_at"], home["user_id"])
+        )
+        if older["_id"] == younger["_id"]:
+            return True
+        turned = await self._people.find_one_and_update(
+            {"_id": younger["_id"], "home": True},
+            {"$set": {"home": False, "of": older["_id"], "left": True}},
+            return_document=ReturnDocument.AFTER,
+        )
+        if turned is not None:
+            await self._absorb_left([turned, *await self._chain(older["_id"])])
+        return turned is not None
+
+    async def _absorb_left(self, chain: list[Document]) -> None:
+        """Add to the home what users that became its aliases have counted, each once."""
+        home = chain[-1]
+        for alias in chain[:-1]:
+            if not alias.get("left"):
+                continue
+            counted = [alias["_id"], *alias["absorbed"]]
+            done = await self._people.find_one_and_update(
+                {"_id": home["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}},
+                {
+                    "$inc": {"logins": alias["logins"]},
+                    "$max": {"last_login_at": alias["last_login_at"]},
+                    "$push": {"absorbed": {"$each": counted}},
+                },
+            )
+            if done is not None or alias["_id"] in home["absorbed"]:
+                await self._people.update_one({"_id": alias["_id"]}, {"$set": {"left": False}})
+
+    async def find(self, identity: Identity) -> tuple[User, Identity] | None:
+        async with self._call():
+            chain = await self._chain(_key(identity))
+        if not chain or not chain[-1]["home"]:
+            return None
+        unionid = chain[0]["unionid"]
+        stored = None if unionid is None else UnionId(unionid)
+        return _user(chain[-1]), Identity(identity.app_id, identity.openid, stored)
+
+    async def get(self, user_id: UserId) -> User | None:
+        async with self._call():
+            document = await self._people.find_one({"user_id": user_id})
+            if document is not None and not document["home"]:
+                document = (await self._chain(document["of"]))[-1]
+        return None if document is None else _user(document)
+
+    async def join(self, identity: Identity) -> None:
+        async with self._call():
+            await self._join(_key(identity), identity.unionid)
+
+    async def ping(self) -> None:
+        assert self._client is not None
+        async with self._call():
+            await self._client.admin.command("ping")
+
+    async def close(self) -> None:
+        """Close all connections. May be called twice."""
+        if self._client is not None:
+            await self._client.close()
+
+
+def _key(identity: Identity) -> str:
+    """The length keeps ``a:b`` + ``c`` and ``a`` + ``b:c`` apart."""
+    return f"openid:{len(identity.app_id)}:{identity.app_id}:{identity.openid}"
+
+
+def _user(home: Document) -> User:
+    return User(
+        id=UserId(home["user_id"]),
+        name=home["name"],
+        avatar=home["avatar"],
+        account=home["account"],
+        created_at=home["created_at"],
+        last_login_at=home["last_login_at"],
+        logins=home["logins"],
+    )
+
+
+def _raise_if_settings(error: BaseException | None) -> None:
+    """Some refusals of the first call are mistakes in the settings: say which."""
+    code = error.code if isinstance(error, OperationFailure) else None
+    if code == _AUTHENTICATION_FAILED:
+        raise SettingsError("mongodb.url", "MongoDB refuses the user or the password") from None
+    if code == _UNAUTHORIZED:
+        raise SettingsError(
+            "mongodb.database", "this MongoDB user may not use a database of that name"
+        ) from None
+    if isinstance(error, InvalidName):
+        raise SettingsError("mongodb.database", str(error)) from None
+    if isinstance(error, ConfigurationError):
+        raise SettingsError("mongodb.url", str(error)) from None

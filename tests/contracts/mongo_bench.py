@@ -1,0 +1,27 @@
+"""`MongoUserStore` on whatever MongoDB-protocol server the tests were given."""
+
+import uuid
+
+from services.people.store import UserStore
+from services.people.store_mongo import MongoUserStore
+
+
+class MongoUserBench:
+    """Two nodes on one database of its own name."""
+
+    def __init__(self, url: str) -> None:
+        database = f"scanpush_test_{uuid.uuid4().hex[:12]}"
+        self._stores = {
+            node: MongoUserStore(url, database, timeout_seconds=30) for node in ("a", "b")
+        }
+
+    async def open(self) -> None:
+        for store in self._stores.values():
+            await store.open()
+
+    async def close(self) -> None:
+        for store in self._stores.values():
+            await store.close()
+
+    def store(self, node: str = "a") -> UserStore:
+        return self._stores[node]

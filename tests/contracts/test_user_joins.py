@@ -1,0 +1,94 @@
+"""Whoever logs in through whichever door in whatever order: one person ends as one user."""
+
+import asyncio
+import uuid
+from collections import defaultdict
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tornado.ioloop import IOLoop
+
+from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
+from services.people.store import Identity
+from tests.contracts.benches import UserBench
+
+Event = tuple[str, str, bool, bool]
+"""Person, door, whether the unionid is known this time, and whether it is a login or a join."""
+
+EVENTS = st.tuples(
+    st.sampled_from(["ann", "bob"]), st.sampled_from("123"), st.booleans(), st.booleans()
+)
+PLANS = st.lists(st.lists(EVENTS, min_size=1, max_size=4), min_size=1, max_size=5)
+"""Groups of events: those of one group happen at once, on two nodes."""
+
+SETTINGS = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@SETTINGS
+@given(plan=PLANS)
+def test_one_person_ends_as_one_user(
+    people: UserBench, io_loop: IOLoop, plan: list[list[Event]]
+) -> None:
+    """Doors whose unionid was learned share a user, the oldest; every login counts once."""
+    io_loop.run_sync(lambda: _Town(people).live(plan), timeout=20)
+
+
+class _Town:
+    """Two people, their doors, and what the store said about them."""
+
+    def __init__(self, bench: UserBench) -> None:
+        self._stores = [bench.store("a"), bench.store("b")]
+        self._suffix = uuid.uuid4().hex
+        self._now = 1_760_000_000.0
+        self._ids: dict[tuple[str, str], set[UserId]] = defaultdict(set)
+        self._learned: set[tuple[str, str]] = set()
+        self._new: dict[str, int] = defaultdict(int)
+        self._logins: dict[str, int] = defaultdict(int)
+
+    def _identity(self, person: str, door: str, known: bool) -> Identity:
+        unionid = UnionId(f"{person}-{self._suffix}") if known else None
+        return Identity(AppId(f"wx{door}"), OpenId(f"{person}-{self._suffix}"), unionid)
+
+    async def live(self, plan: list[list[Event]]) -> None:
+        for group in plan:
+            await asyncio.gather(*(self._happen(i, event) for i, event in enumerate(group)))
+        for person in ("ann", "bob"):
+            await self._check(person)
+
+    async def _happen(self, number: int, event: Event) -> None:
+        person, door, known, is_login = event
+        self._now += 1
+        store, identity = self._stores[number % 2], self._identity(person, door, known)
+        if is_login:
+            login = await store.login(identity, SceneStr(str(uuid.uuid4())), "default", self._now)
+            self._ids[person, door].add(login.user.id)
+            self._new[person] += login.is_new
+            self._logins[person] += 1
+            if known:
+                self._learned.add((person, door))
+        elif known:
+            existed = (person, door) in self._ids
+            await store.join(identity)
+            if existed:
+                self._learned.add((person, door))
+
+    async def _check(self, person: str) -> None:
+        final: dict[str, UserId] = {}
+        users = {}
+        for owner, door in list(self._ids):
+            if owner != person:
+                continue
+            found = await self._stores[0].find(self._identity(person, door, False))
+            assert found is not None
+            final[door] = found[0].id
+            users[found[0].id] = found[0]
+            for user_id in self._ids[person, door]:
+                assert await self._stores[1].get(user_id) == found[0]
+        assert sum(user.logins for user in users.values()) == self._logins[person]
+        joined = {final[door] for owner, door in self._learned if owner == person}
+        assert len(joined) <= 1
+        assert self._new[person] >= len(users)

@@ -68,8 +68,9 @@ class SimulatedAccount:
     """One Official Account.
 
     `open_platform` names the Open Platform account it is bound to; empty: not bound, so that
-    nobody has a unionid there. `ip_allow_list` holds addresses or networks, empty: everybody.
-    `web_domain` is the web-authorisation domain (host, with port if any), empty: any.
+    nobody has a unionid there. An empty `name` is shown as "Simulated account". `ip_allow_list`
+    holds addresses or networks, empty: everybody. `web_domain` is the web-authorisation domain
+    (host, with port if any), empty: any.
     """
 
     app_id: str
@@ -82,11 +83,10 @@ class SimulatedAccount:
     kind: AccountKind = "service"
     verified: bool = True
     original_id: str = "gh_fa4efa4efa4e"
-    name: str = "Simulated account"
+    name: str = ""
     open_platform: str = ""
     ip_allow_list: tuple[str, ...] = ()
     web_domain: str = ""
-    snapshot: bool = False
     templates: tuple[Template, ...] = (NOTICE_TEMPLATE,)
 
 

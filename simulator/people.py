@@ -23,6 +23,7 @@ class Person:
     name: str
     language: str = "zh_CN"
     nickname: str = ""
+    avatar: str = ""
     phone_number: str = "13800000000"
     blocks_notices: bool = False
     follows: dict[str, Follow] = field(default_factory=dict)

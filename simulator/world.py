@@ -3,11 +3,15 @@
 import random
 
 from services.supervisor import Supervisor
+from simulator.authorisations import WebsiteLogins
 from simulator.chats import Chats
 from simulator.clock import TurnableClock
 from simulator.codes import Code, Codes
 from simulator.config import SimulatedAccount, SimulatedApp, SimulatorConfig
 from simulator.faults import Faults
+from simulator.grants import Grants, UserTokens
+from simulator.mini_programs import MiniPrograms
+from simulator.notices import Notices
 from simulator.people import People
 from simulator.phones import Phones
 from simulator.pushes import Pusher
@@ -16,7 +20,11 @@ from simulator.tokens import AccessTokens
 
 
 class World:
-    """The parts of one simulated WeChat. `phone_base` is where its QR codes lead."""
+    """The parts of one simulated WeChat.
+
+    `phone_base` is where its QR codes lead; in `snapshot_accounts` are those whose web pages
+    WeChat only shows as a snapshot, with a virtual person.
+    """
 
     def __init__(self, config: SimulatorConfig) -> None:
         self.config = config
@@ -24,7 +32,7 @@ class World:
         self.rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
         self.supervisor = Supervisor()
         self.accounts = {account.app_id: account for account in config.accounts}
-        self.mini_programs = {app.app_id: app for app in config.mini_programs}
+        self.mini_program_apps = {app.app_id: app for app in config.mini_programs}
         self.websites = {app.app_id: app for app in config.websites}
         self.people = People()
         self.codes = Codes(self.clock, self.rng)
@@ -43,12 +51,20 @@ class World:
             self.rng,
             self.supervisor,
         )
+        self.grants = Grants(self.clock, self.rng)
+        self.user_tokens = UserTokens(self.clock, self.rng)
+        self.website_logins = WebsiteLogins(self.clock, self.rng)
+        self.mini_programs = MiniPrograms(self.mini_program_apps, self.grants)
+        self.notices = Notices(self.people, self.clock, self.rng)
+        self.snapshot_accounts: set[str] = set()
         self.phone_base = ""
 
     def app(self, app_id: str) -> SimulatedAccount | SimulatedApp | None:
         """The account, mini program or website app of this app_id."""
         return (
-            self.accounts.get(app_id) or self.mini_programs.get(app_id) or self.websites.get(app_id)
+            self.accounts.get(app_id)
+            or self.mini_program_apps.get(app_id)
+            or self.websites.get(app_id)
         )
 
     def code_url(self, code: Code) -> str:

@@ -201,10 +201,10 @@ class PeopleHandler(ControlHandler):
         document = self.body()
         person = self.world.people.named(document.pop("person"))
         for key, value in document.items():
-            if key not in ("language", "nickname", "phone_number", "blocks_notices"):
+            if key not in ("language", "nickname", "avatar", "phone_number", "blocks_notices"):
                 raise ValueError(f"unknown field {key}")
             setattr(person, key, value)
-        app_ids = (*self.world.accounts, *self.world.mini_programs, *self.world.websites)
+        app_ids = (*self.world.accounts, *self.world.mini_program_apps, *self.world.websites)
         openids = {app_id: self.world.people.openid(person, app_id) for app_id in app_ids}
         self.write({**asdict(person), "openids": openids})
 

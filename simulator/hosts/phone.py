@@ -3,73 +3,29 @@
 import json
 from typing import Any
 
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError
 
+from simulator.hosts.pages import PageHandler
 from simulator.phones import Delivery
-from simulator.texts import language_of, texts
-from simulator.world import World
 
-NAME_LENGTH = 32
 TEXT_LENGTH = 600
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
-
-class PhoneHandler(RequestHandler):
-    """What the pages and their data share: the base path, the language, strict headers."""
-
-    def initialize(self, world: World, base: str) -> None:
-        self.world = world
-        self.base = base
-        self.language = language_of(self.request.headers.get("Accept-Language", ""))
-
-    def set_default_headers(self) -> None:
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Content-Security-Policy", POLICY)
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Referrer-Policy", "no-referrer")
-
-    def person_name(self, given: object) -> str:
-        """A usable name.
-
-        Raises:
-            HTTPError: 400.
-        """
-        name = given.strip() if isinstance(given, str) else ""
-        if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
-            raise HTTPError(400, reason="No usable name")
-        return name
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        self.finish({"error": self._reason})
-
-
-class HomeHandler(PhoneHandler):
+class HomeHandler(PageHandler):
     """Leads to the phone."""
 
     def get(self) -> None:
         self.redirect(f"{self.base}/phone")
 
 
-class PageHandler(PhoneHandler):
+class PhonePageHandler(PageHandler):
     """The phone, with the scanned code if the path names one."""
 
     def get(self, code_id: str = "") -> None:
-        words = texts(self.language)
-        self.render(
-            "phone.html",
-            base=self.base,
-            lang=self.language,
-            words=words,
-            words_json=json.dumps(words, ensure_ascii=False),
-            code_id=code_id,
-        )
+        self.show("phone.html", code_id=code_id)
 
 
-class StateHandler(PhoneHandler):
+class StateHandler(PageHandler):
     """``GET .../phone/state?person=&code=&after=``: what the page has to show now."""
 
     def get(self) -> None:
@@ -80,14 +36,14 @@ class StateHandler(PhoneHandler):
             document["code"] = "expired" if code.expired(self.world.clock.now()) else "valid"
         if given := self.get_query_argument("person", ""):
             name = self.person_name(given)
-            after = int(self.get_query_argument("after", "0"))
+            after = _number(self.get_query_argument("after", "0"))
             lines = self.world.chats.lines(name, account.app_id, after)
             document["follower"] = account.app_id in self.world.people.named(name).follows
             document["lines"] = [line.document() for line in lines]
         self.write(document)
 
 
-class ActHandler(PhoneHandler):
+class ActHandler(PageHandler):
     """``POST .../phone/act {"person", "action", "code", "text"}``: the person does something."""
 
     async def post(self) -> None:
@@ -119,3 +75,7 @@ class ActHandler(PhoneHandler):
             if text:
                 return await phones.text(name, text, app_id)
         raise HTTPError(400, reason="Not understood")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -6,12 +6,22 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from simulator.hosts import api, control, mp, phone
+from simulator.hosts import (
+    api,
+    control,
+    control_doors,
+    decisions,
+    mp,
+)
+from simulator.hosts import open as open_host
+from simulator.hosts import phone, sns, template, wxa
 from simulator.world import World
 
 log = logging.getLogger("scanpush.simulator")
 
 HERE = Path(__file__).resolve().parent.parent
+
+STATIC = {"path": str(HERE / "static")}
 
 _Routes = list[Any]
 
@@ -28,11 +38,26 @@ def whole_application(world: World) -> Application:
         (r"/api2?/cgi-bin/getcallbackip", api.CallbackAddressesHandler),
         (r"/api2?/cgi-bin/callback/check", api.CallbackCheckHandler),
         (r"/api2?/cgi-bin/clear_quota", api.ClearQuotaHandler),
+        (r"/api2?/cgi-bin/message/template/send", template.SendTemplateHandler),
+        (r"/api2?/sns/oauth2/access_token", sns.ExchangeHandler),
+        (r"/api2?/sns/oauth2/refresh_token", sns.RefreshHandler),
+        (r"/api2?/sns/userinfo", sns.ProfileHandler),
+        (r"/api2?/sns/auth", sns.CheckHandler),
+        (r"/api2?/sns/jscode2session", sns.MiniProgramSessionHandler),
+        (r"/api2?/wxa/getwxacodeunlimit", wxa.UnlimitedCodeHandler),
+        (r"/api2?/wxa/business/getuserphonenumber", wxa.PhoneNumberHandler),
+        (r"/api2?/wxa/checksession", wxa.CheckSessionHandler),
         (r"/mp/cgi-bin/showqrcode", mp.ShowCodeHandler),
+        (r"/open/connect/qrcode/(\w+)", open_host.LoginPictureHandler),
+        (r"/open/connect/l/qrconnect", open_host.LoginPollHandler),
         (
             r"/simulator/(scan|follow|unfollow|text|message|menu|event)",
             control.PhoneControlHandler,
         ),
+        (r"/simulator/authorize", control_doors.AuthorizeControlHandler),
+        (r"/simulator/snapshot", control_doors.SnapshotHandler),
+        (r"/simulator/website", control_doors.WebsiteControlHandler),
+        (r"/simulator/mini_program/(login|phone)", control_doors.MiniProgramControlHandler),
         (r"/simulator/release", control.ReleaseHandler),
         (r"/simulator/check", control.CheckHandler),
         (r"/simulator/faults", control.FaultsHandler),
@@ -43,7 +68,13 @@ def whole_application(world: World) -> Application:
         (r"/simulator/chat/([^/]+)", control.ChatHandler),
     ]
     routes: _Routes = [(path, handler, shared) for path, handler in wechat]
-    return _application(routes + _phone_routes(world, ""))
+    pages: _Routes = [
+        (r"/open/connect/oauth2/authorize", open_host.AuthorizeHandler, {**shared, "base": ""}),
+        (r"/open/connect/qrconnect", open_host.QrConnectHandler, {**shared, "base": ""}),
+        # The script's real address is on res.wx.qq.com.
+        (r"/(?:open|res)/connect/\w+/htmledition/js/(wxLogin\.js)", StaticFileHandler, STATIC),
+    ]
+    return _application(routes + pages + _phone_routes(world, ""))
 
 
 def phone_application(world: World, base: str) -> Application:
@@ -55,11 +86,13 @@ def _phone_routes(world: World, base: str) -> _Routes:
     shared = {"world": world, "base": base}
     return [
         (rf"{base}/", phone.HomeHandler, shared),
-        (rf"{base}/phone", phone.PageHandler, shared),
-        (rf"{base}/q/([\w-]+)", phone.PageHandler, shared),
+        (rf"{base}/phone", phone.PhonePageHandler, shared),
+        (rf"{base}/q/([\w-]+)", phone.PhonePageHandler, shared),
+        (rf"{base}/w/(\w+)", decisions.WebsiteDecisionHandler, shared),
+        (rf"{base}/m/(\w+)", decisions.MiniProgramHandler, shared),
         (rf"{base}/phone/state", phone.StateHandler, shared),
         (rf"{base}/phone/act", phone.ActHandler, shared),
-        (rf"{base}/phone/static/(.*)", StaticFileHandler, {"path": str(HERE / "static")}),
+        (rf"{base}/phone/static/(.*)", StaticFileHandler, STATIC),
     ]
 
 

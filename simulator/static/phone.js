@@ -9,7 +9,6 @@ const POLL_MS = 1500;
 let person = localStorage.getItem(NAME) ?? "";
 let after = 0;
 let scanned = false;
-let codeState = "unknown";
 
 function note(text, bad = false) {
   element("note").textContent = text;
@@ -70,8 +69,7 @@ function showAction(state) {
 }
 
 function show(state) {
-  codeState = state.code;
-  element("account").textContent = state.account;
+  element("account").textContent = state.account || words.account;
   element("who").hidden = person !== "";
   for (const id of ["you", "chat"]) element(id).hidden = !person;
   element("person").textContent = person;

@@ -49,6 +49,12 @@ class CallbackServer:
         self.hang = 0
         self.release = asyncio.Event()
         self.url = ""
+        self.arrived = asyncio.Condition()
+
+    async def received(self, count: int) -> None:
+        """Wait until so many pushes came; five seconds at most."""
+        async with asyncio.timeout(5), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.pushes) >= count)
 
 
 class _Callback(RequestHandler):
@@ -62,7 +68,9 @@ class _Callback(RequestHandler):
         query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
         kind = self.request.headers.get("Content-Type", "")
         push = Push(query, self.request.body.decode(), kind)
-        self.server.pushes.append(push)
+        async with self.server.arrived:
+            self.server.pushes.append(push)
+            self.server.arrived.notify_all()
         if self.server.hang:
             self.server.hang -= 1
             await self.server.release.wait()

@@ -1,12 +1,15 @@
 """People in the embedded database."""
 
+import logging
 import sqlite3
 import uuid
 from typing import Any
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
-from services.people.store import Identity, Login, User
+from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 from services.sqlite import Database, translated
+
+log = logging.getLogger("scanpush.people")
 
 LOGIN_SECONDS = 3600
 """How long a login is remembered by its scene; a scene lives at most half of that."""
@@ -15,10 +18,11 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, avatar TEXT NOT NULL, account TEXT NOT NULL,
     created_at REAL NOT NULL, last_login_at REAL NOT NULL, logins INTEGER NOT NULL,
-    alias_of TEXT
+    alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identities (
     app_id TEXT NOT NULL, openid TEXT NOT NULL, unionid TEXT, user_id TEXT NOT NULL,
+    following INTEGER NOT NULL, follow_changed_at REAL NOT NULL,
     PRIMARY KEY (app_id, openid)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS identities_by_unionid ON identities (unionid)
@@ -40,9 +44,22 @@ class SqliteUserStore:
         self._database = database
 
     async def login(
-        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+        self,
+        identity: Identity,
+        scene_str: SceneStr,
+        account: str,
+        now: float,
+        *,
+        profile: Profile = NOTHING_KNOWN,
+        user_id: UserId | None = None,
     ) -> Login:
-        return await self._database.write(lambda db: _login(db, identity, scene_str, account, now))
+        def job(db: sqlite3.Connection) -> Login:
+            if (done := _done(db, scene_str)) is not None:
+                return done
+            found, is_new = _find_or_register(db, identity, account, now, user_id)
+            return _noted(db, found, is_new, scene_str, profile, now)
+
+        return await self._database.write(job)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         with translated():
@@ -62,22 +79,36 @@ class SqliteUserStore:
     async def join(self, identity: Identity) -> None:
         await self._database.write(lambda db: _join(db, identity))
 
+    async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
+        return await self._database.write(lambda db: _follow(db, identity, at, following))
+
     async def ping(self) -> None:
         await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
 
 
-def _login(
-    db: sqlite3.Connection, identity: Identity, scene_str: SceneStr, account: str, now: float
-) -> Login:
+def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
+    """The login that this scene already brought."""
     done = db.execute(
         "SELECT user_id, is_new FROM logins WHERE scene_str = ?", (scene_str,)
     ).fetchone()
     if done is not None and (user := _resolved(db, done[0])) is not None:
         return Login(user, bool(done[1]))
-    user_id, is_new = _find_or_register(db, identity, account, now)
+    return None
+
+
+def _noted(
+    db: sqlite3.Connection,
+    user_id: UserId,
+    is_new: bool,
+    scene_str: SceneStr,
+    profile: Profile,
+    now: float,
+) -> Login:
     db.execute(
         "UPDATE users SET last_login_at = ?, logins = logins + 1 WHERE id = ?", (now, user_id)
     )
+    if profile != NOTHING_KNOWN:
+        _learn(db, user_id, profile)
     db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
     db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
     user = _resolved(db, user_id)
@@ -85,8 +116,32 @@ def _login(
     return Login(user, is_new)
 
 
+def _learn(db: sqlite3.Connection, user_id: UserId, profile: Profile) -> None:
+    for column in ("name", "avatar", "phone", "email"):
+        if value := getattr(profile, column):
+            db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
+
+
+def _follow(db: sqlite3.Connection, identity: Identity, at: float, following: bool) -> bool:
+    changed = db.execute(
+        "UPDATE identities SET following = ?, follow_changed_at = ?"
+        " WHERE app_id = ? AND openid = ? AND follow_changed_at < ? RETURNING user_id",
+        (following, at, identity.app_id, identity.openid, at),
+    ).fetchone()
+    if changed is not None and not following:
+        db.execute(
+            "UPDATE users SET name = '', avatar = '', phone = '', email = '' WHERE id = ?",
+            (_id_after_aliases(db, changed[0]),),
+        )
+    return changed is not None
+
+
 def _find_or_register(
-    db: sqlite3.Connection, identity: Identity, account: str, now: float
+    db: sqlite3.Connection,
+    identity: Identity,
+    account: str,
+    now: float,
+    wanted: UserId | None,
 ) -> tuple[UserId, bool]:
     row = db.execute(
         "SELECT unionid, user_id FROM identities WHERE app_id = ? AND openid = ?",
@@ -97,14 +152,17 @@ def _find_or_register(
             _join(db, identity)
         return _id_after_aliases(db, row[1]), False
     user_id = _by_unionid(db, identity.unionid)
+    if user_id is None and wanted is not None and _resolved(db, wanted) is not None:
+        user_id = _id_after_aliases(db, wanted)
     is_new = user_id is None
     if user_id is None:
-        user_id = UserId(uuid.uuid4().hex)
+        user_id = wanted or UserId(uuid.uuid4().hex)
         db.execute(
-            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL)", (user_id, account, now, now)
+            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL, '', '')",
+            (user_id, account, now, now),
         )
     db.execute(
-        "INSERT INTO identities VALUES (?, ?, ?, ?)",
+        "INSERT INTO identities VALUES (?, ?, ?, ?, 1, 0)",
         (identity.app_id, identity.openid, identity.unionid, user_id),
     )
     return user_id, is_new
@@ -142,6 +200,7 @@ def _make_alias(db: sqlite3.Connection, one: UserId, two: UserId) -> None:
     db.execute("UPDATE users SET alias_of = ? WHERE id = ?", (older, younger))
     db.execute("UPDATE users SET logins = logins + ? WHERE id = ?", (logins, older))
     db.execute("UPDATE identities SET user_id = ? WHERE user_id = ?", (older, younger))
+    log.info("two users are one person: %s is now an alias of %s", younger, older)
 
 
 def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:

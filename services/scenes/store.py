@@ -66,6 +66,12 @@ class SceneStore(Protocol):
         For nonces and for replies that changed no scene.
         """
 
+    async def replace(self, key: str, value: str, ttl_seconds: float) -> str | None:
+        """Keep `value` under `key` in place of whatever was there, which is returned."""
+
+    async def take(self, key: str) -> str | None:
+        """The value kept under `key`, which is forgotten: of any number of callers one gets it."""
+
     async def count(self, key: str, ttl_seconds: float) -> int:
         """Add one to the counter under `key`, made with that life, and return it."""
 

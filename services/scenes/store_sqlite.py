@@ -125,6 +125,26 @@ class SqliteSceneStore:
 
         return await self._database.write(job)
 
+    async def replace(self, key: str, value: str, ttl_seconds: float) -> str | None:
+        now = self._clock.now()
+
+        def job(db: sqlite3.Connection) -> str | None:
+            kept = _kept(db, key, now)
+            _keep(db, key, value, now + ttl_seconds)
+            return kept
+
+        return await self._database.write(job)
+
+    async def take(self, key: str) -> str | None:
+        now = self._clock.now()
+
+        def job(db: sqlite3.Connection) -> str | None:
+            kept = _kept(db, key, now)
+            db.execute("DELETE FROM kept WHERE key = ?", (key,))
+            return kept
+
+        return await self._database.write(job)
+
     async def count(self, key: str, ttl_seconds: float) -> int:
         now = self._clock.now()
 

@@ -288,7 +288,7 @@ def translated() -> Iterator[None]:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise _NotReached(type(error).__name__) from None
-    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
         raise _Broken(type(error).__name__) from None
 
 

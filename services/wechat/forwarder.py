@@ -1,0 +1,113 @@
+"""One server address at WeChat, many systems behind it: what is no login goes on, as received.
+
+The other system verifies the same signature over the same bytes, so query and body are passed on
+untouched, and its answer is WeChat's answer.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import httpx
+
+from services.errors import WeChatUnavailable
+from services.supervisor import Supervisor
+from services.wechat.calls import read_at_most, translated
+
+log = logging.getLogger("scanpush.forward")
+
+FORWARD_SECONDS = 3.0
+"""How long the other system may take, within WeChat's five seconds."""
+
+MAX_ANSWER_BYTES = 64 * 1024
+
+MOST_IN_FLIGHT = 200
+"""More forwards under way than this are answered without asking: logins go before."""
+
+HOPS_HEADER = "X-Scanpush-Hops"
+"""How many servers of our kind passed the push on, so that a ring of them ends."""
+
+MOST_HOPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """The other system's answer."""
+
+    body: bytes
+    content_type: str
+
+
+class Forwarder:
+    """Passes one account's pushes on to `forward_url`.
+
+    Args:
+        client: shared; redirects are not followed.
+        forward_url: http or https; it may have a query of its own.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        supervisor: Supervisor,
+        forward_url: str,
+        *,
+        timeout_seconds: float = FORWARD_SECONDS,
+    ) -> None:
+        self._client = client
+        self._supervisor = supervisor
+        self._url = forward_url
+        self._timeout_seconds = timeout_seconds
+        self._in_flight = 0
+
+    async def forward(
+        self, raw_query: str, body: bytes, content_type: str, *, hops: int = 0
+    ) -> Forwarded | None:
+        """The other system's answer (200, at most 64 KiB, in time), else None: say ``success``.
+
+        Args:
+            raw_query: the query string exactly as it arrived.
+            hops: the number in the push's `HOPS_HEADER`, 0 without one.
+        """
+        if hops >= MOST_HOPS or self._in_flight >= MOST_IN_FLIGHT:
+            log.warning("not forwarded: hops %d, under way %d", hops, self._in_flight)
+            return None
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._post(raw_query, body, content_type, hops)
+        except (TimeoutError, WeChatUnavailable) as error:
+            log.warning("the forward address does not answer: %s", error or "time-out")
+            return None
+        finally:
+            self._in_flight -= 1
+
+    def copy_later(self, raw_query: str, body: bytes, content_type: str, *, hops: int = 0) -> None:
+        """Pass a login on for information, in the background. Its answer is ignored."""
+        work = self.forward(raw_query, body, content_type, hops=hops)
+        self._supervisor.spawn(work, name="forward a login")
+
+    async def _post(
+        self, raw_query: str, body: bytes, content_type: str, hops: int
+    ) -> Forwarded | None:
+        separator = "&" if "?" in self._url else "?"
+        with translated():
+            request = self._client.build_request(
+                "POST",
+                f"{self._url}{separator}{raw_query}" if raw_query else self._url,
+                content=body,
+                headers={
+                    "Content-Type": content_type or "text/xml",
+                    HOPS_HEADER: str(hops + 1),
+                },
+                timeout=httpx.Timeout(self._timeout_seconds),
+            )
+            response = await self._client.send(request, stream=True)
+            try:
+                answer = await read_at_most(response, MAX_ANSWER_BYTES)
+            finally:
+                await response.aclose()
+        if response.status_code != 200 or answer is None:
+            log.warning("the forward address answers HTTP %d or too much", response.status_code)
+            return None
+        return Forwarded(answer, response.headers.get("Content-Type", "text/xml"))

@@ -1,0 +1,247 @@
+"""Login by WeChat's web pages: inside WeChat (authorize) and on a computer (qrconnect).
+
+Facts: WeChat's pages "Web page authorisation" (the order of the parameters and the fragment are
+checked by a pattern; snapshot mode) and "Website app login". The access_token of one person is
+another thing than the account's, and neither ever reaches a browser of ours.
+"""
+
+import asyncio
+import hashlib
+import re
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+from urllib.parse import quote, urlsplit
+
+from services.clock import Clock
+from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUnavailable
+from services.ids import AppId, OpenId, UnionId
+from services.supervisor import Supervisor
+from services.wechat.calls import Calls
+
+Scope = Literal["snsapi_base", "snsapi_userinfo"]
+
+CODE = re.compile(r"[A-Za-z0-9_\-.~+/=]{1,512}")
+"""What a code may look like; anything else is not even asked about."""
+
+REMEMBER_SECONDS = 60.0
+"""How long an exchange is remembered: phones, prefetchers and gateways ask twice (40163)."""
+
+MOST_REMEMBERED = 1000
+
+MAX_NICKNAME = 64
+MAX_AVATAR = 1024
+
+_STATE = re.compile(r"[A-Za-z0-9]{1,128}")
+_JOINERS = "\u200c\u200d"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a code was worth. The tokens are left out of its text."""
+
+    openid: OpenId
+    scope: str
+    unionid: UnionId | None = None
+    is_snapshot: bool = False
+    """WeChat showed a snapshot page to a virtual person: never to be logged in."""
+    access_token: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+
+    @property
+    def with_profile(self) -> bool:
+        """Whether name and picture may be asked for."""
+        return "snsapi_userinfo" in self.scope or "snsapi_login" in self.scope
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a person let us see, made inert: see `clean_nickname`."""
+
+    openid: OpenId
+    unionid: UnionId | None
+    nickname: str
+    avatar: str
+
+
+class OAuthAPI(Protocol):
+    """Codes and grants of one app_id.
+
+    Raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those; a code that is no
+    good has the error code ``bad_request``.
+    """
+
+    app_id: AppId
+
+    async def exchange(self, code: str) -> Grant:
+        """What `code` grants. Asked twice within a minute, WeChat is asked once."""
+
+    async def refresh(self, refresh_token: str) -> Grant:
+        """Prolong a grant; a refresh_token lives thirty days and may be replaced."""
+
+    async def is_valid(self, grant: Grant) -> bool:
+        """Whether WeChat still honours the grant's access_token."""
+
+    async def profile(self, grant: Grant) -> Profile:
+        """Name, picture and unionid; the grant's scope must allow it."""
+
+
+def authorize_url(open_base: str, app_id: str, redirect_uri: str, scope: Scope, state: str) -> str:
+    """Where a page inside WeChat sends the person. Raises ValueError for a state WeChat refuses."""
+    return (
+        f"{open_base.rstrip('/')}/connect/oauth2/authorize?appid={quote(app_id, safe='')}"
+        f"&redirect_uri={quote(redirect_uri, safe='')}&response_type=code&scope={scope}"
+        f"&state={_state(state)}#wechat_redirect"
+    )
+
+
+def qrconnect_url(
+    open_base: str, app_id: str, redirect_uri: str, state: str, lang: str = "cn"
+) -> str:
+    """Where a computer's browser shows WeChat's own code (also what wxLogin.js embeds)."""
+    shown = "cn" if lang.lower().startswith(("cn", "zh")) else "en"
+    return (
+        f"{open_base.rstrip('/')}/connect/qrconnect?appid={quote(app_id, safe='')}"
+        f"&redirect_uri={quote(redirect_uri, safe='')}&response_type=code&scope=snsapi_login"
+        f"&state={_state(state)}&lang={shown}#wechat_redirect"
+    )
+
+
+def clean_nickname(nickname: object) -> str:
+    """A name as one line without control or direction characters, at most `MAX_NICKNAME` long.
+
+    Emoji keep their joiners. It is still text of a stranger: escape it where it is shown.
+    """
+    if not isinstance(nickname, str):
+        return ""
+    kept = (
+        c if unicodedata.category(c)[0] not in "CZ" or c in _JOINERS else " "
+        for c in nickname[: MAX_NICKNAME * 8]
+    )
+    return " ".join("".join(kept).split())[:MAX_NICKNAME]
+
+
+def clean_avatar(url: object) -> str:
+    """An address of a picture, or nothing: only http and https, no credentials, bounded."""
+    if not isinstance(url, str) or len(url) > MAX_AVATAR or not url.isascii():
+        return ""
+    if not url.isprintable() or any(c in url for c in "\"'<>\\ "):
+        return ""
+    parts = urlsplit(url)
+    fine = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    return url if fine else ""
+
+
+def _state(state: str) -> str:
+    if _STATE.fullmatch(state) is None:
+        raise ValueError("state is 1 to 128 letters and digits")
+    return state
+
+
+class HttpxOAuth:
+    """`OAuthAPI` over WeChat's sns interfaces."""
+
+    def __init__(
+        self, calls: Calls, clock: Clock, supervisor: Supervisor, *, app_id: str, app_secret: str
+    ) -> None:
+        self.app_id = AppId(app_id)
+        self._app_secret = app_secret
+        self._calls = calls
+        self._clock = clock
+        self._supervisor = supervisor
+        self._exchanges: OrderedDict[bytes, tuple[float, asyncio.Task[Grant | WeChatError]]]
+        self._exchanges = OrderedDict()
+
+    async def exchange(self, code: str) -> Grant:
+        if CODE.fullmatch(code) is None:
+            raise WeChatRefused(40029, "not a code", "bad_request")
+        # Shielded: when the phone hangs up and asks again, the first answer is still the only one.
+        result = await asyncio.shield(self._exchange_once(code))
+        if isinstance(result, ScanpushError):
+            raise result.with_traceback(None)
+        return result
+
+    def _exchange_once(self, code: str) -> asyncio.Task[Grant | WeChatError]:
+        now = self._clock.monotonic()
+        while self._exchanges:
+            key, (at, _) = next(iter(self._exchanges.items()))
+            if now - at < REMEMBER_SECONDS and len(self._exchanges) < MOST_REMEMBERED:
+                break
+            del self._exchanges[key]
+        key = hashlib.sha256(code.encode()).digest()
+        if key not in self._exchanges:
+            task = self._supervisor.spawn(self._exchange(code), name="code exchange")
+            self._exchanges[key] = (now, task)
+        return self._exchanges[key][1]
+
+    async def _exchange(self, code: str) -> Grant | WeChatError:
+        query = {
+            "appid": self.app_id,
+            "secret": self._app_secret,
+            "code": code,
+            "grant_type": "authorization_code",
+        }
+        try:
+            return _grant(await self._sns("oauth2/access_token", query, repeatable=False))
+        except WeChatError as error:
+            return error
+
+    async def refresh(self, refresh_token: str) -> Grant:
+        query = {
+            "appid": self.app_id,
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+        }
+        return _grant(await self._sns("oauth2/refresh_token", query))
+
+    async def is_valid(self, grant: Grant) -> bool:
+        try:
+            await self._sns("auth", _of(grant))
+        except WeChatRefused as refusal:
+            if refusal.errcode in (40001, 40003, 40014, 42001):
+                return False
+            raise
+        return True
+
+    async def profile(self, grant: Grant) -> Profile:
+        answer = await self._sns("userinfo", {**_of(grant), "lang": "zh_CN"})
+        if answer.get("openid") != grant.openid:
+            raise WeChatUnavailable("the answer is about somebody else")
+        return Profile(
+            openid=grant.openid,
+            unionid=_unionid(answer) or grant.unionid,
+            nickname=clean_nickname(answer.get("nickname")),
+            avatar=clean_avatar(answer.get("headimgurl")),
+        )
+
+    async def _sns(
+        self, name: str, query: Mapping[str, str], *, repeatable: bool = True
+    ) -> dict[str, Any]:
+        return await self._calls.json("GET", f"/sns/{name}", query=query, repeatable=repeatable)
+
+
+def _of(grant: Grant) -> dict[str, str]:
+    return {"access_token": grant.access_token, "openid": grant.openid}
+
+
+def _grant(answer: Mapping[str, Any]) -> Grant:
+    openid, token = answer.get("openid"), answer.get("access_token")
+    if not isinstance(openid, str) or not openid or not isinstance(token, str) or not token:
+        raise WeChatUnavailable("the answer grants nothing")
+    refresh_token = answer.get("refresh_token")
+    return Grant(
+        openid=OpenId(openid),
+        scope=str(answer.get("scope", "")),
+        unionid=_unionid(answer),
+        # Documented as 1; any other sign of a snapshot is one too.
+        is_snapshot=bool(answer.get("is_snapshotuser")),
+        access_token=token,
+        refresh_token=refresh_token if isinstance(refresh_token, str) else "",
+    )
+
+
+def _unionid(answer: Mapping[str, Any]) -> UnionId | None:
+    unionid = answer.get("unionid")
+    return UnionId(unionid) if isinstance(unionid, str) and unionid else None

@@ -1,22 +1,17 @@
 """How often one address may do what costs us or WeChat something.
 
-The counting is the sliding window of the ``limits`` package: its own on Redis, the same in memory.
+The counting is the sliding window counter of the ``limits`` package: in memory here, by the
+package's own scripts on Redis (`services.rate_limits_redis`).
 An address is what `client_address` says it is; IPv6 counts by /64, which is what one household has.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
-from limits.errors import StorageError
-
-from services.errors import StoreUnavailable
 from services.settings import LimitSettings
 from services.settings_fields import Network
 
@@ -25,18 +20,25 @@ IPV6_PREFIX = 64
 MOST_HOPS = 32
 """Entries of X-Forwarded-For that are read, from the right. No real chain is longer."""
 
-STORE_SECONDS = 2
-"""How long the shared counter may take."""
+MINUTE = 60
 
 
 class Windows(Protocol):
-    """The part of the limits package's storages that is used here."""
+    """Counts in sliding windows: for each key the present window of `expiry` seconds, and the one
+    before it, which weighs less and less."""
 
-    async def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool: ...
+    async def acquire(self, key: str, limit: int, expiry: int) -> bool:
+        """Add one to `key` if that stays within `limit`, atomically; otherwise change nothing.
 
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]: ...
+        Raises `errors.StoreUnavailable`, and only that.
+        """
+
+    async def window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """The count before and the seconds it still weighs, the present count and the seconds
+        until it is forgotten (what is left of its window, and one more).
+
+        Raises `errors.StoreUnavailable`, and only that.
+        """
 
 
 class RateLimits:
@@ -44,11 +46,11 @@ class RateLimits:
 
     Args:
         settings: the limits; 0 means none.
-        storage: where counts are kept: by default in this process, else `shared_windows`.
+        windows: where counts are kept; by default in this process.
     """
 
-    def __init__(self, settings: LimitSettings, storage: Windows | None = None) -> None:
-        self._storage = storage if storage is not None else MemoryWindows()
+    def __init__(self, settings: LimitSettings, windows: Windows | None = None) -> None:
+        self._windows = windows if windows is not None else MemoryWindows()
         self._exempt = settings.exempt
         self._per_minute: Mapping[str, int] = MappingProxyType(
             {"scenes": settings.scenes_per_minute_per_address}
@@ -60,22 +62,16 @@ class RateLimits:
         What is refused does not count, so that asking on does not keep anybody out.
 
         Raises:
-            StoreUnavailable: the shared counter does not answer.
+            StoreUnavailable: the shared counts do not answer.
         """
         amount = self._per_minute[action]
         group = self.group(address)
         if not amount or group is None:
             return None
-        item = RateLimitItemPerMinute(amount, namespace="scanpush")
-        key, expiry = item.key_for(action, group), item.get_expiry()
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                if await self._storage.acquire_sliding_window_entry(key, amount, expiry):
-                    return None
-                window = await self._storage.get_sliding_window(key, expiry)
-        except (StorageError, TimeoutError):
-            raise StoreUnavailable("the shared rate limits do not answer") from None
-        return seconds_to_wait(amount, expiry, *window)
+        key = f"{action}:{group}"
+        if await self._windows.acquire(key, amount, MINUTE):
+            return None
+        return seconds_to_wait(amount, MINUTE, *await self._windows.window(key, MINUTE))
 
     def group(self, address: str) -> str | None:
         """What `address` counts as: itself, or its IPv6 /64; None when it is exempt."""
@@ -109,23 +105,12 @@ def seconds_to_wait(
     return max(0.0, current_seconds - expiry) + expiry * (1 - limit / current)
 
 
-def shared_windows(connection_pool: Any) -> Windows:
-    """Counts that all nodes share, on the Redis of that redis-py connection pool."""
-    return RedisStorage(
-        "async+redis://",
-        wrap_exceptions=True,
-        implementation="redispy",
-        key_prefix="scanpush:limits",
-        connection_pool=connection_pool,
-    )
-
-
 class MemoryWindows:
-    """Counts of this process: `Windows` as the limits package describes it.
+    """The counts of this process.
 
-    Its own memory storage looks through every key it has at every hit: 7 ms a hit once 50,000
-    addresses are known (measured), which is an attack waiting to be made. Here all keys of one
-    length of window share its start, so a whole window is forgotten at once; no timers.
+    The limits package's own memory storage looks through every key it has at every hit: 7 ms a
+    hit once 50,000 addresses are known (measured), which is an attack waiting to be made. Here
+    all keys share the start of their window, so a whole window is forgotten at once; no timers.
 
     Args:
         now: unix time.
@@ -135,17 +120,15 @@ class MemoryWindows:
         self._now = now
         self._windows: dict[int, _Window] = {}
 
-    async def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool:
-        previous, previous_seconds, current, _ = await self.get_sliding_window(key, expiry)
-        if int(previous * previous_seconds / expiry + current) + amount > limit:
+    async def acquire(self, key: str, limit: int, expiry: int) -> bool:
+        previous, previous_seconds, current, _ = await self.window(key, expiry)
+        if int(previous * previous_seconds / expiry) + current + 1 > limit:
             return False
         # Nothing was waited for that could have let another in between.
-        self._window(expiry).current[key] = current + amount
+        self._window(expiry).current[key] = current + 1
         return True
 
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+    async def window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         window = self._window(expiry)
         left = expiry - self._now() % expiry
         return window.previous.get(key, 0), left, window.current.get(key, 0), left + expiry

@@ -87,7 +87,7 @@ class AccountSettings(_Section):
     encoding_aes_key: EncodingAesKey = SecretStr("")
     previous_encoding_aes_key: EncodingAesKey = SecretStr("")
     mode: Literal["safe", "compatible", "plaintext"] = "safe"
-    language: Literal["zh-CN", "en"] = "zh-CN"
+    language: Literal["zh-CN", "zh-TW", "en", "ja"] = "zh-CN"
     notice_template_id: str = ""
     notice_fields: NoticeFields = {}
     forward_url: OptionalUrl = ""

@@ -1,0 +1,140 @@
+"""services.logs: one event is one line, with its fields and its request, and without secrets."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from services.logs import configure, request_id
+from services.settings import LoggingSettings
+from tests.conftest import UnexpectedLogs
+
+Configure = Callable[..., io.StringIO]
+
+
+@pytest.fixture
+def configured(logs: UnexpectedLogs) -> Iterator[Configure]:
+    """Configures logging into a buffer, and puts everything back."""
+    logs.expect("")
+    root = logging.getLogger()
+    loggers = [logging.getLogger(n) for n in ("scanpush", "httpx", "httpcore", "tornado.access")]
+    handlers, levels = list(root.handlers), [(x, x.level) for x in (root, *loggers)]
+
+    def start(**settings: str) -> io.StringIO:
+        stream = io.StringIO()
+        configure(LoggingSettings.model_validate(settings), stream)
+        return stream
+
+    yield start
+    root.handlers = handlers
+    for logger, level in levels:
+        logger.setLevel(level)
+
+
+def test_a_console_line_has_its_fields(configured: Configure) -> None:
+    """Time, level, logger, message, then the fields."""
+    stream = configured()
+    logging.getLogger("scanpush.x").info("moved", extra={"seq": 2, "note": "two words"})
+    time, rest = stream.getvalue().split(" ", 1)
+    assert rest == 'INFO    scanpush.x: moved  seq=2 note="two words"\n'
+    assert len(time) == len("2026-01-01T00:00:00.000Z") and time.endswith("Z")
+
+
+def test_a_json_line_is_one_object(configured: Configure) -> None:
+    """Fields keep their types, text stays readable."""
+    stream = configured(format="json")
+    logging.getLogger("scanpush.x").info("扫码 %d", 1, extra={"seq": 2, "ok": True})
+    line = json.loads(stream.getvalue())
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "seq": 2,
+        "ok": True,
+        "level": "INFO",
+        "logger": "scanpush.x",
+        "message": "扫码 1",
+    }
+    assert "扫码" in stream.getvalue()
+
+
+def test_a_field_does_not_replace_a_member(configured: Configure) -> None:
+    """A field named like one of ours loses."""
+    stream = configured(format="json")
+    logging.getLogger("scanpush.x").info("m", extra={"level": "FATAL", "logger": "other"})
+    line = json.loads(stream.getvalue())
+    assert (line["level"], line["logger"]) == ("INFO", "scanpush.x")
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_the_request_is_named(configured: Configure, format: str) -> None:
+    """While it is served, and not before or after."""
+    stream = configured(format=format)
+    token = request_id.set("abc123")
+    logging.getLogger("scanpush.x").info("inside")
+    request_id.reset(token)
+    logging.getLogger("scanpush.x").info("outside")
+    inside, outside = stream.getvalue().splitlines()
+    assert "abc123" in inside and "request_id" not in outside
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_secrets_are_scrubbed_wherever_they_stand(configured: Configure, format: str) -> None:
+    """In the message, its arguments, a field, an exception's text, a library's line."""
+    stream = configured(format=format)
+    log = logging.getLogger("scanpush.x")
+    log.info("token=S3CRET %s", "secret=S3CRET", extra={"ticket": "S3CRET", "url": "/?S3CRET"})
+    try:
+        raise ValueError("GET /cgi-bin/token?secret=S3CRET&access_token=S3CRET")
+    except ValueError:
+        log.exception("failed")
+    logging.getLogger("tornado.general").warning("bad request /x?code=S3CRET")
+    log.info("openid %s", "x", extra={"openid": "oS3CRET"})
+    assert "S3CRET" not in stream.getvalue()
+    assert "ValueError" in stream.getvalue()
+
+
+def test_a_traceback_keeps_its_lines_on_the_console(configured: Configure) -> None:
+    """People read it; in JSON it is one member of one line."""
+    stream = configured()
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("scanpush.x").exception("failed")
+    assert "\nTraceback (most recent call last):\n" in stream.getvalue()
+
+
+def test_json_stays_one_line_with_a_traceback(configured: Configure) -> None:
+    """Whatever collects the lines expects that."""
+    stream = configured(format="json")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("scanpush.x").exception("fai\nled", stack_info=True)
+    (line,) = stream.getvalue().splitlines()
+    assert "ValueError: no" in json.loads(line)["traceback"]
+
+
+@pytest.mark.parametrize("name", ["httpx", "httpcore.connection", "tornado.access", "pymongo"])
+def test_libraries_are_quiet_even_at_debug(configured: Configure, name: str) -> None:
+    """They would write addresses and commands with all that is in them."""
+    stream = configured(level="DEBUG")
+    logging.getLogger(name).info("GET https://api.test/?anything=at-all")
+    assert stream.getvalue() == ""
+
+
+def test_the_level_is_ours(configured: Configure) -> None:
+    """DEBUG shows our debug lines, WARNING hides our information."""
+    stream = configured(level="DEBUG")
+    logging.getLogger("scanpush.x").debug("seen")
+    assert "seen" in stream.getvalue()
+    stream = configured(level="WARNING")
+    logging.getLogger("scanpush.x").info("hidden")
+    assert stream.getvalue() == ""
+
+
+def test_configuring_again_replaces(configured: Configure) -> None:
+    """No line is written twice."""
+    first, second = configured(), configured()
+    logging.getLogger("scanpush.x").info("once")
+    assert first.getvalue() == "" and second.getvalue().count("once") == 1

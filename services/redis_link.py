@@ -134,9 +134,7 @@ class RedisLink:
 
     def _cluster(self) -> aioredis.RedisCluster:
         try:
-            return aioredis.RedisCluster.from_url(
-                self._url, cluster_error_retry_attempts=1, **self._options()
-            )
+            return aioredis.RedisCluster.from_url(self._url, **self._options())
         except exceptions.RedisClusterException as error:
             raise SettingsError("redis.url", str(error)) from None
 

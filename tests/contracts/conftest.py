@@ -21,6 +21,7 @@ from tests.contracts.benches import (
 )
 from tests.contracts.mongo_bench import MongoUserBench
 from tests.contracts.redis_bench import RedisBrokerBench, RedisSceneBench
+from tests.redis_cluster import RedisCluster
 from tests.servers import MongoServer, RedisServer
 
 Request = pytest.FixtureRequest
@@ -34,6 +35,16 @@ def redis_scenes(request: Request) -> SceneBench:
     server = request.getfixturevalue("redis_server")
     server.ask("FLUSHALL")
     return RedisSceneBench(server.url)
+
+
+def cluster_scenes(request: Request) -> SceneBench:
+    cluster = request.getfixturevalue("redis_cluster")
+    cluster.ask_all("FLUSHALL")
+    return RedisSceneBench(cluster.url)
+
+
+def cluster_broker(request: Request) -> BrokerBench:
+    return RedisBrokerBench(request.getfixturevalue("redis_cluster").url)
 
 
 def redis_broker(request: Request) -> BrokerBench:
@@ -50,11 +61,13 @@ def mongo_people(request: Request) -> UserBench:
 
 SHARED_SCENE_BENCHES: list[Any] = [
     pytest.param(redis_scenes, id="redis", marks=pytest.mark.redis),
+    pytest.param(cluster_scenes, id="cluster", marks=pytest.mark.redis),
 ]
 SCENE_BENCHES: list[Any] = [pytest.param(sqlite_scenes, id="sqlite"), *SHARED_SCENE_BENCHES]
 BROKER_BENCHES: list[Any] = [
     pytest.param(lambda request: LocalBrokerBench(), id="local"),
     pytest.param(redis_broker, id="redis", marks=pytest.mark.redis),
+    pytest.param(cluster_broker, id="cluster", marks=pytest.mark.redis),
 ]
 USER_BENCHES: list[Any] = [
     pytest.param(sqlite_people, id="sqlite"),
@@ -66,9 +79,22 @@ USER_BENCHES: list[Any] = [
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server for all contract tests."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """One Redis Cluster of three masters for all contract tests."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +104,11 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
         return
     server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    server.start()
-    yield server.url
-    server.stop()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
 
 
 @pytest.fixture(params=SCENE_BENCHES)

@@ -1,4 +1,4 @@
-"""A whole scanpush for one test: real server on a real port, the simulator for WeChat, real clients.
+"""A whole scanpush for one test: a real server, the simulator for WeChat, and real clients.
 
 async with Stack(tmp_path) as stack:
     page = await stack.begin()
@@ -6,23 +6,34 @@ async with Stack(tmp_path) as stack:
         ...
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import pytest
 from tornado.netutil import bind_sockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from handlers.server import Server
 from services.clock import Clock
-from services.container import Container, build_container
+from services.container import Backend, Container, build_container, embedded_backend
+from services.ids import SceneStr
+from services.scenes.states import Scene
 from services.settings import Settings
+from simulator.clock import TurnableClock
+from simulator.messages import PushOptions, PushRequest
+from tests.faulty import FaultyStore, faulty_backend
+from tests.pushes import Sender
 
 WITHIN_SECONDS = 10
 """How long a test waits for what must happen; generous, because nothing is measured here."""
+
+ON_LOOP = pytest.mark.gen_test(timeout=60)
+"""For `pytestmark` of modules whose tests use a stack: slow machines are no failures."""
 
 
 class Page:
@@ -62,12 +73,36 @@ class Page:
     async def cancel(self) -> httpx.Response:
         return await self._stack.http.delete(str(self.document["status"]), headers=self.bearer)
 
+    async def state(self) -> str:
+        """The state by a poll, which the page would be allowed to make."""
+        answer = await self.poll()
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["state"])
+
+    async def reaches(self, state: str) -> dict[str, Any]:
+        """Its status document once it is in that state."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (document := (await self.poll()).json())["state"] != state:
+                await asyncio.sleep(0.02)
+        return dict(document)
+
 
 class Stack:
-    """Builds and takes down one server in this process."""
+    """Builds and takes down one server in this process.
+
+    Args:
+        clock: a `TurnableClock` lets hours pass (`advance`); None: the machine's.
+        faulty: put `scenes` and `users`, stores that fail on command, into the server.
+        sections: settings that differ from the defaults, by section, as in config.yaml.
+    """
 
     def __init__(
-        self, folder: Path, clock: Clock | None = None, **sections: Mapping[str, Any]
+        self,
+        folder: Path,
+        clock: Clock | None = None,
+        *,
+        faulty: bool = False,
+        **sections: Mapping[str, Any],
     ) -> None:
         defaults: dict[str, Any] = {
             "server": {"port": 0, "drain_seconds": 1},
@@ -81,6 +116,9 @@ class Stack:
             defaults[section] = {**base, **values} if isinstance(values, dict) else values
         self.settings = Settings.model_validate(defaults)
         self._clock = clock
+        self._make_backend: Callable[[Settings, Clock], Backend] = (
+            faulty_backend if faulty else embedded_backend
+        )
         self.container: Container
         self.http: httpx.AsyncClient
         self.port = 0
@@ -89,7 +127,11 @@ class Stack:
         sockets = bind_sockets(0, "127.0.0.1")
         self.port = sockets[0].getsockname()[1]
         self.container = build_container(
-            self.settings, host="127.0.0.1", port=self.port, clock=self._clock
+            self.settings,
+            host="127.0.0.1",
+            port=self.port,
+            clock=self._clock,
+            make_backend=self._make_backend,
         )
         self._server = Server(self.container)
         await self.container.start()
@@ -109,21 +151,91 @@ class Stack:
         await self._server.close()
         await self.container.close()
 
+    # Time and stores.
+
+    @property
+    def now(self) -> float:
+        return self.container.clock.now()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass at once, for the server and for the simulated WeChat."""
+        assert isinstance(self._clock, TurnableClock)
+        self._clock.advance(seconds)
+        await self.simulator("clock", advance=seconds)
+
+    @property
+    def scenes(self) -> FaultyStore:
+        """The scene store's switches, with ``faulty=True``."""
+        store = self.container.backend.scenes
+        assert isinstance(store, FaultyStore)
+        return store
+
+    @property
+    def users(self) -> FaultyStore:
+        """The user store's switches, with ``faulty=True``."""
+        store = self.container.backend.users
+        assert isinstance(store, FaultyStore)
+        return store
+
+    async def scene(self, page: Page) -> Scene | None:
+        """What the store knows of the page's scene."""
+        return await self.container.backend.scenes.get(SceneStr(page.scene_str))
+
+    # The page's side.
+
     async def begin(self, **body: Any) -> Page:
         answer = await self.http.post("/api/scenes", json=body)
         assert answer.status_code == 201, answer.text
         return Page(self, answer.json(), answer.cookies.get("begin", ""))
 
-    async def scan(self, page: Page, person: str = "alice", **options: Any) -> dict[str, Any]:
-        """Have a simulated person scan the page's code; what the simulator says of it."""
+    # WeChat's side.
+
+    async def simulator(self, control: str, **body: Any) -> dict[str, Any]:
+        """Use one of the simulator's controls (``POST /simulator/...``)."""
         simulation = self.container.simulation
         assert simulation is not None
-        answer = await self.http.post(
-            f"{simulation.url}/simulator/scan",
-            json={"url": page.document["qr"]["content"], "person": person, "options": options},
-        )
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        answer = await self.http.post(f"{simulation.url}/simulator/{control}", json=body)
+        assert answer.is_success, answer.text
+        return dict(answer.json()) if answer.content else {}
+
+    async def scan(self, page: Page, person: str = "alice", **options: Any) -> dict[str, Any]:
+        """Have a simulated person scan the page's code; what the simulator says of it."""
+        url = page.document["qr"]["content"]
+        return await self.simulator("scan", url=url, person=person, options=options)
+
+    async def wechat_calls(self, path: str) -> int:
+        """How often this server called that path of WeChat."""
+        assert self.container.simulation is not None
+        answer = await self.http.get(f"{self.container.simulation.url}/simulator/calls")
+        return int(answer.json().get(path, 0))
+
+    def sender(self, account: str | None = None, **changes: str) -> Sender:
+        """Somebody who sends this server pushes with that account's secrets."""
+        settings = self.container.accounts.named(account).settings
+        path = f"/wechat/callback/{account}" if account else "/wechat/callback"
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return Sender(self.http, url, settings, **changes)
+
+    def scan_of(
+        self,
+        page: Page,
+        person: str = "alice",
+        sender: Sender | None = None,
+        options: PushOptions = PushOptions(),
+        **fields: str | int,
+    ) -> PushRequest:
+        """A follower's scan of the page's code, sealed now and not yet sent."""
+        sender = sender or self.sender()
+        event = {"EventKey": page.scene_str, "Ticket": "gQ", **fields}
+        name = str(event.pop("Event", "SCAN"))
+        return sender.sealed(sender.event(name, person, self.now, **event), self.now, options)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return once `condition` holds; fail if it never does."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while not await condition():
+            await asyncio.sleep(0.02)
 
 
 async def status(socket: ClientConnection) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Stores that fail on command: the real one behind a switch for each operation."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from services.clock import Clock
+from services.container import Backend, embedded_backend
+from services.errors import StoreUnavailable
+from services.settings import Settings
+
+
+class FaultyStore:
+    """Passes every operation to `store`, unless its switch says otherwise.
+
+    Operations are named as in the port. `calls` counts what was asked, failing or not.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._refused: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+        self._held: dict[str, asyncio.Event] = {}
+        self.calls: Counter[str] = Counter()
+
+    def refuse(self, *operations: str, times: int = 0) -> None:
+        """Raise and do nothing, `times` times (0: until healed)."""
+        self._refused |= dict.fromkeys(operations, times or -1)
+
+    def lose(self, *operations: str, times: int = 0) -> None:
+        """Do it, then raise, as when the connection breaks before the answer."""
+        self._lost |= dict.fromkeys(operations, times or -1)
+
+    def hold(self, *operations: str) -> None:
+        """Hang until healed."""
+        self._held |= {operation: asyncio.Event() for operation in operations}
+
+    def heal(self) -> None:
+        """Work again; what hangs goes on."""
+        self._refused.clear()
+        self._lost.clear()
+        for held in self._held.values():
+            held.set()
+        self._held.clear()
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        carry_out = getattr(self._store, operation)
+
+        async def faulty(*args: Any, **options: Any) -> Any:
+            self.calls[operation] += 1
+            if (held := self._held.get(operation)) is not None:
+                await held.wait()
+            if _strikes(self._refused, operation):
+                raise StoreUnavailable(f"test: {operation} refused")
+            result = await carry_out(*args, **options)
+            if _strikes(self._lost, operation):
+                raise StoreUnavailable(f"test: answer of {operation} lost")
+            return result
+
+        return faulty
+
+
+def _strikes(switches: dict[str, int], operation: str) -> bool:
+    left = switches.get(operation, 0)
+    if left == 1:
+        del switches[operation]
+    elif left > 1:
+        switches[operation] = left - 1
+    return left != 0
+
+
+def faulty_backend(settings: Settings, clock: Clock) -> Backend:
+    """For `build_container`: the embedded backend with switches before both stores."""
+    backend = embedded_backend(settings, clock)
+    backend.scenes = FaultyStore(backend.scenes)
+    backend.users = FaultyStore(backend.users)
+    return backend

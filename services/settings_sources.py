@@ -184,16 +184,17 @@ def _value(kind: Any, text: str, variable: str) -> Any:
     if get_origin(kind) is tuple and not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
     if get_origin(kind) in (tuple, Mapping) or _is_model(kind):
-        return _parse(text, variable)
+        value = _parse(text, variable)
+        return {} if value is None else value
     return text
 
 
 def _put(values: Values, key: tuple[str, ...], value: Any) -> None:
     *sections, last = key
     for section in sections:
-        inner = values.get(section)
+        inner = values.setdefault(section, {})
         if not isinstance(inner, MutableMapping):
-            inner = values[section] = {}
+            return  # the file is wrong there, and the models will say so
         values = inner
     values[last] = value
 

@@ -195,6 +195,16 @@ def test_a_section_comes_as_json(tmp_path: Path) -> None:
     assert settings.kiosks["lobby"].label == "L"
 
 
+def test_an_empty_variable_empties_a_section(tmp_path: Path) -> None:
+    """Compose files hand over variables that nobody filled in."""
+    assert loaded(tmp_path, {"kiosks": {"a": {"secret": SECRET}}}, KIOSKS="").kiosks == {}
+
+
+def test_a_variable_does_not_hide_a_mistake_of_the_file(tmp_path: Path) -> None:
+    """A section that is no section stays one."""
+    assert mistake(tmp_path, {"server": 5}, SERVER__PORT="1").key == "server"
+
+
 def test_an_unknown_variable_stops_the_start(tmp_path: Path) -> None:
     """A misspelt override is worse than none: the nearest name is offered."""
     error = mistake(tmp_path, SERVER__PROT="1")

@@ -1,8 +1,8 @@
 """A WeChat on your laptop: its api, mp and open hosts, and phones that follow, scan and answer.
 
 Made so that scanpush's real code runs against it unchanged. It behaves as WeChat's published
-pages say (collected in docs, section by section); where they say nothing, the behaviour is an
-option. Nothing here is used when a real account is configured.
+pages say, which each module names; where they say nothing, the behaviour is an option. Nothing
+here is used when a real account is configured.
 """
 
 from simulator.config import Quota, SimulatedAccount, SimulatedApp, SimulatorConfig

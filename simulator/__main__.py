@@ -70,6 +70,9 @@ def _settings(wechat: SimulatedWeChat) -> str:
 
 
 async def _run(options: argparse.Namespace) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     server = urlsplit(options.callback_url)
     config = SimulatorConfig.generated(
         options.callback_url, mode=options.mode, server_url=f"{server.scheme}://{server.netloc}"
@@ -85,9 +88,6 @@ async def _run(options: argparse.Namespace) -> int:
         return 1
     print(_settings(wechat))
     print(f"Phone page: {wechat.phone_base}/phone  (Ctrl-C stops)", flush=True)
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
     await wechat.stop()
     return 0

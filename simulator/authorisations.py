@@ -51,6 +51,11 @@ class AuthorisationRequest:
     state: str
     force_popup: bool = False
 
+    @property
+    def site(self) -> str:
+        """The host that the browser returns to."""
+        return urlsplit(self.redirect_uri).netloc
+
 
 def read_authorize(
     query: str,

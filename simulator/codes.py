@@ -4,7 +4,7 @@ import base64
 import random
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,7 +147,3 @@ def _ticket(app_id: str, code_id: str, created: int, expire: int) -> str:
     raw = b"\x81\x01" + account.to_bytes(10, "little")
     raw += b"".join(bytes([tag, len(value)]) + value for tag, value in fields)
     return base64.b64encode(raw).decode("ascii")
-
-
-CodeUrl = Callable[[Code], str]
-"""Gives the content of a code's picture; it changes when the phone page gets its own address."""

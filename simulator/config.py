@@ -68,7 +68,7 @@ class SimulatedAccount:
     """One Official Account.
 
     `open_platform` names the Open Platform account it is bound to; empty: not bound, so that
-    nobody has a unionid there. An empty `name` is shown as "Simulated account". `ip_allow_list`
+    nobody has a unionid there. An empty `name` is shown as simulated. `ip_allow_list`
     holds addresses or networks, empty: everybody. `web_domain` is the web-authorisation domain
     (host, with port if any), empty: any.
     """
@@ -100,7 +100,7 @@ class SimulatedApp:
 
     app_id: str
     app_secret: str = field(repr=False)
-    name: str = "Simulated app"
+    name: str = ""
     open_platform: str = ""
     redirect_domain: str = ""
     server_url: str = ""
@@ -152,14 +152,14 @@ class SimulatorConfig:
         )
         return cls(
             accounts=(account,),
-            mini_programs=(_app(MINI_PROGRAM_APP_ID, "Simulated mini program", server_url),),
-            websites=(_app(WEBSITE_APP_ID, "Simulated website app", server_url),),
+            mini_programs=(_app(MINI_PROGRAM_APP_ID, server_url),),
+            websites=(_app(WEBSITE_APP_ID, server_url),),
         )
 
 
-def _app(app_id: str, name: str, server_url: str) -> SimulatedApp:
+def _app(app_id: str, server_url: str) -> SimulatedApp:
     return SimulatedApp(
-        app_id, secrets.token_hex(16), name, open_platform="simulated", server_url=server_url
+        app_id, secrets.token_hex(16), open_platform="simulated", server_url=server_url
     )
 
 

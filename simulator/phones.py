@@ -181,12 +181,6 @@ class Phones:
         """Send what was held back, newest first."""
         return await self._pusher.release()
 
-    def notify(self, openid: str, app_id: str, text: str) -> None:
-        """Show a template message in the chat."""
-        person = self._people.by_openid(app_id, openid)
-        if person is not None:
-            self._chats.add(person.name, app_id, "account", text, "notice")
-
     async def _send(
         self,
         person: Person,

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 
-from services.supervisor import Supervisor
 from simulator.clock import TurnableClock
 from simulator.config import SimulatedAccount, SimulatorConfig
 from simulator.messages import ORDINARY, Fields, PushOptions, PushRequest, Sealer, shaped
@@ -61,11 +60,9 @@ class Pusher:
         config: SimulatorConfig,
         clock: TurnableClock,
         rng: random.Random,
-        supervisor: Supervisor,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._supervisor = supervisor
         self._sealers = {account.app_id: Sealer(account, rng) for account in config.accounts}
         self._failures: dict[str, int] = {}
         self._suspended_until: dict[str, float] = {}

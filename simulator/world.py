@@ -40,7 +40,7 @@ class World:
         self.tokens = AccessTokens(self.clock, self.rng)
         self.quotas = Quotas(config.quotas, self.clock)
         self.faults = Faults()
-        self.pusher = Pusher(config, self.clock, self.rng, self.supervisor)
+        self.pusher = Pusher(config, self.clock, self.rng)
         self.phones = Phones(
             self.accounts,
             self.people,

@@ -18,11 +18,8 @@ class WebsiteDecisionHandler(PageHandler):
             return
         if login.status == 408:
             self.world.website_logins.change(login, 404)
-        self.show(
-            "decision.html",
-            question="consent_website",
-            app=login.request.app.name,
-            holder=self.holder(),
+        self.show_decision(
+            "consent_website", "website", login.request.app.name, self.holder(), login.request.site
         )
 
     def post(self, login_id: str) -> None:
@@ -75,7 +72,7 @@ class MiniProgramHandler(PageHandler):
         app = self.world.mini_program_apps.get(app_id)
         if app is None:
             raise HTTPError(404)
-        self.show("decision.html", question=question, app=app.name, holder=holder, step=step)
+        self.show_decision(question, "mini_program", app.name, holder, step=step)
 
 
 def _problem(status: int, answer: Any) -> str:

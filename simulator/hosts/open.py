@@ -65,10 +65,8 @@ class AuthorizeHandler(OpenPageHandler):
     """
 
     def get(self) -> None:
-        try:
-            request = self._request()
-        except ErrorPage as page:
-            self.show_error_page(page)
+        request = self._request()
+        if request is None:
             return
         name = self.holder()
         wanted = request.scope == "snsapi_userinfo"
@@ -78,13 +76,11 @@ class AuthorizeHandler(OpenPageHandler):
             self.redirect(consent(self.world, request, name).redirect)
         else:
             question = "consent_profile" if wanted else "consent_base"
-            self.show("decision.html", question=question, app=request.app.name, holder=name)
+            self.show_decision(question, "account", request.app.name, name, request.site)
 
     def post(self) -> None:
-        try:
-            request = self._request()
-        except ErrorPage as page:
-            self.show_error_page(page)
+        request = self._request()
+        if request is None:
             return
         name = self.chosen_person()
         if self.get_body_argument("allow") == "1":
@@ -92,12 +88,17 @@ class AuthorizeHandler(OpenPageHandler):
         else:
             self.show_message("refused", "refused_more")
 
-    def _request(self) -> AuthorisationRequest:
-        request = read_authorize(self.request.query, self.world.accounts, self.world.websites)
+    def _request(self) -> AuthorisationRequest | None:
+        """What the link asks; None after an error page was shown."""
         agent = self.request.headers.get("User-Agent", "")
         if self.world.config.wechat_browser_only and "MicroMessenger" not in agent:
-            raise ErrorPage(0)
-        return request
+            self.show_message("wechat_only", "wechat_only_more")
+            return None
+        try:
+            return read_authorize(self.request.query, self.world.accounts, self.world.websites)
+        except ErrorPage as page:
+            self.show_error_page(page)
+            return None
 
 
 class QrConnectHandler(OpenPageHandler):

@@ -64,6 +64,20 @@ class PageHandler(RequestHandler):
         self.set_status(status)
         self.show("message.html", title=title, text=text)
 
+    def show_decision(
+        self, question: str, kind: str, app: str, holder: str, site: str = "", step: str = ""
+    ) -> None:
+        """Ask somebody to allow or to deny. `kind` names the app where it has no name."""
+        self.show(
+            "decision.html",
+            question=question,
+            kind=kind,
+            app=app,
+            holder=holder,
+            site=site,
+            step=step,
+        )
+
     def person_name(self, given: object) -> str:
         """A usable name.
 

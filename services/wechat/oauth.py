@@ -8,7 +8,6 @@ another thing than the account's, and neither ever reaches a browser of ours.
 import asyncio
 import hashlib
 import re
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUna
 from services.ids import AppId, OpenId, UnionId
 from services.supervisor import Supervisor
 from services.wechat.calls import Calls
+from services.wechat.replies import inert
 
 Scope = Literal["snsapi_base", "snsapi_userinfo"]
 
@@ -35,7 +35,6 @@ MAX_NICKNAME = 64
 MAX_AVATAR = 1024
 
 _STATE = re.compile(r"[A-Za-z0-9]{1,128}")
-_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +109,8 @@ def qrconnect_url(
 
 
 def clean_nickname(nickname: object) -> str:
-    """A name as one line without control or direction characters, at most `MAX_NICKNAME` long.
-
-    Emoji keep their joiners. It is still text of a stranger: escape it where it is shown.
-    """
-    if not isinstance(nickname, str):
-        return ""
-    kept = (
-        c if unicodedata.category(c)[0] not in "CZ" or c in _JOINERS else " "
-        for c in nickname[: MAX_NICKNAME * 8]
-    )
-    return " ".join("".join(kept).split())[:MAX_NICKNAME]
+    """A name as one inert line (see `replies.inert`); nothing for what is no text."""
+    return inert(nickname, MAX_NICKNAME) if isinstance(nickname, str) else ""
 
 
 def clean_avatar(url: object) -> str:
@@ -129,7 +119,10 @@ def clean_avatar(url: object) -> str:
         return ""
     if not url.isprintable() or any(c in url for c in "\"'<>\\ "):
         return ""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
     fine = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
     return url if fine else ""
 
@@ -144,13 +137,21 @@ class HttpxOAuth:
     """`OAuthAPI` over WeChat's sns interfaces."""
 
     def __init__(
-        self, calls: Calls, clock: Clock, supervisor: Supervisor, *, app_id: str, app_secret: str
+        self,
+        calls: Calls,
+        clock: Clock,
+        supervisor: Supervisor,
+        *,
+        app_id: str,
+        app_secret: str,
+        most_remembered: int = MOST_REMEMBERED,
     ) -> None:
         self.app_id = AppId(app_id)
         self._app_secret = app_secret
         self._calls = calls
         self._clock = clock
         self._supervisor = supervisor
+        self._most_remembered = most_remembered
         self._exchanges: OrderedDict[bytes, tuple[float, asyncio.Task[Grant | WeChatError]]]
         self._exchanges = OrderedDict()
 
@@ -167,16 +168,16 @@ class HttpxOAuth:
         now = self._clock.monotonic()
         while self._exchanges:
             key, (at, _) = next(iter(self._exchanges.items()))
-            if now - at < REMEMBER_SECONDS and len(self._exchanges) < MOST_REMEMBERED:
+            if now - at < REMEMBER_SECONDS and len(self._exchanges) < self._most_remembered:
                 break
             del self._exchanges[key]
         key = hashlib.sha256(code.encode()).digest()
         if key not in self._exchanges:
-            task = self._supervisor.spawn(self._exchange(code), name="code exchange")
+            task = self._supervisor.spawn(self._exchange(code, key), name="code exchange")
             self._exchanges[key] = (now, task)
         return self._exchanges[key][1]
 
-    async def _exchange(self, code: str) -> Grant | WeChatError:
+    async def _exchange(self, code: str, key: bytes) -> Grant | WeChatError:
         query = {
             "appid": self.app_id,
             "secret": self._app_secret,
@@ -185,7 +186,11 @@ class HttpxOAuth:
         }
         try:
             return _grant(await self._sns("oauth2/access_token", query, repeatable=False))
-        except WeChatError as error:
+        except WeChatUnavailable as error:
+            # Not remembered: the person's own next try may find the code still good.
+            self._exchanges.pop(key, None)
+            return error
+        except WeChatRefused as error:
             return error
 
     async def refresh(self, refresh_token: str) -> Grant:

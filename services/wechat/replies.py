@@ -26,6 +26,8 @@ MAX_VALUE = 60
 
 _BEIJING = timezone(timedelta(hours=8))
 
+_JOINERS = "\u200c\u200d"
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What a document may not hold (XML 1.0, section 2.2)."""
 
@@ -71,10 +73,16 @@ def _lines(outcome: str, lang: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def inert(value: str, longest: int = MAX_VALUE) -> str:
-    """`value` as one line without control or direction characters, at most `longest` long."""
+    """`value` as one line without control or direction characters, at most `longest` long.
+
+    Emoji keep their joiners. It is still a stranger's text: escape it where it is shown.
+    """
     if len(value) <= longest and value.isprintable():
         return " ".join(value.split())
-    kept = (c if unicodedata.category(c)[0] not in "CZ" else " " for c in value[: longest * 4])
+    kept = (
+        c if c in _JOINERS or unicodedata.category(c)[0] not in "CZ" else " "
+        for c in value[: longest * 8]
+    )
     line = " ".join("".join(kept).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 

@@ -1,0 +1,328 @@
+"""Web logins: addresses as WeChat checks them, codes exchanged once, names made inert."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
+from services.ids import OpenId
+from services.wechat import oauth
+from services.wechat.oauth import Grant, HttpxOAuth
+from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench, eventually
+
+EXCHANGE = "/sns/oauth2/access_token"
+REFRESH = "/sns/oauth2/refresh_token"
+INFO = "/sns/userinfo"
+GOOD = {
+    "access_token": "ACCESS_TOKEN_OF_A_PERSON",
+    "expires_in": 7200,
+    "refresh_token": "REFRESH_TOKEN_OF_A_PERSON",
+    "openid": "oA",
+    "scope": "snsapi_userinfo",
+    "unionid": "uA",
+}
+GRANT = Grant(OpenId("oA"), "snsapi_userinfo", access_token="T", refresh_token="R")
+
+
+def door(b: Bench, **options: int) -> HttpxOAuth:
+    return HttpxOAuth(
+        b.calls, b.clock, b.supervisor, app_id=APP_ID, app_secret=APP_SECRET, **options
+    )
+
+
+def test_authorize_url() -> None:
+    """WeChat checks the order of the parameters and the fragment by a pattern."""
+    url = oauth.authorize_url(
+        "https://open.weixin.qq.com/", "wx1", "https://a.example/cb?x=1&y=ü", "snsapi_base", "ab1"
+    )
+    assert url == (
+        "https://open.weixin.qq.com/connect/oauth2/authorize?appid=wx1"
+        "&redirect_uri=https%3A%2F%2Fa.example%2Fcb%3Fx%3D1%26y%3D%C3%BC"
+        "&response_type=code&scope=snsapi_base&state=ab1#wechat_redirect"
+    )
+
+
+@pytest.mark.parametrize(("lang", "shown"), [("zh-CN", "cn"), ("zh-TW", "cn"), ("ja", "en")])
+def test_qrconnect_url(lang: str, shown: str) -> None:
+    """The website's scope is fixed, and there are two languages."""
+    url = oauth.qrconnect_url("https://open.weixin.qq.com", "wx1", "https://a.example/", "s", lang)
+    parts = urlsplit(url)
+    assert (parts.path, parts.fragment) == ("/connect/qrconnect", "wechat_redirect")
+    assert parse_qsl(parts.query) == [
+        ("appid", "wx1"),
+        ("redirect_uri", "https://a.example/"),
+        ("response_type", "code"),
+        ("scope", "snsapi_login"),
+        ("state", "s"),
+        ("lang", shown),
+    ]
+
+
+@pytest.mark.parametrize("state", ["", "a" * 129, "a-b", "a&b", "ä", "a\n"])
+def test_state_that_wechat_refuses(state: str) -> None:
+    """Only letters and digits, at most 128."""
+    with pytest.raises(ValueError):
+        oauth.authorize_url("https://o", "wx1", "https://a.example/", "snsapi_base", state)
+
+
+@pytest.mark.gen_test
+async def test_exchange() -> None:
+    """A code becomes a grant."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [GOOD]
+        grant = await door(b).exchange("CODE")
+        assert (grant.openid, grant.unionid, grant.is_snapshot) == ("oA", "uA", False)
+        assert grant.with_profile
+        (seen,) = b.wechat.seen
+        assert seen.query == {
+            "appid": APP_ID,
+            "secret": APP_SECRET,
+            "code": "CODE",
+            "grant_type": "authorization_code",
+        }
+
+
+@pytest.mark.gen_test
+async def test_silent_scope() -> None:
+    """snsapi_base brings an openid and no right to a name."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [{"access_token": "T", "openid": "oA", "scope": "snsapi_base"}]
+        grant = await door(b).exchange("CODE")
+        assert (grant.unionid, grant.with_profile) == (None, False)
+
+
+@pytest.mark.parametrize("mark", [1, "1", True])
+@pytest.mark.gen_test
+async def test_snapshot_person(mark: object) -> None:
+    """The virtual person of snapshot mode is marked, however it is spelt."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [{**GOOD, "is_snapshotuser": mark}]
+        assert (await door(b).exchange("CODE")).is_snapshot
+
+
+@pytest.mark.gen_test
+async def test_code_is_exchanged_once() -> None:
+    """Phones, prefetchers and gateways ask twice; WeChat is asked once (40163)."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [GOOD, {"errcode": 40163, "errmsg": "code been used"}]
+        asked = door(b)
+        grants = await asyncio.gather(*(asked.exchange("CODE") for _ in range(5)))
+        assert {grant.openid for grant in grants} == {"oA"}
+        assert await asked.exchange("CODE") == grants[0]
+        assert len(b.wechat.seen) == 1
+
+
+@pytest.mark.gen_test
+async def test_exchange_outlives_its_caller() -> None:
+    """The phone hangs up and asks again: the code is not lost with the first request."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [GOOD]
+        b.wechat.hanging = asyncio.Event()
+        asked = door(b)
+        first = asyncio.ensure_future(asked.exchange("CODE"))
+        await eventually(lambda: bool(b.wechat.seen))
+        first.cancel()
+        b.wechat.hanging.set()
+        assert (await asked.exchange("CODE")).openid == "oA"
+        assert len(b.wechat.seen) == 1
+
+
+@pytest.mark.gen_test
+async def test_exchange_is_forgotten() -> None:
+    """After a minute the code is WeChat's matter again, and nothing is kept."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [GOOD, {"errcode": 40163, "errmsg": "code been used"}]
+        asked = door(b)
+        await asked.exchange("CODE")
+        b.clock.seconds = 61
+        with pytest.raises(WeChatRefused) as caught:
+            await asked.exchange("CODE")
+        assert caught.value.code == "bad_request"
+        assert len(asked._exchanges) == 1
+
+
+@pytest.mark.gen_test
+async def test_memory_of_exchanges_is_bounded() -> None:
+    """A flood of codes cannot fill the memory."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [GOOD] * 20
+        asked = door(b, most_remembered=10)
+        for number in range(20):
+            await asked.exchange(f"CODE{number}")
+        assert len(asked._exchanges) == 10
+
+
+@pytest.mark.parametrize("code", ["", "a b", "a\n", "é", "x" * 513, "<script>"])
+@pytest.mark.gen_test
+async def test_what_is_no_code(code: str) -> None:
+    """WeChat is not even asked."""
+    async with bench() as b:
+        with pytest.raises(WeChatRefused) as caught:
+            await door(b).exchange(code)
+        assert caught.value.code == "bad_request"
+        assert b.wechat.seen == []
+
+
+@pytest.mark.parametrize("errcode", [40029, 40163, 41008, 42003])
+@pytest.mark.gen_test
+async def test_refused_codes(errcode: int) -> None:
+    """A code that is no good is the sender's mistake, not an outage."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [{"errcode": errcode, "errmsg": "no"}]
+        with pytest.raises(WeChatRefused) as caught:
+            await door(b).exchange("CODE")
+        assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("fault", ["busy", "broken"])
+@pytest.mark.gen_test
+async def test_exchange_is_never_repeated(fault: str) -> None:
+    """Whatever fails after sending, the code may be used up: no second try on any host."""
+    async with bench() as b:
+        b.wechat.busy = 9 * (fault == "busy")
+        b.wechat.broken = {"api.weixin.qq.com"} if fault == "broken" else set()
+        with pytest.raises(WeChatUnavailable):
+            await door(b).exchange("CODE")
+        assert len(b.wechat.seen) == 1
+
+
+@pytest.mark.gen_test
+async def test_person_may_try_again_after_an_outage() -> None:
+    """A failed connection is not remembered against the code."""
+    async with bench(spare_base="") as b:
+        b.wechat.unreachable = {"api.weixin.qq.com"}
+        asked = door(b)
+        with pytest.raises(WeChatUnavailable):
+            await asked.exchange("CODE")
+        b.wechat.unreachable = set()
+        b.wechat.script[EXCHANGE] = [GOOD]
+        assert (await asked.exchange("CODE")).openid == "oA"
+
+
+@pytest.mark.parametrize("answer", [{}, {"openid": "oA"}, {"access_token": "T"}, {"openid": 1}])
+@pytest.mark.gen_test
+async def test_exchange_without_result(answer: dict[str, Any]) -> None:
+    """An answer that names nobody grants nothing."""
+    async with bench() as b:
+        b.wechat.script[EXCHANGE] = [answer]
+        with pytest.raises(WeChatUnavailable):
+            await door(b).exchange("CODE")
+
+
+@pytest.mark.gen_test
+async def test_refresh() -> None:
+    """A refresh sends no secret and keeps the refresh_token that comes back."""
+    async with bench() as b:
+        b.wechat.script[REFRESH] = [{**GOOD, "refresh_token": "R2"}]
+        grant = await door(b).refresh("R1")
+        assert grant.refresh_token == "R2"
+        assert b.wechat.seen[0].query == {
+            "appid": APP_ID,
+            "grant_type": "refresh_token",
+            "refresh_token": "R1",
+        }
+
+
+@pytest.mark.parametrize(("errcode", "valid"), [(0, True), (40003, False), (42001, False)])
+@pytest.mark.gen_test
+async def test_is_valid(errcode: int, valid: bool) -> None:
+    """WeChat's check of a grant, as a yes or no."""
+    async with bench() as b:
+        b.wechat.script["/sns/auth"] = [{"errcode": errcode, "errmsg": ""}]
+        assert await door(b).is_valid(GRANT) is valid
+
+
+@pytest.mark.gen_test
+async def test_is_valid_unknown() -> None:
+    """An outage is neither yes nor no."""
+    async with bench() as b:
+        b.wechat.script["/sns/auth"] = [{"errcode": 45011, "errmsg": ""}]
+        with pytest.raises(WeChatError):
+            await door(b).is_valid(GRANT)
+
+
+@pytest.mark.gen_test
+async def test_profile() -> None:
+    """Name, picture and unionid of the person the grant is about."""
+    picture = "https://thirdwx.qlogo.cn/mmopen/a/132"
+    async with bench() as b:
+        b.wechat.script[INFO] = [
+            {"openid": "oA", "nickname": "小\u0001明 👩\u200d🚀", "headimgurl": picture}
+        ]
+        profile = await door(b).profile(GRANT)
+        assert (profile.nickname, profile.avatar) == ("小 明 👩\u200d🚀", picture)
+
+
+@pytest.mark.gen_test
+async def test_profile_of_somebody_else() -> None:
+    """An answer about another openid is no answer."""
+    async with bench() as b:
+        b.wechat.script[INFO] = [{"openid": "oB", "nickname": "x"}]
+        with pytest.raises(WeChatUnavailable):
+            await door(b).profile(GRANT)
+
+
+@pytest.mark.parametrize(
+    ("nickname", "shown"),
+    [
+        ("x" * 10_000, "x" * 63 + "…"),
+        ("a\u202eb\u2066c", "a b c"),
+        ("  a \r\n b\t", "a b"),
+        ("\x00\x1b[31m", "[31m"),
+        (None, ""),
+        ({"$ne": 1}, ""),
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+    ],
+)
+def test_nicknames(nickname: object, shown: str) -> None:
+    """One line, no control or direction characters, bounded; escaping is the page's part."""
+    assert oauth.clean_nickname(nickname) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "data:image/png;base64,AAAA",
+        "//evil.example/a",
+        "https://user@evil.example/a",
+        'https://a.example/"onerror=',
+        "https://a.example/\n",
+        "http://[",
+        "https://" + "a" * 2000,
+        "https:///a",
+        7,
+        "",
+    ],
+)
+def test_avatars_that_are_none(url: object) -> None:
+    """Only plain addresses of pictures get through."""
+    assert oauth.clean_avatar(url) == ""
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda d: d.exchange("SECRET_CODE_SECRET_CODE_SECRET"),
+        lambda d: d.refresh("SECRET_TOKEN_SECRET_TOKEN_SECRET"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_no_secret_in_errors(ask: Callable[[HttpxOAuth], Any]) -> None:
+    """Errors name neither code nor token nor secret."""
+    async with bench() as b:
+        text = f"invalid {APP_SECRET} SECRET_CODE_SECRET_CODE_SECRET SECRET_TOKEN_SECRET_TOKEN"
+        for path in (EXCHANGE, REFRESH):
+            b.wechat.script[path] = [{"errcode": 40029, "errmsg": text}]
+        with pytest.raises(WeChatRefused) as caught:
+            await ask(door(b))
+        assert "SECRET" not in str(caught.value) and APP_SECRET not in str(caught.value)
+
+
+def test_grants_do_not_show_their_tokens() -> None:
+    """Even printed by accident a grant keeps its secrets."""
+    shown = repr(Grant(OpenId("oA"), "s", access_token="ACCESS", refresh_token="REFRESH"))
+    assert "ACCESS" not in shown and "REFRESH" not in shown

@@ -16,6 +16,7 @@ from bench.kit.outcome import faults, outcome
 from bench.kit.plan import TooMany, Wish, jobs
 from bench.kit.printout import Progress, page
 from bench.kit.report import report
+from bench.servers import scanpush_for_load
 
 DEFAULT_URL = "http://127.0.0.1:8888"
 EPILOG = """
@@ -142,6 +143,13 @@ def parser() -> argparse.ArgumentParser:
         help="seconds after which an opening has failed or a login is lost (default 10)",
     )
     how.add_argument(
+        "--settle",
+        type=_amount,
+        default=1.0,
+        metavar="S",
+        help="seconds of rest after each phase before memory is read (default 1)",
+    )
+    how.add_argument(
         "--out",
         type=Path,
         default=None,
@@ -169,29 +177,34 @@ def _amount(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit code."""
     options = parser().parse_args(argv)
-    with ExitStack() as stack:
-        try:
-            if options.serve:
-                if options.url:
-                    raise NotUsable("--serve starts a server of its own: leave --url out")
-                from bench.servers import scanpush_for_load
+    try:
+        return _run(options)
+    except (NotUsable, TooMany) as error:
+        print(f"scripts/load: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("scripts/load: ended before it had begun", file=sys.stderr)
+        return 130
 
-                options.url = stack.enter_context(scanpush_for_load()).url
-            options.url = options.url or DEFAULT_URL
-            found = discover(options.url, options.simulator)
-            wish = _wish(options)
-            _check_quota(options, found, wish)
-            planned = jobs(wish, found.target, found.simulator, found.address)
-        except (NotUsable, TooMany) as error:
-            print(f"scripts/load: {error}", file=sys.stderr)
-            return 2
+
+def _run(options: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        if options.serve:
+            if options.url:
+                raise NotUsable("--serve starts a server of its own: leave --url out")
+            options.url = stack.enter_context(scanpush_for_load()).url
+        options.url = options.url or DEFAULT_URL
+        found = discover(options.url, options.simulator)
+        wish = _wish(options)
+        _check_quota(options, found, wish)
+        planned = jobs(wish, found.target, found.simulator, found.address)
         pids = options.pid or _local_pids(found)
         notes = _notes(options, found, wish, len(planned), bool(pids))
         for note in notes:
             print(f"Note: {note}", file=sys.stderr)
         progress = Progress(wish.sockets)
         show = (lambda moment: None) if options.quiet else progress.show
-        run = Conductor(planned, pids, show).run()
+        run = Conductor(planned, pids, show, options.settle).run()
         if not options.quiet:
             progress.end()
     return _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)

@@ -1,6 +1,7 @@
 """Starts the workers, walks them through the phases, and watches the server meanwhile."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,6 @@ from bench.kit.server_process import Usage
 from bench.kit.worker import work
 
 MOMENT_SECONDS = 0.5
-SETTLE_SECONDS = 1.0
-"""After a phase, before memory is read: closings and replies under way come to their end."""
-
 STOP_SECONDS = 30.0
 
 
@@ -53,11 +51,20 @@ class Run:
 
 
 class Conductor:
-    """One run. `show` is called with each moment, for the progress line."""
+    """One run. `show` is called with each moment, for the progress line.
+
+    `settle` seconds pass after each phase before memory is read, so that closings and replies
+    under way come to their end.
+    """
 
     def __init__(
-        self, jobs: Sequence[Job], server_pids: list[int], show: Callable[[Moment], None]
+        self,
+        jobs: Sequence[Job],
+        server_pids: list[int],
+        show: Callable[[Moment], None],
+        settle: float,
     ) -> None:
+        self._settle = settle
         self._jobs = jobs
         self._pids = server_pids
         self._show = show
@@ -74,13 +81,15 @@ class Conductor:
     def run(self) -> Run:
         """Until every worker has given its result. Ctrl-C ends it early, with what there is."""
         self._measure("start")
-        self._start()
-        while self._workers:
-            try:
+        # A flag and no exception: a KeyboardInterrupt could fall between any two steps.
+        before = signal.signal(signal.SIGINT, lambda number, frame: self._interrupted())
+        try:
+            self._start()
+            while self._workers:
                 self._listen()
-            except KeyboardInterrupt:
-                self._interrupted()
-        time.sleep(0 if self._stopping else SETTLE_SECONDS)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        time.sleep(0 if self._stopping else self._settle)
         self._measure("closed")
         return self._run
 
@@ -123,7 +132,7 @@ class Conductor:
     def _pass_barrier(self, name: str) -> None:
         if self._at_barrier != set(self._workers) or self._stopping:
             return
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(self._settle)
         self._measure(name)
         self._at_barrier.clear()
         for pipe in self._workers:

@@ -66,6 +66,7 @@ class Crew:
         self.tally = Tally()
         self.waiting: dict[Page, None] = {}
         self.watching: dict[Page, None] = {}
+        self.finishing: set[Page] = set()
         self.after_gone: Callable[[Page, int], None] = lambda page, code: None
         self.fresh: list[Page] = []
         self.after_login: Callable[[Page], None] = lambda page: None
@@ -106,6 +107,12 @@ class Crew:
             self.tally.scan_errors[why] += 1
 
         scanner.scan(page.key, failed)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no scene, opening, scan or ack is under way."""
+        under_way = self.http.busy or self.sockets.opening or self.waiting or self.finishing
+        return not under_way
 
     def count_lost(self, seconds: float) -> None:
         """Give up the logins that were scanned longer ago than that."""
@@ -150,6 +157,7 @@ class Crew:
             tally.misdelivered += 1
             return
         page.seq = seq
+        self.finishing.add(page)
         self.sockets.send(page, wire.text_frame(b'{"type":"ack","seq":%d}' % seq))
         tally.delivered += 1
         tally.scan_to_token.append(now - page.fired)
@@ -158,6 +166,7 @@ class Crew:
 
     def on_gone(self, page: Page, code: int) -> None:
         self.watching.pop(page, None)
+        self.finishing.discard(page)
         self._lose(page)
         if page.seq and code == 1000:
             self.tally.consumed += 1

@@ -181,7 +181,7 @@ class Worker:
         # Finer than the loop's own turns, so that rates are kept within a few milliseconds.
         with loop.turning_every(min(0.01, 1 / max(job.churn, job.scans, 10))):
             loop.run_until(act)
-        loop.run_until(lambda: not self._crew.waiting, within=job.timeout + 1)
+        loop.run_until(lambda: self._crew.at_rest, within=job.timeout + 1)
 
     def _candidate(self) -> Page | None:
         while self._candidates:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.errors import ScanpushError
-from services.wechat import events, replies
+from services.wechat import documents, events, replies
 from services.wechat.crypto import RANDOM_BYTES, Cipher, CryptoError, signature_matches
-from services.wechat.events import Event, EventError
+from services.wechat.documents import EventError
+from services.wechat.events import Event
 
 MAX_BODY_BYTES = 64 * 1024
 """Longest callback body; the handler refuses more before it is read."""
@@ -144,7 +145,7 @@ class CallbackGate:
         # Only this one field is read before the signature is known to be right, and in
         # compatible mode the plain fields beside it are never read at all.
         try:
-            encrypted = events.text(events.document(body), "Encrypt")
+            encrypted = documents.text(documents.document(body), "Encrypt")
         except EventError:
             raise Malformed("body") from None
         if not encrypted:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.wechat import events
+from services.wechat import documents, events
 from services.wechat.callback import CallbackGate, CallbackRefused, Forbidden, Malformed
 from services.wechat.crypto import Cipher, CryptoError, signature, signature_matches
 from tests.services.wechat import vectors
@@ -100,7 +100,7 @@ def test_previous_key() -> None:
     """While keys change, both open, and the reply is sealed with the one that did."""
     keys = gate(encoding_aes_key="B" * 43, previous_encoding_aes_key=D.encoding_aes_key)
     opened = keys.open(query(), envelope(D.encrypted), NOW)
-    sealed = events.document(keys.seal(opened, "hi", NOW))
+    sealed = documents.document(keys.seal(opened, "hi", NOW))
     assert b"hi" in Cipher(D.encoding_aes_key, D.app_id).decrypt(sealed["Encrypt"])
 
 
@@ -113,7 +113,7 @@ def test_current_key_beside_a_previous() -> None:
 def test_sealed_reply_is_signed() -> None:
     """The reply carries its own time, the push's nonce, and a right signature."""
     opened = gate().open(query(), envelope(D.encrypted), NOW)
-    sealed = events.document(gate().seal(opened, "hi", NOW + 1))
+    sealed = documents.document(gate().seal(opened, "hi", NOW + 1))
     assert (sealed["TimeStamp"], sealed["Nonce"]) == ("1700000001", D.nonce)
     parts = (D.callback_token, sealed["TimeStamp"], sealed["Nonce"], sealed["Encrypt"])
     assert signature_matches(sealed["MsgSignature"], *parts)

@@ -14,6 +14,7 @@ import httpx
 
 from simulator.clock import TurnableClock
 from simulator.config import SimulatedAccount, SimulatorConfig
+from simulator.connections import Connections
 from simulator.messages import ORDINARY, Fields, PushOptions, PushRequest, Sealer, shaped
 from simulator.replies import IllegalReply, Reply, read_reply
 
@@ -67,13 +68,10 @@ class Pusher:
         self._failures: dict[str, int] = {}
         self._suspended_until: dict[str, float] = {}
         self._held: list[tuple[SimulatedAccount, Fields, PushOptions]] = []
-        # No proxy from the environment: callbacks go where the settings say.
-        self._client = httpx.AsyncClient(
-            timeout=None, trust_env=False, limits=httpx.Limits(max_connections=None)
-        )
+        self._connections = Connections()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connections.close()
 
     async def push(
         self, account: SimulatedAccount, message: Fields, options: PushOptions = ORDINARY
@@ -104,8 +102,8 @@ class Pusher:
         """The console's configuration check: a GET whose answer is exactly the echostr."""
         url, echo = self._sealers[account.app_id].check_request(int(self._clock.now()))
         try:
-            async with asyncio.timeout(self._config.push_timeout_seconds):
-                answer = await self._client.get(url)
+            async with self._limited(), self._connections.lend() as client:
+                answer = await client.get(url)
         except (httpx.HTTPError, TimeoutError):
             return False
         return answer.status_code == 200 and answer.content == echo.encode()
@@ -154,10 +152,8 @@ class Pusher:
     async def _once(self, account: SimulatedAccount, openid: str, request: PushRequest) -> _Answer:
         headers = {"Content-Type": request.content_type, "User-Agent": "Mozilla/4.0"}
         try:
-            async with asyncio.timeout(self._config.push_timeout_seconds):
-                response = await self._client.post(
-                    request.url, content=request.body, headers=headers
-                )
+            async with self._limited(), self._connections.lend() as client:
+                response = await client.post(request.url, content=request.body, headers=headers)
         except TimeoutError:
             return _Answer(problem="no answer in time")
         except httpx.HTTPError as error:
@@ -168,6 +164,9 @@ class Pusher:
             return _Answer(200, read_reply(response.content, account, openid))
         except IllegalReply as error:
             return _Answer(200, problem=str(error))
+
+    def _limited(self) -> asyncio.Timeout:
+        return asyncio.timeout(self._config.push_timeout_seconds)
 
     def _mark(self, app_id: str, answered: bool) -> None:
         """MarkFail: after many failures in a row nothing is pushed for a minute."""

@@ -19,18 +19,18 @@ class FaultyStore:
 
     def __init__(self, store: Any) -> None:
         self._store = store
-        self._refused: dict[str, int] = {}
-        self._lost: dict[str, int] = {}
+        self._refused: dict[str, list[int]] = {}
+        self._lost: dict[str, list[int]] = {}
         self._held: dict[str, asyncio.Event] = {}
         self.calls: Counter[str] = Counter()
 
-    def refuse(self, *operations: str, times: int = 0) -> None:
-        """Raise and do nothing, `times` times (0: until healed)."""
-        self._refused |= dict.fromkeys(operations, times or -1)
+    def refuse(self, *operations: str, after: int = 0, times: int = 10**9) -> None:
+        """Raise and do nothing, `times` times, once it has worked `after` times more."""
+        self._refused |= {operation: [after, times] for operation in operations}
 
-    def lose(self, *operations: str, times: int = 0) -> None:
+    def lose(self, *operations: str, after: int = 0, times: int = 10**9) -> None:
         """Do it, then raise, as when the connection breaks before the answer."""
-        self._lost |= dict.fromkeys(operations, times or -1)
+        self._lost |= {operation: [after, times] for operation in operations}
 
     def hold(self, *operations: str) -> None:
         """Hang until healed."""
@@ -61,13 +61,11 @@ class FaultyStore:
         return faulty
 
 
-def _strikes(switches: dict[str, int], operation: str) -> bool:
-    left = switches.get(operation, 0)
-    if left == 1:
-        del switches[operation]
-    elif left > 1:
-        switches[operation] = left - 1
-    return left != 0
+def _strikes(switches: dict[str, list[int]], operation: str) -> bool:
+    counts = switches.get(operation, [0, 0])
+    which = 0 if counts[0] else 1
+    counts[which] -= 1
+    return which == 1 and counts[1] >= 0
 
 
 def faulty_backend(settings: Settings, clock: Clock) -> Backend:

@@ -7,6 +7,7 @@ async with Stack(tmp_path) as stack:
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -120,22 +121,28 @@ class Stack:
             faulty_backend if faulty else embedded_backend
         )
         self.container: Container
+        self.server: Server
         self.http: httpx.AsyncClient
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        sockets = bind_sockets(0, "127.0.0.1")
-        self.port = sockets[0].getsockname()[1]
-        self.container = build_container(
-            self.settings,
-            host="127.0.0.1",
-            port=self.port,
-            clock=self._clock,
-            make_backend=self._make_backend,
-        )
-        self._server = Server(self.container)
-        await self.container.start()
-        self._server.listen(sockets)
+        async with contextlib.AsyncExitStack() as undo:
+            sockets = bind_sockets(0, "127.0.0.1")
+            for listening in sockets:
+                undo.callback(listening.close)
+            self.port = sockets[0].getsockname()[1]
+            self.container = build_container(
+                self.settings,
+                host="127.0.0.1",
+                port=self.port,
+                clock=self._clock,
+                make_backend=self._make_backend,
+            )
+            undo.push_async_callback(self.container.close)
+            self.server = Server(self.container)
+            await self.container.start()
+            undo.pop_all()
+        self.server.listen(sockets)
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}", timeout=WITHIN_SECONDS
         )
@@ -148,7 +155,7 @@ class Stack:
         trace: TracebackType | None,
     ) -> None:
         await self.http.aclose()
-        await self._server.close()
+        await self.server.close()
         await self.container.close()
 
     # Time and stores.

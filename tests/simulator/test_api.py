@@ -240,3 +240,58 @@ async def test_controls_refuse_foreign_pages(caller: Caller) -> None:
     foreign = await caller.http.post(url, json={"advance": 1}, headers={"Origin": "http://evil"})
     form = await caller.http.post(url, data={"advance": "1"})
     assert (foreign.status_code, form.status_code) == (403, 415)
+
+
+@pytest.mark.gen_test
+async def test_several_followers_at_once(caller: Caller) -> None:
+    """batchget answers a list, up to a hundred; each entry says whether it follows."""
+    people = caller.wechat.world.people
+    openid = people.openid(people.named("bob"), caller.account.app_id)
+    path = "/cgi-bin/user/info/batchget"
+    one = await caller.post(path, {"user_list": [{"openid": openid}]})
+    many = await caller.post(path, {"user_list": [{"openid": openid}] * 101})
+    assert one["user_info_list"] == [{"subscribe": 0, "openid": openid}]
+    assert many["errcode"] == 40032
+
+
+@pytest.mark.gen_test
+async def test_callback_diagnostics(caller: Caller) -> None:
+    """The addresses of callbacks, and the check of the callback URL with its own errcodes."""
+    path = "/cgi-bin/callback/check"
+    body = {"action": "all", "check_operator": "DEFAULT"}
+    assert (await caller.get("/cgi-bin/getcallbackip"))["ip_list"]
+    assert set(await caller.post(path, body)) == {"dns", "ping"}
+    assert (await caller.post(path, body | {"action": "x"}))["errcode"] == 40202
+    assert (await caller.post(path, body | {"check_operator": "x"}))["errcode"] == 40203
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "token, errcode", [("", 41001), ("short", 40014), ("9_" + "x" * 40, 40001)]
+)
+async def test_wrong_access_tokens(caller: Caller, token: str, errcode: int) -> None:
+    """A missing, a malformed and an unknown access_token are told apart."""
+    answer = await caller.get("/cgi-bin/getcallbackip", access_token=token)
+    assert answer["errcode"] == errcode
+
+
+@pytest.mark.gen_test
+async def test_every_token_can_be_ended(caller: Caller) -> None:
+    """A control ends all tokens, as a reset secret would: 40001, and the next one is new."""
+    old = (await caller.token())["access_token"]
+    await caller.control("tokens/expire", {})
+    assert (await caller.get("/cgi-bin/getcallbackip", access_token=old))["errcode"] == 40001
+    assert "ip_list" in await caller.get("/cgi-bin/getcallbackip")
+
+
+@pytest.mark.gen_test
+async def test_numbered_and_permanent_codes(caller: Caller) -> None:
+    """A numbered code arrives as decimal digits; a permanent one has no life and is one only."""
+    body = _code("QR_LIMIT_STR_SCENE", scene_str="door")
+    first = await caller.post("/cgi-bin/qrcode/create", body)
+    again = await caller.post("/cgi-bin/qrcode/create", body)
+    large = _code("QR_SCENE", scene_id=2**33)
+    await caller.post("/cgi-bin/qrcode/create", large)
+    assert first == again and "expire_seconds" not in first
+    found = caller.wechat.phones.find_code(scene_str="4294967295")
+    assert found is not None and found.numeric

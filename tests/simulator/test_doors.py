@@ -1,5 +1,7 @@
 """Web authorisation, website login, mini programs and notices, as WeChat's pages say."""
 
+import hashlib
+import hmac
 import re
 from collections.abc import Callable
 from typing import Any
@@ -390,3 +392,29 @@ async def test_notice_needs_a_follower(caller: Caller) -> None:
     openid = await follower(caller)
     await caller.wechat.phones.unfollow("alice")
     assert (await caller.post(SEND, notice(openid)))["errcode"] == 43004
+
+
+@pytest.mark.gen_test
+async def test_only_wechats_own_browser(make_wechat: Callable[..., SimulatedWeChat]) -> None:
+    """Where it is asked for, other browsers are told to open the link in WeChat."""
+    caller = Caller(make_wechat(wechat_browser_only=True))
+    caller.http.cookies.set("simulated_person", "alice")
+    url = authorize_url(caller, scope="snsapi_base")
+    other = await caller.http.get(url)
+    agent = {"User-Agent": "Mozilla/5.0 (iPhone) MicroMessenger/8.0.50"}
+    own = await caller.http.get(url, headers=agent)
+    await caller.http.aclose()
+    assert (other.status_code, own.status_code) == (200, 302)
+
+
+@pytest.mark.gen_test
+async def test_session_check(caller: Caller) -> None:
+    """checksession accepts the signature by the session_key, and no other."""
+    code = (await caller.control("mini_program/login", {"person": "alice"})).json()["code"]
+    session = await mini_session(caller, code)
+    right = hmac.new(session["session_key"].encode(), b"", hashlib.sha256).hexdigest()
+    token = await mini_token(caller)
+    query = {"openid": session["openid"], "sig_method": "hmac_sha256", "access_token": token}
+    accepted = await caller.get("/wxa/checksession", signature=right, **query)
+    refused = await caller.get("/wxa/checksession", signature="0" * 64, **query)
+    assert (accepted["errcode"], refused["errcode"]) == (0, 87009)

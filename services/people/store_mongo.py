@@ -18,8 +18,10 @@ Only what MongoDB documents for a standalone server is used. Writes ask for a ma
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from pymongo import AsyncMongoClient, ReturnDocument
@@ -35,9 +37,13 @@ from pymongo.errors import (
 
 from services.errors import SettingsError, StoreUnavailable
 from services.ids import SceneStr, UnionId, UserId
-from services.people.store import Identity, Login, User
+from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
+
+log = logging.getLogger("scanpush.people")
 
 Document = dict[str, Any]
+
+PROFILE = ("name", "avatar", "phone", "email")
 
 SCHEMA = 1
 
@@ -115,99 +121,101 @@ class MongoUserStore:
             raise StoreUnavailable(f"MongoDB: {brief}") from error
 
     async def login(
-        self, identity: Identity, scene_str: SceneStr, account: str, now: float
+        self,
+        identity: Identity,
+        scene_str: SceneStr,
+        account: str,
+        now: float,
+        *,
+        profile: Profile = NOTHING_KNOWN,
+        user_id: UserId | None = None,
     ) -> Login:
+        wish = _Wish(scene_str, account, now, profile, user_id)
         async with self._call():
             for _ in range(TRIES):
-                login = await self._try_login(identity, scene_str, account, now)
+                login = await self._try_login(identity, wish)
                 if login is not None:
                     return login
         raise StoreUnavailable("MongoDB: too many logins of one person at once")
 
-    async def _try_login(
-        self, identity: Identity, scene_str: SceneStr, account: str, now: float
-    ) -> Login | None:
+    async def _try_login(self, identity: Identity, wish: "_Wish") -> Login | None:
         """None when another was quicker somewhere: look again."""
         key = _key(identity)
-        home = await self._count_login(key, scene_str, now)
-        if home is not None and identity.unionid in (None, home.get("unionid")):
-            return Login(_user(home), home["born"] == scene_str)
+        home = await self._count_login(key, wish)
+        if home is not None and identity.unionid in (None, home["unionid"]):
+            return Login(_user(home), home["born"] == wish.scene_str)
         chain = await self._chain(key)
         if not chain:
-            return await self._register(identity, scene_str, account, now)
-        if identity.unionid not in (None, chain[0].get("unionid")):
+            return await self._register(identity, wish)
+        if identity.unionid not in (None, chain[0]["unionid"]):
             await self._join(key, identity.unionid)
             chain = await self._chain(key)
+        if not chain[-1]["home"]:
+            # A unionid was claimed for a home that was never made.
+            return await self._make_home(chain[-1]["of"], chain[-1].get("unionid"), wish)
         await self._absorb_left(chain)
-        return await self._log_in_at_end(chain, scene_str, account, now)
+        return await self._log_in_at_end(chain, wish)
 
-    async def _log_in_at_end(
-        self, chain: list[Document], scene_str: SceneStr, account: str, now: float
-    ) -> Login | None:
+    async def _log_in_at_end(self, chain: list[Document], wish: "_Wish") -> Login | None:
         """Count the login at the home that the chain of links leads to, unless it is counted."""
-        last = chain[-1]
-        if "user_id" not in last:  # a unionid was claimed for a home that was never made
-            return await self._make_home(last["of"], last.get("unionid"), scene_str, account, now)
-        if any(scene_str in document.get("recent", ()) for document in chain):
-            is_new = any(document.get("born") == scene_str for document in chain)
-            home = await self._people.find_one({"_id": last["_id"]})
+        is_new = False
+        if any(wish.scene_str in document.get("recent", ()) for document in chain):
+            is_new = any(document.get("born") == wish.scene_str for document in chain)
+            home = await self._people.find_one({"_id": chain[-1]["_id"], "home": True})
         else:
-            is_new = False
-            home = await self._count_login(last["_id"], scene_str, now)
-        return Login(_user(home), is_new) if home is not None and home["home"] else None
+            home = await self._count_login(chain[-1]["_id"], wish)
+        return None if home is None else Login(_user(home), is_new)
 
-    async def _count_login(self, key: str, scene_str: SceneStr, now: float) -> Document | None:
+    async def _count_login(self, key: str, wish: "_Wish") -> Document | None:
         """The home at `key` with this login counted; None: no home there, or counted before."""
+        change: Document = {
+            "$inc": {"logins": 1},
+            "$max": {"last_login_at": wish.now},
+            "$push": {"recent": {"$each": [wish.scene_str], "$slice": -RECENT}},
+        }
+        if learned := {field: text for field, text in _fields(wish.profile).items() if text}:
+            change["$set"] = learned
         return await self._people.find_one_and_update(
-            {"_id": key, "home": True, "recent": {"$nin": [scene_str]}},
-            {
-                "$inc": {"logins": 1},
-                "$max": {"last_login_at": now},
-                "$push": {"recent": {"$each": [scene_str], "$slice": -RECENT}},
-            },
+            {"_id": key, "home": True, "recent": {"$nin": [wish.scene_str]}},
+            change,
             return_document=ReturnDocument.AFTER,
         )
 
-    async def _register(
-        self, identity: Identity, scene_str: SceneStr, account: str, now: float
-    ) -> Login | None:
+    async def _register(self, identity: Identity, wish: "_Wish") -> Login | None:
         """Make the home of a new identity, or its link where the unionid belongs to somebody.
 
         The unionid is claimed first: of several doors that one person enters at once, the one
         named there becomes the home, whoever gets to make it.
         """
-        key = _key(identity)
-        if identity.unionid is None:
-            return await self._make_home(key, None, scene_str, account, now)
-        owner = await self._claim(identity.unionid, key)
+        key, unionid = _key(identity), identity.unionid
+        owner = key if unionid is None else await self._claim(unionid, key)
         if owner == key:
-            return await self._make_home(key, identity.unionid, scene_str, account, now)
-        await self._make_link(key, owner, identity.unionid)
+            return await self._make_home(key, unionid, wish)
+        await self._make_link(key, owner, unionid)
         return None
 
-    async def _make_home(
-        self,
-        key: str,
-        unionid: UnionId | None,
-        scene_str: SceneStr,
-        account: str,
-        now: float,
-    ) -> Login | None:
+    async def _make_home(self, key: str, unionid: UnionId | None, wish: "_Wish") -> Login | None:
+        if wish.user_id is not None:
+            known = await self._people.find_one({"user_id": wish.user_id})
+            if known is not None:
+                await self._make_link(key, known["_id"], unionid)
+                return None
         home: Document = {
             "_id": key,
             "v": SCHEMA,
             "home": True,
-            "user_id": uuid.uuid4().hex,
-            "name": "",
-            "avatar": "",
-            "account": account,
-            "created_at": now,
-            "last_login_at": now,
+            "user_id": wish.user_id or uuid.uuid4().hex,
+            **_fields(wish.profile),
+            "account": wish.account,
+            "created_at": wish.now,
+            "last_login_at": wish.now,
             "logins": 1,
-            "born": scene_str,
-            "recent": [scene_str],
+            "born": wish.scene_str,
+            "recent": [wish.scene_str],
             "absorbed": [],
             "unionid": unionid,
+            "following": True,
+            "follow_changed_at": 0.0,
         }
         try:
             await self._people.insert_one(home)
@@ -216,7 +224,15 @@ class MongoUserStore:
         return Login(_user(home), True)
 
     async def _make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
-        link = {"_id": key, "v": SCHEMA, "home": False, "of": of, "unionid": unionid}
+        link: Document = {
+            "_id": key,
+            "v": SCHEMA,
+            "home": False,
+            "of": of,
+            "unionid": unionid,
+            "following": True,
+            "follow_changed_at": 0.0,
+        }
         with contextlib.suppress(DuplicateKeyError):  # whoever was quicker is read again
             await self._people.insert_one(link)
 
@@ -270,26 +286,36 @@ class MongoUserStore:
             return_document=ReturnDocument.AFTER,
         )
         if turned is not None:
+            log.info(
+                "two users are one person: %s is now an alias of %s",
+                younger["user_id"],
+                older["user_id"],
+            )
             await self._absorb_left([turned, *await self._chain(older["_id"])])
         return turned is not None
 
     async def _absorb_left(self, chain: list[Document]) -> None:
-        """Add to the home what users that became its aliases have counted, each once."""
+        """Add to the home what users that became its aliases have counted, each once.
+
+        The alias's profile fills what the home lacks, and is forgotten there.
+        """
         home = chain[-1]
         for alias in chain[:-1]:
             if not alias.get("left"):
                 continue
-            counted = [alias["_id"], *alias["absorbed"]]
+            change: Document = {
+                "$inc": {"logins": alias["logins"]},
+                "$max": {"last_login_at": alias["last_login_at"]},
+                "$push": {"absorbed": {"$each": [alias["_id"], *alias["absorbed"]]}},
+            }
+            if learned := {name: alias[name] for name in PROFILE if alias[name] and not home[name]}:
+                change["$set"] = learned
             done = await self._people.find_one_and_update(
-                {"_id": home["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}},
-                {
-                    "$inc": {"logins": alias["logins"]},
-                    "$max": {"last_login_at": alias["last_login_at"]},
-                    "$push": {"absorbed": {"$each": counted}},
-                },
+                {"_id": home["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}}, change
             )
             if done is not None or alias["_id"] in home["absorbed"]:
-                await self._people.update_one({"_id": alias["_id"]}, {"$set": {"left": False}})
+                settled = {"left": False, **_fields(NOTHING_KNOWN)}
+                await self._people.update_one({"_id": alias["_id"]}, {"$set": settled})
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         async with self._call():
@@ -311,6 +337,21 @@ class MongoUserStore:
         async with self._call():
             await self._join(_key(identity), identity.unionid)
 
+    async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
+        key = _key(identity)
+        noted: Document = {"following": following, "follow_changed_at": at}
+        older = {"_id": key, "follow_changed_at": {"$lt": at}}
+        async with self._call():
+            if not following and await self._people.find_one(older) is not None:
+                # First, so that a crash in between leaves it to be done again.
+                names = [document["_id"] for document in await self._chain(key)]
+                await self._people.update_many(
+                    {"_id": {"$in": names}, "user_id": {"$exists": True}},
+                    {"$set": _fields(NOTHING_KNOWN)},
+                )
+            changed = await self._people.update_one(older, {"$set": noted})
+        return changed.matched_count == 1
+
     async def ping(self) -> None:
         assert self._client is not None
         async with self._call():
@@ -320,6 +361,21 @@ class MongoUserStore:
         """Close all connections. May be called twice."""
         if self._client is not None:
             await self._client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a login brings besides the identity; see `UserStore.login`."""
+
+    scene_str: SceneStr
+    account: str
+    now: float
+    profile: Profile
+    user_id: UserId | None
+
+
+def _fields(profile: Profile) -> Document:
+    return {name: getattr(profile, name) for name in PROFILE}
 
 
 def _key(identity: Identity) -> str:

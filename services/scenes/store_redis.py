@@ -44,6 +44,12 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """)
 
+_REPLACE = Script("""
+local before = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return before
+""")
+
 _COUNT = Script("""
 local number = redis.call('INCR', KEYS[1])
 if number == 1 then
@@ -115,6 +121,16 @@ class RedisSceneStore:
 
     async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
         return str(await self._link.run(_REMEMBER, [_kept(key)], value, _millis(ttl_seconds)))
+
+    async def replace(self, key: str, value: str, ttl_seconds: float) -> str | None:
+        before: str | None = await self._link.run(
+            _REPLACE, [_kept(key)], value, _millis(ttl_seconds)
+        )
+        return before
+
+    async def take(self, key: str) -> str | None:
+        taken: str | None = await self._link.call(_kept(key), "GETDEL", _kept(key))
+        return taken
 
     async def count(self, key: str, ttl_seconds: float) -> int:
         return int(await self._link.run(_COUNT, [_kept(key)], _millis(ttl_seconds)))

@@ -198,6 +198,25 @@ async def test_what_is_kept_is_forgotten_in_time(scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_replaced_value_is_returned(scenes: SceneBench) -> None:
+    """`replace` keeps the new value and tells what was there."""
+    store, key = scenes.store(), str(uuid.uuid4())
+    assert await store.replace(key, "one", 60) is None
+    assert await store.replace(key, "two", 60) == "one"
+    assert await store.recall(key) == "two"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_one_of_a_hundred_takes(scenes: SceneBench) -> None:
+    """A value is taken once, however many ask on two nodes at once."""
+    stores, key = (scenes.store("a"), scenes.store("b")), str(uuid.uuid4())
+    await stores[0].remember(key, "once", 60)
+    taken = await asyncio.gather(*(stores[i % 2].take(key) for i in range(100)))
+    assert sorted(value for value in taken if value is not None) == ["once"]
+    assert await stores[0].recall(key) is None
+
+
+@pytest.mark.gen_test
 async def test_it_answers_a_ping(scenes: SceneBench) -> None:
     """A working store says nothing."""
     await scenes.store().ping()

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
-from services.people.store import Identity, Login, UserStore
+from services.people.store import Identity, Login, Profile, UserStore
 from tests.contracts.benches import UserBench
 
 NOW = 1_760_000_000.25
@@ -246,3 +246,60 @@ async def test_joining_twenty_times_at_once_joins_once(people: UserBench) -> Non
 async def test_it_answers_a_ping(people: UserBench) -> None:
     """A working store says nothing."""
     await people.store().ping()
+
+
+# What is known of a person.
+
+
+@pytest.mark.gen_test
+async def test_what_is_learned_is_kept(people: UserBench) -> None:
+    """A profile is noted with the login; what it does not know overwrites nothing."""
+    store = people.store()
+    first = Profile(name="张三", avatar="https://example.com/a")
+    login = await store.login(person(), scene(), "default", NOW, profile=first)
+    assert (login.user.name, login.user.avatar) == ("张三", "https://example.com/a")
+    await store.login(person(), scene(), "default", NOW, profile=Profile(name="Zhang"))
+    user = await store.get((await logged_in(store, person())).user.id)
+    assert user is not None
+    assert (user.name, user.avatar) == ("Zhang", "https://example.com/a")
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_wanted_id_is_given_once(people: UserBench) -> None:
+    """An operator's own id makes a new user, or brings a new identity to the one who has it."""
+    store = people.store()
+    wanted = UserId("emp-1007")
+    logins = await asyncio.gather(
+        *(
+            store.login(person(f"o{i}"), scene(), "default", NOW + i, user_id=wanted)
+            for i in range(10)
+        )
+    )
+    assert {login.user.id for login in logins} == {wanted}
+    assert [login.is_new for login in logins].count(True) == 1
+    known = await store.login(person("o3"), scene(), "default", NOW, user_id=UserId("other"))
+    assert (known.user.id, known.is_new, known.user.logins) == (wanted, False, 11)
+
+
+@pytest.mark.gen_test
+async def test_an_unfollow_forgets_the_profile(people: UserBench) -> None:
+    """The person stays a user, without name and picture."""
+    store = people.store()
+    profile = Profile(name="张三", avatar="https://example.com/a", phone="1", email="a@b")
+    login = await store.login(person(), scene(), "default", NOW, profile=profile)
+    assert await store.follow(person(), NOW + 1, following=False)
+    user = await store.get(login.user.id)
+    assert user is not None and (user.name, user.avatar) == ("", "")
+
+
+@pytest.mark.gen_test
+async def test_an_older_change_of_following_changes_nothing(people: UserBench) -> None:
+    """Changes arrive in any order and more than once; the newest one counts."""
+    store = people.store()
+    login = await store.login(person(), scene(), "default", NOW, profile=Profile(name="Ann"))
+    assert await store.follow(person(), NOW + 5, following=True)
+    assert not await store.follow(person(), NOW + 4, following=False)
+    assert not await store.follow(person(), NOW + 5, following=False)
+    user = await store.get(login.user.id)
+    assert user is not None and user.name == "Ann"
+    assert not await store.follow(person("nobody"), NOW, following=False)

@@ -4,6 +4,9 @@ from handlers.base import BaseHandler
 from services.errors import ApiError
 from services.wechat.accounts import Account
 
+_REPLY_TYPES = {b"<": "application/xml; charset=utf-8", b"{": "application/json; charset=utf-8"}
+"""By a reply's first byte: accounts may be set to XML or to JSON."""
+
 
 class CallbackHandler(BaseHandler):
     """``GET`` answers WeChat's configuration check, ``POST`` takes its events and messages."""
@@ -22,17 +25,14 @@ class CallbackHandler(BaseHandler):
 
     def get(self, name: str | None = None) -> None:
         echo = self.account(name).gate.check_configuration(self.query())
-        self.answer(echo)
+        self.answer(echo, "text/plain")
 
     async def post(self, name: str | None = None) -> None:
         reply = await self.container.callbacks.receive(
             self.account(name), self.query(), self.request.body
         )
-        self.answer(reply)
+        self.answer(reply, _REPLY_TYPES.get(reply[:1], "text/plain"))
 
-    def answer(self, body: bytes) -> None:
-        is_xml = body.startswith(b"<xml>")
-        self.set_header(
-            "Content-Type", "application/xml; charset=utf-8" if is_xml else "text/plain"
-        )
+    def answer(self, body: bytes, content_type: str) -> None:
+        self.set_header("Content-Type", content_type)
         self.finish(body)

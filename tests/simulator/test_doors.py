@@ -418,3 +418,18 @@ async def test_session_check(caller: Caller) -> None:
     accepted = await caller.get("/wxa/checksession", signature=right, **query)
     refused = await caller.get("/wxa/checksession", signature="0" * 64, **query)
     assert (accepted["errcode"], refused["errcode"]) == (0, 87009)
+
+
+@pytest.mark.gen_test
+async def test_deciding_a_website_login_on_the_phone(caller: Caller) -> None:
+    """The phone's page asks and decides once; afterwards the code is over."""
+    page = await caller.http.get(qrconnect_url(caller))
+    uuid = re.search(r'data-uuid="(\w+)"', page.text)[1]  # type: ignore[index]
+    url = f"{caller.wechat.phone_base}/w/{uuid}"
+    asked = await caller.http.get(url)
+    await caller.http.post(url, data={"person": "alice", "allow": "0"})
+    over = await caller.http.get(url)
+    poll = f"{caller.wechat.open_base}/connect/l/qrconnect"
+    denied = await caller.http.get(poll, params={"uuid": uuid, "last": "404"})
+    assert "site.example" in asked.text and "wx_errcode=403" in denied.text
+    assert over.status_code == 410

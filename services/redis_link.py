@@ -125,7 +125,9 @@ class RedisLink:
         except StoreUnavailable as error:
             await self.close()
             _raise_if_settings(error.__cause__)
-            raise
+            raise StoreUnavailable(
+                f"{error} (look at redis.url: the address, and rediss:// only if it speaks TLS)"
+            ) from error
         return str(hello["mode"])
 
     def single(self) -> aioredis.Redis:

@@ -117,10 +117,12 @@ local function without(attached, entry)
   return kept
 end
 
+-- The first write of a script must be one that a full Redis refuses (HSET is, ZREM is not): after
+-- it all others go through, so that nothing is half done.
+
 -- ARGV[4], [5]: from created_at to changed_at and to ends_at. ARGV[6...]: fields.
 local function create()
   local ends = now + tonumber(ARGV[5])
-  redis.call('DEL', scene_key)
   redis.call('HSET', scene_key, 'created', whole(now), 'changed', whole(now + tonumber(ARGV[4])),
              'ends', whole(ends), unpack(ARGV, 6))
   expire_at('waiting', ends)

@@ -1,0 +1,30 @@
+"""Servers of each test's own, to be broken."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import MongoServer, RedisServer
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server that this test may stop, pause and spoil."""
+    server = RedisServer(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def mongo_server(tmp_path: Path) -> Iterator[MongoServer]:
+    """A MongoDB-protocol server that this test may stop and pause. Its data outlives it."""
+    server = MongoServer(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

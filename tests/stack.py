@@ -45,6 +45,10 @@ class Page:
         self.document = document
         self.begin_cookie = begin_cookie
 
+    def move_to(self, stack: "Stack") -> None:
+        """Talk to another server from now on, as after a deploy."""
+        self._stack = stack
+
     @property
     def scene_str(self) -> str:
         return str(self.document["scene_str"])

@@ -134,7 +134,7 @@ class BaseHandler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Only what is our own fault is an error in the log."""
         if isinstance(value, StoreUnavailable | WeChatError):
-            log.warning("%s: %s", type(value).__name__, value)
+            log.warning("%s: %s", as_api_error(value, 500).code, value)
         elif not isinstance(value, ScanpushError | HTTPError):
             log.error("unexpected failure", exc_info=(typ, value, tb))
 

@@ -130,9 +130,10 @@ class RedisLink:
             ) from error
         return str(hello["mode"])
 
-    def single(self) -> aioredis.Redis:
+    def single(self, *, retries: int = 1) -> aioredis.Redis:
         """A client of the one server that the URL names, with connections of its own."""
-        return aioredis.Redis.from_url(self._url, **self._options())
+        options = self._options() | {"retry": Retry(NoBackoff(), retries)}
+        return aioredis.Redis.from_url(self._url, **options)
 
     def _cluster(self) -> aioredis.RedisCluster:
         try:

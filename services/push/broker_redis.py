@@ -82,7 +82,8 @@ class RedisBroker:
     @contextlib.asynccontextmanager
     async def _subscription(self) -> AsyncIterator[PubSub]:
         """A subscription that Redis has confirmed, on a connection of its own."""
-        client = self._link.single()
+        # With retries, redis-py would subscribe again in silence, and the gap go unnoticed.
+        client = self._link.single(retries=0)
         pubsub: Any = client.pubsub()
         try:
             with translated():

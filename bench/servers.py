@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,13 +246,18 @@ def account_environment(upstream: Target) -> dict[str, str]:
 
 @contextmanager
 def scanpush(
-    environment: Mapping[str, str], *, cpu: int | None = SERVER_CPU, command: Sequence[str] = ()
+    environment: Mapping[str, str],
+    *,
+    cpu: int | None = SERVER_CPU,
+    command: Sequence[str] = (),
+    directory: Path | None = None,
 ) -> Iterator[Running]:
     """scanpush as it is, embedded, with a fresh data directory and no limits per address.
 
-    `environment` adds settings or overrides these.
+    `environment` adds settings or overrides these; `directory` keeps the data for another start.
     """
-    with scratch() as directory:
+    with ExitStack() as stack:
+        directory = directory or stack.enter_context(scratch())
         report, log, port = directory / "report.json", directory / "log", free_port()
         settings = {
             "SCANPUSH_SERVER__HOST": "127.0.0.1",
@@ -269,18 +274,22 @@ def scanpush(
         try:
             target = _local(port)
             _until_listening(target, process, log)
-            _until_healthy(target)
+            _until_healthy(target, log)
             yield Running("scanpush", process, target, target, report)
         finally:
             _stop(process)
 
 
-def _until_healthy(target: Target) -> None:
+def _until_healthy(target: Target, log: Path) -> None:
     end = time.monotonic() + READY_SECONDS
-    while ask(target, "GET", "/readyz")[0] != 200:
-        if time.monotonic() > end:
-            raise NotUsable("scanpush does not become ready")
+    while time.monotonic() < end:
+        try:
+            if ask(target, "GET", "/readyz")[0] == 200:
+                return
+        except NotUsable:
+            break
         time.sleep(0.1)
+    raise NotUsable(f"scanpush does not become ready: {log.read_text()[-2000:]}")
 
 
 def scanpush_for_load() -> Any:

@@ -116,7 +116,7 @@ class Sockets:
             self._loop.add(page.fd, page)
             self._drop(page, error.strerror or str(error))
             return page
-        self._loop.add(page.fd, page, write=True)
+        self._loop.add(page.fd, page, write=page.stage is Stage.CONNECTING)
         return page
 
     def _connect(self, page: Page) -> None:
@@ -133,6 +133,14 @@ class Sockets:
             page.sock = self._tls.wrap_socket(
                 sock, server_hostname=self._host, do_handshake_on_connect=False
             )
+            return
+        # On loopback the connection stands already; asking the poller first would only cost time.
+        try:
+            sent = sock.send(page.pending)
+        except BlockingIOError:
+            return
+        if sent == len(page.pending):
+            page.pending, page.stage = b"", Stage.UPGRADING
 
     def give_up_older_than(self, seconds: float) -> None:
         """Refuse the openings that take longer; call it now and then."""

@@ -1,0 +1,110 @@
+"""`scripts/bench`: what scanpush costs, beside what others cost on the same machine."""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from bench.kit import limits
+from bench.kit.discover import NotUsable
+from bench.measure import churn, drain, logins, peers, ping, sockets
+from bench.results import Board
+from bench.servers import GENERATOR_CPU, NotInstalled
+
+MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
+    "logins": logins.run,
+    "sockets": sockets.run,
+    "churn": churn.run,
+    "ping": ping.run,
+    "drain": drain.run,
+    "peers": peers.run,
+}
+DESCRIPTION = """Servers run on CPU 0, the generator on CPU 1. Results go to bench/results as JSON
+and as a table; ratios are medians of the ratios within each round. Leave the machine alone while
+it runs."""
+QUICK = {"rounds": 1, "sockets": [500, 1000], "logins": 300, "paced": 100, "held": 800,
+         "churn_held": 500, "churn_seconds": 5.0, "ping_seconds": 2.0,
+         "pushes": 300}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="scripts/bench", description=DESCRIPTION)
+    made.add_argument(
+        "what",
+        nargs="*",
+        default="all",
+        choices=[*MEASURES, "gc", "all"],
+        help="what to measure (gc: part of sockets); default all",
+    )
+    made.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny counts, one round: shows that it works, measures nothing",
+    )
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument(
+        "--sockets",
+        type=int,
+        nargs="+",
+        default=[10_000, 19_000],
+        help="counts; the first also for ping and peers, the last for drain",
+    )
+    made.add_argument("--logins", type=int, default=3_000, help="at saturation, a round")
+    made.add_argument("--paced", type=int, default=1_000, help="at 100 a second, a round")
+    made.add_argument(
+        "--held",
+        type=int,
+        default=19_000,
+        help="pages held in the third row of logins; 0: leave it out",
+    )
+    made.add_argument("--churn-held", type=int, default=12_000)
+    made.add_argument("--churn-seconds", type=float, default=25.0)
+    made.add_argument("--ping-seconds", type=float, default=30.0)
+    made.add_argument("--pushes", type=int, default=2_000, help="paced, for each peer and round")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="a setting of scanpush by its environment name, as in "
+        "SCANPUSH_EMBEDDED__SYNCHRONOUS=FULL",
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit code."""
+    options = parser().parse_args(argv)
+    if options.quick:
+        vars(options).update(QUICK)
+    options.scanpush = dict(setting.split("=", 1) for setting in options.settings)
+    prepare()
+    names = [options.what] if isinstance(options.what, str) else options.what
+    wanted = [MEASURES["sockets" if name == "gc" else name] for name in names if name != "all"]
+    code = 0
+    for measure in dict.fromkeys(wanted or MEASURES.values()):
+        print(f"{measure.__module__.rpartition('.')[2]}:", flush=True)
+        try:
+            measure(options).write()
+        except (NotUsable, NotInstalled) as error:
+            print(f"  not measured: {error}", file=sys.stderr)
+            code = 1
+        except KeyboardInterrupt:
+            print("  interrupted", file=sys.stderr)
+            return 130
+    return code
+
+
+def prepare() -> None:
+    """Keep to the generator's CPU, and let no collection of ours look like one of a server's."""
+    limits.raise_open_files()
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > GENERATOR_CPU:
+        os.sched_setaffinity(0, {GENERATOR_CPU})
+    gc.disable()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,6 +26,7 @@ from services.ids import SceneStr
 from services.scenes.states import Scene
 from services.settings import Settings
 from simulator.clock import TurnableClock
+from simulator.codes import Code
 from simulator.messages import PushOptions, PushRequest
 from tests.faulty import FaultyStore, faulty_backend
 from tests.pushes import Sender
@@ -208,6 +209,18 @@ class Stack:
         answer = await self.http.post(f"{simulation.url}/simulator/{control}", json=body)
         assert answer.is_success, answer.text
         return dict(answer.json()) if answer.content else {}
+
+    async def no_faults(self) -> None:
+        """Have the simulated WeChat behave again."""
+        assert self.container.simulation is not None
+        await self.http.delete(f"{self.container.simulation.url}/simulator/faults")
+
+    def code_of(self, page: Page) -> Code:
+        """The page's code as WeChat made it."""
+        assert self.container.simulation is not None
+        code = self.container.simulation._simulated.phones.find_code(scene_str=page.scene_str)
+        assert code is not None
+        return code
 
     async def scan(self, page: Page, person: str = "alice", **options: Any) -> dict[str, Any]:
         """Have a simulated person scan the page's code; what the simulator says of it."""

@@ -164,7 +164,7 @@ async def test_leaving_ends_long_polls(tmp_path: Path) -> None:
 
 async def test_a_poll_of_a_failing_store_is_503(tmp_path: Path, logs) -> None:
     """With Retry-After; once the store is back, the state is there."""
-    logs.expect("StoreUnavailable")
+    logs.expect("store_unavailable")
     async with Stack(tmp_path, faulty=True) as stack:
         page = await stack.begin()
         stack.scenes.refuse("get", times=1)

@@ -79,6 +79,7 @@ class MongoUserStore:
             StoreUnavailable: nobody answers; trying again may help.
         """
         milliseconds = round(self._timeout_seconds * 1000)
+        selection = round(milliseconds * 0.8)  # earlier, so that its reason is what is reported
         try:
             self._client = AsyncMongoClient(
                 self._url,
@@ -87,8 +88,8 @@ class MongoUserStore:
                 retryWrites=True,
                 retryReads=True,
                 timeoutMS=milliseconds,
-                serverSelectionTimeoutMS=milliseconds,
-                connectTimeoutMS=milliseconds,
+                serverSelectionTimeoutMS=selection,
+                connectTimeoutMS=selection,
                 maxPoolSize=64,
             )
             self._people: AsyncCollection[Document] = self._client[self._database]["people"]
@@ -102,7 +103,9 @@ class MongoUserStore:
         except StoreUnavailable as error:
             await self.close()
             _raise_if_settings(error.__cause__)
-            raise
+            raise StoreUnavailable(
+                f"{error} (look at mongodb.url: the hosts, and tls=true only if they speak TLS)"
+            ) from error
 
     @contextlib.asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:

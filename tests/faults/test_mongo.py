@@ -1,0 +1,269 @@
+"""MongoDB is gone, slow, steps down, answers nonsense or loses the way: what logins do."""
+
+import asyncio
+import contextlib
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from services.errors import SettingsError, StoreUnavailable
+from services.ids import AppId, OpenId, SceneStr, UnionId
+from services.people.store import Identity, Login
+from services.people.store_mongo import MongoUserStore
+from tests.servers import MongoServer, unused_port
+from tests.wire_proxy import Fault, Plan, Proxy, name_of, no_fault, one_message, reply
+
+pytestmark = pytest.mark.mongodb
+
+NOW = 1_760_000_000.0
+ANN = Identity(AppId("wx1"), OpenId("ann"))
+WRITES = ("insert", "update", "findAndModify")
+
+NOT_PRIMARY = {"ok": 0.0, "errmsg": "not primary", "code": 10107, "codeName": "NotWritablePrimary"}
+DUPLICATE_KEY = {
+    "ok": 1.0,
+    "n": 0,
+    "writeErrors": [{"index": 0, "code": 11000, "errmsg": "E11000 duplicate key error"}],
+}
+NO_MAJORITY = {
+    "ok": 1.0,
+    "n": 1,
+    "writeConcernError": {"code": 64, "codeName": "WriteConcernTimeout", "errmsg": "timed out"},
+}
+
+
+def a_scene_str() -> SceneStr:
+    return SceneStr(str(uuid.uuid4()))
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, timeout: float = 1.0) -> AsyncIterator[MongoUserStore]:
+    store = MongoUserStore(url, "people", timeout_seconds=timeout)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def proxied(
+    server: MongoServer, timeout: float = 1.0
+) -> AsyncIterator[tuple[Proxy, MongoUserStore]]:
+    proxy = Proxy(server.port, message=one_message)
+    await proxy.open()
+    try:
+        async with opened(f"mongodb://127.0.0.1:{proxy.port}", timeout) as store:
+            yield proxy, store
+    finally:
+        await proxy.close()
+
+
+def once(names: tuple[str, ...], fault: Fault | dict[str, object]) -> Plan:
+    """The first request of one of those names gets `fault`; all others pass."""
+    left = [fault]
+
+    def plan(request: bytes) -> Fault | bytes:
+        if not left or name_of(request) not in names:
+            return Fault.PASS
+        chosen = left.pop()
+        return reply(request, chosen) if isinstance(chosen, dict) else chosen
+
+    return plan
+
+
+def always(names: tuple[str, ...], document: dict[str, object]) -> Plan:
+    """Every request of those names is answered so."""
+    return lambda request: reply(request, document) if name_of(request) in names else Fault.PASS
+
+
+async def patiently(
+    call: Callable[[], "asyncio.Future[Login] | object"], seconds: float = 5
+) -> Login:
+    """Ask again while the store is unavailable, as a callback does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await call()  # type: ignore[misc]
+        except StoreUnavailable:
+            assert time.monotonic() < deadline, f"still unavailable after {seconds} s"
+            await asyncio.sleep(0.02)
+
+
+# Gone, paused, slow.
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_stopped_server_is_unavailable_and_back(mongo_server: MongoServer) -> None:
+    """Every call ends in time; after the restart everybody is still known."""
+    async with opened(mongo_server.url) as store:
+        first = await store.login(ANN, a_scene_str(), "default", NOW)
+        mongo_server.stop()
+        for call in (
+            store.login(ANN, a_scene_str(), "default", NOW),
+            store.find(ANN),
+            store.ping(),
+        ):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await call
+            assert time.monotonic() - began < 2
+        mongo_server.start()
+        again = await patiently(lambda: store.login(ANN, a_scene_str(), "default", NOW + 1))
+        assert (again.user.id, again.is_new, again.user.logins) == (first.user.id, False, 2)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_paused_server_is_given_up_in_time(mongo_server: MongoServer) -> None:
+    """A login whose fate is unknown, asked again for its scene, counts once."""
+    async with opened(mongo_server.url, 0.5) as store:
+        scene = a_scene_str()
+        mongo_server.pause()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.login(ANN, scene, "default", NOW)
+        assert time.monotonic() - began < 2
+        mongo_server.resume()
+        login = await patiently(lambda: store.login(ANN, scene, "default", NOW))
+        assert login.is_new and login.user.logins == 1
+
+
+# It answers, but not as hoped.
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize(
+    "answer", [NOT_PRIMARY, NO_MAJORITY], ids=["not the primary", "no majority"]
+)
+async def test_a_write_that_is_not_safe_is_unavailable(
+    mongo_server: MongoServer, answer: dict[str, object]
+) -> None:
+    """Stepping down, or no majority in time: not answered as done; asked again, counted once."""
+    async with proxied(mongo_server) as (proxy, store):
+        for names in (("findAndModify",), ("insert",)):
+            scene = a_scene_str()
+            person = Identity(AppId("wx1"), OpenId(names[0]))
+            proxy.plan = always(names, answer)
+            with pytest.raises(StoreUnavailable):
+                await store.login(person, scene, "default", NOW)
+            proxy.plan = no_fault
+            login = await patiently(lambda: store.login(person, scene, "default", NOW))
+            assert login.is_new and login.user.logins == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_duplicate_key_is_read_again(mongo_server: MongoServer) -> None:
+    """Another node seems quicker: look, and go on with what is really there."""
+    async with proxied(mongo_server) as (proxy, store):
+        proxy.plan = once(("insert",), DUPLICATE_KEY)
+        login = await store.login(ANN, a_scene_str(), "default", NOW)
+        assert login.is_new and login.user.logins == 1
+        proxy.plan = once(("insert",), DUPLICATE_KEY)
+        other = Identity(AppId("wx2"), OpenId("ann"), UnionId("u"))
+        assert (await store.login(other, a_scene_str(), "default", NOW)).is_new
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_duplicate_keys_for_ever_end(mongo_server: MongoServer) -> None:
+    """A server that always claims to know the key is given up."""
+    async with proxied(mongo_server) as (proxy, store):
+        proxy.plan = always(("insert",), DUPLICATE_KEY)
+        with pytest.raises(StoreUnavailable):
+            await store.login(ANN, a_scene_str(), "default", NOW)
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.LOSE, Fault.HANG])
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_cut_in_the_middle_makes_no_second_user(
+    mongo_server: MongoServer, fault: Fault, name: str
+) -> None:
+    """At each write of a first login and of a join: done or not, asked again it comes right."""
+    async with proxied(mongo_server, 0.5) as (proxy, store):
+        older = await store.login(ANN, a_scene_str(), "default", NOW)
+        await store.join(Identity(ANN.app_id, ANN.openid, UnionId("u")))
+        known, scene = Identity(AppId("wx2"), OpenId("ann")), a_scene_str()
+        proxy.plan = once((name,), fault)
+        login = await patiently(lambda: store.login(known, scene, "default", NOW + 1))
+        assert login.is_new and login.user.logins == 1
+        proxy.plan = once((name,), fault)
+        proof = Identity(AppId("wx2"), OpenId("ann"), UnionId("u"))
+        later = a_scene_str()
+        login = await patiently(lambda: store.login(proof, later, "default", NOW + 2))
+        assert (login.user.id, login.is_new) == (older.user.id, False)
+        proxy.plan = no_fault
+        user = await store.get(older.user.id)
+        assert user is not None and user.logins == 3
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_logins_through_a_breaking_wire_are_all_counted(mongo_server: MongoServer) -> None:
+    """180 logins of 15 people on a wire that breaks often: nobody twice, nothing lost.
+
+    The driver pauses for half a second after each break, hence not too often.
+    """
+    chance = random.Random(7)
+
+    def plan(request: bytes) -> Fault:
+        if name_of(request) in (*WRITES, "find") and chance.random() < 0.03:
+            return chance.choice([Fault.CUT, Fault.LOSE])
+        return Fault.PASS
+
+    async with proxied(mongo_server, 2) as (proxy, store):
+        proxy.plan = plan
+        logins: dict[str, list[Login]] = {f"person{number}": [] for number in range(15)}
+
+        async def log_in(openid: str) -> None:
+            scene, person = a_scene_str(), Identity(AppId("wx1"), OpenId(openid))
+            logins[openid].append(
+                await patiently(lambda: store.login(person, scene, "default", NOW), 30)
+            )
+
+        for _ in range(4):
+            await asyncio.gather(*(log_in(openid) for openid in logins for _ in range(3)))
+        proxy.plan = no_fault
+        for openid, given in logins.items():
+            assert len({login.user.id for login in given}) == 1, openid
+            assert Counter(login.is_new for login in given) == {True: 1, False: 11}, openid
+            user = await store.get(given[0].user.id)
+            assert user is not None and user.logins == 12
+
+
+# Mistakes in the settings: one line at the start.
+
+
+async def complaint(url: str, database: str = "people") -> str:
+    store = MongoUserStore(url, database, timeout_seconds=1)
+    with pytest.raises((SettingsError, StoreUnavailable)) as raised:
+        await store.open()
+    await store.close()
+    assert "\n" not in str(raised.value) and "s3cret" not in str(raised.value)
+    return f"{type(raised.value).__name__} {raised.value}"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_refusals_at_the_start_are_named(mongo_server: MongoServer) -> None:
+    """A wrong password and a database that is not ours, as MongoDB words them."""
+    proxy = Proxy(mongo_server.port, message=one_message)
+    await proxy.open()
+    url = f"mongodb://127.0.0.1:{proxy.port}"
+    refusals = {18: "mongodb.url: MongoDB refuses the user", 13: "mongodb.database"}
+    for code, words in refusals.items():
+        answer: dict[str, object] = {"ok": 0.0, "code": code, "errmsg": "no"}
+        proxy.plan = always(("createIndexes",), answer)
+        assert words in await complaint(url)
+    await proxy.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_other_mistakes_are_named(mongo_server: MongoServer) -> None:
+    """No URL, a name no database can have, TLS where none is spoken, nobody there."""
+    assert "mongodb.url" in await complaint("http://127.0.0.1")
+    assert "mongodb.database" in await complaint(mongo_server.url, "a b/c")
+    assert "TLS" in await complaint(f"{mongo_server.url}/?tls=true")
+    nobody = await complaint(f"mongodb://user:s3cret@127.0.0.1:{unused_port()}")
+    assert nobody.startswith("StoreUnavailable")

@@ -146,3 +146,23 @@ def reply(request: bytes, document: dict[str, object]) -> bytes:
     body = struct.pack("<i", 0) + b"\0" + encode(document)
     request_id = HEADER.unpack_from(request)[1]
     return HEADER.pack(HEADER.size + len(body), 1, request_id, OP_MSG) + body
+
+
+def as_replica_set(port: int) -> Callable[[bytes], bytes]:
+    """A rewriter by which a single server behind `port` says it is a replica set's primary.
+
+    Drivers retry writes on replica sets only (MongoDB manual, "Retryable Writes").
+    """
+    address = f"127.0.0.1:{port}"
+    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
+
+    def rewrite(answer: bytes) -> bytes:
+        size, request_id, response_to, opcode = HEADER.unpack_from(answer)
+        at = 21 if opcode == OP_MSG else 36  # OP_REPLY: flags, cursor, first, number, documents
+        document = decode(answer[at:size])
+        if not ({"isWritablePrimary", "ismaster"} & document.keys()):
+            return answer
+        body = answer[HEADER.size : at] + encode(document | claim)
+        return HEADER.pack(HEADER.size + len(body), request_id, response_to, opcode) + body
+
+    return rewrite

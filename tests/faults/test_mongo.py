@@ -15,7 +15,16 @@ from services.ids import AppId, OpenId, SceneStr, UnionId
 from services.people.store import Identity, Login
 from services.people.store_mongo import MongoUserStore
 from tests.servers import MongoServer, unused_port
-from tests.wire_proxy import Fault, Plan, Proxy, name_of, no_fault, one_message, reply
+from tests.wire_proxy import (
+    Fault,
+    Plan,
+    Proxy,
+    as_replica_set,
+    name_of,
+    no_fault,
+    one_message,
+    reply,
+)
 
 pytestmark = pytest.mark.mongodb
 
@@ -23,7 +32,13 @@ NOW = 1_760_000_000.0
 ANN = Identity(AppId("wx1"), OpenId("ann"))
 WRITES = ("insert", "update", "findAndModify")
 
-NOT_PRIMARY = {"ok": 0.0, "errmsg": "not primary", "code": 10107, "codeName": "NotWritablePrimary"}
+NOT_PRIMARY = {
+    "ok": 0.0,
+    "errmsg": "not primary",
+    "code": 10107,
+    "codeName": "NotWritablePrimary",
+    "errorLabels": ["RetryableWriteError"],
+}
 DUPLICATE_KEY = {
     "ok": 1.0,
     "n": 0,
@@ -153,6 +168,26 @@ async def test_a_write_that_is_not_safe_is_unavailable(
             proxy.plan = no_fault
             login = await patiently(lambda: store.login(person, scene, "default", NOW))
             assert login.is_new and login.user.logins == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize(
+    "fault", [NOT_PRIMARY, Fault.CUT, Fault.LOSE], ids=["stepping down", "cut", "lost"]
+)
+async def test_on_a_replica_set_a_broken_write_is_retried(
+    mongo_server: MongoServer, fault: Fault | dict[str, object]
+) -> None:
+    """One stepping down or one cut is not even noticed: the driver writes again, by its own."""
+    proxy = Proxy(mongo_server.port, message=one_message)
+    await proxy.open()
+    proxy.rewrite = as_replica_set(proxy.port)
+    async with opened(f"mongodb://127.0.0.1:{proxy.port}/?replicaSet=rs0", 3) as store:
+        for name in ("insert", "findAndModify"):
+            person = Identity(AppId("wx1"), OpenId(name))
+            proxy.plan = once((name,), fault)
+            login = await store.login(person, a_scene_str(), "default", NOW)
+            assert login.is_new and login.user.logins == 1
+    await proxy.close()
 
 
 @pytest.mark.gen_test(timeout=30)

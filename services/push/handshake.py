@@ -1,22 +1,40 @@
-"""The checks of an upgrade that need nothing but its request (RFC 6455 section 4.2)."""
+"""The parts of an upgrade that need nothing but its request (RFC 6455 section 4.2)."""
 
 import base64
 import hashlib
+import json
 import re
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tornado.httputil import HTTPHeaders, RequestStartLine
-
 from services.errors import ApiError
-from services.ids import SceneStr, WatchToken
+from services.ids import SceneStr, WatchToken, is_scene_str
 
 PREFIX = "/ws/"
 SUBPROTOCOL = "scanpush.v1"
 
-_SCENE = re.compile(r"/ws/([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})")
+Headers = Mapping[str, str]
+"""Request headers under the names Tornado gives them: ``Sec-Websocket-Key``."""
+
 _KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN = re.compile(r"watch\.([A-Za-z0-9_-]{43})")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+_PLAIN = re.compile(
+    rb"GET (/ws/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [ -~]*\r\n)+)\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The head of an HTTP request."""
+
+    method: str
+    path: str
+    version: str
+    headers: Headers
+    remote_ip: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +44,27 @@ class Offer:
     scene_str: SceneStr
     watch_token: WatchToken
     key: str
+    address: str
+
+
+def plain_request(head: bytes, remote_ip: str) -> tuple[Request, int] | None:
+    """Read a whole request for a socket of the plainest form, and say how long its head is.
+
+    None for everything else (another path, an unfinished head, a header twice, folded lines, other
+    white space, bytes outside ASCII): a full HTTP parser decides about those.
+    """
+    match = _PLAIN.match(head)
+    if match is None:
+        return None
+    headers: dict[str, str] = {}
+    for line in match[2].decode("ascii").split("\r\n")[:-1]:
+        name, _, value = line.partition(": ")
+        name = name.title()
+        if name in headers:
+            return None
+        headers[name] = value.strip()
+    path = match[1].decode("ascii")
+    return Request("GET", path, "HTTP/1.1", headers, remote_ip), match.end()
 
 
 def forbidden() -> ApiError:
@@ -33,30 +72,38 @@ def forbidden() -> ApiError:
     return ApiError("forbidden", "this socket is not yours to open")
 
 
-def check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
+def check_request(request: Request) -> None:
     """Raise `ApiError` unless this is a WebSocket upgrade that we speak."""
-    if start_line.method != "GET":
+    headers = request.headers
+    if request.method != "GET":
         raise ApiError("method_not_allowed", "a socket is opened with GET")
     if headers.get("Upgrade", "").lower() != "websocket" or not _has_token(
         headers.get("Connection", ""), "upgrade"
     ):
         raise ApiError("upgrade_required", "this address speaks WebSocket")
-    if headers.get("Sec-Websocket-Version") != "13" or start_line.version != "HTTP/1.1":
+    if headers.get("Sec-Websocket-Version") != "13" or request.version != "HTTP/1.1":
         raise ApiError("upgrade_required", "WebSocket version 13 over HTTP/1.1, please")
     if not _KEY.fullmatch(headers.get("Sec-Websocket-Key", "")):
         raise ApiError("bad_request", "not a key", field="Sec-WebSocket-Key")
 
 
-def read_offer(start_line: RequestStartLine, headers: HTTPHeaders) -> Offer:
+def read_offer(request: Request, address: str) -> Offer:
     """What the request asks for. Raises `ApiError`: 400 without our subprotocol, else 403."""
-    scene = _SCENE.fullmatch(start_line.path.partition("?")[0])
-    offered = [name.strip() for name in headers.get("Sec-Websocket-Protocol", "").split(",")]
+    scene_str = request.path.partition("?")[0].removeprefix(PREFIX)
+    offered = [
+        name.strip() for name in request.headers.get("Sec-Websocket-Protocol", "").split(",")
+    ]
     tokens = [found for name in offered if (found := _TOKEN.fullmatch(name))]
-    if scene is None or len(tokens) != 1:
+    if not is_scene_str(scene_str) or len(tokens) != 1:
         raise forbidden()
     if SUBPROTOCOL not in offered:
         raise ApiError("bad_request", "offer scanpush.v1", field="Sec-WebSocket-Protocol")
-    return Offer(SceneStr(scene[1]), WatchToken(tokens[0][1]), headers.get("Sec-Websocket-Key", ""))
+    return Offer(
+        SceneStr(scene_str),
+        WatchToken(tokens[0][1]),
+        request.headers["Sec-Websocket-Key"],
+        address,
+    )
 
 
 def switching_protocols(key: str) -> bytes:
@@ -70,6 +117,28 @@ def switching_protocols(key: str) -> bytes:
         b"Sec-WebSocket-Protocol: scanpush.v1\r\n"
         b"\r\n"
     )
+
+
+def refusal_answer(refusal: ApiError) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the answer to a refused upgrade; the status is ``refusal.status``."""
+    error = {"code": refusal.code, "message": str(refusal)}
+    if refusal.field is not None:
+        error["field"] = refusal.field
+    body = json.dumps({"error": error}).encode()
+    headers = {
+        "Content-Type": "application/json; charset=UTF-8",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Request-Id": secrets.token_hex(8),
+    }
+    if refusal.code == "upgrade_required":
+        headers["Upgrade"] = "websocket"
+        headers["Sec-WebSocket-Version"] = "13"
+    if refusal.code == "method_not_allowed":
+        headers["Allow"] = "GET"
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    return headers, body
 
 
 def _has_token(header: str, wanted: str) -> bool:

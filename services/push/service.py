@@ -4,10 +4,12 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from services.clock import Clock
 from services.ids import SceneStr
+from services.push.admission import Admission, AllowedOrigin, Client, direct_client
 from services.push.broker import Broker
 from services.push.capacity import AddressLimit, Capacity, open_file_limit
 from services.push.close_codes import CloseCode, Ending
@@ -19,8 +21,9 @@ from services.push.expiry import Expiry
 from services.push.hub import Hub
 from services.push.keepalive import Keepalive, tick_forever
 from services.push.parking import Parking
+from services.push.reception import Reception
 from services.push.slots import SlotState
-from services.push.upgrade import AllowedOrigin, Gate, SocketRouter
+from services.push.upgrade import SocketRouter
 from services.push.waiters import Waiter
 from services.supervisor import Supervisor
 
@@ -45,6 +48,7 @@ class PushService:
         broker: brings notices; `start` listens to it, `close` leaves it to its owner.
         supervisor: owns every task begun here.
         allowed_origin: whether a page of that Origin may open a socket.
+        client: the browser's address and scheme, as far as proxies are believed.
         ping_seconds: interval of pings; 0: none.
         reserve_descriptors: kept for everything that is not a socket.
         messages_per_second: what one socket may say; 0: no limit.
@@ -62,6 +66,7 @@ class PushService:
         clock: Clock,
         allowed_origin: AllowedOrigin,
         *,
+        client: Client = direct_client,
         counters: PushCounters | None = None,
         ping_seconds: float = 30,
         reserve_descriptors: int = 512,
@@ -85,16 +90,16 @@ class PushService:
         expiry = Expiry(self.parking.slots, clock)
         self.hub = Hub(self.parking, expiry, scenes.document, self._counters, max_waiters)
         self.delivery = Delivery(scenes, self.hub, expiry, supervisor)
-        self._gate = Gate(
+        self._admission = Admission(
             scenes=scenes,
             hub=self.hub,
             parking=self.parking,
-            delivery=self.delivery,
             errands=self._errands,
             capacity=self._capacity,
             addresses=self._addresses,
             counters=self._counters,
             allowed_origin=allowed_origin,
+            client=client,
             draining=lambda: self.draining,
         )
         self._jobs: list[Callable[[float], None]] = [self.parking.tick, self.delivery.tick]
@@ -111,7 +116,11 @@ class PushService:
 
     def router(self, fallback: HTTPServerConnectionDelegate) -> SocketRouter:
         """What to give to `HTTPServer`: ``/ws/`` comes here, the rest goes to `fallback`."""
-        return SocketRouter(self._gate, fallback)
+        return SocketRouter(self._admission, fallback)
+
+    def reception(self, server: HTTPServer) -> Reception:
+        """What listens in place of ``server.add_sockets``: plain upgrades take the short way."""
+        return Reception(server, self._admission, self._supervisor)
 
     def waiter(self, scene_str: SceneStr) -> Waiter:
         """A long poll's wait for news; see `Hub.waiter`."""

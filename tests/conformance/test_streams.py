@@ -12,6 +12,8 @@ from services.scenes.states import State
 from tests.conformance.raw import ACK, CLOSE, PING, PONG, TEXT, Raw, close, frame, upgrade
 from tests.services.push.kit import Node, eventually
 
+pytestmark = pytest.mark.usefixtures("door")
+
 
 @pytest.mark.gen_test
 async def test_early_bytes():

@@ -5,9 +5,11 @@ import json
 
 import pytest
 
-from services.push import upgrade as upgrade_module
+from services.push import admission
 from tests.conformance.raw import TEXT, Raw, upgrade
 from tests.services.push.kit import Node, eventually
+
+pytestmark = pytest.mark.usefixtures("door")
 
 UNKNOWN = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
@@ -124,7 +126,7 @@ async def test_store_away():
 @pytest.mark.gen_test
 async def test_store_hangs(monkeypatch):
     """A store that does not answer is not waited for without end."""
-    monkeypatch.setattr(upgrade_module, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "WATCH_SECONDS", 0.05)
     async with Node() as node:
         node.scenes.gate.clear()
         status, _, body = await _answer(node, upgrade(node.scenes.begin()))
@@ -161,18 +163,13 @@ async def test_sockets_per_address():
 
 
 @pytest.mark.gen_test
-async def test_refused_upgrade_leaves_no_trace():
-    """A refusal counts as one, and the connection serves the next request."""
+async def test_refusals_are_counted():
+    """A refusal counts once, and holds nothing."""
     async with Node() as node:
-        client = await Raw.connect(node.port)
-        client.send(upgrade(UNKNOWN))
-        head = await client.head()
-        length = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
-        await client.reader.readexactly(length)
-        client.send(upgrade(node.scenes.begin()))
-        assert b" 101 " in await client.head()
-        assert node.counters.refusals == ["forbidden"]
-        client.leave()
+        await _answer(node, upgrade(UNKNOWN))
+        await _answer(node, upgrade(UNKNOWN, Origin="null"))
+        assert node.counters.refusals == ["forbidden", "forbidden"]
+        assert not node.push.hub.keys() and node.counters.opened == 0
 
 
 @pytest.mark.gen_test

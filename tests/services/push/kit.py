@@ -169,6 +169,9 @@ class Hello(RequestHandler):
 class Node:
     """A push service behind a real HTTP server, for one test."""
 
+    short_way = True
+    """Whether plain upgrades are served by `Reception`, as in the real server."""
+
     def __init__(self, *, send_buffer: int = 0, **options: Any) -> None:
         self.clock = FakeClock()
         self.broker = LocalBroker()
@@ -195,7 +198,11 @@ class Node:
             # Accepted sockets inherit it: a peer that does not read is noticed soon.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         self.port = int(sockets[0].getsockname()[1])
-        self._server.add_sockets(sockets)
+        self._reception = self.push.reception(self._server)
+        if self.short_way:
+            self._reception.listen(sockets)
+        else:
+            self._server.add_sockets(sockets)
         return self
 
     async def __aexit__(
@@ -204,6 +211,7 @@ class Node:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._reception.stop()
         self._server.stop()
         await self._server.close_all_connections()
         await self.supervisor.close()

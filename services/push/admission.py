@@ -1,0 +1,133 @@
+"""Who gets a socket: every check of an upgrade, and the moment it is parked.
+
+Two doors lead here, `upgrade` (through Tornado's HTTP) and `reception` (straight from the listening
+socket, for the plain case). What is checked, and in which order, is decided in this one place.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.errors import ApiError, StoreUnavailable
+from services.push.capacity import AddressLimit, Capacity
+from services.push.counters import PushCounters
+from services.push.delivery import Scenes
+from services.push.errands import Errands
+from services.push.handshake import (
+    Headers,
+    Offer,
+    Request,
+    check_request,
+    forbidden,
+    read_offer,
+    switching_protocols,
+)
+from services.push.hub import Hub
+from services.push.keys import scene_key
+from services.push.parking import Parking
+from services.push.waiters import Waiter
+from services.scenes.states import Scene
+
+WATCH_SECONDS = 5
+"""How long the store may take to admit a socket."""
+
+RETRY_SECONDS = 2
+"""What a refused page is told to wait, before its own jitter."""
+
+AllowedOrigin = Callable[[str | None, Headers, str], bool]
+"""Whether a page of that Origin (None: no such header) may open a socket, given the request's
+headers and the scheme its browser used."""
+
+Client = Callable[[str, Headers], tuple[str, str]]
+"""The address and the scheme ("http" or "https") of the browser, given the peer's address and the
+request's headers: proxies are believed only when trusted."""
+
+Take = Callable[[], tuple[int, bytes] | None]
+"""Gives the connection as a descriptor of our own, and what the peer has already said behind its
+request; None if the peer is gone. Called once, when nothing can refuse the upgrade any more."""
+
+
+def direct_client(remote_ip: str, _headers: Headers) -> tuple[str, str]:
+    """Without proxies the peer is the browser, and it speaks plain HTTP."""
+    return remote_ip, "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The checks, in this order: a WebSocket request, room on this node, Origin, path, token's form
+    (`check`, which never waits), sockets of the address, token and scene (`admit`)."""
+
+    scenes: Scenes
+    hub: Hub
+    parking: Parking
+    errands: Errands
+    capacity: Capacity
+    addresses: AddressLimit
+    counters: PushCounters
+    allowed_origin: AllowedOrigin
+    client: Client
+    draining: Callable[[], bool]
+
+    def check(self, request: Request) -> Offer:
+        """Everything that can be said without the store. Raises `ApiError`."""
+        check_request(request)
+        if self.draining() or not self.capacity.has_room(self.parking.slots.count):
+            raise ApiError("overloaded", "no room for a socket", retry_after=RETRY_SECONDS)
+        address, scheme = self.client(request.remote_ip, request.headers)
+        if not self.allowed_origin(request.headers.get("Origin"), request.headers, scheme):
+            raise forbidden()
+        return read_offer(request, address)
+
+    async def admit(self, offer: Offer, take: Take) -> None:
+        """Ask the store, answer 101 with the first status, and park. Raises `ApiError`."""
+        connection = self.hub.ids.next()
+        if not self.addresses.enter(connection, offer.address):
+            raise ApiError("rate_limited", "too many sockets", retry_after=RETRY_SECONDS)
+        self.capacity.opening += 1
+        parked = False
+        try:
+            key = scene_key(offer.scene_str)
+            # Listening begins before the store is read, so that no change falls in between.
+            with self.hub.arrival(key) as arrival:
+                scene = await self._watch(offer, key, connection)
+                parked = self._park(offer, key, connection, scene, arrival, take)
+        finally:
+            self.capacity.opening -= 1
+            if not parked:
+                self.addresses.leave(connection)
+
+    async def _watch(self, offer: Offer, key: bytes, connection: int) -> Scene:
+        try:
+            async with asyncio.timeout(WATCH_SECONDS):
+                scene = await self.scenes.watch(offer.scene_str, offer.watch_token, connection)
+        except (StoreUnavailable, TimeoutError) as error:
+            # It may have been attached all the same.
+            self.errands.unwatch(key, connection)
+            raise ApiError(
+                "store_unavailable", "please try again", retry_after=RETRY_SECONDS
+            ) from error
+        if scene is None:
+            raise forbidden()
+        return scene
+
+    def _park(
+        self,
+        offer: Offer,
+        key: bytes,
+        connection: int,
+        scene: Scene,
+        arrival: Waiter,
+        take: Take,
+    ) -> bool:
+        taken = take()
+        if taken is None:
+            self.errands.unwatch(key, connection)
+            return False
+        if arrival.scene is not None and arrival.scene.seq > scene.seq:
+            scene = arrival.scene
+        fd, early = taken
+        self.parking.park(fd, key, connection)
+        greeting = switching_protocols(offer.key)
+        self.hub.register(key, connection, fd, scene, greeting, arrival.replaced)
+        self.parking.serve(fd, connection, early)
+        return True

@@ -1,0 +1,159 @@
+"""The short way in: an upgrade that arrives in one piece never becomes a Tornado connection.
+
+A connection, a stream, two tasks and a parsed header list a handshake are most of what a handshake
+costs in Tornado. So the head of each new connection is looked at while it is still in the kernel's
+buffer (``MSG_PEEK``). If it is a request for a socket of the plainest form, and nothing but the
+store can still refuse it, it is served from here; the checks are those of `Admission`. Everything
+else, refusals included, is handed untouched to Tornado's `HTTPServer`, byte for byte as it came.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from http.client import responses
+
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+
+from services.errors import ApiError
+from services.push.admission import Admission
+from services.push.handshake import Offer, plain_request, refusal_answer
+from services.supervisor import Supervisor
+
+log = logging.getLogger("scanpush.push.reception")
+
+SLICE = 32
+"""Connections accepted in one turn of the loop."""
+
+HEAD_BYTES = 4096
+"""The longest head that is looked at; longer ones are Tornado's."""
+
+PAUSE_SECONDS = 0.1
+"""How long nobody is let in after the system refused a descriptor."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Reception:
+    """Listens in the place of `HTTPServer.add_sockets`, and feeds that server.
+
+    Args:
+        server: gets every connection that is not served here.
+    """
+
+    def __init__(self, server: HTTPServer, admission: Admission, supervisor: Supervisor) -> None:
+        self._server = server
+        self._admission = admission
+        self._supervisor = supervisor
+        self._sockets: list[socket.socket] = []
+
+    def listen(self, sockets: list[socket.socket]) -> None:
+        """Accept on bound, listening, non-blocking sockets; they become ours to close."""
+        for listening in sockets:
+            if listening.family not in (socket.AF_INET, socket.AF_INET6):
+                self._server.add_socket(listening)
+                continue
+            _accept_with_data(listening)
+            self._sockets.append(listening)
+            IOLoop.current().add_handler(listening, self._accept, IOLoop.READ)
+
+    def stop(self) -> None:
+        """Accept no more; may be called twice. Connections that were let in go on."""
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
+            IOLoop.current().remove_handler(listening)
+            listening.close()
+
+    def _accept(self, listening: socket.socket, _events: int) -> None:
+        for _ in range(SLICE):
+            try:
+                connection, address = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._pause(listening, error)
+                return
+            self._arrived(connection, address)
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """Without a descriptor accepting again at once would only spin."""
+        log.error("no descriptor for a connection", extra={"errno": error.errno})
+        loop = IOLoop.current()
+        loop.remove_handler(listening)
+        loop.call_later(PAUSE_SECONDS, self._go_on, listening)
+
+    def _go_on(self, listening: socket.socket) -> None:
+        if listening in self._sockets:
+            IOLoop.current().add_handler(listening, self._accept, IOLoop.READ)
+
+    def _arrived(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        connection.setblocking(False)
+        try:
+            head = connection.recv(HEAD_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            head = b""
+        except OSError:
+            connection.close()
+            return
+        found = plain_request(head, address[0])
+        if found is not None:
+            request, length = found
+            try:
+                offer = self._admission.check(request)
+            except ApiError:
+                found = None
+            else:
+                self._supervisor.spawn(self._admit(offer, connection, length), name="push upgrade")
+        if found is None:
+            server = self._server
+            stream = IOStream(
+                connection,
+                max_buffer_size=server.max_buffer_size,
+                read_chunk_size=server.read_chunk_size,
+            )
+            server.handle_stream(stream, address)
+
+    async def _admit(self, offer: Offer, connection: socket.socket, length: int) -> None:
+        def take() -> tuple[int, bytes] | None:
+            try:
+                connection.recv(length)
+                # Two statuses in a row (scanned, authorized) must not wait for a delayed ACK.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                return None
+            return connection.detach(), b""
+
+        try:
+            await self._admission.admit(offer, take)
+        except ApiError as refusal:
+            self._admission.counters.upgrade_refused(refusal.code)
+            await _refuse(connection, refusal)
+        finally:
+            connection.close()
+
+
+async def _refuse(connection: socket.socket, refusal: ApiError) -> None:
+    headers, body = refusal_answer(refusal)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    reason = responses.get(refusal.status, "Unknown")
+    head = f"HTTP/1.1 {refusal.status} {reason}\r\n{lines}Connection: close\r\n\r\n"
+    try:
+        # A few hundred bytes on a new connection: they fit, or nobody is there.
+        connection.send(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        # Closing with the request still unread would send a reset that may overtake the answer.
+        async with asyncio.timeout(1):
+            while await asyncio.get_running_loop().sock_recv(connection, HEAD_BYTES):
+                pass
+    except (OSError, TimeoutError):
+        return
+
+
+def _accept_with_data(listening: socket.socket) -> None:
+    """Let Linux wake us when a connection's first bytes are there, not before (tcp(7))."""
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)

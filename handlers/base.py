@@ -19,6 +19,8 @@ from services.wechat.callback import Forbidden, Malformed
 
 log = logging.getLogger("scanpush.http")
 
+JSON = "application/json; charset=utf-8"
+
 _TORNADO_CODES = {
     400: "bad_request",
     403: "forbidden",
@@ -35,12 +37,7 @@ class BaseHandler(RequestHandler):
         self.container = container
 
     def set_default_headers(self) -> None:
-        self.request_id = secrets.token_hex(8)
-        self.clear_header("Server")
-        self.set_header("X-Request-Id", self.request_id)
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Referrer-Policy", "no-referrer")
+        self.request_id = set_safe_headers(self)
 
     def prepare(self) -> None:
         request_id.set(self.request_id)
@@ -128,7 +125,7 @@ class BaseHandler(RequestHandler):
 
     def write_body(self, body: bytes, status: int = 200) -> None:
         self.set_status(status)
-        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Content-Type", JSON)
         self.finish(body)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
@@ -139,14 +136,40 @@ class BaseHandler(RequestHandler):
             log.error("unexpected failure", exc_info=(typ, value, tb))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = as_api_error(kwargs.get("exc_info", (None, None, None))[1], status_code)
-        body = {"code": error.code, "message": error.message}
-        if error.field:
-            body["field"] = error.field
-        if error.retry_after is not None:
-            self.set_header("Retry-After", str(error.retry_after))
         self.share_with_origin()
-        self.write_json({"error": body}, error.status)
+        answer_error(self, as_api_error(kwargs.get("exc_info", (None, None))[1], status_code))
+
+
+def set_safe_headers(handler: RequestHandler) -> str:
+    """What every answer has unless it says otherwise; the new request id is returned."""
+    request_id = secrets.token_hex(8)
+    handler.clear_header("Server")
+    handler.set_header("X-Request-Id", request_id)
+    handler.set_header("Cache-Control", "no-store")
+    handler.set_header("X-Content-Type-Options", "nosniff")
+    handler.set_header("Referrer-Policy", "no-referrer")
+    return request_id
+
+
+def answer_error(handler: RequestHandler, error: ApiError) -> None:
+    """Finish with the error document of the contract."""
+    body = {"code": error.code, "message": error.message}
+    if error.field:
+        body["field"] = error.field
+    if error.retry_after is not None:
+        handler.set_header("Retry-After", str(error.retry_after))
+    if error.code == "method_not_allowed":
+        handler.set_header("Allow", ", ".join(_methods(type(handler))))
+    handler.set_status(error.status)
+    handler.set_header("Content-Type", JSON)
+    handler.finish(json.dumps({"error": body}, ensure_ascii=False))
+
+
+def _methods(handler: type[RequestHandler]) -> list[str]:
+    """What that kind of handler answers (RFC 9110, section 15.5.6, wants it told)."""
+    names = (method.lower() for method in handler.SUPPORTED_METHODS)
+    implemented = (n for n in names if getattr(handler, n) is not getattr(RequestHandler, n))
+    return [name.upper() for name in implemented]
 
 
 def as_api_error(error: BaseException | None, status_code: int) -> ApiError:

@@ -25,14 +25,17 @@ class Front(Router):
         self._application = application
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        assert request.connection is not None
         if _announced_length(request.headers) > MAX_BODY_BYTES:
-            assert request.connection is not None
             return TooLarge(request.connection)
-        return self._application.find_handler(request, **kwargs)
+        delegate = self._application.find_handler(request, **kwargs)
+        if delegate is not None and "Transfer-Encoding" in request.headers:
+            return Counted(request.connection, delegate)
+        return delegate
 
 
 def _announced_length(headers: HTTPHeaders) -> int:
-    """Chunked bodies announce none; `HTTPServer(max_body_size=...)` ends those."""
+    """Chunked bodies announce none; `Counted` counts those."""
     length = headers.get("Content-Length", "")
     return int(length) if length.isascii() and length.isdigit() else 0
 
@@ -46,20 +49,51 @@ class TooLarge(HTTPMessageDelegate):
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        body = json.dumps(
-            {"error": {"code": "too_large", "message": f"At most {MAX_BODY_BYTES} bytes."}}
-        ).encode()
-        answer = HTTPHeaders(
-            {
-                "Content-Type": "application/json; charset=utf-8",
-                "Content-Length": str(len(body)),
-                "Cache-Control": "no-store",
-                "X-Request-Id": secrets.token_hex(8),
-                "Connection": "close",
-            }
-        )
-        self._connection.write_headers(
-            ResponseStartLine("HTTP/1.1", 413, "Too Large"), answer, body
-        )
-        self._connection.finish()
+        refuse_body(self._connection)
         return None
+
+
+class Counted(HTTPMessageDelegate):
+    """Passes a body of unknown length on, until it is too long: then 413, and nothing is done."""
+
+    def __init__(self, connection: HTTPConnection, delegate: HTTPMessageDelegate) -> None:
+        self._connection = connection
+        self._delegate = delegate
+        self._bytes = 0
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._bytes += len(chunk)
+        if self._bytes <= MAX_BODY_BYTES:
+            return self._delegate.data_received(chunk)
+        # Once an answer is finished, Tornado brings nothing more of this request.
+        refuse_body(self._connection)
+        return None
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()
+
+
+def refuse_body(connection: HTTPConnection) -> None:
+    """Write the whole answer 413; the connection ends with it, for the body is not wanted."""
+    body = json.dumps(
+        {"error": {"code": "too_large", "message": f"At most {MAX_BODY_BYTES} bytes."}}
+    ).encode()
+    headers = HTTPHeaders(
+        {
+            "Content-Type": "application/json; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Request-Id": secrets.token_hex(8),
+            "Connection": "close",
+        }
+    )
+    connection.write_headers(ResponseStartLine("HTTP/1.1", 413, "Too Large"), headers, body)
+    connection.finish()

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tornado.web import RequestHandler, StaticFileHandler
+from tornado.web import HTTPError, StaticFileHandler
 
-from handlers.base import BaseHandler
+from handlers.base import BaseHandler, answer_error, as_api_error, set_safe_headers
 from services.container import Container
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -60,6 +60,13 @@ class FilesHandler(StaticFileHandler):
         self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 
+    def set_default_headers(self) -> None:
+        set_safe_headers(self)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """A path that names no file is the client's matter."""
+        if not isinstance(value, HTTPError):
+            super().log_exception(typ, value, tb)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        RequestHandler.set_header(self, "Content-Type", "text/plain")
-        self.finish(f"{status_code}\n")
+        answer_error(self, as_api_error(kwargs.get("exc_info", (None, None))[1], status_code))

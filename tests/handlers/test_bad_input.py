@@ -1,0 +1,194 @@
+"""Whatever is sent: a clear error of the contract, never a failure of our own."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as some
+
+from tests.handlers.answers import check, error_of, parsed
+from tests.handlers.conftest import Running
+
+hostile = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+json_values = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
+    lambda inner: some.lists(inner, max_size=3)
+    | some.dictionaries(some.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+scene_bodies = some.fixed_dictionaries(
+    {},
+    optional={
+        name: json_values for name in ("account", "kind", "lang", "kiosk", "openid", "__proto__")
+    },
+)
+header_texts = some.text(
+    some.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f"),
+    min_size=1,
+    max_size=80,
+).map(lambda text: text.encode("latin-1"))
+paths = some.text(max_size=60).map(lambda text: "/" + text.encode("utf-8", "replace").hex())
+raw_paths = some.lists(
+    some.sampled_from(
+        ["/", "api", "scenes", "ws", "static", "wechat", "callback", "..", "%2e%2e", "%00", "%ff",
+         "%", "%zz", ";", "?", "#", "[", "é", " ", "\\", "qr.svg", "ack", "//", "x" * 70,
+         "3f2504e0-4f89-41d3-9a0c-0305e82c3301"]
+    ),
+    max_size=6,
+).map(lambda parts: "/" + "/".join(parts))  # fmt: skip
+
+
+def unread(server: Running, path: str, method: str = "GET", head: bytes = b"") -> Any:
+    """A request whose target is sent as it stands, which no client library would do."""
+    target = path.encode("utf-8").replace(b" ", b"%20")
+    request = method.encode() + b" " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    return parsed(server.raw(request + head + b"\r\n"))
+
+
+@hostile
+@given(body=json_values)
+@example(body={"account": {"$ne": None}})
+@example(body={"kind": "\ud800"})
+@example(body={"account": "a" * 65})
+@example(body={"lang": "x" * 10_000})
+def test_any_json_may_be_posted_to_begin(server: Running, body: Any) -> None:
+    """An object of known fields begins a scene, everything else is told what is wrong."""
+    content = json.dumps(body).encode()
+    check(server.http.post("/api/scenes", content=content))
+
+
+@hostile
+@given(body=scene_bodies)
+def test_known_fields_of_any_type_may_be_posted_to_begin(
+    server: Running, body: dict[str, Any]
+) -> None:
+    """A wrong type is 400 with the field's name."""
+    answer = server.http.post("/api/scenes", content=json.dumps(body).encode())
+    check(answer)
+    wrong = {
+        name
+        for name in ("account", "kind", "lang")
+        if body.get(name) is not None and not isinstance(body[name], str)
+    }
+    if wrong:
+        assert answer.status_code == 400 and error_of(answer)["field"] in wrong
+
+
+@hostile
+@given(body=some.binary(max_size=200))
+@example(body=b"\xff\xfe{}")
+@example(body=b'{"seq": 1')
+@example(body=b"[" * 60_000)
+@example(body=b'{"seq":' + b"9" * 5000 + b"}")
+@example(body=b'{"seq":NaN}')
+@pytest.mark.parametrize("path", ["/api/scenes", "/api/scenes/{}/ack", "/wechat/callback"])
+def test_any_bytes_may_be_posted(server: Running, path: str, body: bytes) -> None:
+    """Invalid UTF-8, cut-off, deep, or numbers too long to read."""
+    page = server.begin()
+    headers = {**page.bearer, "Content-Type": "application/json"}
+    check(server.http.post(path.format(page.scene_str), content=body, headers=headers))
+
+
+@hostile
+@given(seq=json_values)
+def test_any_seq_may_be_acknowledged(server: Running, seq: Any) -> None:
+    """Nothing but the right number consumes anything."""
+    page = server.begin()
+    path = f"{page.document['status']}/ack"
+    content = json.dumps({"seq": seq}).encode()
+    answer = server.http.post(path, content=content, headers=page.bearer)
+    assert error_of(answer)["code"] == ("stale_seq" if type(seq) is int else "bad_request")
+
+
+@hostile
+@given(path=raw_paths, method=some.sampled_from(["GET", "POST", "DELETE", "OPTIONS", "PUT", "FOO"]))
+def test_any_path_may_be_asked_for(server: Running, path: str, method: str) -> None:
+    """What is not ours is a 404 of the contract, also where the path is no proper URL."""
+    check(unread(server, path, method, b"Content-Length: 0\r\n"))
+
+
+@hostile
+@given(wait=some.text(max_size=12), seq=some.text(max_size=12))
+@example(wait="nan", seq="inf")
+@example(wait="-1", seq="1")
+@example(wait="1e999", seq="-0")
+@example(wait="0", seq="9" * 5000)
+def test_any_query_may_be_sent_to_a_poll(server: Running, wait: str, seq: str) -> None:
+    """Numbers or 400; never longer than 25 s, and here never at all."""
+    page = server.begin()
+    server.http.delete(page.document["status"], headers=page.bearer)
+    query = {"wait": wait, "seq": seq, "watch_token": "x", "openid": "y"}
+    encoded = {name: value.encode("utf-8", "surrogatepass") for name, value in query.items()}
+    check(server.http.get(page.document["status"], params=encoded, headers=page.bearer))
+
+
+@hostile
+@given(
+    name=some.sampled_from(
+        ["Authorization", "Cookie", "Origin", "User-Agent", "Content-Type", "X-Forwarded-For",
+         "X-Forwarded-Proto", "X-Request-Id", "Accept-Language", "If-None-Match",
+         "Content-Encoding", "Referer", "Access-Control-Request-Method"]
+    ),
+    value=header_texts,
+)  # fmt: skip
+@example(name="Content-Type", value=b"multipart/form-data")
+@example(name="Content-Type", value=b"multipart/form-data; boundary=")
+@example(name="Content-Type", value=b"application/x-www-form-urlencoded; charset=utf-16")
+@example(name="Content-Encoding", value=b"gzip")
+@example(name="Cookie", value=b'begin="\\777"; ;=;')
+@example(name="Authorization", value=b"Bearer")
+def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> None:
+    """Header values are texts to us, and none is believed."""
+    for method, path in (("POST", "/api/scenes"), ("GET", "/api/me"), ("GET", "/")):
+        content = b"--\r\nx=%ff&%" if method == "POST" else None
+        answer = server.http.request(method, path, headers={name: value}, content=content)
+        assert answer.status_code < 500
+        if answer.status_code >= 400:
+            error_of(answer)
+
+
+@hostile
+@given(bearer=header_texts)
+@example(bearer=b"eyJhbGciOiJub25lIn0.e30.")
+@example(bearer=b"." * 2)
+@example(bearer=b"a" * 8000)
+def test_any_bearer_may_be_sent(server: Running, bearer: bytes) -> None:
+    """One and the same 401 for all of them."""
+    headers = {"Authorization": b"Bearer " + bearer}
+    page = server.begin()
+    for path in ("/api/me", str(page.document["status"])):
+        answer = server.http.get(path, headers=headers)
+        assert error_of(answer)["code"] == "unauthorized"
+
+
+@hostile
+@given(query=some.dictionaries(
+    some.sampled_from(["signature", "timestamp", "nonce", "echostr", "msg_signature",
+                       "encrypt_type", "openid"]),
+    some.text(max_size=20),
+), body=some.binary(max_size=100), method=some.sampled_from(["GET", "POST"]))  # fmt: skip
+def test_any_callback_may_be_sent(
+    server: Running, query: dict[str, str], body: bytes, method: str
+) -> None:
+    """400 or 403; never an answer that tells more."""
+    encoded = {name: value.encode("utf-8", "replace") for name, value in query.items()}
+    answer = server.http.request(method, "/wechat/callback", params=encoded, content=body)
+    assert error_of(answer)["code"] in ("bad_request", "forbidden")
+    assert answer.json()["error"]["message"] in ("Malformed.", "Forbidden.")
+
+
+@pytest.mark.parametrize("field", ["account", "kind", "lang"], ids=["account", "kind", "lang"])
+@pytest.mark.parametrize(
+    "value", [{"$ne": None}, {"$gt": ""}, ["x"], 7, True, {"a": {"$where": "1"}}]
+)
+def test_operator_objects_are_refused(server: Running, field: str, value: Any) -> None:
+    """No object of a client ever reaches a store as a query."""
+    answer = server.http.post("/api/scenes", json={field: value})
+    assert answer.status_code == 400 and error_of(answer)["field"] == field

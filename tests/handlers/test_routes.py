@@ -1,0 +1,98 @@
+"""Routes, methods, sizes: what is answered before any service is asked."""
+
+import pytest
+
+from tests.handlers.answers import check_headers, error_of, parsed
+from tests.handlers.conftest import Running
+
+SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+
+METHODS = {
+    "/": {"GET"},
+    "/api/scenes": {"POST", "OPTIONS"},
+    f"/api/scenes/{SCENE}": {"GET", "DELETE", "OPTIONS"},
+    f"/api/scenes/{SCENE}/ack": {"POST", "OPTIONS"},
+    f"/api/scenes/{SCENE}/qr.svg": {"GET", "OPTIONS"},
+    f"/api/scenes/{SCENE}/qr.png": {"GET", "OPTIONS"},
+    "/api/me": {"GET", "OPTIONS"},
+    "/.well-known/jwks.json": {"GET", "OPTIONS"},
+    "/wechat/callback": {"GET", "POST"},
+    "/healthz": {"GET"},
+    "/readyz": {"GET"},
+    "/metrics": {"GET"},
+}
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_other_methods_are_405(server: Running, path: str) -> None:
+    """With the contract's error and what is allowed (RFC 9110, section 15.5.6)."""
+    every = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "BREW"}
+    for method in every - METHODS[path]:
+        answer = server.http.request(method, path)
+        assert answer.status_code == 405
+        check_headers(answer)
+        assert METHODS[path] - {"OPTIONS"} <= set(answer.headers["Allow"].split(", "))
+        if method != "HEAD":
+            assert error_of(answer)["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/api", "/api/", "/api/scenes/", f"/api/scenes/{SCENE}/", f"/api/scenes/{SCENE}/x",
+     f"/api/scenes/{SCENE}/qr.gif", "/wechat", "/wechat/callback/", "/metrics/", "/..%2f..%2fetc",
+     "/static/../config.yaml", "/static/..%2fconfig.yaml", "/static/nothing.js", "/static/",
+     "/favicon.ico", "/config.yaml", "/.git/HEAD", "/data/jwt-keys.json"],
+)  # fmt: skip
+def test_what_is_not_there_is_404(server: Running, path: str) -> None:
+    """In the words of the contract, for every method; nothing of the disk but static/."""
+    answer = parsed(
+        server.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    )
+    assert answer.status_code in (403, 404)
+    assert error_of(answer)["code"] in ("not_found", "forbidden")
+
+
+def test_a_body_over_64_kib_is_413(server: Running) -> None:
+    """By its announced length, before it is read."""
+    for size in (65_537, 200_000, 5_000_000):
+        for path in ("/api/scenes", "/wechat/callback"):
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+            answer = parsed(server.raw(head.encode() + b"x" * 1000))
+            assert error_of(answer)["code"] == "too_large"
+
+
+def test_a_client_that_sends_it_all_the_same_hears_413(server: Running) -> None:
+    """An ordinary client, which reads only after it has sent everything."""
+    for size in (65_537, 200_000, 3_000_000):
+        answer = server.http.post("/api/scenes", content=b"x" * size)
+        assert error_of(answer)["code"] == "too_large"
+
+
+def test_64_kib_are_read(server: Running) -> None:
+    """The limit itself is allowed."""
+    answer = server.http.post("/api/scenes", content=b" " * (65_536 - 2) + b"{}")
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("size", [65_537, 100_000, 140_000, 1_000_000])
+def test_a_chunked_body_over_64_kib_is_413(server: Running, size: int) -> None:
+    """It announces no length, so it is counted."""
+    head = b"POST /api/scenes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
+    answer = parsed(server.raw(head + chunk * (size // 4096 + 1) + b"0\r\n\r\n"))
+    assert error_of(answer)["code"] == "too_large"
+
+
+def test_a_small_chunked_body_is_read(server: Running) -> None:
+    """Proxies send such."""
+    head = (
+        b"POST /api/scenes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+    answer = parsed(server.raw(head + b'2\r\n{"\r\n5\r\na":1}\r\n0\r\n\r\n'))
+    assert answer.status_code == 201
+
+
+def test_the_server_goes_on_after_all_of_it(server: Running) -> None:
+    """Nothing above has hurt it."""
+    assert server.http.get("/readyz").json() == {"status": "ready"}

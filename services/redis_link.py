@@ -137,7 +137,9 @@ class RedisLink:
 
     def _cluster(self) -> aioredis.RedisCluster:
         try:
-            return aioredis.RedisCluster.from_url(self._url, **self._options())
+            # A server that hangs must not take all the time that asking another one needs.
+            options = self._options() | {"socket_timeout": self.timeout_seconds / 2}
+            return aioredis.RedisCluster.from_url(self._url, **options)
         except exceptions.RedisClusterException as error:
             raise SettingsError("redis.url", str(error)) from None
 
@@ -182,11 +184,11 @@ class RedisLink:
             name = node.name if node is not None else ""
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = _Lane(self, self._supervisor)
+            lane = self._lanes[name] = _Lane(self, name, self._supervisor)
         return lane
 
-    async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """Send one batch; one answer or exception for each command."""
+    async def send(self, server: str, commands: Sequence[Command]) -> list[Any]:
+        """Send one batch to that server; one answer or exception for each command."""
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
@@ -195,21 +197,26 @@ class RedisLink:
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
         except _FOREIGN as error:
             answers = [error] * len(commands)
-        await self._recover(answers)
-        return answers
-
-    async def _recover(self, answers: Sequence[Any]) -> None:
-        """After a failure, see to it that the next batch does not go the same way."""
         if self._clustered and any(isinstance(answer, _LOST) for answer in answers):
-            now = asyncio.get_running_loop().time()
-            if now - self._refreshed_at > REFRESH_SECONDS:
-                self._refreshed_at = now
-                # Closed, it asks for the layout before it is used again.
-                await self._client.aclose()
+            await self._refresh(server)
         elif any(isinstance(answer, exceptions.ReadOnlyError) for answer in answers):
             # We hold connections to what was the master; its name may lead elsewhere by now.
             if not self._clustered:
                 await self._client.connection_pool.disconnect()
+        return answers
+
+    async def _refresh(self, failed: str) -> None:
+        """Ask the cluster who holds which slots now; the calls to other servers go on."""
+        now = asyncio.get_running_loop().time()
+        if now - self._refreshed_at < REFRESH_SECONDS:
+            return
+        self._refreshed_at = now
+        try:
+            with translated():
+                async with asyncio.timeout(self.timeout_seconds):
+                    await self._client.nodes_manager.initialize(last_failed_node_name=failed)
+        except StoreUnavailable as error:
+            log.warning("the layout of the Redis Cluster is unknown: %s", error)
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless Redis takes writes now (a cluster: each master lives)."""
@@ -231,8 +238,9 @@ class RedisLink:
 class _Lane:
     """Gathers the calls to one server; one batch is on its way at a time."""
 
-    def __init__(self, link: RedisLink, supervisor: Supervisor) -> None:
+    def __init__(self, link: RedisLink, server: str, supervisor: Supervisor) -> None:
         self._link = link
+        self._server = server
         self._supervisor = supervisor
         self._asked: list[Asked] = []
         self._sending = False
@@ -254,7 +262,7 @@ class _Lane:
                 # Whoever stopped waiting is not served: nobody would know of it.
                 batch = [(command, future) for command, future in batch if not future.done()]
                 if batch:
-                    answers = await self._link.send([command for command, _ in batch])
+                    answers = await self._link.send(self._server, [command for command, _ in batch])
                     _resolve(batch, answers)
         finally:
             self._sending = False

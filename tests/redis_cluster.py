@@ -12,6 +12,7 @@ class RedisCluster:
 
     def __init__(self, folder: Path) -> None:
         self.masters = [_Master(folder / str(number)) for number in range(3)]
+        self._replicas: list[_Master] = []
 
     @property
     def url(self) -> str:
@@ -35,13 +36,41 @@ class RedisCluster:
             for info in (master.ask("CLUSTER", "INFO") for master in self.masters)
         )
 
+    def holder(self, key: str) -> "_Master":
+        """The master that has the slot of `key`."""
+        return next(master for master in self.masters if not _elsewhere(master.ask("GET", key)))
+
+    def add_replica(self, master: "_Master", folder: Path) -> "_Master":
+        """Start one more server and let it follow `master`."""
+        replica = _Master(folder)
+        replica.start()
+        self._replicas.append(replica)
+        first = self.masters[0]
+        replica.ask("CLUSTER", "MEET", "127.0.0.1", str(first.port), str(first.bus))
+        until(lambda: b"+OK" in replica.ask("CLUSTER", "REPLICATE", master.id), "no replica")
+        until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"), "no link")
+        return replica
+
+    def move_slot(self, key: str) -> None:
+        """Hand the slot of `key` to another master (redis.io, "CLUSTER SETSLOT")."""
+        source = self.holder(key)
+        target = next(master for master in self.masters if master is not source)
+        slot = source.ask("CLUSTER", "KEYSLOT", key).strip()[1:].decode()
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        names = source.ask("CLUSTER", "GETKEYSINSLOT", slot, "1000").split(b"\r\n")[2::2]
+        for name in names:
+            source.ask("MIGRATE", "127.0.0.1", str(target.port), name.decode(), "0", "2000")
+        for master in (target, source):
+            master.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
     def ask_all(self, *words: str) -> None:
         for master in self.masters:
             master.ask(*words)
 
     def stop(self) -> None:
-        for master in self.masters:
-            master.stop()
+        for server in (*self.masters, *self._replicas):
+            server.stop()
 
 
 class _Master(RedisServer):
@@ -51,4 +80,13 @@ class _Master(RedisServer):
         folder.mkdir()
         self.bus = unused_port()
         options = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus))
-        super().__init__(folder, *options, "--cluster-node-timeout", "2000")
+        life = ("--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
+        super().__init__(folder, *options, *life)
+
+    @property
+    def id(self) -> str:
+        return self.ask("CLUSTER", "MYID").split(b"\r\n")[1].decode()
+
+
+def _elsewhere(answer: bytes) -> bool:
+    return answer.startswith(b"-MOVED")

@@ -32,18 +32,19 @@ class Server:
             idle_connection_timeout=IDLE_SECONDS,
             body_timeout=BODY_SECONDS,
         )
+        self._reception = container.push.reception(self._http)
 
     def listen(self, sockets: list[socket.socket]) -> None:
-        self._http.add_sockets(sockets)
+        self._reception.listen(sockets)
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way, send every socket away with 1001."""
         seconds = self._container.settings.server.drain_seconds
         log.info("leaving: draining for at most %s s", seconds)
-        self._http.stop()
+        self._reception.stop()
         await self._container.push.drain(seconds)
 
     async def close(self) -> None:
         """End what is left."""
-        self._http.stop()
+        self._reception.stop()
         await asyncio.wait_for(self._http.close_all_connections(), 1)

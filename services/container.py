@@ -11,14 +11,14 @@ import httpx
 from services.clock import Clock, SystemClock
 from services.errors import StoreUnavailable
 from services.metrics import Metrics
-from services.origins import Origins
+from services.origins import Origins, request_scheme
 from services.people import store_sqlite as people_sqlite
 from services.people.store import UserStore
 from services.people.store_sqlite import SqliteUserStore
 from services.push.broker import Broker
 from services.push.broker_local import LocalBroker
 from services.push.service import PushService
-from services.rate_limits import RateLimits
+from services.rate_limits import RateLimits, client_address
 from services.scenes import store_sqlite as scenes_sqlite
 from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
@@ -188,6 +188,14 @@ def build_container(
         clock,
         lambda origin, headers, scheme: not origins.is_foreign(
             origin, scheme, headers.get("Host", "")
+        ),
+        client=lambda remote_ip, headers: (
+            client_address(
+                remote_ip, headers.get("X-Forwarded-For", ""), settings.server.trusted_proxies
+            ),
+            request_scheme(
+                remote_ip, headers.get("X-Forwarded-Proto", ""), settings.server.trusted_proxies
+            ),
         ),
         counters=metrics,
         address_group=limits.group,

@@ -65,6 +65,7 @@ class Reception:
         for listening in sockets:
             IOLoop.current().remove_handler(listening)
             listening.close()
+        self._server.stop()
 
     def _accept(self, listening: socket.socket, _events: int) -> None:
         for _ in range(SLICE):

@@ -24,7 +24,7 @@ DESCRIPTION = """Servers run on CPU 0, the generator on CPU 1. Results go to ben
 and as a table; ratios are medians of the ratios within each round. Leave the machine alone while
 it runs."""
 QUICK = {"rounds": 1, "sockets": [500, 1000], "logins": 300, "paced": 100, "held": 800,
-         "churn_held": 500, "churn_seconds": 5.0, "ping_seconds": 2.0,
+         "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
          "pushes": 300}  # fmt: skip
 
 

@@ -47,6 +47,7 @@ class Tally:
     duplicated_after_ack: int = 0
     expired: int = 0
     scan_to_token: "array[float]" = field(default_factory=lambda: array("d"))
+    token_at: "array[float]" = field(default_factory=lambda: array("d"))
     due_to_token: "array[float]" = field(default_factory=lambda: array("d"))
     scan_to_consumed: "array[float]" = field(default_factory=lambda: array("d"))
 
@@ -161,6 +162,7 @@ class Crew:
         self.sockets.send(page, wire.text_frame(b'{"type":"ack","seq":%d}' % seq))
         tally.delivered += 1
         tally.scan_to_token.append(now - page.fired)
+        tally.token_at.append(now)
         tally.due_to_token.append(now - page.due)
         self.after_login(page)
 

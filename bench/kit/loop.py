@@ -29,6 +29,8 @@ class Loop:
         self._order = itertools.count()
         self._stopped = False
         self._longest_wait: float = LONGEST_WAIT_SECONDS
+        self._turned = self.now()
+        self.longest_stall = 0.0
 
     now = staticmethod(time.perf_counter)
     """Seconds on the clock that every time of the kit is measured by."""
@@ -102,7 +104,15 @@ class Loop:
         if timers:
             wait = min(wait, max(0.0, timers[0][0] - self.now()))
         owners = self._owners
-        for fd, events in self._poller.poll(wait):
+        asked = self.now()
+        ready = self._poller.poll(wait)
+        # What a turn takes beyond the wait it asked for is a stall of this process, which would
+        # look like one of the server's.
+        self.longest_stall = max(self.longest_stall, asked - self._turned)
+        self._turned = self.now()
+        if not ready:
+            self.longest_stall = max(self.longest_stall, self._turned - asked - wait)
+        for fd, events in ready:
             # A descriptor of this very batch may have been closed by another's callback.
             owner = owners.get(fd)
             if owner is not None:

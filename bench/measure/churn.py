@@ -39,6 +39,7 @@ FIGURES = (
     Figure("visitors", "visitors", 0),
     Figure("memory_after_percent", "memory after, % of before", 1),
     Figure("generator_cpu", "generator CPU", 2),
+    Figure("generator_stall_ms", "generator's longest stall ms", 1),
     Figure("faults", "lost, misdelivered, after ack", 0),
 )
 PUSHES_PER_SECOND = 200.0
@@ -53,12 +54,14 @@ def run(options: Options) -> Board:
     """Interleaved rounds of stock Tornado's toy and scanpush."""
     settings = {"held": options.churn_held, "seconds": options.churn_seconds,
                 "rounds": options.rounds}  # fmt: skip
+    logins = round(PUSHES_PER_SECOND * options.churn_seconds)
+    if logins > options.churn_held:
+        raise NotUsable(f"{logins} logins need as many held pages: raise --churn-held")
     board = Board("churn", FIGURES, settings)
     for number in range(options.rounds):
         with peer("tornado") as running:
             board.add(number, "tornado", toy(running, options))
         visitors = round(VISITORS_PER_SECOND * options.churn_seconds * OPENING_SHARE)
-        logins = round(PUSHES_PER_SECOND * options.churn_seconds)
         with common.scanpush_with_upstream(options.scanpush) as running:
             figures = full(running, options, visitors, logins)
             board.add(number, "scanpush", figures)
@@ -147,6 +150,7 @@ def toy(running: Running, options: Options) -> dict[str, Any]:
         "visitors": len(handshakes),
         "memory_after_percent": running.usage().rss_bytes / before * 100,
         "generator_cpu": cost.generator_cpu,
+        "generator_stall_ms": loop.longest_stall * 1e3,
         "faults": len(crew.waiting) + crew.misdelivered + crew.http_errors,
     }
 
@@ -191,11 +195,20 @@ def full(running: Running, options: Options, coming: int, logins: int) -> dict[s
         "visitors": len(handshakes),
         "memory_after_percent": running.usage().rss_bytes / before * 100,
         "generator_cpu": cost.generator_cpu,
+        "generator_stall_ms": loop.longest_stall * 1e3,
+        "slowest": slowest(tally.token_at[first:], tally.scan_to_token[first:]),
         "faults": tally.lost
         + tally.misdelivered
         + tally.duplicated_after_ack
         + sum(tally.scan_errors.values()),
     }
+
+
+def slowest(moments: Sequence[float], seconds: Sequence[float]) -> list[tuple[float, float]]:
+    """The ten slowest: seconds since the first login, and milliseconds. To see what they met."""
+    ranked = sorted(zip(seconds, moments), reverse=True)[:10]
+    began = min(moments, default=0.0)
+    return [(round(moment - began, 2), round(took * 1e3, 1)) for took, moment in ranked]
 
 
 def warm_up(loop: Loop, crew: Crew, callbacks: Callbacks) -> None:
@@ -216,6 +229,8 @@ def paced(
 ) -> tuple[list[float], common.Cost]:
     """Push at PUSHES_PER_SECOND for `seconds` while visitors come; their handshake times."""
     with visitors(running, tickets, seconds * OPENING_SHARE) as pipe:
+        loop.run_for(0.1)
+        loop.longest_stall = 0.0
         began = loop.now()
         pipe.send("go")
         made, total = 0, round(PUSHES_PER_SECOND * seconds)

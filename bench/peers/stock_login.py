@@ -108,6 +108,8 @@ class Socket(tornado.websocket.WebSocketHandler):
         await super().get(scene_str)
 
     def open(self, scene_str: str) -> None:
+        # Two small messages in a row would otherwise wait 40 ms for each other (Nagle's algorithm).
+        self.set_nodelay(True)
         self.scene_str = scene_str
         self.site.sockets[scene_str] = self
         self.tell("waiting", 1)

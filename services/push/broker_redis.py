@@ -37,8 +37,8 @@ class RedisBroker:
 
     Args:
         node: this node's id, without spaces or slashes.
-        heartbeat_seconds: a subscription silent for so long is asked for a sign of life, and
-            given up when none comes within the same time.
+        heartbeat_seconds: how often the subscription is asked for a sign of life; it is given up
+            when none came until the next time.
     """
 
     def __init__(self, link: RedisLink, node: str, *, heartbeat_seconds: float = 2) -> None:
@@ -47,6 +47,7 @@ class RedisBroker:
         self._heartbeat_seconds = heartbeat_seconds
         self._supervisor = Supervisor()
         self._subscribed = False
+        self._heard = False
 
     async def listen(self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
         """Returns once subscribed: what is published from now on arrives."""
@@ -99,21 +100,33 @@ class RedisBroker:
                     await part.aclose()
 
     async def _receive(self, pubsub: PubSub, on_notice: Callable[[Notice], None]) -> None:
-        """Hand over notices until the connection is lost, then raise `StoreUnavailable`."""
-        asked = False
+        """Hand over notices until the connection is lost, then raise `StoreUnavailable`.
+
+        One watch beside the reading, instead of a time-out for each notice, which would cost more
+        than the notice.
+        """
         with translated():
-            while True:
-                message = await pubsub.get_message(timeout=self._heartbeat_seconds)
-                if message is not None:
-                    asked = False
-                    if message["type"] == "message":
-                        _hand_over(message["data"], on_notice)
-                elif asked:
-                    raise TimeoutError("the subscription is silent")
-                else:
-                    asked = True
-                    async with asyncio.timeout(self._heartbeat_seconds):
-                        await pubsub.ping()
+            async with asyncio.timeout(None) as silence:
+                watch = self._supervisor.spawn(self._watch(pubsub, silence), name="heartbeat")
+                try:
+                    while True:
+                        message = await pubsub.get_message(timeout=None)
+                        self._heard = True
+                        if message is not None and message["type"] == "message":
+                            _hand_over(message["data"], on_notice)
+                finally:
+                    watch.cancel()
+
+    async def _watch(self, pubsub: PubSub, silence: asyncio.Timeout) -> None:
+        """Ask for a sign of life; when none comes within the same time, end the reading."""
+        self._heard = True
+        while self._heard:
+            self._heard = False
+            with contextlib.suppress(StoreUnavailable), translated():  # the reading fails as well
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    await pubsub.ping()
+            await asyncio.sleep(self._heartbeat_seconds)
+        silence.reschedule(asyncio.get_running_loop().time())
 
     async def ping(self) -> None:
         if not self._subscribed:

@@ -11,7 +11,9 @@
 -- ARGV[2]  scene_str
 -- ARGV[3]  microseconds added to the clock: 0 but in tests
 --
--- A scene goes back as {verdict, now, reply or false, field, value, field, value, ...}.
+-- A scene goes back as {verdict, now, reply or false, then the values of FIELDS, false where there
+-- is none, then name and value of each detail}. What a create or a move brings comes as one JSON
+-- text: many arguments cost the caller more than Redis saves.
 -- All keys of a scene lie in one slot. PUBLISH inside the script goes out together with what was
 -- written; a Redis Cluster carries it to the nodes of the whole cluster.
 
@@ -38,6 +40,9 @@ local NEXT = {
 }
 local ON_THE_WAY = {waiting = 1, scanned = 2, confirming = 3, registering = 4, authorized = 5,
                     consumed = 6}
+
+local FIELDS = {'state', 'seq', 'kind', 'account', 'lang', 'created', 'changed', 'ends', 'watch',
+                'begin', 'openid', 'user_id', 'jti', 'iat', 'exp', 'is_new', 'owed', 'error'}
 
 local scene_key, debts_key, scene_str = KEYS[1], KEYS[2], ARGV[2]
 
@@ -80,9 +85,12 @@ end
 local function answer(verdict, scene, reply)
   local out = {verdict, whole(now), reply or false}
   if scene then
+    for i, field in ipairs(FIELDS) do
+      out[i + 3] = scene[field] or false
+    end
     for field, value in pairs(scene) do
-      if field ~= 'at' then
-        out[#out + 1] = field
+      if string.sub(field, 1, 2) == 'd:' then
+        out[#out + 1] = string.sub(field, 3)
         out[#out + 1] = value
       end
     end
@@ -120,32 +128,49 @@ end
 -- The first write of a script must be one that a full Redis refuses (HSET is, ZREM is not): after
 -- it all others go through, so that nothing is half done.
 
--- ARGV[4], [5]: from created_at to changed_at and to ends_at. ARGV[6...]: fields.
+-- Microseconds came as text, which keeps every digit; all other numbers are small and whole.
+local function flat(fields, details)
+  local out = {}
+  for field, value in pairs(fields) do
+    out[#out + 1] = field
+    out[#out + 1] = value
+  end
+  for name, value in pairs(details) do
+    out[#out + 1] = 'd:' .. name
+    out[#out + 1] = value
+  end
+  return out
+end
+
+-- ARGV[4]: {fields, details, changed, ends}, the last two as the distance from created_at.
 local function create()
-  local ends = now + tonumber(ARGV[5])
-  redis.call('HSET', scene_key, 'created', whole(now), 'changed', whole(now + tonumber(ARGV[4])),
-             'ends', whole(ends), unpack(ARGV, 6))
+  local new = cjson.decode(ARGV[4])
+  local ends = now + tonumber(new.ends)
+  new.fields.created = whole(now)
+  new.fields.changed = whole(now + tonumber(new.changed))
+  new.fields.ends = whole(ends)
+  redis.call('HSET', scene_key, unpack(flat(new.fields, new.details)))
   expire_at('waiting', ends)
   return whole(now)
 end
 
 -- Why a move is not carried out: REPEATED, REFUSED, or nil when it may be.
 local function obstacle(scene, move)
-  if move.account ~= '' and move.account ~= scene.account then
+  if move.account and move.account ~= scene.account then
     return 'refused'
   end
-  if move.kind ~= '' and move.kind ~= scene.kind then
+  if move.kind and move.kind ~= scene.kind then
     return 'refused'
   end
   local claimant = scene.openid
-  if move.openid ~= '' and claimant and move.openid ~= claimant then
+  if move.openid and claimant and move.openid ~= claimant then
     return 'refused'
   end
   if scene.state == move.to then
     return 'repeated'
   end
   local here, there = ON_THE_WAY[scene.state], ON_THE_WAY[move.to]
-  if move.openid ~= '' and claimant == move.openid and here and there and here > there then
+  if move.openid and claimant == move.openid and here and there and here > there then
     return 'repeated'
   end
   if not string.find(move.sources, ' ' .. scene.state .. ' ', 1, true) then
@@ -154,7 +179,7 @@ local function obstacle(scene, move)
   if not (NEXT[scene.state] and NEXT[scene.state][move.to]) then
     return 'refused'
   end
-  if move.seq ~= '' and tonumber(move.seq) ~= tonumber(scene.seq) then
+  if move.seq and move.seq ~= tonumber(scene.seq) then
     return 'refused'
   end
   return nil
@@ -164,7 +189,7 @@ local function ending(scene, move)
   if FINAL[move.to] then
     return now + FINAL_READABLE
   end
-  if move.owed == '1' then
+  if move.owed then
     return now + OWED
   end
   if move.to == 'scanned' then
@@ -173,32 +198,32 @@ local function ending(scene, move)
   return now + tonumber(move.life)
 end
 
--- The fields that a move changes; ARGV[18...] are details.
 local function changes(scene, move)
   local new = {state = move.to, seq = whole(tonumber(scene.seq) + 1), changed = whole(now),
-               ends = whole(ending(scene, move)), owed = move.owed, error = move.error}
-  if not scene.openid and move.openid ~= '' then
-    new.openid = move.openid
-  end
-  if move.user_id ~= '' then
-    new.user_id = move.user_id
-  end
+               ends = whole(ending(scene, move)), owed = move.owed and '1' or '0',
+               error = move.error}
+  new.openid = scene.openid or move.openid
+  new.user_id = move.user_id
   if move.to == 'authorized' then
     local second = math.floor(now / SECOND)
     new.jti, new.iat = move.jti, whole(second)
-    new.exp, new.is_new = whole(second + tonumber(move.token_ttl)), move.is_new
-  end
-  for i = 18, #ARGV, 2 do
-    new[ARGV[i]] = ARGV[i + 1]
+    new.exp, new.is_new = whole(second + move.token_ttl), move.is_new and '1' or '0'
   end
   return new
 end
 
+local function remember_debt(scene, was_owed)
+  if scene.owed == '1' then
+    redis.call('ZADD', debts_key, whole(now), scene_str)
+    redis.call('EXPIRE', debts_key, DEBTS_SECONDS)
+  elseif was_owed == '1' then
+    redis.call('ZREM', debts_key, scene_str)
+  end
+end
+
+-- ARGV[4]: the move. What is None in Python is missing.
 local function advance()
-  local move = {to = ARGV[4], sources = ARGV[5], life = ARGV[6], openid = ARGV[7],
-                account = ARGV[8], kind = ARGV[9], seq = ARGV[10], user_id = ARGV[11],
-                jti = ARGV[12], is_new = ARGV[13], token_ttl = ARGV[14], owed = ARGV[15],
-                error = ARGV[16]}
+  local move = cjson.decode(ARGV[4])
   local scene = settled()
   if KEYS[3] then
     local kept = redis.call('GET', KEYS[3])
@@ -213,23 +238,18 @@ local function advance()
   if why_not then
     return answer(why_not, scene)
   end
-  local flat, was_owed = {}, scene.owed
-  for field, value in pairs(changes(scene, move)) do
+  local was_owed, new = scene.owed, changes(scene, move)
+  redis.call('HSET', scene_key, unpack(flat(new, move.details)))
+  for field, value in pairs(new) do
     scene[field] = value
-    flat[#flat + 1] = field
-    flat[#flat + 1] = value
   end
-  redis.call('HSET', scene_key, unpack(flat))
+  for name, value in pairs(move.details) do
+    scene['d:' .. name] = value
+  end
   expire_at(scene.state, tonumber(scene.ends))
-  if scene.owed == '1' then
-    redis.call('ZADD', debts_key, whole(now), scene_str)
-    redis.call('EXPIRE', debts_key, DEBTS_SECONDS)
-  elseif was_owed == '1' then
-    redis.call('ZREM', debts_key, scene_str)
-  end
-  -- ARGV[17]: '=' and the reply to keep, or ''.
-  if KEYS[3] and ARGV[17] ~= '' then
-    redis.call('SET', KEYS[3], string.sub(ARGV[17], 2), 'EX', OUTCOME_SECONDS)
+  remember_debt(scene, was_owed)
+  if KEYS[3] and move.reply then
+    redis.call('SET', KEYS[3], move.reply, 'EX', OUTCOME_SECONDS)
   end
   notice(scene.at, scene.seq, 0)
   return answer('moved', scene)

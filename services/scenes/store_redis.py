@@ -10,13 +10,14 @@ store, `recall` does not see it, and an `Outcome` does not see what `remember` k
 """
 
 import asyncio
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.ids import OpenId, SceneStr, UserId
+from services.ids import SceneStr
 from services.redis_link import RedisLink, Script
 from services.scenes.states import Claims, Kind, Move, Scene, State, Step, Verdict
 
@@ -73,9 +74,15 @@ class RedisSceneStore:
     async def create(self, scene: Scene) -> Scene:
         until_changed = micros(scene.changed_at - scene.created_at)
         until_end = micros(scene.ends_at - scene.created_at)
-        now = int(
-            await self._run("create", scene.scene_str, until_changed, until_end, *_fields(scene))
+        text = _json(
+            {
+                "fields": _fields(scene),
+                "details": dict(scene.details),
+                "changed": str(until_changed),
+                "ends": str(until_end),
+            }
         )
+        now = int(await self._run("create", scene.scene_str, text))
         return replace(
             scene,
             created_at=now / MICRO,
@@ -89,8 +96,8 @@ class RedisSceneStore:
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         outcome = move.outcome
         keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
-        arguments = _arguments(move)
-        return _step(scene_str, await self._run("advance", scene_str, *arguments, more_keys=keys))
+        answer = await self._run("advance", scene_str, _json(_asked(move)), more_keys=keys)
+        return _step(scene_str, answer)
 
     async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
         """See `SceneStore.attach`. A `connection` above 0 is a socket: the other attached nodes
@@ -180,85 +187,77 @@ def _kept(key: str) -> str:
     return f"scanpush:kept:{key}"
 
 
-def _fields(scene: Scene) -> list[str | int]:
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _fields(scene: Scene) -> dict[str, str | int]:
     """A new scene as the fields of its hash; times are set by the script."""
-    claims = scene.claims
     fields: dict[str, str | int] = {
         "v": SCHEMA,
-        "state": scene.state.value,
+        "state": scene.state,
         "seq": scene.seq,
-        "kind": scene.kind.value,
+        "kind": scene.kind,
         "account": scene.account,
         "lang": scene.lang,
         "watch": scene.watch_hash.hex(),
         "begin": scene.begin_hash.hex(),
         "owed": int(scene.owed),
         "error": scene.error,
-        **{f"d:{name}": value for name, value in scene.details.items()},
     }
     if scene.openid is not None:
         fields["openid"] = scene.openid
     if scene.user_id is not None:
         fields["user_id"] = scene.user_id
-    if claims is not None:
+    if (claims := scene.claims) is not None:
         fields.update(jti=claims.jti, iat=claims.iat, exp=claims.exp, is_new=int(claims.is_new))
-    return [part for pair in fields.items() for part in pair]
+    return fields
 
 
-def _arguments(move: Move) -> list[str | int]:
-    """A move as the script reads it: ARGV[4] and on."""
-    reply = move.outcome.reply if move.outcome is not None else None
-    details = ((f"d:{name}", value) for name, value in move.details.items())
-    return [
-        move.to.value,
-        f" {' '.join(move.sources)} ",
-        micros(move.life_seconds),
-        move.openid or "",
-        move.account or "",
-        move.kind.value if move.kind is not None else "",
-        move.seq if move.seq is not None else "",
-        move.user_id or "",
-        move.jti,
-        int(move.is_new),
-        move.token_ttl_seconds,
-        int(move.owed),
-        move.error,
-        "" if reply is None else f"={reply}",
-        *(part for pair in details for part in pair),
-    ]
+def _asked(move: Move) -> dict[str, Any]:
+    """A move as the script reads it; what is None is left out, as Lua knows no null."""
+    asked: dict[str, Any] = {
+        "to": move.to,
+        "sources": f" {' '.join(move.sources)} ",
+        "life": str(micros(move.life_seconds)),
+        "owed": move.owed,
+        "error": move.error,
+        "details": dict(move.details),
+    }
+    if move.to is State.AUTHORIZED:
+        asked.update(jti=move.jti, is_new=move.is_new, token_ttl=move.token_ttl_seconds)
+    for name in ("openid", "account", "kind", "seq", "user_id"):
+        if (value := getattr(move, name)) is not None:
+            asked[name] = value
+    if move.outcome is not None and move.outcome.reply is not None:
+        asked["reply"] = move.outcome.reply
+    return asked
 
 
 def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:
-    verdict, now, reply = Verdict(answer[0]), int(answer[1]) / MICRO, answer[2]
-    fields = dict(zip(answer[3::2], answer[4::2], strict=True))
-    scene = _scene(scene_str, fields) if fields else None
-    return Step(verdict, scene, reply, now)
+    scene = _scene(scene_str, answer) if len(answer) > 3 else None
+    return Step(Verdict(answer[0]), scene, answer[2], int(answer[1]) / MICRO)
 
 
-def _scene(scene_str: SceneStr, fields: dict[str, str]) -> Scene:
-    """A hash as a scene. Fields that a newer scanpush added are left alone."""
-    get = fields.get
-    claims = None
-    if "jti" in fields:
-        claims = Claims(
-            fields["jti"], int(fields["iat"]), int(fields["exp"]), fields["is_new"] == "1"
-        )
+def _scene(scene_str: SceneStr, answer: Sequence[Any]) -> Scene:
+    """A scene from the script's answer: the order is that of FIELDS there."""
+    state, seq, kind, account, lang, created, changed, ends, watch, begin = answer[3:13]
+    openid, user_id, jti, iat, exp, is_new, owed, error = answer[13:21]
     return Scene(
         scene_str=scene_str,
-        state=State(fields["state"]),
-        seq=int(fields["seq"]),
-        kind=Kind(fields["kind"]),
-        account=fields["account"],
-        lang=fields["lang"],
-        created_at=int(fields["created"]) / MICRO,
-        changed_at=int(fields["changed"]) / MICRO,
-        ends_at=int(fields["ends"]) / MICRO,
-        watch_hash=bytes.fromhex(fields["watch"]),
-        begin_hash=bytes.fromhex(fields["begin"]),
-        openid=OpenId(fields["openid"]) if get("openid") is not None else None,
-        user_id=UserId(fields["user_id"]) if get("user_id") is not None else None,
-        claims=claims,
-        owed=fields["owed"] == "1",
-        error=fields["error"],
-        details={name[2:]: value for name, value in fields.items() if name.startswith("d:")},
+        state=State(state),
+        seq=int(seq),
+        kind=Kind(kind),
+        account=account,
+        lang=lang,
+        created_at=int(created) / MICRO,
+        changed_at=int(changed) / MICRO,
+        ends_at=int(ends) / MICRO,
+        watch_hash=bytes.fromhex(watch),
+        begin_hash=bytes.fromhex(begin),
+        openid=openid,
+        user_id=user_id,
+        claims=None if jti is None else Claims(jti, int(iat), int(exp), is_new == "1"),
+        owed=owed == "1",
+        error=error,
+        details=dict(zip(answer[21::2], answer[22::2], strict=True)),
     )

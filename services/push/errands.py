@@ -17,7 +17,7 @@ STORE_SECONDS = 2
 PAUSES_SECONDS = (0.1, 0.4, 1.5)
 """Between the tries of one ack or cancel."""
 
-UNWATCH_AT_ONCE = 32
+UNWATCH_A_TURN = 32
 
 _LEFT = struct.Struct("=16sQ")
 """A scene and the connection that left it."""
@@ -26,9 +26,9 @@ _LEFT = struct.Struct("=16sQ")
 class Errands:
     """Carries out what sockets said, each socket's messages one at a time and in order.
 
-    Sockets that left are detached in the store by one worker, a few at a time, so that
-    six thousand pages leaving at once are no burst of writes. Detaching is a courtesy:
-    attachments expire with their scenes, so what fails is not tried again.
+    Sockets that left are detached in the store by one worker, one after the other, so that six
+    thousand pages leaving at once are no burst of writes. Detaching is a courtesy: attachments
+    expire with their scenes, so what fails is not tried again.
     """
 
     def __init__(self, scenes: Scenes, supervisor: Supervisor) -> None:
@@ -78,15 +78,17 @@ class Errands:
     async def _unwatch(self) -> None:
         try:
             while self._left:
-                batch = bytes(self._left[: UNWATCH_AT_ONCE * _LEFT.size])
+                batch = bytes(self._left[: UNWATCH_A_TURN * _LEFT.size])
                 del self._left[: len(batch)]
-                await asyncio.gather(*(self._detach(*left) for left in _LEFT.iter_unpack(batch)))
+                await self._detach(batch)
+                await asyncio.sleep(0)
         finally:
             self._worker = None
 
-    async def _detach(self, key: bytes, connection: int) -> None:
+    async def _detach(self, batch: bytes) -> None:
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                await self._scenes.unwatch(scene_str_of(key), connection)
+                for key, connection in _LEFT.iter_unpack(batch):
+                    await self._scenes.unwatch(scene_str_of(key), connection)
         except (StoreUnavailable, TimeoutError):
-            log.debug("a connection stays attached until its scene ends")
+            log.debug("some connections stay attached until their scenes end")

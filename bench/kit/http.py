@@ -34,6 +34,10 @@ class _Link:
     def on_ready(self, events: int) -> None:
         self.pool.on_ready(self, events)
 
+    def shut(self) -> None:
+        if self.sock is not None:
+            self.sock.close()
+
 
 class HttpPool:
     """At most `size` requests at a time towards one server, in the order they were asked for."""

@@ -18,6 +18,9 @@ class Ready(Protocol):
     def on_ready(self, events: int) -> None:
         """Called with epoll's events; must read or write until it would block, or give up."""
 
+    def shut(self) -> None:
+        """Called when the loop is closed: close the descriptor without another word."""
+
 
 class Loop:
     """Runs until somebody says `stop`, or until a given moment or condition."""
@@ -69,6 +72,14 @@ class Loop:
     def resume(self) -> None:
         """Take back `stop`, to tidy up."""
         self._stopped = False
+
+    def close(self) -> None:
+        """Close every descriptor that is still watched, and the poller. The loop is over."""
+        owners, self._owners = self._owners, {}
+        for owner in owners.values():
+            owner.shut()
+        self._timers.clear()
+        self._poller.close()
 
     @property
     def stopped(self) -> bool:

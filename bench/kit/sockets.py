@@ -74,6 +74,10 @@ class Page:
     def on_ready(self, events: int) -> None:
         self.owner.on_ready(self, events)
 
+    def shut(self) -> None:
+        self.stage = Stage.GONE
+        self.sock.close()
+
 
 class Sockets:
     """Opens, reads and closes pages towards one server, and counts what happens to them."""

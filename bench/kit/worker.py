@@ -74,6 +74,9 @@ class Worker:
             self._loop.stop()
         self._orders.append(order)
 
+    def shut(self) -> None:
+        """The pipe is closed by whoever made it."""
+
     def run(self) -> None:
         """All phases. Between two of them every worker waits for the others."""
         if self._job.scenes_first:

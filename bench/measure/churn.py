@@ -46,6 +46,9 @@ PUSHES_PER_SECOND = 200.0
 VISITORS_PER_SECOND = 300.0
 OPENING_SHARE = 0.8
 VISITOR_NICENESS = 5
+VISITOR_BLOCK = 8
+"""Of loopback addresses: none that the held pages use."""
+
 LOST_SECONDS = 10.0
 PEOPLE = 300
 
@@ -60,11 +63,12 @@ def run(options: Options) -> Board:
     board = Board("churn", FIGURES, settings)
     for number in range(options.rounds):
         with peer("tornado") as running:
-            board.add(number, "tornado", toy(running, options))
-        visitors = round(VISITORS_PER_SECOND * options.churn_seconds * OPENING_SHARE)
+            with common.toy_crew(running, options.churn_held) as (loop, toys):
+                board.add(number, "tornado", toy(running, loop, toys, options))
         with common.scanpush_with_upstream(options.scanpush) as running:
-            figures = full(running, options, visitors, logins)
-            board.add(number, "scanpush", figures)
+            with common.full_crew(running, options.churn_held) as (loop, crew):
+                figures = full(running, loop, crew, options)
+                board.add(number, "scanpush", figures)
     return board
 
 
@@ -78,26 +82,32 @@ class Visit:
 
 
 def visit(work: Visit, pipe: Connection) -> None:
-    """Open at a rate, then close everything at once; sends the handshakes' percentiles."""
+    """Open at a rate, then close everything at once; sends the handshakes' times."""
     os.nice(VISITOR_NICENESS)
-    loop = Loop()
     count = round(VISITORS_PER_SECOND * work.seconds)
-    addresses = common.sources(count, block=8)
-    crew: Crew | ToyCrew
-    waiting = iter(work.tickets)
     if work.tickets:
-        crew = pages = Crew(loop, work.running.ws, addresses)
-        begin_one: Callable[[], object] = lambda: pages.open(next(waiting))
+        with common.full_crew(work.running, count, VISITOR_BLOCK) as (loop, crew):
+            waiting = iter(work.tickets)
+            come_and_go(loop, crew, count, lambda: crew.open(next(waiting)), pipe)
     else:
-        crew = toys = ToyCrew(loop, work.running.ws, work.running.push, addresses, 1)
-        begin_one = toys.open
+        with common.toy_crew(work.running, count, 1, VISITOR_BLOCK) as (loop, toys):
+            come_and_go(loop, toys, count, toys.open, pipe)
+
+
+def come_and_go(
+    loop: Loop,
+    crew: Crew | ToyCrew,
+    count: int,
+    begin_one: Callable[[], object],
+    pipe: Connection,
+) -> None:
+    """What `visit` does, for either kind of pages."""
     made = 0
 
     def next_page() -> bool:
         nonlocal made
         made += 1
-        if made <= count:
-            begin_one()
+        begin_one()
         return made < count
 
     pipe.send("ready")
@@ -125,9 +135,8 @@ def visitors(running: Running, tickets: Sequence[Ticket], seconds: float) -> Ite
         process.kill()
 
 
-def toy(running: Running, options: Options) -> dict[str, Any]:
+def toy(running: Running, loop: Loop, crew: ToyCrew, options: Options) -> dict[str, Any]:
     """Stock Tornado: pushes to held pages, which stay."""
-    loop, crew = common.toy_crew(running, options.churn_held)
     common.open_pages(loop, crew, options.churn_held, crew.open)
     targets = deque(crew.sockets.open_pages)
     loop.run_for(common.SETTLE_SECONDS)
@@ -155,10 +164,10 @@ def toy(running: Running, options: Options) -> dict[str, Any]:
     }
 
 
-def full(running: Running, options: Options, coming: int, logins: int) -> dict[str, Any]:
+def full(running: Running, loop: Loop, crew: Crew, options: Options) -> dict[str, Any]:
     """scanpush: whole logins by held pages, each replaced when it has gone."""
-    loop = Loop()
-    crew = Crew(loop, running.ws, common.sources(options.churn_held))
+    coming = round(VISITORS_PER_SECOND * options.churn_seconds * OPENING_SHARE)
+    logins = round(PUSHES_PER_SECOND * options.churn_seconds)
     callbacks = Callbacks(loop, running.push, 8, PEOPLE)
     warm_up(loop, crew, callbacks)
     tickets = common.begin_scenes(loop, crew, options.churn_held + coming + logins)

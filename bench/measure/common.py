@@ -4,7 +4,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,20 @@ def sources(count: int, block: int = 0) -> list[str]:
     return limits.sources(block, count, limits.allowance("127.0.0.1"))
 
 
-def toy_crew(running: Running, count: int, links: int = 4) -> tuple[Loop, ToyCrew]:
-    """A loop and the pages of a peer."""
-    loop = Loop()
-    return loop, ToyCrew(loop, running.ws, running.push, sources(count), links)
+@contextmanager
+def toy_crew(
+    running: Running, count: int, links: int = 4, block: int = 0
+) -> Iterator[tuple[Loop, ToyCrew]]:
+    """A loop and the pages of a peer; all of it is closed at the end."""
+    with closing(Loop()) as loop:
+        yield loop, ToyCrew(loop, running.ws, running.push, sources(count, block), links)
+
+
+@contextmanager
+def full_crew(running: Running, count: int, block: int = 0) -> Iterator[tuple[Loop, Crew]]:
+    """A loop and the pages of scanpush; all of it is closed at the end."""
+    with closing(Loop()) as loop:
+        yield loop, Crew(loop, running.ws, sources(count, block))
 
 
 def open_pages(
@@ -153,15 +163,13 @@ def rested_scanpush(
     with scratch() as directory:
         figures = {}
         with scanpush_with_upstream(environment, directory) as first:
-            loop = Loop()
-            crew = Crew(loop, first.ws, sources(count))
-            before = first.usage().rss_bytes
-            with costing(first) as cost:
-                tickets = begin_scenes(loop, crew, count)
-            loop.run_for(SETTLE_SECONDS)
-            figures["scene_kb"] = (first.usage().rss_bytes - before) / 1024 / count
-            figures["scenes_per_s"] = count / cost.seconds
-            crew.http.close()
+            with full_crew(first, count) as (loop, crew):
+                before = first.usage().rss_bytes
+                with costing(first) as cost:
+                    tickets = begin_scenes(loop, crew, count)
+                loop.run_for(SETTLE_SECONDS)
+                figures["scene_kb"] = (first.usage().rss_bytes - before) / 1024 / count
+                figures["scenes_per_s"] = count / cost.seconds
         with scanpush_with_upstream(environment, directory) as running:
             serve_once(running, tickets)
             yield running, tickets, figures
@@ -169,28 +177,38 @@ def rested_scanpush(
 
 def serve_once(running: Running, tickets: Sequence[Ticket]) -> None:
     """Poll every scene, then open and close the sockets of the first few."""
-    loop = Loop()
-    crew = Crew(loop, running.ws, sources(len(tickets)))
+    with full_crew(running, len(tickets)) as (loop, crew):
+        poll_each(loop, crew, running.ws, tickets)
+        open_tickets(loop, crew, tickets[:PASSING_SOCKETS])
+        crew.close_all(OPEN_SECONDS)
+        loop.run_for(SETTLE_SECONDS)
+
+
+def poll_each(loop: Loop, crew: Crew, target: wire.Target, tickets: Sequence[Ticket]) -> None:
+    """One poll a scene, BEGIN_LINKS at a time.
+
+    Raises:
+        NotUsable: a scene is not there.
+    """
     waiting = iter(tickets)
     statuses: Counter[int] = Counter()
 
-    def poll_next(status: int = 0, body: bytes = b"", now: float = 0.0) -> None:
-        statuses[status] += 1
+    def poll_next() -> None:
         ticket = next(waiting, None)
         if ticket is not None:
-            path = f"{running.ws.path}/api/scenes/{ticket.scene_str}"
+            path = f"{target.path}/api/scenes/{ticket.scene_str}"
             watch = f"Authorization: Bearer {ticket.watch_token}"
-            crew.http.ask(wire.http_request("GET", path, running.ws, b"", [watch]), poll_next)
+            crew.http.ask(wire.http_request("GET", path, target, b"", [watch]), answered)
+
+    def answered(status: int, body: bytes, now: float) -> None:
+        statuses[status] += 1
+        poll_next()
 
     for _ in range(BEGIN_LINKS):
         poll_next()
     loop.run_until(lambda: not crew.http.busy)
     if statuses[200] != len(tickets):
         raise NotUsable(f"scenes are not there after a restart: {dict(statuses)}")
-    open_tickets(loop, crew, tickets[:PASSING_SOCKETS])
-    crew.close_all(OPEN_SECONDS)
-    crew.http.close()
-    loop.run_for(SETTLE_SECONDS)
 
 
 def available(names: Sequence[str], note: Callable[[str], None]) -> list[str]:

@@ -25,16 +25,13 @@ def run(options: Options) -> Board:
     count = options.sockets[-1]
     board = Board("drain", FIGURES, {"sockets": count, "rounds": options.rounds})
     for number in range(options.rounds):
-        with peer("tornado") as running:
-            loop, toys = common.toy_crew(running, count)
+        with peer("tornado") as running, common.toy_crew(running, count) as (loop, toys):
             common.open_pages(loop, toys, count, toys.open)
             board.add(number, "tornado", terminate(running, loop, toys))
-        with common.rested_scanpush(count) as (running, tickets, _):
-            loop = Loop()
-            crew = Crew(loop, running.ws, common.sources(count))
-            common.open_tickets(loop, crew, tickets)
-            crew.http.close()
-            board.add(number, "scanpush", terminate(running, loop, crew))
+        with common.rested_scanpush(count, options.scanpush) as (running, tickets, _):
+            with common.full_crew(running, count) as (loop, crew):
+                common.open_tickets(loop, crew, tickets)
+                board.add(number, "scanpush", terminate(running, loop, crew))
     return board
 
 

@@ -9,7 +9,7 @@ many further pages are open.
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
 from bench.callbacks import Callbacks
 from bench.kit.crew import Crew, Ticket
@@ -47,6 +47,12 @@ class Driver:
         self.crew = Crew(self.loop, running.ws, common.sources(count))
         self.callbacks = Callbacks(self.loop, running.push, IN_FLIGHT, PEOPLE)
         self.scenes_per_s = self.opens_per_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.close()
 
     def begin(self, count: int) -> list[Ticket]:
         """Begin scenes, outside of what is measured as a login."""
@@ -93,8 +99,8 @@ class Driver:
             "generator_cpu": cost.generator_cpu,
         }
 
-    def pace(self, pages: Sequence[Page]) -> dict[str, Any]:
-        """PACE_PER_SECOND logins, however long each takes."""
+    def pace(self, pages: Sequence[Page], rate: float = PACE_PER_SECOND) -> dict[str, Any]:
+        """`rate` logins a second, however long each takes."""
         tally = self.crew.tally
         first = len(tally.scan_to_token)
         waiting = deque(pages)
@@ -102,7 +108,7 @@ class Driver:
 
         def done() -> bool:
             while waiting:
-                due = began + (len(pages) - len(waiting)) / PACE_PER_SECOND
+                due = began + (len(pages) - len(waiting)) / rate
                 if due > self.loop.now():
                     break
                 self.crew.scan(waiting.popleft(), self.callbacks, due)
@@ -110,7 +116,7 @@ class Driver:
             return not waiting and self.crew.at_rest
 
         with self.loop.turning_every(0.001):
-            self.loop.run_until(done, within=len(pages) / PACE_PER_SECOND + 2 * LOST_SECONDS)
+            self.loop.run_until(done, within=len(pages) / rate + 2 * LOST_SECONDS)
         return {
             **common.latency("frame_ms", tally.scan_to_token[first:]),
             **common.latency("consumed_ms", tally.scan_to_consumed[first:]),
@@ -130,11 +136,13 @@ def run(options: Options) -> Board:
     board = Board("logins", FIGURES, settings, yardstick="stock-login")
     environment = options.scanpush
     with ExitStack() as stack:
+        servers = {
+            "stock-login": stack.enter_context(peer("stock-login")),
+            "scanpush": stack.enter_context(common.scanpush_with_upstream(environment)),
+        }
         drivers = {
-            "stock-login": Driver(stack.enter_context(peer("stock-login")), options.logins),
-            "scanpush": Driver(
-                stack.enter_context(common.scanpush_with_upstream(environment)), options.logins
-            ),
+            name: stack.enter_context(Driver(running, options.logins))
+            for name, running in servers.items()
         }
         for driver in drivers.values():
             driver.warm_up()
@@ -158,9 +166,10 @@ def one_round(driver: Driver, options: Options) -> dict[str, Any]:
 
 def held_rounds(board: Board, options: Options) -> None:
     """The same logins by pages that are among `held` open ones, against none but themselves."""
-    environment = options.scanpush
-    with common.rested_scanpush(options.held, environment) as (running, tickets, _):
-        driver = Driver(running, options.held)
+    with ExitStack() as stack:
+        rested = common.rested_scanpush(options.held, options.scanpush)
+        running, tickets, _ = stack.enter_context(rested)
+        driver = stack.enter_context(Driver(running, options.held))
         driver.warm_up()
         pages = driver.open(tickets)
         each = min(options.logins, len(pages) // options.rounds)

@@ -50,15 +50,15 @@ def run(options: Options) -> Board:
 
 
 def one_peer(running: Running, count: int, pushes: int) -> dict[str, Any]:
-    """All figures of one peer."""
-    loop, crew = common.toy_crew(running, count, BURST_LINKS)
-    figures = sockets.opened(running, loop, crew, count, crew.open)
-    targets = deque(crew.sockets.open_pages)
-    figures |= pace(loop, crew, targets, pushes)
-    figures |= burst(running, loop, crew, targets, pushes * 4)
+    """All figures of one peer. `count` must be more than BURST_LINKS."""
+    with common.toy_crew(running, count, BURST_LINKS) as (loop, crew):
+        figures: dict[str, Any] = sockets.opened(running, loop, crew, count, crew.open)
+        targets = deque(crew.sockets.open_pages)
+        figures |= pace(loop, crew, targets, pushes)
+        figures |= burst(running, loop, crew, targets, pushes * 4)
     figures["faults"] = len(crew.waiting) + crew.misdelivered + crew.http_errors
     figures["generator_cpu"] = max(figures["generator_cpu"], figures.pop("burst_cpu"))
-    return dict(figures)
+    return figures
 
 
 def pace(loop: Loop, crew: ToyCrew, targets: deque[Page], pushes: int) -> dict[str, Any]:
@@ -105,14 +105,14 @@ def burst(
 
 def full(running: Running, tickets: list[Ticket], pushes: int) -> dict[str, Any]:
     """scanpush with whole logins in the place of pushes."""
-    driver = Driver(running, len(tickets))
-    waiting = iter(tickets)
-    figures = sockets.opened(
-        running, driver.loop, driver.crew, len(tickets), lambda: driver.crew.open(next(waiting))
-    )
-    pages = list(driver.crew.sockets.open_pages)
-    driver.warm_up()
-    figures |= driver.pace(pages[: pushes // 2])
-    login = driver.saturate(pages[pushes // 2 : pushes * 2])
-    figures["pushes_per_s"], figures["push_us"] = login["logins_per_s"], login["login_us"]
-    return {**figures, "faults": driver.faults()}
+    with Driver(running, len(tickets)) as driver:
+        crew, waiting = driver.crew, iter(tickets)
+        figures: dict[str, Any] = sockets.opened(
+            running, driver.loop, crew, len(tickets), lambda: crew.open(next(waiting))
+        )
+        pages = list(crew.sockets.open_pages)
+        driver.warm_up()
+        figures |= driver.pace(pages[: pushes // 2], PACE_PER_SECOND)
+        login = driver.saturate(pages[pushes // 2 : pushes * 2])
+        figures["pushes_per_s"], figures["push_us"] = login["logins_per_s"], login["login_us"]
+        return {**figures, "faults": driver.faults()}

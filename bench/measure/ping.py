@@ -23,15 +23,14 @@ def run(options: Options) -> Board:
     board = Board("ping", FIGURES, settings)
     for number in range(options.rounds):
         with peer("tornado", arguments=("--ping", str(interval))) as running:
-            loop, toys = common.toy_crew(running, count)
-            common.open_pages(loop, toys, count, toys.open)
-            board.add(number, "tornado", watch(running, loop, toys, interval))
-        environment = {"SCANPUSH_PUSH__PING_SECONDS": str(interval)}
+            with common.toy_crew(running, count) as (loop, toys):
+                common.open_pages(loop, toys, count, toys.open)
+                board.add(number, "tornado", watch(running, loop, toys, interval))
+        environment = {**options.scanpush, "SCANPUSH_PUSH__PING_SECONDS": str(interval)}
         with common.rested_scanpush(count, environment) as (running, tickets, _):
-            loop = Loop()
-            crew = Crew(loop, running.ws, common.sources(count))
-            common.open_tickets(loop, crew, tickets)
-            board.add(number, "scanpush", watch(running, loop, crew, interval))
+            with common.full_crew(running, count) as (loop, crew):
+                common.open_tickets(loop, crew, tickets)
+                board.add(number, "scanpush", watch(running, loop, crew, interval))
     return board
 
 

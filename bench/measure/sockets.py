@@ -39,7 +39,7 @@ def run(options: Options) -> Board:
             suffix = "" if count == counts[0] else f" at {count:,}"
             with peer("tornado") as running:
                 board.add(number, "tornado" + suffix, toy(running, count))
-            with common.rested_scanpush(count) as (running, tickets, scenes):
+            with common.rested_scanpush(count, options.scanpush) as (running, tickets, scenes):
                 board.add(number, "scanpush" + suffix, {**full(running, tickets), **scenes})
     return board
 
@@ -58,20 +58,19 @@ def collections(running: Running, before: int, count: int) -> dict[str, float]:
 
 def toy(running: Running, count: int) -> dict[str, float]:
     """The figures of a peer that is a Python server."""
-    loop, crew = common.toy_crew(running, count)
     before = running.collect()["objects"]
-    figures = opened(running, loop, crew, count, crew.open)
-    return {**figures, **collections(running, before, count)}
+    with common.toy_crew(running, count) as (loop, crew):
+        figures = opened(running, loop, crew, count, crew.open)
+        return {**figures, **collections(running, before, count)}
 
 
 def full(running: Running, tickets: list[Ticket]) -> dict[str, float]:
     """The figures of scanpush."""
-    loop = Loop()
-    crew = Crew(loop, running.ws, common.sources(len(tickets)))
     waiting = iter(tickets)
     before = running.collect()["objects"]
-    figures = opened(running, loop, crew, len(tickets), lambda: crew.open(next(waiting)))
-    return {**figures, **collections(running, before, len(tickets))}
+    with common.full_crew(running, len(tickets)) as (loop, crew):
+        figures = opened(running, loop, crew, len(tickets), lambda: crew.open(next(waiting)))
+        return {**figures, **collections(running, before, len(tickets))}
 
 
 def opened(

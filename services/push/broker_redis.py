@@ -17,7 +17,8 @@ from redis.asyncio.client import PubSub
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.push.broker import Notice
-from services.redis_link import RedisLink, translated
+from services.redis_lane import translated
+from services.redis_link import RedisLink
 from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.broker")

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, is_scene_str
@@ -33,7 +33,7 @@ class Request:
     method: str
     path: str
     version: str
-    headers: Headers
+    headers: Headers = field(repr=False)
     remote_ip: str
 
 
@@ -42,7 +42,7 @@ class Offer:
     """A well-formed request for a socket; nothing in it is believed yet."""
 
     scene_str: SceneStr
-    watch_token: WatchToken
+    watch_token: WatchToken = field(repr=False)
     key: str
     address: str
 

@@ -38,14 +38,14 @@ class PingPlan:
     def due(self, now: float) -> Sequence[int]:
         """The phases that have begun since the last call, each at most once.
 
-        The first call only sets the starting point. After a long pause of the process no phase
-        is repeated, so nobody is pinged twice in a row for it.
+        The first call only sets the starting point. Phases that are over a second late (the
+        process was stopped, say) wait for their next turn: nobody is pinged twice in a row.
         """
         current = int(now / self._width)
         if self._next is None:
             self._next = current + 1
             return []
-        first = max(self._next, current - self.phases + 1)
+        first = max(self._next, current - min(SLICES_PER_SECOND, self.phases) + 1)
         self._next = max(self._next, current + 1)
         return [slice_number % self.phases for slice_number in range(first, current + 1)]
 

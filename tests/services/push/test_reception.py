@@ -1,0 +1,98 @@
+"""The short way in: what it takes, what it hands on, and a process out of descriptors."""
+
+import asyncio
+import errno
+import socket
+
+import pytest
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from services.push.reception import Reception
+from tests.conformance.raw import Raw, upgrade
+from tests.services.push.kit import Node, eventually
+
+
+async def _answers(client: Raw) -> bytes:
+    head = await client.head()
+    client.leave()
+    return head.split(b"\r\n")[0]
+
+
+@pytest.mark.gen_test
+async def test_request_in_two_packets():
+    """A head that comes in pieces takes the long way, and arrives just the same."""
+    async with Node() as node:
+        request = upgrade(node.scenes.begin())
+        client = await Raw.connect(node.port)
+        client.send(request[:50])
+        await asyncio.sleep(0.02)
+        client.send(request[50:])
+        assert b"101" in await _answers(client)
+
+
+@pytest.mark.gen_test
+async def test_large_head():
+    """A head over 4 KiB takes the long way."""
+    async with Node() as node:
+        client = await Raw.connect(node.port)
+        client.send(upgrade(node.scenes.begin(), Cookie="c" * 5000))
+        assert b"101" in await _answers(client)
+
+
+@pytest.mark.gen_test
+async def test_connection_without_a_word():
+    """A peer that connects and leaves is nobody."""
+    async with Node() as node:
+        for _ in range(3):
+            (await Raw.connect(node.port)).leave()
+        client = await Raw.connect(node.port)
+        client.send(upgrade(node.scenes.begin()))
+        assert b"101" in await _answers(client)
+
+
+@pytest.mark.gen_test
+async def test_stop():
+    """After `stop`, which may be called twice, nobody is let in."""
+    async with Node() as node:
+        node._reception.stop()
+        node._reception.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await Raw.connect(node.port)
+
+
+class _Exhausted:
+    """A listening socket whose accept fails for want of descriptors, as often as told."""
+
+    family = socket.AF_INET
+
+    def __init__(self, listening: socket.socket, failures: int) -> None:
+        self._listening = listening
+        self.failures = failures
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "no descriptor")
+        return self._listening.accept()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._listening, name)
+
+
+@pytest.mark.gen_test
+async def test_out_of_descriptors(logs):
+    """Without descriptors nothing spins: a pause, one line, and then the next is let in."""
+    logs.expect("no descriptor for a connection")
+    async with Node() as node:
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        exhausted = _Exhausted(listening, failures=2)
+        reception = Reception(HTTPServer(Application()), node.push._admission, node.supervisor)
+        reception.listen([exhausted])
+        client = await Raw.connect(listening.getsockname()[1])
+        client.send(upgrade(node.scenes.begin()))
+        assert b"101" in await _answers(client)
+        assert exhausted.failures == 0 and len(logs.lines) == 2
+        await eventually(lambda: node.sockets == 0)
+        reception.stop()

@@ -1,0 +1,194 @@
+"""The small tables of the push side: slots, buckets, meter, capacity, keys, expiry, ids."""
+
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ids import SceneStr
+from services.push.buckets import Buckets
+from services.push.capacity import AddressLimit, Capacity, open_file_limit
+from services.push.expiry import Expiry
+from services.push.hub import ConnectionIds
+from services.push.keys import scene_key, scene_str_of
+from services.push.meter import FRAGMENTS_PER_SECOND, Meter
+from services.push.slots import CHUNK, Slots, SlotState
+from tests.services.push.kit import FakeClock
+
+KEY = bytes(range(16))
+
+
+def test_slot():
+    """A record is what was put, until it is forgotten."""
+    slots = Slots()
+    slots.put(7, KEY, 99)
+    assert (slots.key(7), slots.holds(7, 99), slots.state(7)) == (KEY, True, SlotState.OPEN)
+    slots.forget(7)
+    assert (slots.holds(7, 99), slots.state(7), slots.count) == (False, SlotState.FREE, 0)
+
+
+def test_slot_reuse_starts_afresh():
+    """Nothing of an older socket on the same descriptor is left."""
+    slots = Slots()
+    slots.put(7, KEY, 1)
+    slots.silence[7], slots.codes[7], slots.seqs[7], slots.due[7] = 2, 1001, 5, 123
+    slots.forget(7)
+    slots.put(7, KEY, 2)
+    assert not slots.holds(7, 1)
+    assert (slots.silence[7], slots.codes[7], slots.seqs[7], slots.due[7]) == (0, 0, 0, 0)
+
+
+def test_slots_grow():
+    """Any descriptor fits; unknown ones are free."""
+    slots = Slots()
+    assert slots.state(3 * CHUNK) == SlotState.FREE and not slots.holds(3 * CHUNK, 1)
+    slots.put(3 * CHUNK, KEY, 2**52)
+    assert slots.holds(3 * CHUNK, 2**52) and len(slots) > 3 * CHUNK
+    assert len(slots.keys) == 16 * len(slots)
+
+
+def test_buckets_give_what_is_due():
+    """Records come back once their second has begun, oldest second first."""
+    buckets = Buckets(2)
+    buckets.file(12, b"cc")
+    buckets.file(10, b"aa")
+    buckets.file(10, b"bb")
+    assert list(buckets.take(9.9, 10)) == []
+    assert list(buckets.take(11.0, 10)) == [b"aa", b"bb"]
+    assert len(buckets) == 1
+
+
+def test_buckets_in_slices():
+    """What is over the limit comes with the next call, and nothing is lost or doubled."""
+    buckets = Buckets(1)
+    for number in range(10):
+        buckets.file(number % 3, bytes([number]))
+    taken = [record for _ in range(4) for record in buckets.take(5, 3)]
+    assert sorted(taken) == [bytes([number]) for number in range(10)]
+    assert len(buckets) == 0
+
+
+def test_meter():
+    """So many messages a second and no more; the next second starts afresh."""
+    meter = Meter(2)
+    assert [meter.message(4, 10.0), meter.message(4, 10.5), meter.message(4, 10.9)] == [
+        True,
+        True,
+        False,
+    ]
+    assert meter.message(5, 10.9) and meter.message(4, 11.0)
+
+
+def test_meter_counts_fragments_apart():
+    """Fragments use up no messages, and have a limit of their own."""
+    meter = Meter(2)
+    assert all(meter.fragment(4, 10.0) for _ in range(FRAGMENTS_PER_SECOND))
+    assert not meter.fragment(4, 10.0)
+    assert meter.message(4, 10.0)
+
+
+def test_meter_without_limit():
+    """0 means none."""
+    meter = Meter(0)
+    assert all(meter.message(4, 10.0) and meter.fragment(4, 10.0) for _ in range(1000))
+
+
+def test_meter_forgets_a_descriptor():
+    """The next owner of a descriptor does not pay for the last."""
+    meter = Meter(1)
+    assert meter.message(4, 10.0)
+    meter.forget(4)
+    assert meter.message(4, 10.0)
+
+
+def test_capacity():
+    """Room is what the limit leaves over the reserve, upgrades under way included."""
+    capacity = Capacity(limit=20, reserve=10)
+    assert capacity.has_room(9)
+    capacity.opening = 1
+    assert not capacity.has_room(9)
+    assert Capacity(limit=20, reserve=500).sockets == 1
+    assert open_file_limit() > 0
+
+
+def test_address_limit():
+    """Groups are counted, exempt addresses are not, and a place is given back once."""
+    limit = AddressLimit(1, {"a": "net", "b": "net"}.get)
+    assert limit.enter(1, "a") and not limit.enter(2, "b")
+    assert limit.enter(3, "exempt") and limit.enter(4, "exempt")
+    limit.leave(1)
+    limit.leave(1)
+    assert limit.enter(5, "b") and not limit.enter(6, "a")
+
+
+def test_no_address_limit():
+    """0 means none."""
+    limit = AddressLimit(0, str)
+    assert all(limit.enter(number, "a") for number in range(100))
+
+
+@given(st.uuids(version=4))
+def test_keys(uuid):
+    """Sixteen bytes and back."""
+    assert scene_key(SceneStr(str(uuid))) == uuid.bytes
+    assert scene_str_of(uuid.bytes) == str(uuid)
+
+
+@pytest.mark.parametrize("text", ["", "3f2504e0", "z" * 32, str(uuid4()) + "00"])
+def test_no_key(text):
+    """Only a UUID has a key."""
+    with pytest.raises(ValueError, match="."):
+        scene_key(SceneStr(text))
+
+
+def test_connection_ids():
+    """Ids are one's own, in order, and exact in Lua and JavaScript."""
+    ids = ConnectionIds()
+    first, second = ids.next(), ids.next()
+    assert first < second < 2**53
+    assert first in ids and second in ids and second + 1 not in ids and first - 1 not in ids
+
+
+def _expiry() -> tuple[Expiry, Slots, FakeClock]:
+    slots, clock = Slots(), FakeClock()
+    slots.put(5, KEY, 1)
+    return Expiry(slots, clock), slots, clock
+
+
+def test_expiry():
+    """A scene is asked for when its time is up, not before, and once."""
+    expiry, _, clock = _expiry()
+    expiry.file(5, KEY, clock.now() + 10)
+    assert expiry.take({KEY: 5}.get) == []
+    clock.ahead = 12
+    assert expiry.take({KEY: 5}.get) == [KEY]
+    assert expiry.take({KEY: 5}.get) == []
+
+
+def test_expiry_of_an_extended_scene():
+    """An extended scene is asked for at its new end only."""
+    expiry, _, clock = _expiry()
+    expiry.file(5, KEY, clock.now() + 10)
+    expiry.file(5, KEY, clock.now() + 100)
+    clock.ahead = 12
+    assert expiry.take({KEY: 5}.get) == []
+    clock.ahead = 102
+    assert expiry.take({KEY: 5}.get) == [KEY]
+
+
+def test_expiry_of_a_socket_that_left():
+    """Nobody asks for a scene without a socket."""
+    expiry, _, clock = _expiry()
+    expiry.file(5, KEY, clock.now() + 10)
+    clock.ahead = 12
+    assert expiry.take({}.get) == []
+
+
+def test_expiry_with_a_store_clock_behind():
+    """A scene that is past its end by our clock only is asked for again in a second."""
+    expiry, _, clock = _expiry()
+    expiry.file(5, KEY, clock.now() - 5)
+    assert expiry.take({KEY: 5}.get) == []
+    clock.ahead = 2
+    assert expiry.take({KEY: 5}.get) == [KEY]

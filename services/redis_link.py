@@ -1,9 +1,7 @@
 """The way to Redis: one client for scenes, credentials and limits, and its failures by one name.
 
-Calls asked for in one turn of the event loop, or while another batch is on its way, travel
-together in one pipeline: measured at 14 us a call under load instead of 43 (docs/performance.md).
-On a Redis Cluster each server has a batch of its own, so that a dead master holds up only what it
-holds.
+Calls travel in batches (services/redis_lane.py). On a Redis Cluster each server has batches of its
+own, so that a dead master holds up only what it holds.
 
 Only what Redis documents is used. Redis 6.2 or newer (RESP3), or Valkey.
 """
@@ -12,8 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -23,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from services.errors import SettingsError, StoreUnavailable
+from services.redis_lane import FOREIGN, LOST, Command, Lane, translated
 from services.supervisor import Supervisor
 
 try:
@@ -32,53 +30,10 @@ except ImportError:
 
 log = logging.getLogger("scanpush.redis")
 
-Command = tuple[str | bytes | int | float, ...]
-
-
-@dataclass(slots=True)
-class Asked:
-    """One call on its way."""
-
-    command: Command
-    answer: "asyncio.Future[Any]"
-    until: float
-
-
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # of any length
 
-MOST_IN_A_BATCH = 512
 REFRESH_SECONDS = 0.5
 """How often at most the layout of a failing cluster is asked for again."""
-
-_FOREIGN = (
-    exceptions.RedisError,
-    exceptions.RedisClusterException,
-    exceptions.ChildDeadlockedError,
-    OSError,  # refused, reset, unresolved; and TimeoutError, which asyncio raises
-    asyncio.IncompleteReadError,
-)
-_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, OSError)
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Turn whatever redis-py raises into `StoreUnavailable`.
-
-    That covers a server that is gone, hangs, loads its data (LOADING), lost its master
-    (MASTERDOWN), became a replica (READONLY), is full (OOM) or no longer lets us in (NOAUTH): in
-    each case the caller may ask again, and what was asked may or may not have happened.
-    """
-    try:
-        yield
-    except _FOREIGN as error:
-        raise StoreUnavailable(f"Redis: {brief(error)}") from error
-
-
-def brief(error: BaseException) -> str:
-    """What happened, in one line."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return "no answer in time"
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 class Script:
@@ -102,7 +57,7 @@ class RedisLink:
         self._url = url
         self.timeout_seconds = timeout_seconds
         self._supervisor = Supervisor()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._client: Any = None
         self._clustered = False
         self._refreshed_at = 0.0
@@ -187,9 +142,12 @@ class RedisLink:
                 return await self._ask(keys[0], ("EVAL", script.source, *rest))
 
     def _ask(self, key: str, command: Command) -> "asyncio.Future[Any]":
-        return self._lane(key).ask(command)
+        if self._client is None:
+            raise exceptions.ConnectionError("closed")
+        # Packed here, so that what cannot be packed fails alone and not with its batch.
+        return self._lane(key).ask(command if self._clustered else _pack(command))
 
-    def _lane(self, key: str) -> "_Lane":
+    def _lane(self, key: str) -> Lane:
         name = ""
         if self._clustered:
             with contextlib.suppress(exceptions.SlotNotCoveredError):  # then any server tells more
@@ -197,18 +155,22 @@ class RedisLink:
                 name = node.name if node is not None else ""
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = _Lane(self, name, self._supervisor)
+            lane = self._lanes[name] = Lane(
+                self._send, name, self.timeout_seconds, self._supervisor
+            )
         return lane
 
-    async def send(self, server: str, commands: Sequence[Command]) -> list[Any]:
+    async def _send(self, server: str, commands: Sequence[Any]) -> list[Any]:
         """Send one batch to that server; one answer or exception for each command."""
-        send = self._send_to_cluster if self._clustered else self._send_to_one
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                answers = await send(commands)
-        except _FOREIGN as error:
+                if self._clustered:
+                    answers = await self._send_to_cluster(commands)
+                else:
+                    answers = await self._send_to_one(commands)
+        except FOREIGN as error:
             answers = [error] * len(commands)
-        if self._clustered and any(isinstance(answer, _LOST) for answer in answers):
+        if self._clustered and any(isinstance(answer, LOST) for answer in answers):
             self._supervisor.spawn(self._refresh(server), name="cluster layout")
         elif any(isinstance(answer, exceptions.ReadOnlyError) for answer in answers):
             # We hold connections to what was the master; its name may lead elsewhere by now.
@@ -216,13 +178,13 @@ class RedisLink:
                 await self._client.connection_pool.disconnect()
         return answers
 
-    async def _send_to_one(self, commands: Sequence[Command]) -> list[Any]:
+    async def _send_to_one(self, commands: Sequence[bytes]) -> list[Any]:
         """As redis-py's pipeline does, but packed by hiredis, which takes a tenth of the time.
 
         A connection that was lost while nobody used it is noticed only now: hence a second try,
         on a new one.
         """
-        packed = b"".join(map(_pack, commands))
+        packed = b"".join(commands)
         try:
             return await self._exchange(packed, len(commands))
         except exceptions.ConnectionError:
@@ -280,64 +242,8 @@ class RedisLink:
         await self._supervisor.close()
         if self._client is not None:
             client, self._client = self._client, None
-            with contextlib.suppress(*_FOREIGN):  # nothing is lost with a farewell
+            with contextlib.suppress(*FOREIGN):  # nothing is lost with a farewell
                 await client.aclose()
-
-
-class _Lane:
-    """Gathers the calls to one server; one batch is on its way at a time.
-
-    A call waits at most for the batch before it and for its own, each of which has
-    `timeout_seconds`; one that has waited that long before it could be sent is not sent.
-    """
-
-    def __init__(self, link: RedisLink, server: str, supervisor: Supervisor) -> None:
-        self._link = link
-        self._server = server
-        self._supervisor = supervisor
-        self._loop = asyncio.get_running_loop()
-        self._asked: list[Asked] = []
-        self._sending = False
-
-    def ask(self, command: Command) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._asked.append(Asked(command, future, self._loop.time() + self._link.timeout_seconds))
-        if not self._sending:
-            self._sending = True
-            # The task starts in the next turn of the loop: what is asked in this one joins.
-            self._supervisor.spawn(self._send_all(), name="redis")
-        return future
-
-    async def _send_all(self) -> None:
-        batch: list[Asked] = []
-        try:
-            while self._asked:
-                batch = self._next_batch()
-                if batch:
-                    commands = [asked.command for asked in batch]
-                    _resolve(batch, await self._link.send(self._server, commands))
-        finally:
-            self._sending = False
-            left, self._asked = batch + self._asked, []
-            _resolve(left, [exceptions.ConnectionError("closed")] * len(left))
-
-    def _next_batch(self) -> list[Asked]:
-        first, self._asked = self._asked[:MOST_IN_A_BATCH], self._asked[MOST_IN_A_BATCH:]
-        now = self._loop.time()
-        late = [asked for asked in first if asked.until < now]
-        _resolve(late, [TimeoutError()] * len(late))
-        # Whoever stopped waiting is not served: nobody would know of it.
-        return [asked for asked in first if not asked.answer.done()]
-
-
-def _resolve(batch: Sequence[Asked], answers: Sequence[Any]) -> None:
-    for asked, answer in zip(batch, answers, strict=True):
-        if asked.answer.done():
-            continue
-        if isinstance(answer, Exception):
-            asked.answer.set_exception(answer)
-        else:
-            asked.answer.set_result(answer)
 
 
 def _raise_if_settings(error: BaseException | None) -> None:

@@ -65,7 +65,9 @@ class Upstream(asyncio.Protocol):
 async def main() -> None:
     options = common.arguments(__doc__)
     listener = common.listen(options.port)
-    await asyncio.get_running_loop().create_server(Upstream, sock=listener)
+    await asyncio.get_running_loop().create_server(
+        Upstream, sock=listener, backlog=common.LISTEN_BACKLOG
+    )
     common.ready(http=common.port_of(listener))
     await common.until_terminated()
 

@@ -20,7 +20,10 @@ def arguments(description: str) -> argparse.Namespace:
 
 
 def listen(port: int) -> socket.socket:
-    """A listening loopback socket; also lifts the soft limit on open files to the hard one."""
+    """A listening loopback socket; also lifts the soft limit on open files to the hard one.
+
+    asyncio listens again with its own backlog of 100: pass LISTEN_BACKLOG to its servers too.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listener = socket.create_server(("127.0.0.1", port), backlog=LISTEN_BACKLOG)

@@ -59,7 +59,7 @@ async def main() -> None:
     listener, pushes = common.listen(options.port), common.listen(0)
     loop = asyncio.get_running_loop()
     await loop.create_server(lambda: common.PushPort(deliver), sock=pushes)
-    server = await ws_create_server(listener_for, sock=listener)
+    server = await ws_create_server(listener_for, sock=listener, backlog=common.LISTEN_BACKLOG)
     common.ready(ws=common.port_of(listener), push=common.port_of(pushes))
     await common.until_terminated()
     server.close()

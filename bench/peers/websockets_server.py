@@ -43,7 +43,12 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     await loop.create_server(lambda: common.PushPort(Pushes().deliver), sock=pushes)
     server = await serve(
-        page, sock=listener, compression=None, ping_interval=options.ping or None, origins=None
+        page,
+        sock=listener,
+        backlog=common.LISTEN_BACKLOG,
+        compression=None,
+        ping_interval=options.ping or None,
+        origins=None,
     )
     common.ready(ws=common.port_of(listener), push=common.port_of(pushes))
     await common.until_terminated()

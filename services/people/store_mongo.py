@@ -1,17 +1,9 @@
 """People in MongoDB, safe without transactions, so that a single mongod serves as a cluster does.
 
-One collection; the ``_id`` of a document names what it is about, and being unique it decides every
-race:
-
-    openid:<length of app_id>:<app_id>:<openid>
-        An identity. The first identity of a person is the person's **home** and holds the user;
-        each further one is a **link** (``of``) to it.
-    unionid:<unionid>
-        Who has this unionid: a link to an identity.
-
-So a known person logs in with one ``find_one_and_update``. When two users turn out to be one, the
-younger home becomes a link to the older. Links are never changed again and lead from younger to
-older, so following them ends; what a crash interrupts is finished by the next login that comes by.
+One collection. A known person logs in with one ``find_one_and_update`` of the person's home (see
+services/people/documents.py). When two users turn out to be one, the younger home becomes a link
+to the older. Links are never changed again and lead from younger to older, so following them
+ends; what a crash interrupts is finished by the next login that comes by.
 
 Only what MongoDB documents for a standalone server is used. Writes ask for a majority.
 """
@@ -19,10 +11,7 @@ Only what MongoDB documents for a standalone server is used. Writes ask for a ma
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
 
 from pymongo import AsyncMongoClient, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
@@ -37,15 +26,20 @@ from pymongo.errors import (
 
 from services.errors import SettingsError, StoreUnavailable
 from services.ids import SceneStr, UnionId, UserId
+from services.people.documents import (
+    PROFILE,
+    Document,
+    Wish,
+    claim_document,
+    home_document,
+    key_of,
+    link_document,
+    profile_fields,
+    user_of,
+)
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 
 log = logging.getLogger("scanpush.people")
-
-Document = dict[str, Any]
-
-PROFILE = ("name", "avatar", "phone", "email")
-
-SCHEMA = 1
 
 RECENT = 32
 """Logins remembered by their scene. A repeat comes within half a minute of the first."""
@@ -133,7 +127,7 @@ class MongoUserStore:
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
     ) -> Login:
-        wish = _Wish(scene_str, account, now, profile, user_id)
+        wish = Wish(scene_str, account, now, profile, user_id)
         async with self._call():
             for _ in range(TRIES):
                 login = await self._try_login(identity, wish)
@@ -141,12 +135,12 @@ class MongoUserStore:
                     return login
         raise StoreUnavailable("MongoDB: too many logins of one person at once")
 
-    async def _try_login(self, identity: Identity, wish: "_Wish") -> Login | None:
+    async def _try_login(self, identity: Identity, wish: Wish) -> Login | None:
         """None when another was quicker somewhere: look again."""
-        key = _key(identity)
+        key = key_of(identity)
         home = await self._count_login(key, wish)
         if home is not None and identity.unionid in (None, home["unionid"]):
-            return Login(_user(home), home["born"] == wish.scene_str)
+            return Login(user_of(home), home["born"] == wish.scene_str)
         chain = await self._chain(key)
         if not chain:
             return await self._register(identity, wish)
@@ -159,7 +153,7 @@ class MongoUserStore:
         await self._absorb_left(chain)
         return await self._log_in_at_end(chain, wish)
 
-    async def _log_in_at_end(self, chain: list[Document], wish: "_Wish") -> Login | None:
+    async def _log_in_at_end(self, chain: list[Document], wish: Wish) -> Login | None:
         """Count the login at the home that the chain of links leads to, unless it is counted."""
         is_new = False
         if any(wish.scene_str in document.get("recent", ()) for document in chain):
@@ -167,16 +161,16 @@ class MongoUserStore:
             home = await self._people.find_one({"_id": chain[-1]["_id"], "home": True})
         else:
             home = await self._count_login(chain[-1]["_id"], wish)
-        return None if home is None else Login(_user(home), is_new)
+        return None if home is None else Login(user_of(home), is_new)
 
-    async def _count_login(self, key: str, wish: "_Wish") -> Document | None:
+    async def _count_login(self, key: str, wish: Wish) -> Document | None:
         """The home at `key` with this login counted; None: no home there, or counted before."""
         change: Document = {
             "$inc": {"logins": 1},
             "$max": {"last_login_at": wish.now},
             "$push": {"recent": {"$each": [wish.scene_str], "$slice": -RECENT}},
         }
-        if learned := {field: text for field, text in _fields(wish.profile).items() if text}:
+        if learned := {field: text for field, text in profile_fields(wish.profile).items() if text}:
             change["$set"] = learned
         return await self._people.find_one_and_update(
             {"_id": key, "home": True, "recent": {"$nin": [wish.scene_str]}},
@@ -184,66 +178,41 @@ class MongoUserStore:
             return_document=ReturnDocument.AFTER,
         )
 
-    async def _register(self, identity: Identity, wish: "_Wish") -> Login | None:
+    async def _register(self, identity: Identity, wish: Wish) -> Login | None:
         """Make the home of a new identity, or its link where the unionid belongs to somebody.
 
         The unionid is claimed first: of several doors that one person enters at once, the one
         named there becomes the home, whoever gets to make it.
         """
-        key, unionid = _key(identity), identity.unionid
+        key, unionid = key_of(identity), identity.unionid
         owner = key if unionid is None else await self._claim(unionid, key)
         if owner == key:
             return await self._make_home(key, unionid, wish)
         await self._make_link(key, owner, unionid)
         return None
 
-    async def _make_home(self, key: str, unionid: UnionId | None, wish: "_Wish") -> Login | None:
+    async def _make_home(self, key: str, unionid: UnionId | None, wish: Wish) -> Login | None:
         if wish.user_id is not None:
             known = await self._people.find_one({"user_id": wish.user_id})
             if known is not None:
                 await self._make_link(key, known["_id"], unionid)
                 return None
-        home: Document = {
-            "_id": key,
-            "v": SCHEMA,
-            "home": True,
-            "user_id": wish.user_id or uuid.uuid4().hex,
-            **_fields(wish.profile),
-            "account": wish.account,
-            "created_at": wish.now,
-            "last_login_at": wish.now,
-            "logins": 1,
-            "born": wish.scene_str,
-            "recent": [wish.scene_str],
-            "absorbed": [],
-            "unionid": unionid,
-            "following": True,
-            "follow_changed_at": 0.0,
-        }
+        home = home_document(key, unionid, wish)
         try:
             await self._people.insert_one(home)
         except DuplicateKeyError:
             return None
-        return Login(_user(home), True)
+        return Login(user_of(home), True)
 
     async def _make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
-        link: Document = {
-            "_id": key,
-            "v": SCHEMA,
-            "home": False,
-            "of": of,
-            "unionid": unionid,
-            "following": True,
-            "follow_changed_at": 0.0,
-        }
         with contextlib.suppress(DuplicateKeyError):  # whoever was quicker is read again
-            await self._people.insert_one(link)
+            await self._people.insert_one(link_document(key, of, unionid))
 
     async def _claim(self, unionid: UnionId, key: str) -> str:
         """Who has that unionid: the identity at `key` from now on, unless there is one."""
         name = f"unionid:{unionid}"
         try:
-            await self._people.insert_one({"_id": name, "v": SCHEMA, "home": False, "of": key})
+            await self._people.insert_one(claim_document(name, key))
         except DuplicateKeyError:
             claimed = await self._people.find_one({"_id": name})
             return str(claimed["of"]) if claimed is not None else key
@@ -317,31 +286,31 @@ class MongoUserStore:
                 {"_id": home["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}}, change
             )
             if done is not None or alias["_id"] in home["absorbed"]:
-                settled = {"left": False, **_fields(NOTHING_KNOWN)}
+                settled = {"left": False, **profile_fields(NOTHING_KNOWN)}
                 await self._people.update_one({"_id": alias["_id"]}, {"$set": settled})
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         async with self._call():
-            chain = await self._chain(_key(identity))
+            chain = await self._chain(key_of(identity))
         if not chain or not chain[-1]["home"]:
             return None
         unionid = chain[0]["unionid"]
         stored = None if unionid is None else UnionId(unionid)
-        return _user(chain[-1]), Identity(identity.app_id, identity.openid, stored)
+        return user_of(chain[-1]), Identity(identity.app_id, identity.openid, stored)
 
     async def get(self, user_id: UserId) -> User | None:
         async with self._call():
             document = await self._people.find_one({"user_id": user_id})
             if document is not None and not document["home"]:
                 document = (await self._chain(document["of"]))[-1]
-        return None if document is None else _user(document)
+        return None if document is None else user_of(document)
 
     async def join(self, identity: Identity) -> None:
         async with self._call():
-            await self._join(_key(identity), identity.unionid)
+            await self._join(key_of(identity), identity.unionid)
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
-        key = _key(identity)
+        key = key_of(identity)
         noted: Document = {"following": following, "follow_changed_at": at}
         older = {"_id": key, "follow_changed_at": {"$lt": at}}
         async with self._call():
@@ -350,7 +319,7 @@ class MongoUserStore:
                 names = [document["_id"] for document in await self._chain(key)]
                 await self._people.update_many(
                     {"_id": {"$in": names}, "user_id": {"$exists": True}},
-                    {"$set": _fields(NOTHING_KNOWN)},
+                    {"$set": profile_fields(NOTHING_KNOWN)},
                 )
             changed = await self._people.update_one(older, {"$set": noted})
         return changed.matched_count == 1
@@ -364,38 +333,6 @@ class MongoUserStore:
         """Close all connections. May be called twice."""
         if self._client is not None:
             await self._client.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What a login brings besides the identity; see `UserStore.login`."""
-
-    scene_str: SceneStr
-    account: str
-    now: float
-    profile: Profile
-    user_id: UserId | None
-
-
-def _fields(profile: Profile) -> Document:
-    return {name: getattr(profile, name) for name in PROFILE}
-
-
-def _key(identity: Identity) -> str:
-    """The length keeps ``a:b`` + ``c`` and ``a`` + ``b:c`` apart."""
-    return f"openid:{len(identity.app_id)}:{identity.app_id}:{identity.openid}"
-
-
-def _user(home: Document) -> User:
-    return User(
-        id=UserId(home["user_id"]),
-        name=home["name"],
-        avatar=home["avatar"],
-        account=home["account"],
-        created_at=home["created_at"],
-        last_login_at=home["last_login_at"],
-        logins=home["logins"],
-    )
 
 
 def _raise_if_settings(error: BaseException | None) -> None:

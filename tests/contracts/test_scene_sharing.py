@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from services.scenes.states import Move, State
+from services.scenes.states import Move, State, Verdict
 from tests.contracts.benches import SceneBench
 from tests.contracts.scenes import ANN, BOB, SCANNED, a_scene, alike, authorize, claim
 
@@ -149,6 +149,21 @@ async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench
         (1, 9)
     ]
     assert await shared_scenes.notices("b", scene.scene_str) == []
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("off", [-30.0, 30.0])
+async def test_a_node_whose_clock_is_off_makes_scenes_as_others_do(
+    shared_scenes: SceneBench, off: float
+) -> None:
+    """Half a minute fast or slow: the scene's times are the store's, its life is what was asked."""
+    now = shared_scenes.clock.now()
+    times = {"created_at": now + off, "changed_at": now + off, "ends_at": now + off + 20}
+    scene = await shared_scenes.store("a").create(a_scene(shared_scenes, **times))
+    assert abs(scene.created_at - now) < 5 and scene.ends_at - scene.created_at == pytest.approx(20)
+    await shared_scenes.pass_time(19)
+    step = await shared_scenes.store("b").advance(scene.scene_str, claim())
+    assert step.verdict is Verdict.MOVED and abs(step.now - now - 19) < 5
 
 
 # Small things kept by key.

@@ -3,6 +3,7 @@
 from handlers.base import BaseHandler, optional_text, query_number
 from services.errors import ApiError
 from services.ids import SceneStr, is_scene_str
+from services.push.waiters import Waiter
 from services.scenes.begin import BeginRequest
 from services.scenes.polling import MOST_WAIT_SECONDS
 from services.scenes.states import State
@@ -42,6 +43,8 @@ class ScenesHandler(BaseHandler):
 class SceneHandler(BaseHandler):
     """``GET`` and ``DELETE /api/scenes/<scene_str>``"""
 
+    _waiter: Waiter | None = None
+
     async def get(self, text: str) -> None:
         self.share_with_origin()
         scene_str = self.scene_str(text)
@@ -51,10 +54,17 @@ class SceneHandler(BaseHandler):
         if wait is None:
             scene = await polling.now(scene_str, self.watch_token())
         else:
-            scene = await polling.wait(
-                scene_str, self.watch_token(), wait, None if seq is None else int(seq)
-            )
+            known = None if seq is None else int(seq)
+            scene = await polling.wait(scene_str, self.watch_token(), wait, known, self._waits)
         self.write_body(self.container.login.document(scene))
+
+    def _waits(self, waiter: Waiter) -> None:
+        self._waiter = waiter
+
+    def on_connection_close(self) -> None:
+        """The client of a long poll has gone: nobody waits any more."""
+        if self._waiter is not None:
+            self._waiter.release()
 
     async def delete(self, text: str) -> None:
         self.refuse_foreign_origin()

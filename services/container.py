@@ -18,7 +18,7 @@ from services.people.store_sqlite import SqliteUserStore
 from services.push.broker import Broker
 from services.push.broker_local import LocalBroker
 from services.push.service import PushService
-from services.rate_limits import RateLimits, client_address
+from services.rate_limits import MemoryWindows, RateLimits, client_address
 from services.scenes import store_sqlite as scenes_sqlite
 from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
@@ -166,7 +166,7 @@ def build_container(
     http = make_client(settings.wechat.api_base)
     backend = make_backend(settings, clock)
     accounts = build_accounts(settings, http, backend.credentials, clock, supervisor)
-    limits = RateLimits(settings.limits)
+    limits = RateLimits(settings.limits, MemoryWindows(clock.now))
     issuer = Issuer(
         open_keys(settings.jwt), issuer=settings.token_issuer, audience=settings.jwt.audience
     )

@@ -1,6 +1,7 @@
 """The fallback: the same status documents, asked for instead of pushed."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from services.clock import Clock
 from services.errors import ApiError
@@ -59,14 +60,24 @@ class PollingService:
             self._last.popitem(last=False)
 
     async def wait(
-        self, scene_str: SceneStr, watch_token: WatchToken, seconds: float, seq: int | None
+        self,
+        scene_str: SceneStr,
+        watch_token: WatchToken,
+        seconds: float,
+        seq: int | None,
+        entered: Callable[[Waiter], None],
     ) -> Scene:
         """The scene as soon as it is newer than `seq`, or after `seconds` as it is then.
 
         Attached before it is read, so that no change falls in between.
+
+        Args:
+            entered: is given the wait, to `release` it when the client has gone: else clients that
+                come and go would use up the places of those who stay.
         """
         connection = -self._hub.ids.next()
         with self._hub.waiter(scene_str) as waiter:
+            entered(waiter)
             scene = await self._login.watch(scene_str, watch_token, connection)
             if scene is None:
                 raise unauthorized()

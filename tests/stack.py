@@ -20,7 +20,7 @@ from tornado.netutil import bind_sockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from handlers.server import Server
-from services.clock import Clock
+from services.clock import Clock, SystemClock
 from services.container import Backend, Container, build_container, embedded_backend
 from services.ids import SceneStr
 from services.scenes.states import Scene
@@ -196,6 +196,8 @@ class Stack:
     # The page's side.
 
     async def begin(self, **body: Any) -> Page:
+        """A page in a browser of its own."""
+        self.http.cookies.clear()
         answer = await self.http.post("/api/scenes", json=body)
         assert answer.status_code == 201, answer.text
         return Page(self, answer.json(), answer.cookies.get("begin", ""))
@@ -253,6 +255,13 @@ class Stack:
         event = {"EventKey": page.scene_str, "Ticket": "gQ", **fields}
         name = str(event.pop("Event", "SCAN"))
         return sender.sealed(sender.event(name, person, self.now, **event), self.now, options)
+
+
+def early_in_a_minute() -> TurnableClock:
+    """A clock for tests of limits per minute, which must not fall into two minutes."""
+    clock = TurnableClock(SystemClock())
+    clock.advance(61 - clock.now() % 60)
+    return clock
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -11,7 +11,7 @@ from services.clock import SystemClock
 from services.ids import is_scene_str
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
-from tests.stack import ON_LOOP, Stack, status
+from tests.stack import ON_LOOP, Stack, early_in_a_minute, status
 
 pytestmark = ON_LOOP
 
@@ -123,7 +123,7 @@ async def test_many_pages_share_one_access_token(tmp_path: Path) -> None:
 async def test_exempt_networks_have_no_limit(tmp_path: Path) -> None:
     """An office behind one address."""
     limits = {"scenes_per_minute_per_address": 1, "exempt": ["127.0.0.0/8"]}
-    async with Stack(tmp_path, limits=limits) as stack:
+    async with Stack(tmp_path, early_in_a_minute(), limits=limits) as stack:
         for _ in range(4):
             await stack.begin()
 
@@ -132,7 +132,7 @@ async def test_ipv6_neighbours_count_together(tmp_path: Path) -> None:
     """One household has a /64."""
     limits = {"scenes_per_minute_per_address": 1}
     server = {"trusted_proxies": ["127.0.0.1"]}
-    async with Stack(tmp_path, limits=limits, server=server) as stack:
+    async with Stack(tmp_path, early_in_a_minute(), limits=limits, server=server) as stack:
 
         async def begin(address: str) -> int:
             headers = {"X-Forwarded-For": address}

@@ -1,0 +1,124 @@
+"""C17: large, many and slow: each is ended by policy, and the others notice nothing."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.stack import ON_LOOP, Stack, eventually, status, until
+
+pytestmark = ON_LOOP
+
+
+async def test_a_message_over_4_kib_closes_with_1009(tmp_path: Path) -> None:
+    """In one frame or in several."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin()
+        for message in ("x" * 5000, ["x" * 3000, "y" * 3000]):
+            async with page.socket() as socket:
+                await status(socket)
+                await socket.send(message)
+                with pytest.raises(ConnectionClosed):
+                    await socket.recv()
+                assert socket.close_code == 1009
+        assert await page.state() == "waiting"
+
+
+async def test_a_flood_closes_with_4429(tmp_path: Path) -> None:
+    """A hundred acks in a moment; the scene is untouched and the page may come back."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin()
+        async with page.socket() as socket:
+            await status(socket)
+            with pytest.raises(ConnectionClosed):
+                for _ in range(100):
+                    await socket.send('{"type":"ack","seq":1}')
+                while True:
+                    await socket.recv()
+            assert socket.close_code == 4429
+        async with page.socket() as socket:
+            assert (await status(socket))["state"] == "waiting"
+
+
+async def test_a_flood_of_pings_closes_with_4429(tmp_path: Path) -> None:
+    """Control frames count too."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin()
+        async with page.socket() as socket:
+            await status(socket)
+            with pytest.raises(ConnectionClosed):
+                for _ in range(100):
+                    await socket.ping()
+                while True:
+                    await socket.recv()
+            assert socket.close_code == 4429
+
+
+async def test_a_silent_peer_is_dropped(tmp_path: Path) -> None:
+    """It answers no ping: two silent intervals end it."""
+    async with Stack(tmp_path, push={"ping_seconds": 0.3}) as stack:
+        page = await stack.begin()
+        async with page.socket(ping_interval=None) as socket:
+            await status(socket)
+            socket.transport.pause_reading()
+
+            async def dropped() -> bool:
+                return stack.container.push.hub.sockets == 0
+
+            await eventually(dropped)
+            socket.transport.abort()
+
+
+async def test_idle_connections_without_a_request_do_not_keep_others_out(tmp_path: Path) -> None:
+    """Two hundred open connections that say nothing, and half a request each."""
+    async with Stack(tmp_path) as stack:
+        idle = []
+        for number in range(200):
+            _, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+            writer.write(b"POST /api/scenes HTTP/1.1\r\nHost: x\r\n"[: number % 40])
+            idle.append(writer)
+        try:
+            page = await stack.begin()
+            async with page.socket() as socket:
+                await stack.scan(page)
+                assert "login" in await until(socket, "authorized")
+        finally:
+            for one in idle:
+                one.close()
+
+
+async def test_long_polls_are_capped(tmp_path: Path) -> None:
+    """Over the limit: 503 with Retry-After, and the waiting ones go on."""
+    async with Stack(tmp_path) as stack:
+        stack.container.push.hub._max_waiters = 3
+        page = await stack.begin()
+        waiting = [asyncio.ensure_future(page.poll(wait=20)) for _ in range(3)]
+        while stack.container.push.hub.waiting < 3:
+            await asyncio.sleep(0.01)
+        answer = await page.poll(wait=20)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
+        assert int(answer.headers["Retry-After"]) >= 1
+        await stack.scan(page)
+        assert {one.status_code for one in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_a_client_that_leaves_its_long_poll_is_forgotten(tmp_path: Path) -> None:
+    """No waiting for somebody who has gone."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin()
+        request = (
+            f"GET {page.document['status']}?wait=20 HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: {page.bearer['Authorization']}\r\n\r\n"
+        )
+        _, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+        writer.write(request.encode())
+        while not stack.container.push.hub.waiting:
+            await asyncio.sleep(0.01)
+        writer.close()
+        await writer.wait_closed()
+
+        async def forgotten() -> bool:
+            return stack.container.push.hub.waiting == 0
+
+        await eventually(forgotten)

@@ -1,9 +1,10 @@
-// A QR encoder for what scanpush shows: UTF-8 in byte mode, versions 1 to 10, level M where it
-// fits and L where not (213 and 271 bytes). ISO/IEC 18004; held to segno's matrices by the tests.
+// QR codes (ISO/IEC 18004): UTF-8 in byte mode, versions 1 to 10, level M up to 213 bytes, then L
+// up to 271. Held to segno's matrices by the tests.
 
-const ECC = { M: [10, 16, 26, 18, 24, 16, 18, 22, 22, 26], L: [7, 10, 15, 20, 26, 18, 20, 24, 30, 18] };
-const BLOCKS = { M: [1, 1, 1, 2, 2, 4, 4, 4, 5, 5], L: [1, 1, 1, 1, 1, 2, 2, 2, 2, 4] };
-const LEVEL_BITS = { M: 0, L: 1 };
+const WORDS = [26, 44, 70, 100, 134, 172, 196, 242, 292, 346];
+// Levels M and L, with their number in the format field.
+const LEVELS = [[10, 16, 26, 18, 24, 16, 18, 22, 22, 26], [7, 10, 15, 20, 26, 18, 20, 24, 30, 18]];
+const BLOCKS = [[1, 1, 1, 2, 2, 4, 4, 4, 5, 5], [1, 1, 1, 1, 1, 2, 2, 2, 2, 4]];
 const MASKS = [
   (x, y) => (x + y) % 2,
   (x, y) => y % 2,
@@ -15,20 +16,16 @@ const MASKS = [
   (x, y) => ((x + y) % 2 + (x * y) % 3) % 2,
 ];
 
-/**
- * The modules of a QR code for `text`: rows of 0 and 1, without the quiet zone.
- * `mask` fixes the mask, else the one with the least penalty is taken.
- * Throws RangeError when the text is too long.
- */
+/** Rows of 0 and 1, without the quiet zone. Without `mask` the one of least penalty is taken. */
 export function encode(text, mask) {
   const data = new TextEncoder().encode(text);
-  const { version, level } = fit(data.length);
+  const [version, level] = fit(data.length);
   const words = interleave(pack(data, version, level), version, level);
-  const masks = mask === undefined ? MASKS.keys() : [mask];
+  const masks = mask == null ? MASKS.keys() : [mask];
   let best, least = Infinity;
   for (const candidate of masks) {
     const rows = draw(words, version, level, candidate);
-    const cost = mask === undefined ? penalty(rows) : 0;
+    const cost = mask == null ? penalty(rows) : 0;
     if (cost < least) [best, least] = [rows, cost];
   }
   return best;
@@ -47,24 +44,14 @@ export function path(rows) {
   return d;
 }
 
+const capacity = (version, level) =>
+  WORDS[version - 1] - LEVELS[level][version - 1] * BLOCKS[level][version - 1];
+
 function fit(length) {
-  for (const level of ["M", "L"])
+  for (const level of [0, 1])
     for (let version = 1; version <= 10; version++)
-      if (length <= capacity(version, level) - (version > 9 ? 3 : 2)) return { version, level };
-  throw new RangeError("too long for a QR code of version 10");
-}
-
-function rawWords(version) {
-  let modules = (16 * version + 128) * version + 64;
-  if (version > 1) {
-    const n = (version / 7 | 0) + 2;
-    modules -= (25 * n - 10) * n - 55 + (version > 6 ? 36 : 0);
-  }
-  return modules >> 3;
-}
-
-function capacity(version, level) {
-  return rawWords(version) - ECC[level][version - 1] * BLOCKS[level][version - 1];
+      if (length <= capacity(version, level) - (version > 9 ? 3 : 2)) return [version, level];
+  throw new RangeError("text too long");
 }
 
 function pack(data, version, level) {
@@ -102,17 +89,13 @@ function remainder(data, degree) {
 }
 
 function interleave(words, version, level) {
-  const count = BLOCKS[level][version - 1], degree = ECC[level][version - 1];
-  const short = words.length / count | 0, longFrom = count - words.length % count;
-  const blocks = [];
+  const count = BLOCKS[level][version - 1], blocks = [], out = [];
   for (let i = 0, at = 0; i < count; i++) {
-    const size = short + (i >= longFrom ? 1 : 0);
-    const block = words.slice(at, at += size);
-    blocks.push([block, remainder(block, degree)]);
+    const block = words.slice(at, at += (words.length + i) / count | 0);
+    blocks.push([block, remainder(block, LEVELS[level][version - 1])]);
   }
-  const out = [];
   for (const part of [0, 1])
-    for (let i = 0; i < (part ? degree : short + 1); i++)
+    for (let i = 0; i < words.length; i++)
       for (const block of blocks) if (i < block[part].length) out.push(block[part][i]);
   return out;
 }
@@ -147,7 +130,7 @@ function draw(words, version, level, mask) {
   for (const x of spots)
     for (const y of spots)
       if (!(x === 6 && y === 6 || x === 6 && y === last || x === last && y === 6)) rings(x, y, 2);
-  const format = withCheck(LEVEL_BITS[level] << 3 | mask, 0x537, 10) ^ 0x5412;
+  const format = withCheck(level << 3 | mask, 0x537, 10) ^ 0x5412;
   for (let i = 0; i < 15; i++) {
     const bit = format >> i & 1;
     set(8, i < 6 ? i : i < 8 ? i + 1 : size - 15 + i, bit);

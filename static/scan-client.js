@@ -1,16 +1,16 @@
-// The headless half of <scan-login>: begins scenes, follows them by WebSocket, long-polling or
-// interval polling, and says what to show. Needs no DOM. Its types: scan-login.d.ts.
+// The headless half of <scan-login>. Everything public is described in scan-login.d.ts.
 
 const FINAL = ["consumed", "expired", "denied", "cancelled", "failed"];
 const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
+const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
 const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
 const online = () => globalThis.navigator?.onLine !== false;
 
-/** Seconds to wait before try number `tries`: full jitter, so that a crowd comes back spread out. */
+// Full jitter, in seconds: a crowd that lost its server comes back spread out.
 export const jitter = (tries, base = 1, cap = 30) => Math.random() * Math.min(cap, base * 2 ** tries);
 
-/** One JSON request under a time-out. `status` 0: nothing usable came back. */
+// Resolves always; `status` 0: nothing usable came back.
 export async function request(url, { method, bearer, json, seconds = 15, signal } = {}) {
   const stop = new AbortController();
   const abort = () => stop.abort();
@@ -27,7 +27,7 @@ export async function request(url, { method, bearer, json, seconds = 15, signal 
     const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
     return { status: answer.status, retryAfter, body: text ? JSON.parse(text) : {} };
   } catch {
-    // No network, a time-out, or some proxy's own page: the server did not answer.
+    // No network, a time-out, or some proxy's own page.
     return { status: 0, retryAfter: 0, body: {} };
   } finally {
     clearTimeout(timer);
@@ -35,7 +35,6 @@ export async function request(url, { method, bearer, json, seconds = 15, signal 
   }
 }
 
-/** POST /api/scenes; the scene comes with its times by this machine's clock, in milliseconds. */
 export async function begin(server, wish, bearer) {
   const answer = await request(new URL("/api/scenes", server), { method: "POST", json: wish, bearer });
   if (answer.status !== 201) return answer;
@@ -45,11 +44,6 @@ export async function begin(server, wish, bearer) {
   return { ...answer, scene: { ...answer.body, ...times } };
 }
 
-/**
- * Follows one scene to its end. Events: `status` (`.status` is newer), `path` (`.transport` or
- * `.trouble` changed), `end` (`.ended` says why: finished, gone, replaced, bug or stopped).
- * A login is acknowledged only after the listeners of `status` have had it.
- */
 export class SceneWatch extends EventTarget {
   transport = "";
   trouble = "";
@@ -60,17 +54,16 @@ export class SceneWatch extends EventTarget {
   #abort;
   #rouse;
 
-  /** `path`: what was learnt about the way to the server, shared by the scenes of one page. */
+  // `path` is what was learnt about the way to the server, shared by the scenes of a page.
   constructor(server, scene, path = {}) {
     super();
     this.scene = scene;
     this.status = { state: scene.state, seq: scene.seq, ends: scene.ends };
-    this.#path = Object.assign(path, { tries: 0, refused: 0, socketAt: 0, cut: 0, longAt: 0, slower: 0, ...path });
+    this.#path = Object.assign(path, { tries: 0, refused: 0, cut: 0, slower: 0, socketAt: 0, longAt: 0, ...path });
     this.url = new URL(scene.status, server);
     this.#run();
   }
 
-  /** Nobody listens any more; at the server the scene lives on. */
   stop(why = "stopped") {
     if (this.ended) return;
     this.ended = why;
@@ -78,14 +71,13 @@ export class SceneWatch extends EventTarget {
     this.dispatchEvent(new Event("end"));
   }
 
-  /** Ends the scene at the server too. */
   cancel() {
     if (this.ended) return;
     this.stop();
     request(this.url, { method: "DELETE", bearer: this.scene.watch_token });
   }
 
-  /** The network changed or the machine slept: whatever is open may be dead, so start afresh. */
+  // The network changed or the machine slept: whatever is open may be dead.
   wake() {
     Object.assign(this.#path, { tries: 0, socketAt: 0 });
     this.#abort?.abort();
@@ -113,7 +105,7 @@ export class SceneWatch extends EventTarget {
     this.dispatchEvent(new Event("path"));
   }
 
-  /** One socket from its opening to its end, and then what its close code asks for. */
+  // One socket from its opening to its end, and then what its close code asks for.
   async #socketTurn() {
     const path = this.#path;
     const code = await this.#socket();
@@ -121,7 +113,7 @@ export class SceneWatch extends EventTarget {
     if (code === 4409) return this.stop("replaced");
     if (code === 1009 || code === 4400) return this.stop("bug");
     if (code === 4408) return this.#hear({ state: "expired", seq: this.status.seq + 1 });
-    // Sockets that never say anything are blocked: poll, and try one again ever less often.
+    // Sockets that never say anything are blocked: poll, and try again ever less often.
     if (path.refused > 1) path.socketAt = Date.now() + 1000 * Math.min(300, 8 * 2 ** path.refused);
     if (code === 1000 || code === 1006) await this.#poll("");
     if (!this.ended && path.refused < 2) await this.#pause(jitter(path.tries++));
@@ -144,7 +136,7 @@ export class SceneWatch extends EventTarget {
         url.protocol = url.protocol.replace("http", "ws");
         ws = new WebSocket(url, ["scanpush.v1", `watch.${this.scene.watch_token}`]);
       } catch {
-        // A policy of the embedding page forbids sockets: the same as a blocked one.
+        // The embedding page's policy forbids sockets.
         return drop(1006);
       }
       this.#ws = Object.assign(ws, { drop });
@@ -160,19 +152,20 @@ export class SceneWatch extends EventTarget {
     });
   }
 
-  /** One turn without a socket: a long poll, or a short one where long ones get cut off. */
+  // A long poll, or a short one where long ones get cut off.
   async #pollTurn() {
     const path = this.#path, began = Date.now(), { seq } = this.status;
     const long = began >= path.longAt;
     const wait = Math.max(1, Math.min(25, Math.ceil((path.socketAt - began) / 1000)));
-    const { status, body, retryAfter } = await this.#poll(long ? `?wait=${wait}&seq=${seq}` : "", wait);
+    const query = long ? `?wait=${wait}&seq=${seq}` : "";
+    const { status, body, retryAfter } = await this.#poll(query, wait);
     if (this.ended) return;
     const interval = (this.scene.poll_interval || 1) + path.slower;
     if (status === 200) {
       path.tries = 0;
       if (long) path.cut = 0;
       this.#by(long ? "long_poll" : "poll");
-      // A long poll that is answered at once without news did not wait: never spin on it.
+      // A long poll answered at once without news did not wait: never spin on it.
       if (!long || (this.status.seq === seq && Date.now() - began < 900)) await this.#pause(interval);
       return;
     }
@@ -207,15 +200,11 @@ export class SceneWatch extends EventTarget {
   async #ack(seq) {
     if (this.#ws?.heard) return this.#ws.send(JSON.stringify({ type: "ack", seq }));
     const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq } };
-    // Whatever else is answered: the next poll brings the login again, and with it the next try.
+    // Else the next poll brings the login again, and with it the next try.
     if ((await request(`${this.url}/ack`, ask)).status === 204) this.stop("finished");
   }
 }
 
-/**
- * One login, from the first code to the token. `view` is what to show; `change` comes with each
- * new one, and once each: scanned, confirming, registering, login, expired, denied, cancelled, error.
- */
 export class ScanLogin extends EventTarget {
   view = { state: "starting" };
   #wish;
@@ -239,10 +228,9 @@ export class ScanLogin extends EventTarget {
     this.#key = `scanpush ${this.server.origin} ${account} ${kind}`;
   }
 
-  /** Takes up the scenes this tab already has, or begins one. */
   start() {
     this.stop();
-    for (const [name, target] of SIGNALS) target?.addEventListener?.(name, this.#onSignal);
+    for (const name of SIGNALS) globalThis.addEventListener?.(name, this.#onSignal);
     this.#pulse = setInterval(this.#onSignal, 5000, {});
     this.#beat = Date.now();
     this.#left = this.refreshes;
@@ -253,16 +241,14 @@ export class ScanLogin extends EventTarget {
     return this;
   }
 
-  /** Stops listening. The scene can be taken up again by this tab until it ends. */
   stop() {
-    for (const [name, target] of SIGNALS) target?.removeEventListener?.(name, this.#onSignal);
+    for (const name of SIGNALS) globalThis.removeEventListener?.(name, this.#onSignal);
     clearInterval(this.#pulse);
     this.#plan();
     this.#lead = null;
     this.#watches.splice(0).forEach((watch) => watch.stop());
   }
 
-  /** A person asks for a fresh code: the automatic refreshes count anew. */
   again() {
     this.#left = this.refreshes;
     this.#drop();
@@ -270,14 +256,12 @@ export class ScanLogin extends EventTarget {
     return this.#begin();
   }
 
-  /** A person gives up: the scene is cancelled at the server. */
   cancel() {
     this.#drop();
     this.#set({ state: "cancelled" });
     this.#tell("cancelled");
   }
 
-  /** Answers state `registering`. Resolves to the server's error, or null when all is well. */
   async register(fields) {
     const json = { registration_token: this.view.registration_token, ...fields };
     const answer = await request(new URL("/api/register", this.server), { method: "POST", json });
@@ -285,7 +269,7 @@ export class ScanLogin extends EventTarget {
   }
 
   #onSignal = ({ type, persisted }) => {
-    // A pulse that comes late tells that this machine, or this tab, was asleep.
+    // A late pulse tells that this machine was asleep.
     const slept = Date.now() - this.#beat > 20000;
     this.#beat = Date.now();
     if (type === "offline") this.#set({ ...this.view, trouble: type });
@@ -305,7 +289,7 @@ export class ScanLogin extends EventTarget {
     return online() ? this.#lead?.trouble : "offline";
   }
 
-  /** What time alone will bring; only in a visible tab, else as soon as it is visible again. */
+  // What time alone will bring: in a visible tab, else as soon as it is visible again.
   #plan(at, act) {
     this.#turn++;
     this.#next = act && { at, act };
@@ -334,7 +318,6 @@ export class ScanLogin extends EventTarget {
     } else if (scene) new SceneWatch(this.server, scene).cancel();
   }
 
-  /** No code is to be had: say why, and when it is tried again. */
   #missed({ status, retryAfter, body }) {
     const error = body.error?.code ?? (status ? "internal" : "offline");
     const trouble = { 0: "offline", 429: "limited" }[status] ?? (status < 500 ? "" : "degraded");
@@ -346,7 +329,7 @@ export class ScanLogin extends EventTarget {
     this.#tell("error");
   }
 
-  /** A new code by itself, but only so often: every code spends WeChat's quota. */
+  // Only so often by itself: every code spends WeChat's quota.
   #refresh() {
     if (this.#left-- > 0) this.#begin();
     else this.#set({ state: "paused" });
@@ -370,7 +353,7 @@ export class ScanLogin extends EventTarget {
     const counts = claims ? !CLAIMED.includes(lead?.status.state) : !this.view.retry;
     if (!(watch === lead ? claims || counts : claims && counts)) return;
     if (state === "consumed" && before === "authorized") return;
-    // Whichever code was scanned first wins; no other may be scanned any more.
+    // Whichever code was scanned first wins; no other may be scanned now.
     if (claims) this.#drop(watch);
     this.#show(watch);
     const { view } = this;
@@ -427,26 +410,21 @@ export class ScanLogin extends EventTarget {
 
   #load() {
     try {
-      const kept = JSON.parse(sessionStorage.getItem(this.#key)) ?? [];
-      return kept.filter((scene) => scene.ends > Date.now());
+      return JSON.parse(sessionStorage[this.#key]).filter((scene) => scene.ends > Date.now());
     } catch {
-      // No storage here (private mode, sandboxed frame), or not ours: nothing is taken up.
+      // Nothing kept, or no storage (a sandboxed frame).
       return [];
     }
   }
 
-  /** Keeps what a reload needs, and never a login: `seq` 0 makes the server tell all of it again. */
+  // What a reload needs, never a login: `seq` 0 has the server tell everything again.
   #save() {
     const kept = this.#watches.map(({ scene, status: { state, ends } }) => (
       { ...scene, state: state === "authorized" ? "scanned" : state, seq: 0, ends }));
     try {
-      if (kept.length) sessionStorage.setItem(this.#key, JSON.stringify(kept));
-      else sessionStorage.removeItem(this.#key);
+      sessionStorage[this.#key] = JSON.stringify(kept);
     } catch {
-      // Without storage a reload begins anew; nothing else is lost.
+      // Then a reload begins anew.
     }
   }
 }
-
-const SIGNALS = [["online", globalThis], ["offline", globalThis], ["pageshow", globalThis],
-  ["visibilitychange", globalThis.document]];

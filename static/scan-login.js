@@ -1,275 +1,216 @@
-// <scan-login>: one script tag, one element, on any allowed origin. Its words are in i18n/, its
-// network half in scan-client.js, its types in scan-login.d.ts.
+// <scan-login>, described in scan-login.d.ts. Its words are in i18n/.
 
 import { ScanLogin } from "./scan-client.js";
 import { encode, path } from "./qr.js";
 
 export { ScanLogin };
 
-const LANGUAGES = { "zh-cn": "zh-CN", zh: "zh-CN", "zh-tw": "zh-TW", "zh-hk": "zh-TW", "zh-mo": "zh-TW", "zh-hant": "zh-TW", ja: "ja" };
-
 /** The language of ours that serves `tag` best. */
-export function language(tag = "") {
-  const [head, next] = tag.toLowerCase().split("-");
-  return LANGUAGES[`${head}-${next}`] ?? LANGUAGES[head] ?? "en";
-}
+export const language = (tag = "") => /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
 
-// 24 x 24, one stroked path each.
+const inWeChat = /MicroMessenger/.test(globalThis.navigator?.userAgent);
 const PHONE = "M8 3h8a1 1 0 0 1 1 1v16a1 1 0 0 1-1 1H8a1 1 0 0 1-1-1V4a1 1 0 0 1 1-1z";
 const PICTURES = {
   starting: "M6 12h.01M12 12h.01M18 12h.01",
-  scanned: `${PHONE}M9.5 12l2 2 3-4`,
+  scanned: `${PHONE}M10 12l2 2 2-4`,
   confirming: `${PHONE}M12 8v4l2 2`,
-  registering: "M10 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM3 20c0-4 3-6 7-6M17 14v6M14 17h6",
+  registering: "M10 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM3 20q0-6 7-6M17 14v6M14 17h6",
   authorized: "M4 12.5l5.5 5.5L20 7",
   expired: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7v5l3.5 2",
   paused: "M9 6v12M15 6v12",
   denied: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM9 9l6 6M15 9l-6 6",
   cancelled: "M9 5L4 10l5 5M4 10h10a6 6 0 0 1 0 12h-3",
   failed: "M12 4L2.5 20h19L12 4zM12 10v4M12 17h.01",
-  offline: "M3 9a14 14 0 0 1 5-3M21 9a14 14 0 0 0-9-4M6 13a9 9 0 0 1 4-2M18 13a9 9 0 0 0-2-1M12 18h.01M4 3l16 18",
+  offline: "M3 9q9-8 18 0M6 13q6-5 12 0M12 18h.01M4 3l16 18",
   degraded: "M2 12h4l3-7 5 14 3-7h5",
-  limited: "M7 3h10M7 21h10M8 3c0 5 8 7 8 12v6M16 3c0 5-8 7-8 12v6",
+  limited: "M7 3h10l-5 9zM7 21h10l-5-9z",
   replaced: "M9 9h12v12H9zM5 15H3V3h12v2",
 };
-const TONES = { scanned: "good", confirming: "good", registering: "good", authorized: "good", denied: "bad", failed: "bad" };
-const AGAIN = ["expired", "paused", "denied", "cancelled", "failed", "replaced"];
+const AGAIN = "expired paused denied cancelled failed replaced";
 
+const DARK = "{ --ink: #eceee9; --soft: #a3ada7; --line: #39423d; --plate: #1d2320; --good: #63d2a6; --bad: #ff9a8f; --focus: #8ab4ff; }";
 const STYLE = `
-:host { --ink: #191d1b; --soft: #56605b; --line: #d9ddd6; --plate: #fff; --good: #0a6b4d; --bad: #b3261e;
-  --focus: #1d5fd1; display: inline-block; box-sizing: border-box; width: 18rem; max-width: 100%; color: var(--ink);
-  font: 1rem/1.55 system-ui, "PingFang SC", "PingFang TC", "Hiragino Sans", "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; text-align: center; }
-:host(:lang(zh-TW)) { font-family: system-ui, "PingFang TC", "Noto Sans CJK TC", "Microsoft JhengHei", sans-serif; }
-:host(:lang(ja)) { font-family: system-ui, "Hiragino Sans", "Noto Sans CJK JP", "Yu Gothic UI", sans-serif; }
+:host { --ink: #191d1b; --soft: #56605b; --line: #d9ddd6; --plate: #fff; --good: #0a6b4d; --bad: #b3261e; --focus: #1d5fd1;
+  display: inline-block; box-sizing: border-box; width: 18rem; max-width: 100%; color: var(--ink); line-height: 1.55; text-align: center; }
 :host([hidden]), [hidden] { display: none !important; }
-@DARK { --ink: #eceee9; --soft: #a3ada7; --line: #39423d; --plate: #1d2320; --good: #63d2a6; --bad: #ff9a8f; --focus: #8ab4ff; }
+:host([theme=dark]) ${DARK}
+@media (prefers-color-scheme: dark) { :host(:not([theme=light])) ${DARK} }
 .plate { position: relative; aspect-ratio: 1; display: grid; place-items: center; border-radius: 7%; background: var(--plate); }
 .qr .plate { background: #fff; --line: #dde1db; --good: #0a6b4d; }
 .plate > * { grid-area: 1 / 1; }
 .ring { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line); stroke-width: 1.2; }
 .ring .time { stroke: var(--good); transition: stroke-dashoffset 1s linear; }
-.code, img { width: 84%; height: 84%; fill: #0d100e; }
-.picture { width: 84%; height: 84%; fill: var(--line); }
-.picture .sign { fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round; stroke-linejoin: round; }
-.good .sign { stroke: var(--good); }
-.bad .sign { stroke: var(--bad); }
+.code, img, .picture { width: 84%; height: 84%; fill: #0d100e; }
+.picture { fill: var(--line); }
+.sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round; stroke-linejoin: round; }
+:is(.scanned, .confirming, .registering, .authorized) .sign { stroke: var(--good); }
+:is(.denied, .failed) .sign { stroke: var(--bad); }
 .typed { font: 600 clamp(1.8rem, 15cqi, 2.6rem)/1 ui-monospace, monospace; letter-spacing: .14em; padding-left: .14em; user-select: all; }
 [role=status] { margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere; text-wrap: balance; }
 p { margin: 0; }
 .title { font-size: 1.125em; font-weight: 600; }
 .hint, .timer { color: var(--soft); font-size: .9375em; }
 .timer { font-variant-numeric: tabular-nums; min-height: 1.55em; }
-bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; color: var(--ink); }
-button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0; border-radius: .75rem;
-  color: var(--plate); background: var(--good); cursor: pointer; }
-button:hover { filter: brightness(1.12); }
+bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; }
+button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0; border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
-form { display: grid; gap: .5rem; text-align: start; }
-input { font: inherit; color: inherit; background: var(--plate); width: 100%; box-sizing: border-box; padding: .5em .7em; border: 1px solid var(--soft); border-radius: .6rem; }
-.alert { color: var(--bad); }
 .starting .sign { animation: breathe 1.6s ease-in-out infinite; }
-.scanned .sign, .authorized .sign { animation: settle .35s ease-out; }
 @keyframes breathe { 50% { opacity: .25; } }
-@keyframes settle { from { opacity: 0; transform: scale(.9); transform-origin: 12px 12px; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
-@media (forced-colors: active) { .plate { forced-color-adjust: none; } .ring { stroke: GrayText; } }`;
+@media (forced-colors: active) { .plate { forced-color-adjust: none; } }`;
 
+// The eyes of the code stay where they were, and the middle makes room for the picture.
+const eye = (x, y) => `M${x} ${y}h9v9h-9zm1.3 1.3v6.4h6.4v-6.4zm1.4 1.4h3.6v3.6h-3.6z`;
+const RECT = '<rect x=".6" y=".6" width="98.8" height="98.8" rx="6.4"';
 const MARKUP = `
 <slot name="header"></slot>
 <div part="box"><div class="plate" part="plate">
-<svg class="ring" part="ring" viewBox="0 0 100 100" aria-hidden="true"><rect x=".6" y=".6" width="98.8" height="98.8" rx="6.4"/>
-<path class="time" pathLength="100" stroke-dasharray="100" d="M50 .6H93A6.4 6.4 0 0 1 99.4 7V93A6.4 6.4 0 0 1 93 99.4H7A6.4 6.4 0 0 1 .6 93V7A6.4 6.4 0 0 1 7 .6z"/></svg>
+<svg class="ring" part="ring" viewBox="0 0 100 100" aria-hidden="true">${RECT}/>${RECT} class="time" pathLength="100" stroke-dasharray="100"/></svg>
 <svg class="code" part="qr" role="img" shape-rendering="crispEdges"><path/></svg><img part="qr" alt="" hidden><span class="typed" part="code"></span>
-<svg class="picture" part="picture" viewBox="0 0 42 42" aria-hidden="true"><path fill-rule="evenodd" d="@EYES"/><g transform="translate(9 9)"><path class="sign"/></g></svg></div>
+<svg class="picture" part="picture" viewBox="0 0 42 42" aria-hidden="true"><path fill-rule="evenodd" d="${eye(0, 0) + eye(33, 0) + eye(0, 33)}"/><g transform="translate(9 9)"><path class="sign"/></g></svg></div>
 <div role="status" part="status"><slot><p class="title" part="title"></p><p class="hint" part="hint"></p></slot></div>
 <form part="form" hidden></form><p class="timer" part="timer" role="timer"></p>
 <button part="button" type="button"></button></div><slot name="footer"></slot>`;
-// The three eyes of the code stay where they were while the middle makes room for the picture.
-const eye = (x, y) => `M${x} ${y}h9v9h-9zm1.3 1.3v6.4h6.4v-6.4zm1.4 1.4h3.6v3.6h-3.6z`;
+// Without a DOM (a server-side render) this module gives ScanLogin alone.
+const sheet = globalThis.CSSStyleSheet && new CSSStyleSheet();
+sheet?.replaceSync(STYLE);
 
-/** The words of one language, or English where they cannot be fetched. */
-const wordsOf = async (tag) => (await import(`./i18n/${tag}.js`).catch(() => import("./i18n/en.js"))).default;
+class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
+  static observedAttributes = ["server", "account", "kind", "lang", "theme"];
+  #login;
+  #words;
+  #tick;
+  #face;
 
-function build() {
-  const sheet = new CSSStyleSheet();
-  const dark = /@DARK (\{.*?\})/s.exec(STYLE)[1];
-  sheet.replaceSync(STYLE.replace(/@DARK.*?\}/s, `:host([theme=dark]) ${dark}
-    @media (prefers-color-scheme: dark) { :host(:not([theme=light])) ${dark} }`));
-  const template = document.createElement("template");
-  template.innerHTML = MARKUP.replace("@EYES", eye(0, 0) + eye(33, 0) + eye(0, 33));
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [sheet];
+    root.innerHTML = MARKUP;
+    this.#find("button").onclick = () => this.#press();
+  }
 
-  class ScanLoginElement extends HTMLElement {
-    static observedAttributes = ["server", "account", "kind", "lang", "theme"];
-    #login;
-    #words;
-    #tick;
-    #face;
+  get login() { return this.#login; }
+  again() { return this.#login?.again(); }
+  cancel() { return this.#login?.cancel(); }
 
-    constructor() {
-      super();
-      const root = this.attachShadow({ mode: "open" });
-      root.adoptedStyleSheets = [sheet];
-      root.append(template.content.cloneNode(true));
-      this.#find("button").onclick = () => this.#press();
-      this.#find("form").onsubmit = (event) => this.#submit(event);
-    }
-
-    /** The ScanLogin at work: `.view` is all that is known. */
-    get login() { return this.#login; }
-    again() { return this.#login?.again(); }
-    cancel() { return this.#login?.cancel(); }
-
-    connectedCallback() {
-      const of = (name) => this.getAttribute(name) ?? undefined;
-      const lang = language(of("lang") ?? this.closest("[lang]")?.lang ?? navigator.language);
-      const server = new URL(of("server") ?? new URL("/", import.meta.url), location.href);
-      const login = this.#login = new ScanLogin({ server, account: of("account"), kind: of("kind"), lang });
-      for (const name of ["change", "scanned", "confirming", "registering", "login", "expired", "denied", "cancelled", "error"])
-        login.addEventListener(name, ({ detail }) => {
-          if (name === "change") this.#draw();
-          this.dispatchEvent(new CustomEvent(name, { detail: detail ?? login.view }));
-        });
-      this.#tick = setInterval(() => this.#time(), 1000);
-      this.#speak(lang);
-      login.start();
-      this.#draw();
-    }
-
-    disconnectedCallback() {
-      clearInterval(this.#tick);
-      this.#login.stop();
-    }
-
-    attributeChangedCallback(name, before, now) {
-      if (!this.isConnected || !this.#login || before === now || name === "theme") return;
-      if (name === "lang") return this.#speak(this.#login.lang = language(now ?? undefined));
-      this.disconnectedCallback();
-      this.connectedCallback();
-    }
-
-    #find(selector) { return this.shadowRoot.querySelector(selector); }
-
-    async #speak(lang) {
-      const words = await wordsOf(lang);
-      this.#words = words;
-      this.#face = "";
-      this.#find("[part=box]").lang = lang;
-      this.#draw();
-    }
-
-    /** What is shown: a trouble of the way hides a code, but never what a person already did. */
-    #faceOf({ state, trouble, kind, error }) {
-      if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
-      return [state, state === "waiting" ? kind : error];
-    }
-
-    #draw() {
-      if (!this.#words) return;
-      const { view } = this.#login;
-      const [face, variant] = this.#faceOf(view);
-      const words = this.#words[`${face} ${variant}`] ?? this.#words[face];
-      const shows = face === "waiting";
-      const key = [face, variant, view.scene_str, view.user?.name, view.kind].join();
-      if (key !== this.#face) {
-        this.#face = key;
-        this.#find("[part=box]").className = `${face} ${TONES[face] ?? ""} ${shows && view.qr ? "qr" : ""}`;
-        this.#find("[role=status] slot").name = face;
-        this.#say(".title", words[0], view);
-        this.#say(".hint", words[1], view);
-        this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
-        this.#showCode(shows ? view : {});
-        this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
-        const label = words[2] ?? (AGAIN.includes(face) && this.#words.again);
-        this.#find("button").hidden = !label;
-        this.#find("button").textContent = label || "";
-      }
-      this.#time();
-    }
-
-    #say(selector, text = "", { user }) {
-      const parts = text.split("{name}").flatMap((part, i) => {
-        const name = document.createElement("bdi");
-        name.textContent = [...(user?.name || this.#words.somebody)].slice(0, 64).join("");
-        return i ? [name, part] : part;
+  connectedCallback() {
+    const of = (name, otherwise) => this.getAttribute(name) ?? otherwise;
+    const lang = language(this.closest("[lang]")?.lang || navigator.language);
+    const server = new URL(of("server", new URL("/", import.meta.url)), location);
+    const login = this.#login = new ScanLogin({ server, account: of("account"), kind: of("kind"), lang });
+    for (const name of "change scanned confirming registering login expired denied cancelled error".split(" "))
+      login.addEventListener(name, ({ detail }) => {
+        if (name === "change") this.#draw();
+        this.dispatchEvent(new CustomEvent(name, { detail: detail ?? login.view }));
       });
-      this.#find(selector).replaceChildren(...parts);
-    }
+    this.#tick = setInterval(() => this.#time(), 1000);
+    this.#speak(lang);
+    login.start();
+    this.#draw();
+  }
 
-    #showCode({ qr, code, kind, start }) {
-      const svg = this.#find(".code"), img = this.#find("img"), content = qr?.content;
-      const inWeChat = kind === "web" && /MicroMessenger/.test(navigator.userAgent);
-      svg.toggleAttribute("hidden", !content || inWeChat);
-      img.hidden = !qr || !!content;
-      this.#find(".typed").textContent = code ?? "";
-      this.#find(".picture").toggleAttribute("hidden", !!(qr && !inWeChat || code));
-      if (content) {
-        const rows = encode(content);
-        svg.setAttribute("viewBox", `-1 -1 ${rows.length + 2} ${rows.length + 2}`);
-        svg.setAttribute("aria-label", this.#words.qr);
-        svg.firstChild.setAttribute("d", path(rows));
-      } else if (qr) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
-    }
+  disconnectedCallback() {
+    clearInterval(this.#tick);
+    this.#login.stop();
+  }
 
-    #showForm(fields) {
-      const form = this.#find("form");
-      form.hidden = !fields;
-      form.replaceChildren();
-      if (!fields) return;
-      for (const name of fields) this.#addField(form, name);
-      const alert = document.createElement("p");
-      alert.className = "alert";
-      alert.setAttribute("role", "alert");
-      const button = document.createElement("button");
-      button.textContent = this.#words.register;
-      form.append(alert, button);
-    }
+  attributeChangedCallback(name, before, now) {
+    if (!this.isConnected || !this.#login || before === now || name === "theme") return;
+    if (name === "lang") this.#speak(this.#login.lang = language(now ?? ""));
+    else this.disconnectedCallback(), this.connectedCallback();
+  }
 
-    #addField(form, name) {
-      const label = document.createElement("label"), input = document.createElement("input");
-      const autocomplete = { phone: "tel", email: "email" }[name] ?? "name";
-      Object.assign(input, { name, required: true, autocomplete, maxLength: 64 });
-      input.type = { phone: "tel", email: "email" }[name] ?? "text";
-      label.append(this.#words[name] ?? name, input);
-      form.prepend(...form.querySelectorAll("label"), label);
-    }
+  #find(selector) { return this.shadowRoot.querySelector(selector); }
 
-    async #submit(event) {
-      event.preventDefault();
-      const form = event.target;
-      const error = await this.#login.register(Object.fromEntries(new FormData(form)));
-      const alert = form.querySelector(".alert");
-      if (!error || !alert) return;
-      const { field } = error;
-      if (["name", "phone", "email"].includes(field) && !form.elements[field]) this.#addField(form, field);
-      alert.textContent = this.#words.refused;
-      form.elements[field]?.focus();
-    }
+  async #speak(lang) {
+    this.#words = (await import(`./i18n/${lang}.js`).catch(() => import("./i18n/en.js"))).default;
+    this.#face = "";
+    this.#find("[part=box]").lang = lang;
+    this.#draw();
+  }
 
-    #press() {
-      const { state, kind, start, qr } = this.#login.view, { server } = this.#login;
-      if (state !== "waiting") this.again();
-      else if (start) open(new URL(start, server), "_blank", "noopener,popup,width=480,height=640");
-      else if (kind === "web") {
-        const door = new URL(qr.content);
-        if (server.origin === location.origin) door.searchParams.set("next", location.pathname);
-        location.assign(door);
-      }
-    }
+  // A trouble of the way hides a code, but never what a person already did.
+  #faceOf({ state, trouble, kind, error }) {
+    if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
+    return [state, state === "waiting" ? kind : error];
+  }
 
-    /** Once a second: the ring and the figures, outside the live region. */
-    #time() {
-      const { state, began, fresh_until, ends, retry } = this.#login.view;
-      const until = retry ?? { waiting: fresh_until, confirming: ends, registering: ends }[state];
-      const left = Math.max(0, Math.ceil((until - Date.now()) / 1000)) || 0;
-      const whole = state === "waiting" && !retry ? (fresh_until - began) / 1000 : 0;
-      this.#find(".time").setAttribute("stroke-dashoffset", whole ? 100 - 100 * Math.min(1, left / whole) : 100);
-      const text = `${left / 60 | 0}:${String(left % 60).padStart(2, "0")}`;
-      const words = this.#words?.[retry ? "retry" : state === "waiting" ? "refresh" : "left"];
-      this.#find(".timer").textContent = until && words ? words.replace("{time}", text) : "";
+  #draw() {
+    if (!this.#words) return;
+    const { view } = this.#login;
+    const [face, variant] = this.#faceOf(view);
+    const words = this.#words[`${face} ${variant}`] ?? this.#words[face];
+    const shows = face === "waiting", key = [face, variant, view.scene_str, view.user?.name].join();
+    if (key !== this.#face) {
+      this.#face = key;
+      this.#find("[part=box]").className = face + (shows && view.qr ? " qr" : "");
+      this.#find("[role=status] slot").name = face;
+      this.#say(".title", words[0], view);
+      this.#say(".hint", words[1], view);
+      this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
+      this.#showCode(shows ? view : {});
+      this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
+      const button = this.#find("button");
+      button.textContent = (variant === "web" && !inWeChat ? "" : words[2]) ?? (AGAIN.includes(face) ? this.#words.again : "");
+      button.hidden = !button.textContent;
+    }
+    this.#time();
+  }
+
+  #say(selector, text = "", { user }) {
+    const parts = text.split("{name}").flatMap((part, i) => {
+      const name = document.createElement("bdi");
+      name.textContent = [...(user?.name || this.#words.somebody)].slice(0, 64).join("");
+      return i ? [name, part] : part;
+    });
+    this.#find(selector).replaceChildren(...parts);
+  }
+
+  #showCode({ qr, code, kind }) {
+    const svg = this.#find(".code"), img = this.#find("img"), content = qr?.content;
+    const scans = qr && !(kind === "web" && inWeChat);
+    svg.toggleAttribute("hidden", !content || !scans);
+    img.hidden = !qr || !!content;
+    this.#find(".typed").textContent = code ?? "";
+    this.#find(".picture").toggleAttribute("hidden", !!(scans || code));
+    if (content) {
+      const rows = encode(content);
+      svg.setAttribute("viewBox", `-1 -1 ${rows.length + 2} ${rows.length + 2}`);
+      svg.setAttribute("aria-label", this.#words.qr);
+      svg.firstChild.setAttribute("d", path(rows));
+    } else if (qr) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
+  }
+
+  async #showForm(fields) {
+    const form = this.#find("form");
+    form.hidden = !fields;
+    form.replaceChildren();
+    if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login);
+  }
+
+  #press() {
+    const { state, kind, start, qr } = this.#login.view, { server } = this.#login;
+    if (state !== "waiting") this.again();
+    else if (start) open(new URL(start, server), "_blank", "noopener,popup,width=480,height=640");
+    else if (kind === "web") {
+      const door = new URL(qr.content);
+      if (server.origin === location.origin) door.searchParams.set("next", location.pathname);
+      location.assign(door);
     }
   }
-  customElements.define("scan-login", ScanLoginElement);
+
+  // Once a second, and outside the live region.
+  #time() {
+    const { state, began, fresh_until, ends, retry } = this.#login.view;
+    const until = retry ?? { waiting: fresh_until, confirming: ends, registering: ends }[state];
+    const left = Math.max(0, Math.ceil((until - Date.now()) / 1000)) || 0;
+    const whole = state === "waiting" && !retry ? (fresh_until - began) / 1000 : 0;
+    this.#find(".time").setAttribute("stroke-dashoffset", whole ? 100 - 100 * Math.min(1, left / whole) : 100);
+    const text = `${left / 60 | 0}:${String(left % 60).padStart(2, "0")}`;
+    const words = this.#words?.[retry ? "retry" : state === "waiting" ? "refresh" : "left"];
+    this.#find(".timer").textContent = until && words ? words.replace("{time}", text) : "";
+  }
 }
 
-// Importing this where there is no DOM (a server-side render, a test) gives ScanLogin alone.
-if (globalThis.customElements && !customElements.get("scan-login")) build();
+if (sheet && !customElements.get("scan-login")) customElements.define("scan-login", ScanLoginElement);

@@ -94,6 +94,23 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     opened.close()
 
 
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "visibilityState", { value: hidden ? "hidden" : "visible", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+}"""
+
+
+def view(page: Page) -> dict[str, Any]:
+    """What the page's `<scan-login>` knows."""
+    known: dict[str, Any] = page.evaluate("document.querySelector('scan-login').login.view")
+    return known
+
+
+def wait_for_state(page: Page, state: str) -> None:
+    """Wait until the element has come to `state`."""
+    eventually(lambda: view(page)["state"] == state)
+
+
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
     opened = context.new_page()

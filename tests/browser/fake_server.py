@@ -386,6 +386,28 @@ class Page(Base):
         )
 
 
+EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
+<h1>Shop</h1><scan-login id="scan" {attributes}></scan-login>
+<script type="module" src="{server}/static/scan-login.js"></script></body></html>"""
+
+
+class Embed(Base):
+    """A strict foreign site: no inline code, no style source at all, only our server named.
+
+    `server` is where the element comes from; the page itself is asked under another host name.
+    """
+
+    def get(self) -> None:
+        server = self.get_query_argument("server")
+        socket = server.replace("http", "ws", 1)
+        self.set_header(
+            "Content-Security-Policy",
+            f"default-src 'none'; script-src {server}; connect-src {server} {socket}",
+        )
+        attributes = self.get_query_argument("attributes", "")
+        self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes))
+
+
 class Files(StaticFileHandler):
     def set_extra_headers(self, path: str) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -410,6 +432,7 @@ def make_app(world: World) -> Application:
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),
+            (r"/embed", Embed, it),
             (r"/fake", Control, it),
             (r"/fake/scene", ControlScene, it),
             (r"/fake/close", ControlClose, it),

@@ -10,7 +10,7 @@ from services.scenes.states import Move, Scene, Step
 class SceneStore(Protocol):
     """Keeps scenes; decides every race by atomic moves; forgets everything by itself.
 
-    Guarantees every backend gives, held by tests/contracts/scene_store.py:
+    Guarantees every backend gives, held by tests/contracts/test_scene_*.py:
 
     - **Its own clock decides.** Reads return the scene settled by time (`states.settle`).
     - **A move is atomic**: of any number of callers at once, on any number of nodes, one gets

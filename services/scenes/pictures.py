@@ -22,7 +22,7 @@ class Pictures:
         """The picture of `content` as ``svg`` or ``png`` bytes."""
         key = (content, kind)
         future = self._drawn.get(key)
-        if future is None or future.cancelled():
+        if future is None or future.done() and (future.cancelled() or future.exception()):
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(self._threads, _draw, content, kind)
             self._drawn[key] = future

@@ -1,0 +1,106 @@
+"""The status document: an allow-list of what a page may know."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from services.ids import OpenId, SceneStr, UserId
+from services.scenes import status
+from services.scenes.states import Claims, Kind, Scene, State
+
+NOW = 1_700_000_000.0
+SCENE = Scene(
+    scene_str=SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+    state=State.WAITING,
+    seq=1,
+    kind=Kind.OFFICIAL_ACCOUNT,
+    account="default",
+    lang="en",
+    created_at=NOW,
+    changed_at=NOW,
+    ends_at=NOW + 59.2,
+    watch_hash=b"w" * 32,
+    begin_hash=b"b" * 32,
+    openid=OpenId("o" + "x" * 27),
+    user_id=UserId("user"),
+    claims=Claims("jti", int(NOW), int(NOW) + 7200, True),
+    details={"name": "张三丰", "avatar": "https://a/", "qr_content": "http://q", "qr_ticket": "gQ"},
+)
+
+
+def document(scene: Scene, now: float = NOW) -> dict[str, object]:
+    return status.document(scene, now, lambda _: "signed.now")
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_nothing_of_the_store_shows(state: State) -> None:
+    """Neither hashes nor openid nor the code's ticket, in any state."""
+    text = json.dumps(document(replace(SCENE, state=state, error="try_again")))
+    for secret in (SCENE.openid, "gQ", "http://q", "wwww", "bbbb", "jti"):
+        assert str(secret) not in text
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_only_authorized_has_a_token(state: State) -> None:
+    """And is the only one for which anything is signed."""
+    assert ("login" in document(replace(SCENE, state=state))) is (state is State.AUTHORIZED)
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "avatar"),
+    [
+        (State.SCANNED, "张**", ""),
+        (State.CONFIRMING, "张**", ""),
+        (State.REGISTERING, "张**", ""),
+        (State.AUTHORIZED, "张三丰", "https://a/"),
+        (State.CONSUMED, "张三丰", "https://a/"),
+        (State.FAILED, "张**", ""),
+    ],
+)
+def test_names_are_masked_until_the_login(state: State, name: str, avatar: str) -> None:
+    """A screen in public shows no more than the first character."""
+    assert document(replace(SCENE, state=state))["user"] == {"name": name, "avatar": avatar}
+
+
+def test_without_a_name_there_is_no_user() -> None:
+    """WeChat tells no names any more unless the person allows it."""
+    assert "user" not in document(replace(SCENE, details={}))
+
+
+@pytest.mark.parametrize(
+    ("later", "left"), [(0, 60), (0.2, 59), (58.3, 1), (59.2, 0), (60, 0), (-5, 65)]
+)
+def test_remaining_seconds_are_whole_and_never_negative(later: float, left: int) -> None:
+    """Rounded up, so that a page never counts down to zero too early."""
+    assert document(SCENE, NOW + later)["expires_in"] == left
+
+
+def test_final_states_have_no_time_left() -> None:
+    """Their readability is no life."""
+    assert document(replace(SCENE, state=State.CONSUMED))["expires_in"] == 0
+
+
+def test_a_failure_says_why() -> None:
+    """A code for programs, a sentence for people; unknown codes have one, too."""
+    failed = replace(SCENE, state=State.FAILED)
+    assert document(replace(failed, error="try_again"))["error"]["code"] == "try_again"
+    assert document(replace(failed, error="of the future"))["error"]["message"]
+
+
+def test_a_kiosk_gets_its_exchange_code_instead() -> None:
+    """The token goes to the site's server, never to the screen."""
+    scene = replace(SCENE, state=State.AUTHORIZED, details={"exchange_code": "once"})
+    body = document(scene)
+    assert body["exchange_code"] == "once" and "login" not in body
+
+
+def test_a_token_that_is_over_has_no_negative_life() -> None:
+    """Claims are fixed; the seconds are counted at delivery."""
+    scene = replace(SCENE, state=State.AUTHORIZED, ends_at=NOW + 9000)
+    assert document(scene, NOW + 8000)["login"]["expires_in"] == 0
+
+
+def test_documents_are_compact_utf_8() -> None:
+    """One frame, no escapes."""
+    assert status.encoded({"name": "张", "a": [1]}) == '{"name":"张","a":[1]}'.encode()

@@ -1,0 +1,146 @@
+"""The embedded database: who waits for what, and what a failing job takes with it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.errors import SettingsError, StoreUnavailable
+from services.sqlite import BATCH, SCHEMA_VERSION, Database
+
+pytestmark = pytest.mark.gen_test(timeout=60)
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"
+
+
+@asynccontextmanager
+async def database(folder: Path, synchronous: str = "NORMAL") -> AsyncIterator[Database]:
+    one = Database(folder / "a" / "b.db", synchronous, (SCHEMA,))
+    one.open()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+def note(text: str) -> Any:
+    """A job that writes one note and returns its id."""
+    return lambda db: db.execute("INSERT INTO notes (text) VALUES (?)", (text,)).lastrowid
+
+
+def texts(one: Database) -> list[str]:
+    return [text for (text,) in one.reader.execute("SELECT text FROM notes ORDER BY id")]
+
+
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+async def test_what_is_written_can_be_read_at_once(tmp_path: Path, synchronous: str) -> None:
+    """The write is answered once it is committed, and readers see it from then on."""
+    async with database(tmp_path, synchronous) as one:
+        assert await one.write(note("first")) == 1
+        assert texts(one) == ["first"]
+
+
+async def test_many_writes_at_once_are_all_done_in_their_order(tmp_path: Path) -> None:
+    """More than one batch of them."""
+    async with database(tmp_path) as one:
+        wanted = [str(number) for number in range(3 * BATCH)]
+        ids = await asyncio.gather(*(one.write(note(text)) for text in wanted))
+        assert ids == list(range(1, 3 * BATCH + 1)) and texts(one) == wanted
+
+
+async def test_a_failing_job_takes_no_other_with_it(tmp_path: Path) -> None:
+    """It was in one transaction with its neighbours; only it fails, for its caller alone."""
+    async with database(tmp_path) as one:
+
+        def broken(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO notes (text) VALUES ('never')")
+            raise ZeroDivisionError
+
+        jobs = [note("a"), note("b"), note("a"), broken, note("c")]
+        results = await asyncio.gather(*map(one.write, jobs), return_exceptions=True)
+        assert [type(r) for r in results] == [int, int, StoreUnavailable, ZeroDivisionError, int]
+        assert texts(one) == ["a", "b", "c"]
+
+
+async def test_who_stopped_waiting_disturbs_nobody(tmp_path: Path) -> None:
+    """The write is done all the same; that is what "unknown whether done" means."""
+    async with database(tmp_path) as one:
+        given_up = asyncio.ensure_future(one.write(note("given up")))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await one.write(note("after"))
+        assert texts(one) == ["given up", "after"]
+
+
+async def test_closing_finishes_what_was_asked(tmp_path: Path) -> None:
+    """And refuses what comes after; closing twice is no error."""
+    async with database(tmp_path) as one:
+        writes = [asyncio.ensure_future(one.write(note(str(n)))) for n in range(500)]
+        await asyncio.sleep(0)
+        await one.close()
+        await asyncio.gather(*writes)
+        with pytest.raises(StoreUnavailable):
+            await one.write(note("late"))
+    async with database(tmp_path) as again:
+        assert len(texts(again)) == 500
+
+
+async def test_two_processes_may_not_share_the_file(tmp_path: Path) -> None:
+    """The second is told what to do instead; after the first has closed it may."""
+    async with database(tmp_path):
+        with pytest.raises(SettingsError, match="another scanpush"):
+            async with database(tmp_path):
+                pass
+    async with database(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 500]
+)
+async def test_what_is_no_database_is_refused_untouched(tmp_path: Path, content: bytes) -> None:
+    """With the setting's name, and the file as it was; the lock is given back."""
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "b.db"
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="embedded.path: is not a usable database"):
+            async with database(tmp_path):
+                pass
+    assert path.read_bytes() == content
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """An older scanpush must not write into it."""
+    async with database(tmp_path) as one:
+        await one.write(lambda db: db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}") and None)
+    with pytest.raises(SettingsError, match="newer"):
+        async with database(tmp_path):
+            pass
+
+
+async def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """A checkpoint beside the writes lets the log begin anew: at last it is as long as before."""
+    async with database(tmp_path) as one:
+        log = tmp_path / "a" / "b.db-wal"
+
+        async def grows(turn: int) -> bool:
+            before = log.stat().st_size
+            await asyncio.gather(*(one.write(note(f"{turn} {n}" * 100)) for n in range(20)))
+            return log.stat().st_size > before
+
+        async with asyncio.timeout(20):
+            turn = 0
+            while await grows(turn):
+                turn += 1
+
+
+async def test_a_read_that_fails_is_a_store_that_fails(tmp_path: Path) -> None:
+    """Nothing of sqlite3 escapes."""
+    async with database(tmp_path) as one:
+        with pytest.raises(StoreUnavailable):
+            await one.write(lambda db: db.execute("SELECT nonsense FROM nowhere").fetchone())

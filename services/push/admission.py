@@ -5,6 +5,7 @@ socket, for the plain case). What is checked, and in which order, is decided in 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from services.push.keys import scene_key
 from services.push.parking import Parking
 from services.push.waiters import Waiter
 from services.scenes.states import Scene
+
+log = logging.getLogger("scanpush.push")
 
 WATCH_SECONDS = 5
 """How long the store may take to admit a socket."""
@@ -119,15 +122,17 @@ class Admission:
         arrival: Waiter,
         take: Take,
     ) -> bool:
+        if arrival.scene is not None and arrival.scene.seq > scene.seq:
+            scene = arrival.scene
+        greeting = switching_protocols(offer.key)
+        status = self.hub.status_frame(scene)
         taken = take()
         if taken is None:
             self.errands.unwatch(key, connection)
             return False
-        if arrival.scene is not None and arrival.scene.seq > scene.seq:
-            scene = arrival.scene
         fd, early = taken
         self.parking.park(fd, key, connection)
-        greeting = switching_protocols(offer.key)
-        self.hub.register(key, connection, fd, scene, greeting, arrival.replaced)
+        self.hub.register(key, connection, fd, scene, greeting, status, arrival.replaced)
+        log.debug("socket opened", extra={"scene_str": offer.scene_str, "connection": connection})
         self.parking.serve(fd, connection, early)
         return True

@@ -80,16 +80,21 @@ class Hub:
 
     # Sockets.
 
+    def status_frame(self, scene: Scene) -> bytes:
+        """The status of a scene as one frame."""
+        return text_frame(self._document(scene))
+
     def register(
         self,
         key: bytes,
         connection: int,
         fd: int,
         scene: Scene,
-        greeting: bytes = b"",
+        greeting: bytes,
+        status: bytes,
         replaced: bool = False,
     ) -> None:
-        """Make a parked socket the scene's, and write `greeting` and the status in one piece.
+        """Make a parked socket the scene's, and write `greeting` and `status` in one piece.
 
         An older one is asked to leave with 4409. If this one turns out to be the older (its
         upgrade took longer, or `replaced`: another node has a newer one), it is the one to leave.
@@ -104,7 +109,7 @@ class Hub:
         self._sockets[key] = fd
         if older is not None:
             self._lot.close(older, CloseCode.REPLACED)
-        self._write_status(fd, scene, greeting)
+        self._write(fd, scene, greeting + status)
         if scene.state not in FINAL:
             self._expiry.file(fd, key, scene.ends_at)
 
@@ -120,9 +125,7 @@ class Hub:
             return  # Our own, come back through the broker: `register` has seen to it.
         for waiter in self._waiters.get(key, ()):
             waiter.replaced = True
-        fd = self._sockets.get(key)
-        if fd is not None:
-            self._lot.close(fd, CloseCode.REPLACED)
+        self._close(key, CloseCode.REPLACED)
 
     # Waiters.
 
@@ -186,23 +189,29 @@ class Hub:
         if fd is None:
             return
         if scene.seq > self._lot.slots.seqs[fd]:
-            self._write_status(fd, scene)
+            self._write(fd, scene, self.status_frame(scene))
         if scene.state not in FINAL:
             self._expiry.file(fd, key, scene.ends_at)
 
-    def _write_status(self, fd: int, scene: Scene, before: bytes = b"") -> None:
-        """Write `before` and the status; after a final state close behind it."""
-        frame = before + text_frame(self._document(scene))
+    def _write(self, fd: int, scene: Scene, frames: bytes) -> None:
+        """Write what ends in the status; after a final state close behind it."""
         self._lot.slots.seqs[fd] = scene.seq
         self._counters.status_written()
         if scene.state in FINAL:
             expired = scene.state is State.EXPIRED
-            self._lot.close(fd, CloseCode.EXPIRED if expired else CloseCode.FINISHED, frame)
+            self._lot.close(fd, CloseCode.EXPIRED if expired else CloseCode.FINISHED, frames)
         else:
-            self._lot.send(fd, frame)
+            self._lot.send(fd, frames)
+
+    def fail(self, key: bytes) -> None:
+        """Something went wrong here: the page reconnects."""
+        self._close(key, CloseCode.SERVER_ERROR)
 
     def forgotten(self, key: bytes) -> None:
         """The scene is no more: its page begins anew."""
+        self._close(key, CloseCode.EXPIRED)
+
+    def _close(self, key: bytes, code: CloseCode) -> None:
         fd = self._sockets.get(key)
         if fd is not None:
-            self._lot.close(fd, CloseCode.EXPIRED)
+            self._lot.close(fd, code)

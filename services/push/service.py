@@ -1,6 +1,7 @@
 """The push side put together: what the container builds and the handlers use."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -20,12 +21,27 @@ from services.push.errands import Errands
 from services.push.expiry import Expiry
 from services.push.hub import Hub
 from services.push.keepalive import Keepalive, tick_forever
+from services.push.keys import scene_str_of
 from services.push.parking import Parking
 from services.push.reception import Reception
 from services.push.slots import SlotState
 from services.push.upgrade import SocketRouter
 from services.push.waiters import Waiter
 from services.supervisor import Supervisor
+
+log = logging.getLogger("scanpush.push")
+
+_ORDINARY = frozenset(
+    {
+        Ending.FINISHED,
+        Ending.LEAVING,
+        Ending.EXPIRED,
+        Ending.REPLACED,
+        Ending.CLOSED_BY_PEER,
+        Ending.GONE,
+    }
+)
+"""Endings that are nobody's fault: logged at DEBUG, counted always."""
 
 DRAIN_TURN_SECONDS = 0.01
 
@@ -142,6 +158,10 @@ class PushService:
         self._errands.obey(key, said, done)
 
     def left(self, key: bytes, connection: int, ending: Ending) -> None:
+        level = logging.DEBUG if ending in _ORDINARY else logging.INFO
+        if log.isEnabledFor(level):
+            where = {"scene_str": scene_str_of(key), "connection": connection}
+            log.log(level, "socket ended: %s", ending, extra=where)
         self.hub.unregister(key, connection)
         self._addresses.leave(connection)
         self._counters.socket_ended(ending)

@@ -54,7 +54,10 @@ class FakeClock:
 
 
 class FakeScenes:
-    """The port `Scenes` on a dict. Switches: `down` refuses, `gate` holds every call back."""
+    """The port `Scenes` on a dict.
+
+    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing.
+    """
 
     def __init__(self, clock: FakeClock, publish: Callable[[Notice], None]) -> None:
         self.scenes: dict[SceneStr, Scene] = {}
@@ -62,6 +65,7 @@ class FakeScenes:
         self.calls: list[str] = []
         self.acked: list[int] = []
         self.down = False
+        self.broken = False
         self.gate = asyncio.Event()
         self.gate.set()
         self._clock = clock
@@ -117,6 +121,8 @@ class FakeScenes:
         return scene
 
     def document(self, scene: Scene) -> bytes:
+        if self.broken:
+            raise RuntimeError("broken")
         status = {"type": "status", "scene_str": scene.scene_str, "state": scene.state}
         return json.dumps({**status, "seq": scene.seq}).encode()
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidMessage, InvalidStatus
 
 from services.push.broker import Notice
 from services.push.close_codes import Ending
@@ -211,6 +211,70 @@ async def test_gap_reads_everything_again():
         for page in pages:
             assert (await status(page))["state"] == "scanned"
             await page.close()
+
+
+@pytest.mark.gen_test
+async def test_gaps_in_a_row():
+    """A broker that comes and goes starts nothing twice, and everything is read after the last."""
+    async with Node() as node:
+        scenes = [node.scenes.begin() for _ in range(40)]
+        pages = [await node.connect(scene_str) for scene_str in scenes]
+        for scene_str, page in zip(scenes, pages):
+            await status(page)
+            node.scenes.move(scene_str, State.SCANNED, notice=False)
+        for _ in range(10):
+            node.push.delivery.on_gap()
+            await asyncio.sleep(0)
+        for page in pages:
+            assert (await status(page))["state"] == "scanned"
+            await page.close()
+        assert node.scenes.calls.count("read") < 10 * len(scenes)
+
+
+@pytest.mark.gen_test
+async def test_many_end_at_once():
+    """Scenes that end in the same second are all told, without a notice."""
+    async with Node() as node:
+        pages = [await node.connect(node.scenes.begin(life=100)) for _ in range(100)]
+        node.clock.ahead = 102
+        assert {await closed(page) for page in pages} == {4408}
+        assert node.scenes.calls.count("read") == 100
+
+
+@pytest.mark.gen_test
+async def test_status_that_cannot_be_rendered(logs):
+    """A bug of ours while delivering ends in 1011, so that the page comes back."""
+    logs.expect("push delivery failed")
+    async with Node() as node:
+        scene_str = node.scenes.begin()
+        async with node.connect(scene_str) as page:
+            await status(page)
+            node.scenes.broken = True
+            node.scenes.move(scene_str, State.SCANNED)
+            assert await closed(page) == 1011
+
+
+@pytest.mark.gen_test
+async def test_first_status_that_cannot_be_rendered(logs):
+    """A bug of ours during the upgrade leaves nothing parked."""
+    logs.expect("push upgrade failed")
+    async with Node() as node:
+        node.scenes.broken = True
+        with pytest.raises((InvalidMessage, ConnectionError)):
+            await node.connect(node.scenes.begin())
+        assert node.sockets == 0 and not node.push.hub.keys()
+
+
+@pytest.mark.gen_test
+async def test_ack_that_is_never_stored(logs):
+    """A page whose ack cannot be stored is sent away with 1011, and asks again elsewhere."""
+    logs.expect("a message of a page could not be stored")
+    async with Node() as node:
+        async with node.connect(node.scenes.begin(State.AUTHORIZED)) as page:
+            await status(page)
+            node.scenes.down = True
+            await page.send('{"type": "ack", "seq": 1}')
+            assert await closed(page) == 1011
 
 
 @pytest.mark.gen_test

@@ -50,8 +50,8 @@ class Offer:
 def plain_request(head: bytes, remote_ip: str) -> tuple[Request, int] | None:
     """Read a whole request for a socket of the plainest form, and say how long its head is.
 
-    None for everything else (another path, an unfinished head, a header twice, folded lines, other
-    white space, bytes outside ASCII): a full HTTP parser decides about those.
+    None for everything else (another path, an unfinished head, no Host, a header twice, folded
+    lines, other white space, bytes outside ASCII): a full HTTP parser decides about those.
     """
     match = _PLAIN.match(head)
     if match is None:
@@ -63,6 +63,8 @@ def plain_request(head: bytes, remote_ip: str) -> tuple[Request, int] | None:
         if name in headers:
             return None
         headers[name] = value.strip()
+    if "Host" not in headers:
+        return None
     path = match[1].decode("ascii")
     return Request("GET", path, "HTTP/1.1", headers, remote_ip), match.end()
 

@@ -181,8 +181,10 @@ class PushService:
         self.hub.release_waiters()
         try:
             async with asyncio.timeout(seconds):
-                await self._tell_everybody(seconds)
-                while self.parking.slots.count:
+                while self.parking.slots.count or self._capacity.opening:
+                    # Again each turn: an upgrade that was under way may have been parked since.
+                    if self.hub.sockets:
+                        await self._tell_everybody(seconds)
                     await asyncio.sleep(DRAIN_TURN_SECONDS)
         except TimeoutError:
             return

@@ -55,6 +55,7 @@ NOT_PLAIN = {
     "space before the colon": upgrade(SCENE).replace(b"Host:", b"Host :"),
     "a header twice": upgrade(SCENE).replace(b"Host:", b"Origin: x\r\nHost:"),
     "a byte of no ASCII": upgrade(SCENE).replace(b"node.", b"n\xf6de."),
+    "no host": upgrade(SCENE, Host=None),
     "a NUL": upgrade(SCENE).replace(b"node.", b"n\x00de."),
     "no headers": b"GET /ws/ HTTP/1.1\r\n\r\n",
 }

@@ -307,6 +307,20 @@ async def test_drain():
 
 
 @pytest.mark.gen_test
+async def test_drain_during_an_upgrade():
+    """A socket that is parked while the node is leaving is told so, too."""
+    async with Node() as node:
+        node.scenes.gate.clear()
+        opening = asyncio.ensure_future(node.connect(node.scenes.begin()).__aenter__())
+        await eventually(lambda: "watch" in node.scenes.calls)
+        draining = asyncio.ensure_future(node.push.drain(10))
+        await asyncio.sleep(0.03)
+        node.scenes.gate.set()
+        assert await closed(await opening) == 1001
+        await draining
+
+
+@pytest.mark.gen_test
 async def test_drain_does_not_wait_for_ever():
     """A page that never answers 1001 does not hold the drain up."""
     async with Node() as node:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import secrets
+from collections.abc import Awaitable
 from typing import Any
 
 from tornado.web import HTTPError, RequestHandler
@@ -20,6 +21,9 @@ from services.wechat.callback import Forbidden, Malformed
 log = logging.getLogger("scanpush.http")
 
 JSON = "application/json; charset=utf-8"
+
+UNDER_WAY = "under_way"
+"""The application's setting that holds the set of handlers at work."""
 
 _TORNADO_CODES = {
     400: "bad_request",
@@ -41,6 +45,13 @@ class BaseHandler(RequestHandler):
 
     def prepare(self) -> None:
         request_id.set(self.request_id)
+        self.settings[UNDER_WAY].add(self)
+        if self.container.push.draining:
+            # Whoever keeps connections, a proxy above all, must not send more over this one.
+            self.set_header("Connection", "close")
+
+    def on_finish(self) -> None:
+        self.settings[UNDER_WAY].discard(self)
 
     # What the request says about its sender.
 
@@ -80,6 +91,10 @@ class BaseHandler(RequestHandler):
         if origin is not None and self.container.origins.shared_with(origin):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Expose-Headers", "Retry-After, X-Request-Id")
+
+    def head(self, *args: str) -> Awaitable[None] | None:
+        """What ``GET`` answers, without the body, which Tornado leaves out (RFC 9110, 9.3.2)."""
+        return self.get(*args)
 
     def options(self, *args: str) -> None:
         """A preflight. Without the allowing headers the browser goes no further."""
@@ -167,9 +182,11 @@ def answer_error(handler: RequestHandler, error: ApiError) -> None:
 
 def _methods(handler: type[RequestHandler]) -> list[str]:
     """What that kind of handler answers (RFC 9110, section 15.5.6, wants it told)."""
-    names = (method.lower() for method in handler.SUPPORTED_METHODS)
-    implemented = (n for n in names if getattr(handler, n) is not getattr(RequestHandler, n))
-    return [name.upper() for name in implemented]
+    names = [method.lower() for method in handler.SUPPORTED_METHODS]
+    answered = [n for n in names if getattr(handler, n) is not getattr(RequestHandler, n)]
+    if "get" not in answered and "head" in answered:
+        answered.remove("head")
+    return [name.upper() for name in answered]
 
 
 def as_api_error(error: BaseException | None, status_code: int) -> ApiError:

@@ -17,7 +17,7 @@ _SCENE = r"/api/scenes/([^/]{1,64})"
 
 
 def routes(container: Container) -> list[Any]:
-    """``/ws/<scene_str>`` is missing here: it is answered below the application, see push/upgrade."""
+    """``/ws/<scene_str>`` is missing here: push/upgrade answers it, below the application."""
     shared = {"container": container}
     return [
         (r"/", PageHandler, {"page": "index.html", **shared}),
@@ -41,5 +41,6 @@ def make_application(container: Container) -> Application:
         default_handler_class=NotFoundHandler,
         default_handler_args={"container": container},
         log_function=log_request,
+        under_way=set(),
         websocket_ping_interval=0,
     )

@@ -1,11 +1,13 @@
 """The HTTP server: the application, the sockets below it, and leaving in good order."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 
 from tornado.httpserver import HTTPServer
 
+from handlers.base import UNDER_WAY
 from handlers.front import MAX_BODY_BYTES, Front
 from handlers.routes import make_application
 from services.container import Container
@@ -16,6 +18,8 @@ MAX_HEADER_BYTES = 16 * 1024
 IDLE_SECONDS = 75
 """How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
 
+DRAIN_TURN_SECONDS = 0.01
+
 BODY_SECONDS = 10
 """How long a client may take to send its body."""
 
@@ -25,8 +29,10 @@ class Server:
 
     def __init__(self, container: Container) -> None:
         self._container = container
+        application = make_application(container)
+        self._under_way = application.settings[UNDER_WAY]
         self._http = HTTPServer(
-            container.push.router(Front(make_application(container))),
+            container.push.router(Front(application)),
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=2 * MAX_BODY_BYTES,
             idle_connection_timeout=IDLE_SECONDS,
@@ -38,11 +44,19 @@ class Server:
         self._reception.listen(sockets)
 
     async def drain(self) -> None:
-        """Accept no more, finish what is under way, send every socket away with 1001."""
+        """Accept no more, finish what is under way, send every socket away with 1001.
+
+        A callback that was cut off would not come again: WeChat documents its retries for
+        time-outs only.
+        """
         seconds = self._container.settings.server.drain_seconds
         log.info("leaving: draining for at most %s s", seconds)
         self._reception.stop()
-        await self._container.push.drain(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._container.push.drain(seconds)
+                while self._under_way:
+                    await asyncio.sleep(DRAIN_TURN_SECONDS)
 
     async def close(self) -> None:
         """End what is left."""

@@ -29,7 +29,7 @@ from simulator.clock import TurnableClock
 from simulator.codes import Code
 from simulator.messages import PushOptions, PushRequest
 from tests.faulty import FaultyStore, faulty_backend
-from tests.pushes import Sender
+from tests.pushes import Sender, query_of
 
 WITHIN_SECONDS = 10
 """How long a test waits for what must happen; generous, because nothing is measured here."""
@@ -242,6 +242,11 @@ class Stack:
         path = f"/wechat/callback/{account}" if account else "/wechat/callback"
         url = f"http://127.0.0.1:{self.port}{path}"
         return Sender(self.http, url, settings, **changes)
+
+    async def receive(self, push: PushRequest) -> bytes:
+        """Hand a push to the service itself: for more at once than connections allow."""
+        account = self.container.accounts.named(None)
+        return await self.container.callbacks.receive(account, query_of(push), push.body)
 
     def scan_of(
         self,

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from websockets.exceptions import InvalidStatus
+
 from tests.stack import ON_LOOP, Stack, early_in_a_minute
 
 pytestmark = ON_LOOP
@@ -36,3 +39,20 @@ async def test_an_untrusted_scheme_makes_no_cookie_secure(tmp_path: Path) -> Non
     async with Stack(tmp_path) as stack:
         answer = await stack.http.post("/api/scenes", headers={"X-Forwarded-Proto": "https"})
         assert "Secure" not in answer.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(("trusted", "second"), [(["127.0.0.1"], 101), ([], 429)])
+async def test_sockets_are_counted_by_the_address_behind_the_proxy(
+    tmp_path: Path, trusted: list[str], second: int
+) -> None:
+    """Believed from a listed proxy, and from nobody else."""
+    limits, server = {"sockets_per_address": 1}, {"trusted_proxies": trusted}
+    async with Stack(tmp_path, limits=limits, server=server) as stack:
+        pages = [await stack.begin(), await stack.begin()]
+        async with pages[0].socket(additional_headers={"X-Forwarded-For": "192.0.2.1"}):
+            try:
+                async with pages[1].socket(additional_headers={"X-Forwarded-For": "192.0.2.2"}):
+                    opened = 101
+            except InvalidStatus as refusal:
+                opened = refusal.response.status_code
+        assert opened == second

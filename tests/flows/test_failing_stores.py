@@ -12,7 +12,6 @@ from services.scenes.callbacks import MOST_HELD
 from services.wechat.replies import text
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
-from tests.pushes import query_of
 from tests.stack import ON_LOOP, Stack, eventually, status, until
 
 pytestmark = ON_LOOP
@@ -104,17 +103,11 @@ async def test_over_a_thousand_held_callbacks_the_next_is_refused_at_once(tmp_pa
     async with Stack(tmp_path, faulty=True) as stack:
         page = await stack.begin()
         stack.scenes.refuse("advance")
-        push, account = stack.scan_of(page), stack.container.accounts.named(None)
-
-        def receive() -> asyncio.Task[bytes]:
-            receive = stack.container.callbacks.receive
-            return asyncio.ensure_future(receive(account, query_of(push), push.body))
-
-        held = [receive() for _ in range(MOST_HELD)]
+        push = stack.scan_of(page)
+        held = [asyncio.ensure_future(stack.receive(push)) for _ in range(MOST_HELD)]
         await eventually(_async(lambda: stack.scenes.calls["advance"] >= MOST_HELD))
-        one_more = receive()
         with pytest.raises(ApiError) as refusal:
-            await one_more
+            await stack.receive(push)
         assert refusal.value.status == 500 and not any(task.done() for task in held)
         stack.scenes.heal()
         assert all(b"<Encrypt>" in body for body in await asyncio.gather(*held))
@@ -218,6 +211,20 @@ async def test_a_unionid_that_comes_late_is_joined_later(tmp_path: Path) -> None
 
         assert login["user"]["id"] != older
         await eventually(joined)
+
+
+async def test_cancelling_in_the_middle_of_a_callback_wins(tmp_path: Path) -> None:
+    """The page gave up while the person was looked up: no token, and the chat says so."""
+    async with Stack(tmp_path, faulty=True) as stack:
+        page, sender = await stack.begin(lang="en"), stack.sender()
+        stack.users.hold("login")
+        answer = asyncio.ensure_future(sender.send(stack.scan_of(page)))
+        await eventually(_async(lambda: stack.users.calls["login"] == 1))
+        assert (await page.cancel()).status_code == 204
+        stack.users.heal()
+        reply = sender.read(await answer, "alice")
+        assert reply.text == text("cancelled", "en", site=f"127.0.0.1:{stack.port}")
+        assert await page.state() == "cancelled"
 
 
 def _async(condition: Any) -> Any:

@@ -10,7 +10,6 @@ from services.clock import SystemClock
 from services.scenes.begin import BeginRequest
 from services.wechat.replies import text
 from simulator.clock import TurnableClock
-from tests.pushes import query_of
 from tests.stack import ON_LOOP, Stack, status, until
 
 pytestmark = ON_LOOP
@@ -208,9 +207,7 @@ async def test_five_hundred_first_logins_of_one_person_make_one_user(tmp_path: P
         now = int(stack.now)
         events = [sender.event("SCAN", "alice", now, EventKey=b.scene.scene_str) for b in begun]
         pushes = [sender.sealed(event, now) for event in events]
-        account = stack.container.accounts.named(None)
-        receive = stack.container.callbacks.receive
-        await asyncio.gather(*(receive(account, query_of(p), p.body) for p in pushes))
+        await asyncio.gather(*(stack.receive(push) for push in pushes))
         scenes = [await stack.container.login.read(b.scene.scene_str) for b in begun]
         assert len({scene.user_id for scene in scenes}) == 1
         assert sum(scene.claims.is_new for scene in scenes) == 1

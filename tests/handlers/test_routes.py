@@ -27,13 +27,22 @@ METHODS = {
 def test_other_methods_are_405(server: Running, path: str) -> None:
     """With the contract's error and what is allowed (RFC 9110, section 15.5.6)."""
     every = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "BREW"}
-    for method in every - METHODS[path]:
+    methods = METHODS[path] | ({"HEAD"} if "GET" in METHODS[path] else set())
+    for method in every - methods:
         answer = server.http.request(method, path)
         assert answer.status_code == 405
         check_headers(answer)
-        assert METHODS[path] - {"OPTIONS"} <= set(answer.headers["Allow"].split(", "))
+        assert set(answer.headers["Allow"].split(", ")) == methods | {"OPTIONS"}
         if method != "HEAD":
             assert error_of(answer)["code"] == "method_not_allowed"
+
+
+def test_head_is_get_without_the_body(server: Running) -> None:
+    """Monitors ask so."""
+    for path in ("/", "/healthz", "/metrics", "/api/me"):
+        head, get = server.http.head(path), server.http.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["Content-Type"] == get.headers["Content-Type"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ READ_SECONDS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2
 
-SLICE = 32
+SLICE = 8
 """Scenes read again at once, after a gap or at the end of their time."""
 
 

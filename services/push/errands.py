@@ -17,7 +17,7 @@ STORE_SECONDS = 2
 PAUSES_SECONDS = (0.1, 0.4, 1.5)
 """Between the tries of one ack or cancel."""
 
-UNWATCH_A_TURN = 32
+UNWATCH_A_TURN = 8
 
 _LEFT = struct.Struct("=16sQ")
 """A scene and the connection that left it."""

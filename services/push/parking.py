@@ -30,7 +30,7 @@ from services.push.slots import Slots, SlotState
 
 log = logging.getLogger("scanpush.push.parking")
 
-SLICE = 32
+SLICE = 8
 """Descriptors handled in one turn of the loop. What is left is reported again in the next turn,
 after everybody else's callbacks: six thousand pages leaving at once delay nobody by more."""
 

@@ -24,7 +24,7 @@ from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.push.reception")
 
-SLICE = 32
+SLICE = 8
 """Connections accepted in one turn of the loop."""
 
 HEAD_BYTES = 4096

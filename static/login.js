@@ -36,7 +36,13 @@ function showDoors() {
   const hint = document.createElement("p");
   hint.textContent = words.phone_hint;
   by("doors").replaceChildren(...(onPhone || inWeChat ? [hint] : []), ...buttons);
-  by("doors").hidden = list.length < 2 || !!login;
+  closeDoors();
+}
+
+/** Nobody changes doors while one is being walked through. */
+function closeDoors() {
+  const busy = ["scanned", "confirming", "registering", "authorized"].includes(scan.login.view.state);
+  by("doors").hidden = busy || doors().length < 2;
 }
 
 const decode = (part) => JSON.parse(new TextDecoder().decode(
@@ -119,6 +125,7 @@ scan.addEventListener("login", ({ detail }) => {
 scan.addEventListener("change", ({ detail }) => {
   const content = detail.state === "waiting" && !detail.trouble && detail.qr?.content;
   by("phone").hidden = !(simulated && content);
+  closeDoors();
   if (simulated && content && /^https?:/.test(content)) by("phone-link").href = content;
 });
 

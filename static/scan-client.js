@@ -364,6 +364,7 @@ export class ScanLogin extends EventTarget {
   }
 
   #onEnd(watch) {
+    if (!this.#watches.includes(watch)) return;
     this.#watches = this.#watches.filter((other) => other !== watch);
     this.#save();
     if (watch !== this.#lead || this.view.state === "authorized" || this.view.retry) return;

@@ -9,7 +9,7 @@ export { ScanLogin };
 export const language = (tag = "") => /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
 
 const inWeChat = /MicroMessenger/.test(globalThis.navigator?.userAgent);
-const PHONE = "M8 3h8a1 1 0 0 1 1 1v16a1 1 0 0 1-1 1H8a1 1 0 0 1-1-1V4a1 1 0 0 1 1-1z";
+const PHONE = "M7 3h10v18H7z";
 const PICTURES = {
   starting: "M6 12h.01M12 12h.01M18 12h.01",
   scanned: `${PHONE}M10 12l2 2 2-4`,
@@ -39,7 +39,7 @@ const STYLE = `
 .qr .plate { background: #fff; --line: #dde1db; --good: #0a6b4d; }
 .plate > * { grid-area: 1 / 1; }
 .ring { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line); stroke-width: 1.2; }
-.ring .time { stroke: var(--good); transition: stroke-dashoffset 1s linear; }
+.ring .time { stroke: var(--good); transition: stroke-dasharray 1s linear; }
 .code, img, .picture { width: 84%; height: 84%; fill: #0d100e; }
 .picture { fill: var(--line); }
 .sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round; stroke-linejoin: round; }
@@ -65,7 +65,7 @@ const RECT = '<rect x=".6" y=".6" width="98.8" height="98.8" rx="6.4"';
 const MARKUP = `
 <slot name="header"></slot>
 <div part="box"><div class="plate" part="plate">
-<svg class="ring" part="ring" viewBox="0 0 100 100" aria-hidden="true">${RECT}/>${RECT} class="time" pathLength="100" stroke-dasharray="100"/></svg>
+<svg class="ring" part="ring" viewBox="0 0 100 100" aria-hidden="true">${RECT}/>${RECT} class="time" pathLength="100"/></svg>
 <svg class="code" part="qr" role="img" shape-rendering="crispEdges"><path/></svg><img part="qr" alt="" hidden><span class="typed" part="code"></span>
 <svg class="picture" part="picture" viewBox="0 0 42 42" aria-hidden="true"><path fill-rule="evenodd" d="${eye(0, 0) + eye(33, 0) + eye(0, 33)}"/><g transform="translate(9 9)"><path class="sign"/></g></svg></div>
 <div role="status" part="status"><slot><p class="title" part="title"></p><p class="hint" part="hint"></p></slot></div>
@@ -76,7 +76,7 @@ const sheet = globalThis.CSSStyleSheet && new CSSStyleSheet();
 sheet?.replaceSync(STYLE);
 
 class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ["server", "account", "kind", "lang", "theme"];
+  static observedAttributes = ["server", "account", "kind", "lang"];
   #login;
   #words;
   #tick;
@@ -95,9 +95,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   cancel() { return this.#login?.cancel(); }
 
   connectedCallback() {
-    const of = (name, otherwise) => this.getAttribute(name) ?? otherwise;
+    const of = (name) => this.getAttribute(name) ?? undefined;
     const lang = language(this.closest("[lang]")?.lang || navigator.language);
-    const server = new URL(of("server", new URL("/", import.meta.url)), location);
+    const server = new URL(of("server") ?? import.meta.url, location);
     const login = this.#login = new ScanLogin({ server, account: of("account"), kind: of("kind"), lang });
     for (const name of "change scanned confirming registering login expired denied cancelled error".split(" "))
       login.addEventListener(name, ({ detail }) => {
@@ -116,7 +116,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   }
 
   attributeChangedCallback(name, before, now) {
-    if (!this.isConnected || !this.#login || before === now || name === "theme") return;
+    if (!this.isConnected || !this.#login || before === now) return;
     if (name === "lang") this.#speak(this.#login.lang = language(now ?? ""));
     else this.disconnectedCallback(), this.connectedCallback();
   }
@@ -205,8 +205,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     const { state, began, fresh_until, ends, retry } = this.#login.view;
     const until = retry ?? { waiting: fresh_until, confirming: ends, registering: ends }[state];
     const left = Math.max(0, Math.ceil((until - Date.now()) / 1000)) || 0;
-    const whole = state === "waiting" && !retry ? (fresh_until - began) / 1000 : 0;
-    this.#find(".time").setAttribute("stroke-dashoffset", whole ? 100 - 100 * Math.min(1, left / whole) : 100);
+    const share = state === "waiting" && !retry ? left / (fresh_until - began) * 1e5 : 0;
+    this.#find(".time").setAttribute("stroke-dasharray", `${share} 200`);
     const text = `${left / 60 | 0}:${String(left % 60).padStart(2, "0")}`;
     const words = this.#words?.[retry ? "retry" : state === "waiting" ? "refresh" : "left"];
     this.#find(".timer").textContent = until && words ? words.replace("{time}", text) : "";

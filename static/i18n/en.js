@@ -12,7 +12,7 @@ export default {
   email: "Email",
   refused: "That could not be saved. Please check it and try again.",
   starting: ["Preparing your code", "One moment"],
-  waiting: ["Scan with WeChat", "Follow the account to log in; if you already do, scanning is enough"],
+  waiting: ["Scan with WeChat", "The first time, follow the account to finish"],
   "waiting web": ["Scan with WeChat", "Agree on the phone and you are logged in here", "Continue in WeChat"],
   "waiting mini_program": ["Scan with WeChat", "Then tap “Allow” in the mini program"],
   "waiting website": ["Log in with WeChat", "WeChat’s own login opens in a new window", "Open WeChat login"],

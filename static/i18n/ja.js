@@ -12,7 +12,7 @@ export default {
   email: "メールアドレス",
   refused: "保存できませんでした。内容をご確認ください。",
   starting: ["コードを準備しています", "少々お待ちください"],
-  waiting: ["WeChat でスキャン", "公式アカウントをフォローするとログインできます。フォロー済みの方はスキャンだけで完了します"],
+  waiting: ["WeChat でスキャン", "はじめての方は公式アカウントをフォローしてください"],
   "waiting web": ["WeChat でスキャン", "スマホで同意すると、この画面でログインします", "WeChat で続ける"],
   "waiting mini_program": ["WeChat でスキャン", "ミニプログラムで「許可」をタップしてください"],
   "waiting website": ["WeChat でログイン", "WeChat のログイン画面が開きます", "WeChat ログインを開く"],

@@ -6,7 +6,7 @@ export default {
   theme_light: "Light",
   theme_dark: "Dark",
   title: "Log in with WeChat",
-  heading: "Scan with WeChat to log in this browser",
+  heading: "Scan with WeChat to log in here",
   steps: ["Open WeChat on your phone, tap “+” and then Scan", "Point it at the code; the first time, follow the account", "When the reply reaches your phone, you are logged in here"],
   safety: "A scan logs in the screen that shows the code. Never scan a code somebody sent you.",
   stage: "QR code",

@@ -1,0 +1,136 @@
+// Types and contract of scan-login.js: the <scan-login> element and the ScanLogin class beneath it.
+
+/** What a scene can be in; `starting` and `paused` are the page's own, the rest is the server's. */
+export type State =
+  | "starting"      // no code yet
+  | "waiting"       // a code is shown, nobody scanned it
+  | "scanned"       // somebody scanned or followed
+  | "confirming"    // the person is asked in the chat
+  | "registering"   // known to WeChat, not yet here: answer with `register()`
+  | "authorized"    // `login` or `exchange_code` is there
+  | "expired" | "denied" | "cancelled" | "failed"
+  | "paused"        // the automatic refreshes are used up: `again()` goes on
+  | "replaced";     // another tab took this scene over
+
+export interface User {
+  /** Masked until `authorized`. It comes from WeChat: show it as text, never as markup. */
+  name: string;
+  avatar: string;
+}
+
+export interface Login {
+  /** The JWT. Verify it on your server with /.well-known/jwks.json. */
+  token: string;
+  token_type: "Bearer";
+  /** Seconds. */
+  expires_in: number;
+  user: { id: string; is_new: boolean };
+}
+
+/** All there is to show. Times are milliseconds of this machine's clock. */
+export interface View {
+  state: State;
+  scene_str?: string;
+  seq?: number;
+  user?: User;
+  login?: Login;
+  exchange_code?: string;
+  registration_token?: string;
+  /** What the QR code holds, and the server's own pictures of it. */
+  qr?: { content?: string; expires_in: number; svg?: string; png: string; wechat_image?: string };
+  /** Kind `code`: what the person types to the account. */
+  code?: string;
+  /** Kind `website`: where WeChat's own login opens. */
+  start?: string;
+  kind?: string;
+  /** When the code was made, when it is renewed, when the present state ends. */
+  began?: number;
+  fresh_until?: number;
+  ends?: number;
+  transport?: "" | "socket" | "long_poll" | "poll";
+  /** The way is disturbed; whatever can be tried again is, at `retry`. */
+  trouble?: "" | "offline" | "degraded" | "limited";
+  retry?: number;
+  /** A code of the contract, as in `wechat_unavailable`; also `already_used`, `offline`, `bug`. */
+  error?: string;
+}
+
+export interface Options {
+  /** The scanpush server; its origin is what counts. Default: this page's. */
+  server?: string | URL;
+  /** The official account's name in config.yaml; default: the first. */
+  account?: string;
+  kind?: "official_account" | "mini_program" | "web" | "website" | "code";
+  /** Of the replies in the chat. */
+  lang?: string;
+  /** How often a code is renewed by itself, in a visible tab. Default: 3. */
+  refreshes?: number;
+}
+
+export interface ScanLoginEvents {
+  change: Event;
+  scanned: CustomEvent<View>;
+  confirming: CustomEvent<View>;
+  registering: CustomEvent<View>;
+  /** Once per login; a View with `exchange_code` where the scene is a kiosk's. */
+  login: CustomEvent<Login>;
+  expired: CustomEvent<View>;
+  denied: CustomEvent<View>;
+  cancelled: CustomEvent<View>;
+  error: CustomEvent<View>;
+}
+
+/**
+ * One login, from the first code to the token, without any DOM.
+ *
+ * It follows the scene by WebSocket, long-polling or interval polling, whichever gets through, and
+ * goes back up by itself. It renews codes, survives reload, sleep and changes of network, and
+ * acknowledges the login only after your `login` listener has had it: a page that dies before that
+ * gets the login again. sessionStorage holds what a reload needs, and never a token.
+ */
+export class ScanLogin extends EventTarget {
+  constructor(options?: Options);
+  readonly view: View;
+  readonly server: URL;
+  lang?: string;
+  refreshes: number;
+  /** Takes up the scenes this tab already has, or begins one. */
+  start(): this;
+  /** Stops listening. The scene can be taken up again by this tab until it ends. */
+  stop(): void;
+  /** A person asks for a fresh code: the automatic refreshes count anew. */
+  again(): Promise<void>;
+  /** A person gives up: the scene is cancelled at the server. */
+  cancel(): void;
+  /** Answers `registering`. Resolves to the server's error, or null when all is well. */
+  register(fields: Record<string, string>): Promise<{ code: string; message?: string; field?: string } | null>;
+  addEventListener<K extends keyof ScanLoginEvents>(
+    type: K, listener: (event: ScanLoginEvents[K]) => void, options?: boolean | AddEventListenerOptions): void;
+}
+
+/**
+ * `<scan-login server account kind lang theme>`.
+ *
+ * Attributes: `server` (default: where scan-login.js came from), `account`, `kind`, `lang` (zh-CN,
+ * zh-TW, en, ja; default: the document's), `theme` (light, dark; default: the system's).
+ * Events: those of ScanLogin, with `change` carrying the View.
+ * Slots: `header`, `footer`, and one named as each state, in place of its words.
+ * Parts: box, plate, ring, qr, picture, code, status, title, hint, timer, form, button.
+ * Custom properties: --ink, --soft, --line, --plate, --good, --bad, --focus.
+ * A strict Content-Security-Policy needs the server in script-src and connect-src (http and ws),
+ * and in img-src for kind mini_program; nothing inline, no style-src.
+ */
+export interface ScanLoginElement extends HTMLElement {
+  readonly login?: ScanLogin;
+  again(): Promise<void> | undefined;
+  cancel(): void;
+}
+
+/** The language of ours that serves a tag best. */
+export function language(tag?: string): "zh-CN" | "zh-TW" | "en" | "ja";
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "scan-login": ScanLoginElement;
+  }
+}

@@ -1,0 +1,151 @@
+"""`<scan-login>` on other people's pages, and ScanLogin without any page."""
+
+import gzip
+import json
+import shutil
+import subprocess
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import ROOT, Fake, eventually, view, wait_for_state
+
+pytestmark = pytest.mark.browser
+STATIC = ROOT / "static"
+
+
+def embed(page: Page, fake: Fake, attributes: str = "") -> list[str]:
+    """Open a foreign site under a strict policy; returns what its console will complain of."""
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    asked = urlencode({"server": fake.url, "attributes": attributes})
+    page.goto(f"{fake.elsewhere}/embed?{asked}")
+    return complaints
+
+
+def test_one_script_tag_on_a_foreign_strict_page(page: Page, fake: Fake) -> None:
+    """From another origin, under a policy without any style source, a login arrives."""
+    complaints = embed(page, fake)
+    wait_for_state(page, "waiting")
+    page.evaluate("""() => { window.got = []; for (const name of ["scanned", "login"])
+      scan.addEventListener(name, (event) => got.push([name, event.detail.token ?? null])); }""")
+    eventually(lambda: fake.seen()["sockets"] == 1)
+    fake.move("scanned", user={"name": "王**"})
+    expect(page.locator("scan-login [part=title]")).to_have_text("Scanned by 王**")
+    fake.move("authorized")
+    wait_for_state(page, "authorized")
+    got = page.evaluate("window.got")
+    assert [name for name, _ in got] == ["scanned", "login"]
+    assert got[1][1] == view(page)["login"]["token"]
+    assert page.locator("scan-login [part=plate]").bounding_box()["width"] > 200  # type: ignore[index]
+    # The favicon is the browser's own wish, which this policy refuses.
+    assert [text for text in complaints if "favicon" not in text] == []
+
+
+def test_attributes_choose_account_kind_language_and_theme(page: Page, fake: Fake) -> None:
+    """Each attribute reaches the scene or the look, also when it changes later."""
+    embed(page, fake, "kind=code lang=ja theme=dark")
+    expect(page.locator("scan-login [part=code]")).to_have_text("402917")
+    expect(page.locator("scan-login [part=title]")).to_contain_text("番号")
+    ink = "getComputedStyle(document.querySelector('scan-login')).color"
+    assert page.evaluate(ink) == "rgb(236, 238, 233)"
+    page.evaluate("() => { scan.setAttribute('kind', 'official_account'); scan.lang = 'zh-TW'; }")
+    expect(page.locator("scan-login [part=title]")).to_have_text("開啟微信，掃一掃")
+    expect(page.locator("scan-login svg[part=qr]")).to_be_visible()
+
+
+def test_slots_and_parts_are_the_sites_own(page: Page, fake: Fake) -> None:
+    """A slot named as a state replaces its words, and comes and goes with it."""
+    embed(page, fake)
+    wait_for_state(page, "waiting")
+    page.evaluate("""() => { const own = document.createElement("p"); own.slot = "scanned";
+      own.textContent = "Hold on"; scan.append(own); }""")
+    expect(page.get_by_text("Hold on")).to_be_hidden()
+    fake.move("scanned", user={"name": "王**"})
+    expect(page.get_by_text("Hold on")).to_be_visible()
+    parts = page.evaluate("[...scan.shadowRoot.querySelectorAll('[part]')].map((e) => e.part.value)")
+    assert set("box plate ring qr picture code status title hint timer form button".split()) <= set(
+        parts
+    )
+
+
+def test_a_removed_element_leaves_the_line(page: Page, fake: Fake) -> None:
+    """Taken out of the page it closes its socket; put back it takes up the same scene."""
+    embed(page, fake)
+    wait_for_state(page, "waiting")
+    eventually(lambda: fake.seen()["sockets"] == 1)
+    page.evaluate("() => { window.kept = scan; kept.remove(); }")
+    eventually(lambda: fake.seen()["sockets"] == 0)
+    page.evaluate("document.body.append(window.kept)")
+    eventually(lambda: fake.seen()["sockets"] == 1)
+    assert fake.count("begin") == 1
+
+
+def test_a_person_can_cancel(page: Page, fake: Fake) -> None:
+    """`cancel()` ends the scene at the server and says so."""
+    embed(page, fake)
+    wait_for_state(page, "waiting")
+    page.evaluate("scan.cancel()")
+    wait_for_state(page, "cancelled")
+    eventually(lambda: fake.seen()["scenes"][0]["state"] == "cancelled")
+
+
+def test_a_popup_door_opens_wechats_own_login(page: Page, fake: Fake) -> None:
+    """Kind `website` has a button that opens `start` on the server."""
+    embed(page, fake, "kind=website")
+    button = page.get_by_role("button", name="Open WeChat login")
+    with page.expect_popup() as opened:
+        button.click()
+    assert opened.value.url.startswith(f"{fake.url}/oauth/website/start?scene=")
+
+
+def test_the_scripts_fit_into_twelve_kilobytes() -> None:
+    """Everything the element always loads, gzipped file by file, is at most 12 KB."""
+    names = ["scan-login.js", "scan-client.js", "qr.js"]
+    sizes = {name: len(gzip.compress((STATIC / name).read_bytes(), 9)) for name in names}
+    assert sum(sizes.values()) <= 12 * 1024, sizes
+
+
+@pytest.mark.parametrize("folder", ["i18n", "i18n/pages"])
+def test_every_language_has_every_word(page: Page, fake: Fake, folder: str) -> None:
+    """The four languages have the same keys, and no word is empty."""
+    page.goto(fake.url + "/static/icon.svg")
+    keys = [
+        page.evaluate(KEYS, f"/static/{folder}/{name}.js") for name in ("zh-CN", "zh-TW", "en", "ja")
+    ]
+    assert all(found == keys[0] for found in keys)
+
+
+KEYS = """async (path) => {
+  const { default: words } = await import(path);
+  const flat = (value, at) => typeof value === "string" ? [[at, value]]
+    : Object.entries(value).flatMap(([key, inner]) => flat(inner, `${at}.${key}`));
+  const all = flat(words, "");
+  const empty = all.filter(([, text]) => !text);
+  if (empty.length) throw new Error(`empty: ${empty}`);
+  return all.map(([at]) => at).sort();
+}"""
+
+HEADLESS = """
+const { ScanLogin } = await import(process.argv[1]);
+const login = new ScanLogin({ server: process.argv[2] });
+login.addEventListener("change", () => console.log(JSON.stringify(login.view.state)));
+login.addEventListener("login", ({ detail }) => { console.log(JSON.stringify(detail)); login.stop(); });
+login.start();
+"""
+
+
+def test_headless_in_node(fake: Fake) -> None:
+    """ScanLogin runs where there is no DOM and no WebSocket (Node 20): by polling, to the login."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    command = [node, "--input-type=module", "-e", HEADLESS, "--", str(STATIC / "scan-login.js"), fake.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        eventually(lambda: fake.seen()["scenes"])
+        fake.move("authorized")
+        assert process.stdout is not None
+        said = [json.loads(line) for line in process.stdout]
+    assert said[-1]["token_type"] == "Bearer"
+    eventually(lambda: fake.seen()["scenes"][0]["state"] == "consumed")

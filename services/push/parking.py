@@ -88,7 +88,7 @@ class Parking:
         self._loop.add_handler(self._poller.fileno(), self._ready, IOLoop.READ)
 
     def shut(self) -> None:
-        """Close every socket at once and stop serving; nobody is told any more."""
+        """Close every socket at once, without a close frame, and stop serving."""
         for fd in range(len(self.slots)):
             if self.slots.state(fd) != SlotState.FREE:
                 self._drop(fd, Ending.LEAVING)

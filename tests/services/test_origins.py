@@ -1,0 +1,77 @@
+"""Origins are compared exactly, as browsers write them."""
+
+import pytest
+
+from services.origins import Origins, origin_of, request_scheme
+from services.settings import ServerSettings
+
+OPEN = Origins("", ["https://shop.example"])
+PUBLIC = Origins("https://login.example", [])
+
+
+@pytest.mark.parametrize(
+    ("origin", "foreign"),
+    [
+        (None, False),
+        ("http://here:8888", False),
+        ("https://shop.example", False),
+        ("https://here:8888", True),
+        ("http://here", True),
+        ("http://HERE:8888", True),
+        ("http://here:8888/", True),
+        ("https://shop.example.evil", True),
+        ("null", True),
+        ("", True),
+    ],
+)
+def test_without_public_url_the_requests_own_address_counts(
+    origin: str | None, foreign: bool
+) -> None:
+    """Scheme, host and port; and whatever the operator allowed."""
+    assert OPEN.is_foreign(origin, "http", "here:8888") is foreign
+
+
+def test_with_public_url_the_host_header_counts_for_nothing() -> None:
+    """A client writes that header."""
+    assert not PUBLIC.is_foreign("https://login.example", "http", "elsewhere")
+    assert PUBLIC.is_foreign("http://elsewhere", "http", "elsewhere")
+
+
+def test_only_allowed_origins_share() -> None:
+    """Our own pages need no CORS, and strangers get none."""
+    assert OPEN.shared_with("https://shop.example")
+    for origin in (None, "null", "http://here:8888", "https://evil.example"):
+        assert not OPEN.shared_with(origin)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://a.example:443/x?y", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:8080/", "http://a.example:8080"),
+        ("http://[2001:db8::1]:81", "http://[2001:db8::1]:81"),
+    ],
+)
+def test_origins_are_written_as_browsers_do(url: str, origin: str) -> None:
+    """Default ports are left out, brackets stay (RFC 6454, section 6.2)."""
+    assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "scheme"),
+    [
+        ("127.0.0.1", "https", "https"),
+        ("127.0.0.1", " HTTPS ", "https"),
+        ("127.0.0.1", "http", "http"),
+        ("127.0.0.1", "", "http"),
+        ("127.0.0.1", "javascript", "http"),
+        ("127.0.0.1", "https, http", "http"),
+        ("192.0.2.1", "https", "http"),
+        ("nonsense", "https", "http"),
+    ],
+)
+def test_the_scheme_is_a_listed_proxys_word(peer: str, header: str, scheme: str) -> None:
+    """And plain HTTP otherwise."""
+    proxies = ServerSettings(trusted_proxies=("127.0.0.0/8",)).trusted_proxies
+    assert request_scheme(peer, header, proxies) == scheme

@@ -178,6 +178,26 @@ async def test_messages_in_order():
 
 
 @pytest.mark.gen_test
+async def test_status_while_a_message_is_at_work():
+    """A final status during an ack closes once, with one close frame, and the ack is stored."""
+    async with Node() as node:
+        scene_str = node.scenes.begin()
+        client = await Raw.open(node, scene_str)
+        held = node.scenes.gate = asyncio.Event()
+        client.send(frame(TEXT, ACK))
+        await eventually(lambda: "ack" in node.scenes.calls)
+        client.send(close(1000))
+        node.scenes.gate = asyncio.Event()
+        node.scenes.gate.set()
+        node.scenes.move(scene_str, State.CANCELLED)
+        assert b"cancelled" in (await client.read()).payload
+        assert await client.closing() == 1000
+        held.set()
+        await client.eof()
+        await eventually(lambda: node.scenes.acked == [1])
+
+
+@pytest.mark.gen_test
 async def test_messages_after_close_are_ignored():
     """Behind its close frame a peer has nothing more to say."""
     async with Node() as node:

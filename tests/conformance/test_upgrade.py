@@ -4,6 +4,10 @@ import asyncio
 import json
 
 import pytest
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.routing import PathMatches, Rule, RuleRouter
+from tornado.web import Application
 
 from services.push import admission
 from tests.conformance.raw import TEXT, Raw, upgrade
@@ -184,3 +188,24 @@ async def test_peer_gone_during_the_upgrade():
         await asyncio.sleep(0.01)
         node.scenes.gate.set()
         await eventually(lambda: node.sockets == 0 and not node.scenes.attached)
+
+
+@pytest.mark.gen_test
+async def test_below_another_router(logs):
+    """The router also works as one rule of Tornado's own."""
+    logs.expect("404 GET /elsewhere")
+    async with Node() as node:
+        sockets = node.push.router(Application())
+        server = HTTPServer(RuleRouter([Rule(PathMatches("/.*"), sockets)]))
+        listening = bind_sockets(0, "127.0.0.1")
+        server.add_sockets(listening)
+        client = await Raw.connect(listening[0].getsockname()[1])
+        client.send(upgrade(node.scenes.begin()))
+        assert b" 101 " in await client.head()
+        client.leave()
+        other = await Raw.connect(listening[0].getsockname()[1])
+        other.send(b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b" 404 " in await other.head()
+        other.leave()
+        server.stop()
+        await server.close_all_connections()

@@ -117,6 +117,37 @@ async def test_own_notice_replaces_nobody():
 
 
 @pytest.mark.gen_test
+async def test_older_upgrade_that_took_longer():
+    """Of two upgrades under way at once the one that began later keeps the scene."""
+    async with Node() as node:
+        scene_str = node.scenes.begin()
+        open_gate = node.scenes.gate
+        held = node.scenes.gate = asyncio.Event()
+        opening = asyncio.ensure_future(node.connect(scene_str).__aenter__())
+        await eventually(lambda: "watch" in node.scenes.calls)
+        node.scenes.gate = open_gate
+        async with node.connect(scene_str) as newer:
+            held.set()
+            assert await closed(await opening) == 4409
+            node.scenes.move(scene_str, State.SCANNED)
+            await status(newer)
+            assert (await status(newer))["state"] == "scanned"
+
+
+@pytest.mark.gen_test
+async def test_replaced_elsewhere_during_the_upgrade():
+    """A newer socket on another node ends an upgrade that is still under way with 4409."""
+    async with Node() as node:
+        scene_str = node.scenes.begin()
+        node.scenes.gate.clear()
+        opening = asyncio.ensure_future(node.connect(scene_str).__aenter__())
+        await eventually(lambda: "watch" in node.scenes.calls)
+        node.broker.publish(Notice(scene_str, 1, connection=77))
+        node.scenes.gate.set()
+        assert await closed(await opening) == 4409
+
+
+@pytest.mark.gen_test
 async def test_scan_during_the_upgrade():
     """A state that came between attaching and parking is not lost."""
     async with Node() as node:

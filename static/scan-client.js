@@ -193,7 +193,8 @@ export class SceneWatch extends EventTarget {
     const news = seq > this.status.seq || state === "authorized";
     this.status = { ...status, ends: Date.now() + 1000 * (status.expires_in ?? 0) };
     if (news) this.dispatchEvent(new Event("status"));
-    if (state === "authorized") await this.#ack(seq);
+    // An exchange code is collected by a server, and that is its ack.
+    if (state === "authorized") status.exchange_code || await this.#ack(seq);
     else if (FINAL.includes(state)) this.stop("finished");
   }
 

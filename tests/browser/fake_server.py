@@ -31,6 +31,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+KIOSK_SECRET = "a-secret-for-the-lobby"
 FINAL = {"consumed", "expired", "denied", "cancelled", "failed"}
 DEFAULTS: dict[str, Any] = {
     "begin": None,
@@ -185,7 +186,11 @@ class Scenes(Base):
         self.world.log.append("begin")
         if self.world.switches["begin"]:
             return self.fail(*self.world.switches["begin"])
-        scene = Scene(self.world.switches, self.body())
+        wish = self.body()
+        bearer = self.request.headers.get("Authorization")
+        if wish.get("kiosk") and bearer != f"Bearer {KIOSK_SECRET}":
+            return self.fail(401, "unauthorized")
+        scene = Scene(self.world.switches, wish)
         self.world.scenes[scene.scene_str] = scene
         self.set_status(201)
         self.finish(scene.begun())
@@ -306,6 +311,96 @@ class Me(Base):
         )
 
 
+OPERATOR_TOKEN = "a-token-for-the-operator"
+
+
+class Overview(Base):
+    """``GET /api/operator/overview``, with figures that never change."""
+
+    def get(self) -> None:
+        if self.request.headers.get("Authorization") != f"Bearer {OPERATOR_TOKEN}":
+            return self.fail(401, "unauthorized")
+        sockets = sum(len(scene.sockets) for scene in self.world.scenes.values())
+        self.finish(
+            {
+                "now": time.time(),
+                "version": "0.1.0",
+                "backend": "distributed",
+                "simulated": False,
+                "sockets": 18432 + sockets,
+                "waiting_polls": 211,
+                "scenes": {"waiting": 18604, "scanned": 12, "confirming": 3, "consumed": 241},
+                "logins_per_minute": [round(60 + 50 * ((i * 7) % 13) / 13) for i in range(60)],
+                "funnel": {
+                    "window_seconds": 3600,
+                    "shown": 9120,
+                    "scanned": 5480,
+                    "authorized": 5402,
+                    "consumed": 5399,
+                },
+                "latency": {
+                    "callback": {"p50_ms": 1.2, "p90_ms": 2.1, "p99_ms": 3.8, "count": 5480},
+                    "push": {"p50_ms": 0.4, "p90_ms": 0.9, "p99_ms": 12, "count": 5402},
+                },
+                "wechat": [
+                    {
+                        "account": "default",
+                        "credential_expires_in": 5412,
+                        "codes_left": 90880,
+                        "errors": {"40001": 2, "45009": 1},
+                    },
+                    {
+                        "account": "shop",
+                        "credential_expires_in": 640,
+                        "codes_left": None,
+                        "errors": {},
+                    },
+                ],
+                "nodes": [
+                    {
+                        "node_id": name,
+                        "sockets": 6144,
+                        "uptime_seconds": 93600,
+                        "version": "0.1.0",
+                        "draining": name == "node-c",
+                    }
+                    for name in ("node-a", "node-b", "node-c")
+                ],
+            }
+        )
+
+
+class Timeline(Base):
+    """``GET /api/operator/scenes/<scene_str>``: the story that support needs."""
+
+    def get(self, scene_str: str) -> None:
+        if scene_str not in self.world.scenes:
+            return self.fail(404, "not_found")
+        start = time.time() - 30
+        story = [
+            (0, "made", "qrcode/create 180 ms"),
+            (0.21, "shown", "socket"),
+            (9.4, "scanned", "callback 1 of 3"),
+            (9.403, "authorized", "known person"),
+            (9.41, "delivered", "socket, seq 3"),
+            (9.46, "acked", ""),
+            (14.4, "callback", "2 of 3, duplicate"),
+        ]
+        self.finish(
+            {
+                "scene_str": scene_str,
+                "state": "consumed",
+                "kind": "official_account",
+                "account": "default",
+                "created_at": start,
+                "timeline": [
+                    {"at": start + at, "event": event, "note": note, "node": "node-a"}
+                    for at, event, note in story
+                ],
+            }
+        )
+
+
 def login_of(world: World, name: str) -> dict[str, Any]:
     token = make_token("usr_7Hq2", world.switches["simulated"])
     user = {"id": "usr_7Hq2", "is_new": False}
@@ -325,11 +420,14 @@ class Control(Base):
 
 
 class ControlScene(Base):
-    """``POST /fake/scene``: move the newest scene (or the `nth`), or forget it."""
+    """``POST /fake/scene``: move the newest scene (or the `nth`, or `scene_str`), or forget it."""
 
     def post(self) -> None:
         said = self.body()
-        scene = list(self.world.scenes.values())[said.pop("nth", -1)]
+        if "scene_str" in said:
+            scene = self.world.scenes[said.pop("scene_str")]
+        else:
+            scene = list(self.world.scenes.values())[said.pop("nth", -1)]
         state = said.pop("state")
         if state == "forgotten":
             del self.world.scenes[scene.scene_str]
@@ -432,6 +530,8 @@ def make_app(world: World) -> Application:
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),
+            (r"/api/operator/overview", Overview, it),
+            (r"/api/operator/scenes/([^/]+)", Timeline, it),
             (r"/embed", Embed, it),
             (r"/fake", Control, it),
             (r"/fake/scene", ControlScene, it),

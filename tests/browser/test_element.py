@@ -64,7 +64,9 @@ def test_slots_and_parts_are_the_sites_own(page: Page, fake: Fake) -> None:
     expect(page.get_by_text("Hold on")).to_be_hidden()
     fake.move("scanned", user={"name": "王**"})
     expect(page.get_by_text("Hold on")).to_be_visible()
-    parts = page.evaluate("[...scan.shadowRoot.querySelectorAll('[part]')].map((e) => e.part.value)")
+    parts = page.evaluate(
+        "[...scan.shadowRoot.querySelectorAll('[part]')].map((e) => e.part.value)"
+    )
     assert set("box plate ring qr picture code status title hint timer form button".split()) <= set(
         parts
     )
@@ -112,7 +114,8 @@ def test_every_language_has_every_word(page: Page, fake: Fake, folder: str) -> N
     """The four languages have the same keys, and no word is empty."""
     page.goto(fake.url + "/static/icon.svg")
     keys = [
-        page.evaluate(KEYS, f"/static/{folder}/{name}.js") for name in ("zh-CN", "zh-TW", "en", "ja")
+        page.evaluate(KEYS, f"/static/{folder}/{name}.js")
+        for name in ("zh-CN", "zh-TW", "en", "ja")
     ]
     assert all(found == keys[0] for found in keys)
 
@@ -141,7 +144,15 @@ def test_headless_in_node(fake: Fake) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
-    command = [node, "--input-type=module", "-e", HEADLESS, "--", str(STATIC / "scan-login.js"), fake.url]
+    command = [
+        node,
+        "--input-type=module",
+        "-e",
+        HEADLESS,
+        "--",
+        str(STATIC / "scan-login.js"),
+        fake.url,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         eventually(lambda: fake.seen()["scenes"])
         fake.move("authorized")

@@ -197,7 +197,9 @@ def as_api_error(error: BaseException | None, status_code: int) -> ApiError:
         case StoreUnavailable():
             return ApiError("store_unavailable", "Please try again shortly.", retry_after=2)
         case WeChatError():
-            return ApiError(error.code, "WeChat did not do its part.", retry_after=_retry(error))
+            field = "code" if error.code == "bad_request" else None
+            message = "WeChat refused the code." if field else "WeChat did not do its part."
+            return ApiError(error.code, message, field=field, retry_after=_retry(error))
         case Forbidden():
             return ApiError("forbidden", "Forbidden.")
         case Malformed():

@@ -2,7 +2,9 @@
 
 from handlers.base import BaseHandler
 from services.errors import ApiError
+from services.scenes.callbacks import Push
 from services.wechat.accounts import Account
+from services.wechat.forwarder import HOPS_HEADER
 
 _REPLY_TYPES = {b"<": "application/xml; charset=utf-8", b"{": "application/json; charset=utf-8"}
 """By a reply's first byte: accounts may be set to XML or to JSON."""
@@ -28,10 +30,17 @@ class CallbackHandler(BaseHandler):
         self.answer(echo, "text/plain")
 
     async def post(self, name: str | None = None) -> None:
-        reply = await self.container.callbacks.receive(
-            self.account(name), self.query(), self.request.body
+        hops = self.request.headers.get(HOPS_HEADER, "")
+        push = Push(
+            query=self.query(),
+            raw_query=self.request.query,
+            body=self.request.body,
+            content_type=self.request.headers.get("Content-Type", ""),
+            hops=int(hops) if hops.isascii() and hops.isdigit() and len(hops) < 4 else 0,
         )
-        self.answer(reply, _REPLY_TYPES.get(reply[:1], "text/plain"))
+        reply = await self.container.callbacks.receive(self.account(name), push)
+        own_type = _REPLY_TYPES.get(reply.body[:1], "text/plain")
+        self.answer(reply.body, reply.content_type or own_type)
 
     def answer(self, body: bytes, content_type: str) -> None:
         self.set_header("Content-Type", content_type)

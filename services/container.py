@@ -15,19 +15,23 @@ from services.origins import Origins, request_scheme
 from services.people import store_sqlite as people_sqlite
 from services.people.store import UserStore
 from services.people.store_sqlite import SqliteUserStore
+from services.people.unionids import UnionIds
 from services.push.broker import Broker
 from services.push.broker_local import LocalBroker
 from services.push.service import PushService
 from services.rate_limits import MemoryWindows, RateLimits, client_address
 from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes.admission import AdmissionService
 from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
+from services.scenes.chat import ChatService
 from services.scenes.login import LoginService
 from services.scenes.pictures import Pictures
 from services.scenes.polling import PollingService
 from services.scenes.store import SceneStore
 from services.scenes.store_sqlite import SqliteSceneStore
 from services.scenes.sweeper import Sweeper
+from services.scenes.typed_codes import TypedCodes
 from services.settings import Settings, simulated
 from services.simulation import Simulation
 from services.sqlite import Database
@@ -40,6 +44,8 @@ from services.wechat.callback import CallbackGate
 from services.wechat.calls import Calls
 from services.wechat.client import make_client
 from services.wechat.credentials import Credentials, CredentialStore, MemoryCredentialStore
+from services.wechat.forwarder import Forwarder
+from services.wechat.notices import Notices
 from services.wechat.token_sources import ClassicToken, StableToken
 
 STORES_SECONDS = 2
@@ -98,6 +104,7 @@ class Container:
     issuer: Issuer
     login: LoginService
     begin: BeginService
+    admission: AdmissionService
     callbacks: CallbackService
     polling: PollingService
     pictures: Pictures
@@ -165,7 +172,6 @@ def build_container(
     origins = Origins(settings.server.public_url, list(settings.server.allowed_origins))
     http = make_client(settings.wechat.api_base)
     backend = make_backend(settings, clock)
-    accounts = build_accounts(settings, http, backend.credentials, clock, supervisor)
     limits = RateLimits(settings.limits, MemoryWindows(clock.now))
     issuer = Issuer(
         open_keys(settings.jwt), issuer=settings.token_issuer, audience=settings.jwt.audience
@@ -204,15 +210,25 @@ def build_container(
         messages_per_second=settings.limits.messages_per_second_per_socket,
         sockets_per_address=settings.limits.sockets_per_address,
     )
-    callbacks = CallbackService(
+    site_name = settings.wechat.site_name or urlsplit(own_url).netloc
+    accounts = build_accounts(settings, http, backend.credentials, clock, supervisor, site_name)
+    codes = TypedCodes(backend.scenes, settings.login.code_length, settings.login.code_alphabet)
+    admission = AdmissionService(
+        backend.scenes,
+        backend.users,
+        UnionIds(backend.users, clock, supervisor),
+        login,
+        settings.login,
+        clock,
+    )
+    chat = ChatService(
         backend.scenes,
         backend.users,
         login,
-        clock,
-        supervisor,
-        metrics,
-        deadline_seconds=settings.wechat.callback_deadline_seconds,
-        site_name=settings.wechat.site_name or urlsplit(own_url).netloc,
+        admission,
+        codes,
+        site_name=site_name,
+        kiosk_labels={name: kiosk.label for name, kiosk in settings.kiosks.items()},
     )
     return Container(
         settings=settings,
@@ -237,13 +253,20 @@ def build_container(
             poll_interval_seconds=settings.login.poll_interval_seconds,
             daily_code_reserve=settings.limits.daily_code_reserve,
         ),
-        callbacks=callbacks,
+        callbacks=CallbackService(
+            backend.scenes,
+            chat,
+            clock,
+            metrics,
+            deadline_seconds=settings.wechat.callback_deadline_seconds,
+        ),
+        admission=admission,
         polling=PollingService(login, push.hub, clock, settings.login.poll_interval_seconds),
         pictures=Pictures(),
         sweeper=Sweeper(
             backend.scenes,
             accounts,
-            callbacks,
+            chat,
             left_after_seconds=settings.wechat.callback_deadline_seconds + 1,
         ),
         push=push,
@@ -258,6 +281,7 @@ def build_accounts(
     store: CredentialStore,
     clock: Clock,
     supervisor: Supervisor,
+    site_name: str,
 ) -> Accounts:
     """Every configured Official Account with its gate, credentials and client."""
     wechat = settings.wechat
@@ -276,7 +300,17 @@ def build_accounts(
             timestamp_window_seconds=wechat.timestamp_window_seconds,
         )
         api = HttpxWeChatAPI(Authorized(calls, credentials))
-        built.append(Account(name, account, gate, api))
+        notices = Notices(
+            api,
+            supervisor,
+            template_id=account.notice_template_id,
+            fields=account.notice_fields,
+            site=site_name,
+        )
+        forwarder = (
+            Forwarder(http, supervisor, account.forward_url) if account.forward_url else None
+        )
+        built.append(Account(name, account, gate, api, notices, forwarder))
     return Accounts(built)
 
 

@@ -65,6 +65,7 @@ class MetricName(StrEnum):
         "scanpush_wechat_credential_remaining_seconds",
         "Seconds until an account's access_token ends.",
     )
+    NOTICES = "scanpush_notices_total", "Login notices, by what WeChat reports of them."
     RATE_LIMITED = "scanpush_rate_limited_total", "Requests over a limit, by action."
 
 
@@ -126,6 +127,7 @@ class Metrics:
         )
         self._errcodes = Family(self._counter(MetricName.WECHAT_ERRCODES, "errcode"))
         self._credential = self._gauge(MetricName.CREDENTIAL_SECONDS, "account")
+        self._notices = Family(self._counter(MetricName.NOTICES, "result"))
         self._rate_limited = Family(self._counter(MetricName.RATE_LIMITED, "action"))
         self._make_labels_known()
 
@@ -192,6 +194,10 @@ class Metrics:
     def credential_ends(self, account: str, at: float) -> None:
         """The account's access_token ends `at` that unix time; the metric counts down by itself."""
         self._credential.labels(account).set_function(lambda: max(0.0, at - self._now()))
+
+    def notice(self, result: str) -> None:
+        """WeChat's later word on a login notice: delivered or refused."""
+        self._notices[result].inc()
 
     # Limits.
 

@@ -135,6 +135,7 @@ class LoginSettings(_Section):
     hook_url: OptionalUrl = ""
     hook_secret: OwnSecret = SecretStr("")
     code_length: Annotated[Whole, Field(ge=4, le=10)] = 6
+    code_alphabet: Literal["digits", "letters"] = "digits"
 
 
 class KioskSettings(_Section):

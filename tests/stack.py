@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from handlers.server import Server
 from services.clock import Clock, SystemClock
 from services.container import Backend, Container, build_container, embedded_backend
 from services.ids import SceneStr
+from services.scenes.callbacks import Push
 from services.scenes.states import Scene
 from services.settings import Settings
 from simulator.clock import TurnableClock
@@ -246,7 +248,10 @@ class Stack:
     async def receive(self, push: PushRequest) -> bytes:
         """Hand a push to the service itself: for more at once than connections allow."""
         account = self.container.accounts.named(None)
-        return await self.container.callbacks.receive(account, query_of(push), push.body)
+        reply = await self.container.callbacks.receive(
+            account, Push(query_of(push), urlsplit(push.url).query, push.body, "text/xml")
+        )
+        return reply.body
 
     def scan_of(
         self,

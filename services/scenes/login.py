@@ -4,19 +4,20 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from services.clock import Clock
 from services.errors import ApiError
-from services.ids import OpenId, SceneStr, WatchToken
+from services.ids import OpenId, SceneStr, UserId, WatchToken
 from services.metrics import Metrics
-from services.people.store import Identity, Login, UserStore
+from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.scenes import status
-from services.scenes.states import FINAL, Kind, Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.states import FINAL, OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.tokens.issuer import Issuer
 
-_OPEN = frozenset({State.WAITING, State.SCANNED, State.CONFIRMING, State.REGISTERING})
 _NO_HASH = bytes(32)
+NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 
 
 def secret_hash(secret: str) -> bytes:
@@ -100,7 +101,7 @@ class LoginService:
 
     async def cancel(self, scene_str: SceneStr) -> None:
         """The page gives the scene up. Once it ended, or belongs to a login, that is too late."""
-        step = await self._scenes.advance(scene_str, Move(State.CANCELLED, _OPEN))
+        step = await self._scenes.advance(scene_str, Move(State.CANCELLED, OPEN))
         self._count_end(step)
         if step.verdict is Verdict.REFUSED and step.scene and step.scene.state is State.AUTHORIZED:
             raise ApiError("stale_seq", "The login is already there; acknowledge it instead.")
@@ -114,12 +115,16 @@ class LoginService:
         account: str,
         kind: Kind,
         openid: OpenId,
-        outcome_key: str,
-        details: Mapping[str, str],
+        outcome_key: str = "",
+        owed: bool = True,
+        details: Mapping[str, str] = NO_DETAILS,
     ) -> Step:
-        """Take a waiting scene for `openid`; from then on this server owes the login.
+        """Take a waiting scene for `openid`.
 
         The reply kept under `outcome_key`, if the event already had its outcome, is in the step.
+
+        Args:
+            owed: from now on the server owes the login; False where the person must still consent.
         """
         move = Move(
             State.SCANNED,
@@ -127,15 +132,28 @@ class LoginService:
             openid=openid,
             account=account,
             kind=kind,
-            owed=True,
+            owed=owed,
             details=details,
-            outcome=Outcome(outcome_key),
+            outcome=Outcome(outcome_key) if outcome_key else None,
         )
         return await self._scenes.advance(scene_str, move)
 
-    async def log_in(self, scene: Scene, identity: Identity) -> Login:
+    async def log_in(
+        self,
+        scene: Scene,
+        identity: Identity,
+        profile: Profile = NOTHING_KNOWN,
+        user_id: UserId | None = None,
+    ) -> Login:
         """Find or register the person; the same answer however often it is asked for a scene."""
-        return await self._users.login(identity, scene.scene_str, scene.account, self._clock.now())
+        return await self._users.login(
+            identity,
+            scene.scene_str,
+            scene.account,
+            self._clock.now(),
+            profile=profile,
+            user_id=user_id,
+        )
 
     async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Step:
         """Hand the claimed scene its login, keeping the event's reply in the same transaction."""
@@ -154,6 +172,12 @@ class LoginService:
         step = await self._scenes.advance(scene.scene_str, move)
         if step.verdict is Verdict.MOVED:
             self._metrics.login(login.is_new)
+        return step
+
+    async def end(self, scene_str: SceneStr, move: Move) -> Step:
+        """A move that may end the scene, and is counted if it does."""
+        step = await self._scenes.advance(scene_str, move)
+        self._count_end(step)
         return step
 
     def _count_end(self, step: Step) -> None:

@@ -47,6 +47,9 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+OPEN = frozenset({State.WAITING, State.SCANNED, State.CONFIRMING, State.REGISTERING})
+"""Where a login is still to be decided."""
+
 FINAL = frozenset({State.CONSUMED, State.EXPIRED, State.DENIED, State.CANCELLED, State.FAILED})
 
 NEXT: Mapping[State, frozenset[State]] = MappingProxyType(

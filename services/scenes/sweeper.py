@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from services.errors import ApiError, StoreUnavailable, WeChatError
-from services.scenes.callbacks import CallbackService
+from services.scenes.chat import ChatService
 from services.scenes.store import SceneStore
 from services.wechat.accounts import Accounts
 
@@ -28,13 +28,13 @@ class Sweeper:
         self,
         scenes: SceneStore,
         accounts: Accounts,
-        callbacks: CallbackService,
+        chat: ChatService,
         *,
         left_after_seconds: float,
     ) -> None:
         self._scenes = scenes
         self._accounts = accounts
-        self._callbacks = callbacks
+        self._chat = chat
         self._left_after_seconds = left_after_seconds
 
     async def expire_forever(self) -> None:
@@ -62,4 +62,4 @@ class Sweeper:
             except ApiError:
                 continue  # the account is no longer configured: the scene fails by itself
             log.info("finishing scene %s, left by a callback", scene.scene_str)
-            await self._callbacks.finish_owed(account, scene)
+            await self._chat.finish_owed(account, scene)

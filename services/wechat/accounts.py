@@ -8,6 +8,8 @@ from services.ids import AppId
 from services.settings import AccountSettings
 from services.wechat.api import WeChatAPI
 from services.wechat.callback import CallbackGate
+from services.wechat.forwarder import Forwarder
+from services.wechat.notices import Notices
 
 
 @dataclass(slots=True)
@@ -18,6 +20,9 @@ class Account:
     settings: AccountSettings
     gate: CallbackGate
     api: WeChatAPI
+    notices: Notices
+    forwarder: Forwarder | None = None
+    """Where everything that is no login goes on to."""
     unionid_unavailable_until: float = 0.0
     """Monotonic time until which user/info is not asked: the account has answered that a follower
     has no unionid, so it belongs to no Open Platform account."""

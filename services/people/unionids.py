@@ -1,0 +1,67 @@
+"""Learning the unionid of people who log in, at no login's expense."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from services.clock import Clock
+from services.errors import WeChatError
+from services.ids import UnionId
+from services.people.store import Identity, UserStore
+from services.supervisor import Supervisor
+from services.wechat.accounts import Account
+
+log = logging.getLogger("scanpush.people")
+
+UNIONID_SECONDS = 1.0
+"""How much of a login's time user/info may take."""
+
+NO_UNIONID_SECONDS = 600.0
+"""For how long an account's answer "this follower has no unionid" is believed for everybody: the
+account then belongs to no Open Platform account."""
+
+
+class UnionIds:
+    """Asks WeChat (cgi-bin/user/info) for unionids that we do not know."""
+
+    def __init__(self, users: UserStore, clock: Clock, supervisor: Supervisor) -> None:
+        self._users = users
+        self._clock = clock
+        self._supervisor = supervisor
+
+    async def completed(self, account: Account, identity: Identity) -> Identity:
+        """`identity` with its unionid where that can be known within a second.
+
+        Never fails for WeChat's sake. An answer that comes later is joined when it comes.
+        """
+        foreign = identity.app_id != account.app_id  # user/info knows this account's people only
+        if (
+            identity.unionid
+            or foreign
+            or self._clock.monotonic() < account.unionid_unavailable_until
+        ):
+            return identity
+        known = await self._users.find(identity)
+        if known is not None and known[1].unionid is not None:
+            return known[1]
+        asking = self._supervisor.spawn(self._ask(account, identity), name="user/info")
+        answered, _ = await asyncio.wait({asking}, timeout=UNIONID_SECONDS)
+        if not answered:
+            self._supervisor.spawn(self._join_later(asking, identity), name="join unionid")
+            return identity
+        return replace(identity, unionid=asking.result())
+
+    async def _ask(self, account: Account, identity: Identity) -> UnionId | None:
+        try:
+            follower = await account.api.user_info(identity.openid)
+        except WeChatError as error:
+            log.info("no unionid this time: %s", error)
+            return None
+        if follower.subscribed and follower.unionid is None:
+            account.unionid_unavailable_until = self._clock.monotonic() + NO_UNIONID_SECONDS
+        return follower.unionid
+
+    async def _join_later(self, asking: asyncio.Task[UnionId | None], identity: Identity) -> None:
+        unionid = await asking
+        if unionid is not None:
+            await self._users.join(replace(identity, unionid=unionid))

@@ -1,0 +1,147 @@
+"""What lies between a claim and a login: the person's consent, and the operator's policy.
+
+Every door ends here, so that the same person meets the same rules whichever way they came.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.clock import Clock
+from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
+from services.people.unionids import UnionIds
+from services.scenes.login import LoginService
+from services.scenes.states import Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.store import SceneStore
+from services.settings import LoginSettings
+from services.wechat.accounts import Account
+
+Wording = Callable[[str, Scene], str]
+"""The reply in the chat for an outcome; a door without a chat has no words."""
+
+NOT_REGISTERED = "not_registered"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How far a scene came: `outcome` is a word of the reply texts, `step` the last move."""
+
+    outcome: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One person at one scene, by one event of one account.
+
+    `outcome_key` names the event whose reply is kept with the move (empty: none), `wording` says
+    what that reply is.
+    """
+
+    account: Account
+    scene: Scene
+    identity: Identity
+    outcome_key: str = ""
+    wording: Wording | None = None
+    profile: Profile = NOTHING_KNOWN
+
+    def outcome(self, word: str) -> Outcome | None:
+        """What to keep together with a move that ends in `word`."""
+        if not self.outcome_key:
+            return None
+        return Outcome(self.outcome_key, self.wording(word, self.scene) if self.wording else "")
+
+
+class AdmissionService:
+    """Leads a claimed scene to ``authorized``, or to where a person must still do something."""
+
+    def __init__(
+        self,
+        scenes: SceneStore,
+        users: UserStore,
+        unionids: UnionIds,
+        login: LoginService,
+        settings: LoginSettings,
+        clock: Clock,
+    ) -> None:
+        self._scenes = scenes
+        self._users = users
+        self._unionids = unionids
+        self._login = login
+        self._settings = settings
+        self._clock = clock
+
+    @property
+    def confirms(self) -> bool:
+        return self._settings.confirm == "always"
+
+    async def ask(self, visit: Visit) -> Entry:
+        """Scanned in the chat: have the person confirm there, where that is configured."""
+        if not self.confirms:
+            return await self.admit(visit)
+        move = Move(
+            State.CONFIRMING,
+            frozenset({State.SCANNED}),
+            life_seconds=self._settings.confirm_ttl_seconds,
+            openid=visit.identity.openid,
+            outcome=visit.outcome("confirm_ask"),
+        )
+        step = await self._scenes.advance(visit.scene.scene_str, move)
+        return Entry("confirm_ask", step)
+
+    async def admit(self, visit: Visit, *, allowed: str = "") -> Entry:
+        """The person consents (by scanning, or expressly): log in, register, or refuse.
+
+        Args:
+            allowed: the word for a login that was expressly allowed.
+        """
+        identity = await self._unionids.completed(visit.account, visit.identity)
+        if self._settings.registration != "auto" and await self._users.find(identity) is None:
+            return await self._meet_stranger(visit)
+        login = await self._login.log_in(visit.scene, identity, visit.profile)
+        word = allowed or ("registered" if login.is_new else "logged_in")
+        step = await self._login.authorize(visit.scene, login, visit.outcome(word))
+        if step.verdict is Verdict.MOVED:
+            self._notify(visit, login)
+        return Entry(word, step)
+
+    def _notify(self, visit: Visit, login: Login) -> None:
+        """The login notice, for people of the account itself; never waited for."""
+        if visit.identity.app_id == visit.account.app_id:
+            visit.account.notices.send_later(
+                visit.identity.openid,
+                visit.scene.scene_str,
+                login.user.name,
+                self._clock.now(),
+            )
+
+    async def deny(self, visit: Visit) -> Entry:
+        """The person says no."""
+        move = Move(
+            State.DENIED,
+            frozenset({State.SCANNED, State.CONFIRMING}),
+            openid=visit.identity.openid,
+            outcome=visit.outcome("confirm_denied"),
+        )
+        return Entry("confirm_denied", await self._login.end(visit.scene.scene_str, move))
+
+    async def _meet_stranger(self, visit: Visit) -> Entry:
+        asks = self._settings.registration == "ask"
+        word = "register_ask" if asks else NOT_REGISTERED
+        move = Move(
+            State.REGISTERING if asks else State.FAILED,
+            frozenset({visit.scene.state}),
+            life_seconds=self._settings.register_ttl_seconds,
+            openid=visit.identity.openid,
+            error="" if asks else NOT_REGISTERED,
+            details=_remembered(visit),
+            outcome=visit.outcome(word),
+        )
+        step = await self._login.end(visit.scene.scene_str, move)
+        return Entry(word, step)
+
+
+def _remembered(visit: Visit) -> dict[str, str]:
+    """What a later registration needs to know of this visit."""
+    kept = {"app_id": visit.identity.app_id, "unionid": visit.identity.unionid or ""}
+    profile = {"nickname": visit.profile.name, "headimgurl": visit.profile.avatar}
+    return {key: value for key, value in {**kept, **profile}.items() if value}

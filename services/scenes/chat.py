@@ -1,0 +1,279 @@
+"""What people do in an account's chat, and what it means for their scenes.
+
+A scan or a follow claims a scene; a typed code does; ``1`` and ``0`` answer the question that a
+scan brought; an unfollow ends what is open. Everything else is no login and none of our business.
+"""
+
+import logging
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.errors import ApiError
+from services.ids import OpenId, SceneStr, is_scene_str
+from services.people.store import Identity, UserStore
+from services.scenes.admission import AdmissionService, Entry, Visit
+from services.scenes.login import LoginService
+from services.scenes.states import OPEN, Kind, Move, Scene, State, Step, Verdict
+from services.scenes.store import SceneStore
+from services.scenes.typed_codes import TypedCodes
+from services.scenes.user_agent import summary
+from services.scrubbing import short_hash
+from services.wechat.accounts import Account
+from services.wechat.events import (
+    ConsentRevoked,
+    Event,
+    ScanEvent,
+    SubscribeEvent,
+    TextMessage,
+    UnsubscribeEvent,
+)
+from services.wechat.replies import beijing_time, text
+
+log = logging.getLogger("scanpush.chat")
+
+REPLY_SECONDS = 600.0
+"""How long the reply to an event that changed no scene is kept for its repeats."""
+
+OPEN_SECONDS = 3600.0
+"""How long a person's open scene is remembered: longer than any scene is open."""
+
+ALLOW = frozenset({"1", "是", "好", "允许", "允許", "同意", "确认", "確認", "はい", "許可"})
+ALLOW_LATIN = frozenset({"yes", "y", "ok", "allow"})
+DENY = frozenset({"0", "否", "不", "拒绝", "拒絕", "取消", "いいえ", "拒否"})
+DENY_LATIN = frozenset({"no", "n", "deny", "cancel"})
+"""The answers to the question in the chat, after `plain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an event: a word for the metrics, and the reply in the chat, if any.
+
+    `login` is False for what is no login: another system may want to see it.
+    """
+
+    outcome: str
+    reply: str = ""
+    login: bool = True
+
+
+NOT_A_LOGIN = Answer("ignored", login=False)
+
+
+def plain(message: str) -> str:
+    """A message as it is compared: full-width characters made plain, case and spaces dropped."""
+    return unicodedata.normalize("NFKC", message).strip().strip("。.!！").casefold()
+
+
+class ChatService:
+    """Handles one event at a time; every step may be repeated and ends in the same outcome."""
+
+    def __init__(
+        self,
+        scenes: SceneStore,
+        users: UserStore,
+        login: LoginService,
+        admission: AdmissionService,
+        codes: TypedCodes,
+        *,
+        site_name: str,
+        kiosk_labels: Mapping[str, str],
+    ) -> None:
+        self._scenes = scenes
+        self._users = users
+        self._login = login
+        self._admission = admission
+        self._codes = codes
+        self._site_name = site_name
+        self._kiosk_labels = kiosk_labels
+
+    async def handle(self, account: Account, event: Event) -> Answer:
+        """Raises `StoreUnavailable`; doing it again is then safe."""
+        match event:
+            case SubscribeEvent() | ScanEvent() if is_scene_str(event.scene or ""):
+                scene_str = SceneStr(event.scene or "")
+                answer = await self._claim(account, event, scene_str, Kind.OFFICIAL_ACCOUNT)
+            case TextMessage():
+                answer = await self._message(account, event)
+            case _:
+                answer = NOT_A_LOGIN
+        await self._follow(account, event)
+        return answer
+
+    # Claims.
+
+    async def _claim(
+        self, account: Account, event: Event, scene_str: SceneStr, kind: Kind
+    ) -> Answer:
+        key = _outcome_key(account, event)
+        step = await self._login.claim(
+            scene_str, account=account.name, kind=kind, openid=event.openid, outcome_key=key
+        )
+        if step.reply is not None:
+            return Answer("repeated", step.reply)
+        scene = step.scene
+        if step.verdict is Verdict.REFUSED or scene is None or scene.state is not State.SCANNED:
+            return await self._kept(key, self._refusal(account, step, event.openid, kind))
+        entry = await self._admission.ask(self._visit(account, scene, event, key))
+        log.info("scene %s: %s %s", scene_str, entry.outcome, short_hash(event.openid))
+        if entry.step.scene is not None and entry.step.scene.state in OPEN:
+            await self._remember_open(account, event.openid, scene_str)
+        return await self._answer(account, entry, event.openid, key, kind)
+
+    async def finish_owed(self, account: Account, scene: Scene) -> None:
+        """Finish a login that was claimed and then left, as the sweeper finds it."""
+        assert scene.openid is not None
+        identity = Identity(account.app_id, scene.openid)
+        entry = await self._admission.ask(Visit(account, scene, identity))
+        if entry.step.scene is not None and entry.step.scene.state in OPEN:
+            await self._remember_open(account, scene.openid, scene.scene_str)
+
+    def _visit(self, account: Account, scene: Scene, event: Event, key: str) -> Visit:
+        identity = Identity(account.app_id, event.openid)
+        return Visit(account, scene, identity, outcome_key=key, wording=self._wording)
+
+    async def _answer(
+        self, account: Account, entry: Entry, openid: OpenId, key: str, kind: Kind
+    ) -> Answer:
+        step = entry.step
+        if step.reply is not None:
+            return Answer("repeated", step.reply)
+        if step.verdict is Verdict.MOVED and step.scene is not None:
+            return Answer(entry.outcome, self._wording(entry.outcome, step.scene))
+        return await self._kept(key, self._refusal(account, step, openid, kind))
+
+    def _refusal(self, account: Account, step: Step, openid: OpenId, kind: Kind) -> Answer:
+        """What a person reads whose event changed nothing."""
+        scene = step.scene
+        if scene is None:
+            reply = text("expired", account.settings.language, site=self._site_name)
+            return Answer("expired", reply)
+        if scene.account != account.name or scene.kind is not kind:
+            return Answer("wrong_door")
+        outcome = _OUTCOMES[scene.state]
+        if scene.openid is not None and scene.openid != openid:
+            outcome = "already_used"
+        elif scene.state is State.FAILED and scene.error in _FAILURES:
+            outcome = scene.error
+        return Answer(outcome, self._wording(outcome, scene))
+
+    # Messages.
+
+    async def _message(self, account: Account, event: TextMessage) -> Answer:
+        key = _outcome_key(account, event)
+        scene = await self._confirming(account, event.openid)
+        if scene is not None or plain(event.text) in ALLOW | ALLOW_LATIN | DENY | DENY_LATIN:
+            kept = await self._scenes.recall(key)
+            if kept is not None:
+                return Answer("repeated", kept)
+        if scene is not None:
+            return await self._decision(account, event, scene, key)
+        code = self._codes.read(event.text)
+        if code is not None and await self._codes.expected(account.name):
+            return await self._typed(account, event, code, key)
+        return NOT_A_LOGIN
+
+    async def _decision(
+        self, account: Account, event: TextMessage, scene: Scene, key: str
+    ) -> Answer:
+        said = plain(event.text)
+        visit = self._visit(account, scene, event, key)
+        if said in ALLOW | ALLOW_LATIN:
+            entry = await self._admission.admit(visit, allowed="confirm_allowed")
+        elif said in DENY | DENY_LATIN:
+            entry = await self._admission.deny(visit)
+        else:
+            return Answer("confirm_ask", self._wording("confirm_ask", scene))
+        log.info("scene %s: %s %s", scene.scene_str, entry.outcome, short_hash(event.openid))
+        return await self._answer(account, entry, event.openid, key, scene.kind)
+
+    async def _typed(self, account: Account, event: TextMessage, code: str, key: str) -> Answer:
+        kept = await self._scenes.recall(key)
+        if kept is not None:
+            return Answer("repeated", kept)
+        try:
+            scene_str = await self._codes.guess(account.name, event.openid, code)
+        except ApiError:
+            outcome = "code_locked"
+        else:
+            if scene_str is not None:
+                return await self._claim(account, event, scene_str, Kind.CODE)
+            outcome = "code_unknown"
+        reply = text(outcome, account.settings.language, site=self._site_name)
+        return await self._kept(key, Answer(outcome, reply))
+
+    # A person's open scene: at most one, so that "1" cannot mean two things.
+
+    async def _remember_open(self, account: Account, openid: OpenId, scene_str: SceneStr) -> None:
+        older = await self._scenes.replace(_open_key(account, openid), scene_str, OPEN_SECONDS)
+        if older is not None and older != scene_str and is_scene_str(older):
+            move = Move(State.DENIED, frozenset({State.CONFIRMING}), openid=openid)
+            await self._login.end(SceneStr(older), move)
+
+    async def _open_scene(self, account: Account, openid: OpenId) -> Scene | None:
+        scene_str = await self._scenes.recall(_open_key(account, openid))
+        scene = await self._login.read(SceneStr(scene_str)) if scene_str else None
+        return scene if scene is not None and scene.openid == openid else None
+
+    async def _confirming(self, account: Account, openid: OpenId) -> Scene | None:
+        if not self._admission.confirms:
+            return None
+        scene = await self._open_scene(account, openid)
+        return scene if scene is not None and scene.state is State.CONFIRMING else None
+
+    # Followers.
+
+    async def _follow(self, account: Account, event: Event) -> None:
+        """Keep up with who follows. Unfollowing, and taking back consent, end what is open."""
+        identity = Identity(account.app_id, event.openid)
+        if isinstance(event, SubscribeEvent):
+            await self._users.follow(identity, event.created, following=True)
+        elif isinstance(event, UnsubscribeEvent | ConsentRevoked):
+            await self._users.follow(identity, event.created, following=False)
+            scene = await self._open_scene(account, event.openid)
+            if scene is not None and scene.created_at <= event.created + 1:
+                move = Move(State.CANCELLED, OPEN, openid=event.openid)
+                await self._login.end(scene.scene_str, move)
+
+    # Words.
+
+    async def _kept(self, key: str, answer: Answer) -> Answer:
+        """Keep what was answered to an event that changed no scene: its repeat gets the same."""
+        kept = await self._scenes.remember(key, answer.reply, REPLY_SECONDS)
+        return Answer(answer.outcome, kept)
+
+    def _wording(self, outcome: str, scene: Scene) -> str:
+        return text(
+            outcome,
+            scene.lang,
+            site=self._site_name,
+            browser=summary(scene.details.get("user_agent", "")),
+            label=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
+            time=beijing_time(scene.created_at),
+        )
+
+
+def _outcome_key(account: Account, event: Event) -> str:
+    return f"outcome:{event.outcome_key(account.app_id)}"
+
+
+def _open_key(account: Account, openid: OpenId) -> str:
+    return f"open:{account.name}:{openid}"
+
+
+_FAILURES = frozenset({"not_registered"})
+"""Errors of a failed scene that have words of their own."""
+
+_OUTCOMES: Mapping[State, str] = {
+    State.WAITING: "expired",
+    State.SCANNED: "failed",
+    State.CONFIRMING: "confirm_ask",
+    State.REGISTERING: "register_ask",
+    State.AUTHORIZED: "repeated",
+    State.CONSUMED: "repeated",
+    State.EXPIRED: "expired",
+    State.DENIED: "denied",
+    State.CANCELLED: "cancelled",
+    State.FAILED: "failed",
+}
+"""What a person reads whose event changed nothing, by the state the scene is in."""

@@ -1,5 +1,4 @@
-// QR codes (ISO/IEC 18004): UTF-8 in byte mode, versions 1 to 10, level M up to 213 bytes, then L
-// up to 271. Held to segno's matrices by the tests.
+// QR codes (ISO/IEC 18004): UTF-8 in byte mode, up to version 10: 213 bytes at level M, 271 at L.
 
 const WORDS = [26, 44, 70, 100, 134, 172, 196, 242, 292, 346];
 // Levels M and L, with their number in the format field.

@@ -1,4 +1,4 @@
-// The headless half of <scan-login>. Everything public is described in scan-login.d.ts.
+// The headless half of <scan-login>: see scan-login.d.ts.
 
 const FINAL = ["consumed", "expired", "denied", "cancelled", "failed"];
 const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
@@ -7,7 +7,7 @@ const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
 const online = () => globalThis.navigator?.onLine !== false;
 
-// Full jitter, in seconds: a crowd that lost its server comes back spread out.
+// Full jitter, in seconds: a crowd comes back spread out.
 export const jitter = (tries, base = 1, cap = 30) => Math.random() * Math.min(cap, base * 2 ** tries);
 
 // Resolves always; `status` 0: nothing usable came back.
@@ -77,7 +77,7 @@ export class SceneWatch extends EventTarget {
     request(this.url, { method: "DELETE", bearer: this.scene.watch_token });
   }
 
-  // The network changed or the machine slept: whatever is open may be dead.
+  // The network changed or the machine slept: what is open may be dead.
   wake() {
     Object.assign(this.#path, { tries: 0, socketAt: 0 });
     this.#abort?.abort();
@@ -105,18 +105,20 @@ export class SceneWatch extends EventTarget {
     this.dispatchEvent(new Event("path"));
   }
 
-  // One socket from its opening to its end, and then what its close code asks for.
+  // One socket to its end, and what its close code asks for; 0: nothing ever came.
   async #socketTurn() {
     const path = this.#path;
     const code = await this.#socket();
     if (this.ended) return;
+    if (this.transport === "socket") this.#by("");
     if (code === 4409) return this.stop("replaced");
     if (code === 1009 || code === 4400) return this.stop("bug");
     if (code === 4408) return this.#hear({ state: "expired", seq: this.status.seq + 1 });
-    // Sockets that never say anything are blocked: poll, and try again ever less often.
-    if (path.refused > 1) path.socketAt = Date.now() + 1000 * Math.min(300, 8 * 2 ** path.refused);
-    if (code === 1000 || code === 1006) await this.#poll("");
-    if (!this.ended && path.refused < 2) await this.#pause(jitter(path.tries++));
+    const poll = [0, 1000, 1006].includes(code) && await this.#poll("");
+    // Where requests get through and sockets do not: poll, and try one again ever less often.
+    if (!code && poll.status === 200 && ++path.refused > 1)
+      path.socketAt = Date.now() + 1000 * Math.min(300, 8 * 2 ** path.refused);
+    else if (!this.ended) await this.#pause(jitter(path.tries++));
   }
 
   #socket() {
@@ -128,8 +130,7 @@ export class SceneWatch extends EventTarget {
         if (ws) ws.onmessage = ws.onclose = null;
         ws?.close();
         this.#ws = null;
-        if (code === 1006 && !ws?.heard) path.refused++;
-        resolve(code);
+        resolve(ws?.heard || code !== 1006 ? code : 0);
       };
       try {
         const url = new URL(this.scene.ws, this.url);

@@ -1,4 +1,4 @@
-// <scan-login>, described in scan-login.d.ts. Its words are in i18n/.
+// See scan-login.d.ts. The words are in i18n/.
 
 import { ScanLogin } from "./scan-client.js";
 import { encode, path } from "./qr.js";
@@ -54,12 +54,12 @@ p { margin: 0; }
 bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; }
 button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0; border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
-.starting .sign { animation: breathe 1.6s ease-in-out infinite; }
+.starting .sign { animation: breathe 1.6s infinite; }
 @keyframes breathe { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 @media (forced-colors: active) { .plate { forced-color-adjust: none; } }`;
 
-// The eyes of the code stay where they were, and the middle makes room for the picture.
+// The eyes of the code stay, and the middle makes room for the picture.
 const eye = (x, y) => `M${x} ${y}h9v9h-9zm1.3 1.3v6.4h6.4v-6.4zm1.4 1.4h3.6v3.6h-3.6z`;
 const RECT = '<rect x=".6" y=".6" width="98.8" height="98.8" rx="6.4"';
 const MARKUP = `
@@ -71,7 +71,7 @@ const MARKUP = `
 <div role="status" part="status"><slot><p class="title" part="title"></p><p class="hint" part="hint"></p></slot></div>
 <form part="form" hidden></form><p class="timer" part="timer" role="timer"></p>
 <button part="button" type="button"></button></div><slot name="footer"></slot>`;
-// Without a DOM (a server-side render) this module gives ScanLogin alone.
+// Without a DOM this module gives ScanLogin alone.
 const sheet = globalThis.CSSStyleSheet && new CSSStyleSheet();
 sheet?.replaceSync(STYLE);
 

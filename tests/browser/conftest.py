@@ -95,7 +95,8 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 HIDE = """(hidden) => {
-  Object.defineProperty(document, "visibilityState", { value: hidden ? "hidden" : "visible", configurable: true });
+  const value = hidden ? "hidden" : "visible";
+  Object.defineProperty(document, "visibilityState", { value, configurable: true });
   document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
 }"""
 

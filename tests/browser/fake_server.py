@@ -2,7 +2,7 @@
 
 It speaks the contract of the scene routes (begin, socket, poll, ack, cancel, register) and serves
 `static/` under the same Content-Security-Policy, so that page tests can have exact faults that the
-real server only has on bad days. Run as ``python -m tests.browser.fake_server``: it prints its port.
+real server only has on bad days. ``python -m tests.browser.fake_server`` prints its port.
 
 Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error code to answer with),
 ``socket`` (``open``, ``refuse``, ``hang`` or ``mute``), ``long_poll`` (``serve`` or ``cut``),

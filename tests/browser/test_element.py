@@ -38,7 +38,8 @@ def test_one_script_tag_on_a_foreign_strict_page(page: Page, fake: Fake) -> None
     got = page.evaluate("window.got")
     assert [name for name, _ in got] == ["scanned", "login"]
     assert got[1][1] == view(page)["login"]["token"]
-    assert page.locator("scan-login [part=plate]").bounding_box()["width"] > 200  # type: ignore[index]
+    box = page.locator("scan-login [part=plate]").bounding_box()
+    assert box is not None and box["width"] > 200
     # The favicon is the browser's own wish, which this policy refuses.
     assert [text for text in complaints if "favicon" not in text] == []
 
@@ -134,7 +135,10 @@ HEADLESS = """
 const { ScanLogin } = await import(process.argv[1]);
 const login = new ScanLogin({ server: process.argv[2] });
 login.addEventListener("change", () => console.log(JSON.stringify(login.view.state)));
-login.addEventListener("login", ({ detail }) => { console.log(JSON.stringify(detail)); login.stop(); });
+login.addEventListener("login", ({ detail }) => {
+  console.log(JSON.stringify(detail));
+  login.stop();
+});
 login.start();
 """
 
@@ -160,3 +164,26 @@ def test_headless_in_node(fake: Fake) -> None:
         said = [json.loads(line) for line in process.stdout]
     assert said[-1]["token_type"] == "Bearer"
     eventually(lambda: fake.seen()["scenes"][0]["state"] == "consumed")
+
+
+def test_the_plain_example_works_as_it_stands(page: Page, fake: Fake) -> None:
+    """The page meant for copying logs in, from another origin than the server's."""
+    page.goto(f"{fake.elsewhere}/static/examples/plain.html?server={fake.url}")
+    wait_for_state(page, "waiting")
+    fake.move("scanned", user={"name": "王**"})
+    expect(page.get_by_text("看一眼手机，马上就好")).to_be_visible()
+    fake.move("authorized")
+    expect(page.locator("#result")).to_have_text("user usr_7Hq2")
+
+
+@pytest.mark.parametrize("name", ["react", "vue"])
+def test_the_other_examples_are_well_formed(page: Page, fake: Fake, name: str) -> None:
+    """Their script parses and asks for exactly the modules that their import map names."""
+    page.route("**/*.example.com/**", lambda route: route.abort())
+    page.goto(f"{fake.url}/static/examples/{name}.html")
+    script = page.locator("script[type=module]").text_content() or ""
+    named = json.loads(page.locator("script[type=importmap]").text_content() or "")["imports"]
+    asked = page.evaluate(
+        '(script) => [...script.matchAll(/(?:from|import) "(.+?)"/g)].map((m) => m[1])', script
+    )
+    assert set(asked) == set(named)

@@ -43,7 +43,8 @@ def test_the_next_person_sees_a_fresh_code_within_a_second(page: Page, fake: Fak
     page.evaluate(
         """() => { window.swaps = []; new MutationObserver(() => swaps.push(performance.now()))
       .observe(plate, { attributes: true, attributeFilter: ["data-scene"] });
-      new MutationObserver(() => window.greeted ??= performance.now()).observe(guests, { childList: true }); }"""
+      new MutationObserver(() => window.greeted ??= performance.now())
+        .observe(guests, { childList: true }); }"""
     )
     for number in (1, 2):
         eventually(lambda: fake.seen()["sockets"] >= 1)
@@ -75,7 +76,7 @@ def test_a_guest_is_greeted_and_no_token_is_on_the_wall(page: Page, fake: Fake) 
 
 
 def test_a_code_is_replaced_before_it_ends(page: Page, fake: Fake) -> None:
-    """The successor is ready when the shown code's time is up; an idle screen begins one per life."""
+    """The successor is ready when the shown code's time is up; an idle screen begins no more."""
     fake.set(qr_seconds=22, scene_seconds=52)
     open_wall(page, fake)
     eventually(lambda: shown(page))

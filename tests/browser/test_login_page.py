@@ -1,7 +1,7 @@
 """The login page through a whole login, and through reloads."""
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from .conftest import Fake, eventually, view, wait_for_state
 
@@ -24,7 +24,7 @@ def test_a_login_from_code_to_token(page: Page, fake: Fake) -> None:
 
 
 def test_claims_are_shown_as_unverified(page: Page, fake: Fake) -> None:
-    """The claims are decoded for reading, labelled so, and the snippet names issuer and audience."""
+    """The claims are decoded for reading, labelled so; the snippet names issuer and audience."""
     page.goto(fake.url)
     wait_for_state(page, "waiting")
     fake.move("authorized")
@@ -155,8 +155,8 @@ def test_languages(page: Page, fake: Fake, lang: str, heading: str) -> None:
     expect(page.locator("scan-login [part=title]")).not_to_be_empty()
 
 
-def test_a_phone_is_offered_a_number_to_type(browser, fake: Fake) -> None:  # type: ignore[no-untyped-def]
-    """A phone cannot scan its own screen: the typed code comes first, and no other code is spent."""
+def test_a_phone_is_offered_a_number_to_type(browser: Browser, fake: Fake) -> None:
+    """A phone cannot scan its own screen: the typed code comes first, no other is spent."""
     phone = browser.new_context(
         locale="zh-CN", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )

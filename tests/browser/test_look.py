@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
-  .map((found) => [found.id, found.nodes.map((node) => node.target.join(" ") + ": " + node.failureSummary)])"""
+  .map(({ id, nodes }) => [id, nodes.map((node) => `${node.target}: ${node.failureSummary}`)])"""
 LONG = "爱新觉罗·弗拉基米尔娜·伊万诺芙娜·长名字的人"
 
 STATES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -55,7 +55,7 @@ def look(page: Page, name: str) -> list[Any]:
 def test_every_state_looks_right(
     browser: Browser, fake: Fake, width: int, height: int, theme: str, lang: str
 ) -> None:
-    """Nothing overflows and axe-core finds nothing, whatever the state, size, theme and language."""
+    """Nothing overflows and axe-core finds nothing, whatever state, size, theme and language."""
     context = browser.new_context(
         viewport={"width": width, "height": height},
         locale=lang,

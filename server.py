@@ -19,7 +19,7 @@ from tornado.netutil import bind_sockets
 
 from handlers.server import Server
 from services.container import Container, build_container
-from services.errors import SettingsError
+from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
 from services.settings import Settings, load_settings
 
@@ -78,7 +78,7 @@ async def serve(settings: Settings, *, lan: bool = False) -> None:
         loop.add_signal_handler(signum, stopping.set)
     sockets = bound_sockets(settings)
     host, port = sockets[0].getsockname()[:2]
-    container = build_container(settings, host=host, port=port)
+    container = await build_container(settings, host=host, port=port)
     server = Server(container)
     try:
         phone = container.simulation.open_to_lan() if lan and container.simulation else ""
@@ -127,6 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"scanpush: {error}", file=sys.stderr)
         return 2
+    except StoreUnavailable as error:
+        print(f"scanpush: cannot start: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -2,25 +2,19 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
 
+from services.backends import Backend, OpenBackend, open_backend
 from services.clock import Clock, SystemClock
 from services.errors import StoreUnavailable
 from services.metrics import Metrics
 from services.origins import Origins, request_scheme
-from services.people import store_sqlite as people_sqlite
-from services.people.store import UserStore
-from services.people.store_sqlite import SqliteUserStore
 from services.people.unionids import UnionIds
-from services.push.broker import Broker
-from services.push.broker_local import LocalBroker
 from services.push.service import PushService
-from services.rate_limits import MemoryWindows, RateLimits, client_address
-from services.scenes import store_sqlite as scenes_sqlite
+from services.rate_limits import RateLimits, client_address
 from services.scenes.admission import AdmissionService
 from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
@@ -28,13 +22,10 @@ from services.scenes.chat import ChatService
 from services.scenes.login import LoginService
 from services.scenes.pictures import Pictures
 from services.scenes.polling import PollingService
-from services.scenes.store import SceneStore
-from services.scenes.store_sqlite import SqliteSceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.settings import Settings, simulated
 from services.simulation import Simulation
-from services.sqlite import Database
 from services.supervisor import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
@@ -43,7 +34,7 @@ from services.wechat.api_httpx import Authorized, HttpxWeChatAPI
 from services.wechat.callback import CallbackGate
 from services.wechat.calls import Calls
 from services.wechat.client import make_client
-from services.wechat.credentials import Credentials, CredentialStore, MemoryCredentialStore
+from services.wechat.credentials import Credentials, CredentialStore
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
 from services.wechat.token_sources import ClassicToken, StableToken
@@ -52,40 +43,6 @@ STORES_SECONDS = 2
 """How long /readyz waits for the stores."""
 
 MOST_WAITING_POLLS = 10_000
-
-
-@dataclass
-class Backend:
-    """What ``backend: embedded`` or ``distributed`` decides."""
-
-    scenes: SceneStore
-    users: UserStore
-    broker: Broker
-    credentials: CredentialStore
-    database: Database | None = None
-
-    async def close(self) -> None:
-        await self.broker.close()
-        if self.database is not None:
-            await self.database.close()
-
-
-def embedded_backend(settings: Settings, clock: Clock) -> Backend:
-    """SQLite and notices within the process: nothing to install."""
-    database = Database(
-        settings.embedded.path,
-        settings.embedded.synchronous,
-        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA),
-    )
-    database.open()
-    broker = LocalBroker()
-    return Backend(
-        scenes=SqliteSceneStore(database, clock, broker.publish),
-        users=SqliteUserStore(database),
-        broker=broker,
-        credentials=MemoryCredentialStore(),
-        database=database,
-    )
 
 
 @dataclass
@@ -141,13 +98,13 @@ class Container:
             raise StoreUnavailable("a store does not answer") from None
 
 
-def build_container(
+async def build_container(
     settings: Settings,
     *,
     host: str,
     port: int,
     clock: Clock | None = None,
-    make_backend: Callable[[Settings, Clock], Backend] = embedded_backend,
+    make_backend: OpenBackend = open_backend,
 ) -> Container:
     """Build everything for a server that listens at `host` and `port`.
 
@@ -158,8 +115,12 @@ def build_container(
 
     Raises:
         SettingsError: a file, key or store that the settings name cannot be used.
+        StoreUnavailable: a store does not answer.
     """
     clock = clock or SystemClock()
+    node = secrets.token_hex(8)
+    keys = open_keys(settings.jwt)
+    backend = await make_backend(settings, clock, node)
     own_url = settings.server.public_url or f"http://{_shown(host)}:{port}"
     simulation = (
         Simulation(settings, f"http://{_reachable(host)}:{port}") if simulated(settings) else None
@@ -167,15 +128,11 @@ def build_container(
     if simulation is not None:
         settings = simulation.settings
     supervisor = Supervisor()
-    node = secrets.token_hex(8)
     metrics = Metrics(clock.now)
     origins = Origins(settings.server.public_url, list(settings.server.allowed_origins))
     http = make_client(settings.wechat.api_base)
-    backend = make_backend(settings, clock)
-    limits = RateLimits(settings.limits, MemoryWindows(clock.now))
-    issuer = Issuer(
-        open_keys(settings.jwt), issuer=settings.token_issuer, audience=settings.jwt.audience
-    )
+    limits = RateLimits(settings.limits, backend.windows)
+    issuer = Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
     login = LoginService(
         backend.scenes,
         backend.users,

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from services.backends import Backend, open_embedded
 from services.clock import Clock
-from services.container import Backend, embedded_backend
 from services.errors import StoreUnavailable
 from services.settings import Settings
 
@@ -68,9 +68,9 @@ def _strikes(switches: dict[str, list[int]], operation: str) -> bool:
     return which == 1 and counts[1] >= 0
 
 
-def faulty_backend(settings: Settings, clock: Clock) -> Backend:
+async def open_faulty(settings: Settings, clock: Clock, node: str) -> Backend:
     """For `build_container`: the embedded backend with switches before both stores."""
-    backend = embedded_backend(settings, clock)
+    backend = await open_embedded(settings, clock, node)
     backend.scenes = FaultyStore(backend.scenes)
     backend.users = FaultyStore(backend.users)
     return backend

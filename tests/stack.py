@@ -21,8 +21,9 @@ from tornado.netutil import bind_sockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from handlers.server import Server
+from services.backends import OpenBackend, open_backend
 from services.clock import Clock, SystemClock
-from services.container import Backend, Container, build_container, embedded_backend
+from services.container import Container, build_container
 from services.ids import SceneStr
 from services.scenes.callbacks import Push
 from services.scenes.states import Scene
@@ -30,7 +31,7 @@ from services.settings import Settings
 from simulator.clock import TurnableClock
 from simulator.codes import Code
 from simulator.messages import PushOptions, PushRequest
-from tests.faulty import FaultyStore, faulty_backend
+from tests.faulty import FaultyStore, open_faulty
 from tests.pushes import Sender, query_of
 
 WITHIN_SECONDS = 10
@@ -124,9 +125,7 @@ class Stack:
             defaults[section] = {**base, **values} if isinstance(values, dict) else values
         self.settings = Settings.model_validate(defaults)
         self._clock = clock
-        self._make_backend: Callable[[Settings, Clock], Backend] = (
-            faulty_backend if faulty else embedded_backend
-        )
+        self._make_backend: OpenBackend = open_faulty if faulty else open_backend
         self.container: Container
         self.server: Server
         self.http: httpx.AsyncClient
@@ -138,7 +137,7 @@ class Stack:
             for listening in sockets:
                 undo.callback(listening.close)
             self.port = sockets[0].getsockname()[1]
-            self.container = build_container(
+            self.container = await build_container(
                 self.settings,
                 host="127.0.0.1",
                 port=self.port,

@@ -1,0 +1,102 @@
+"""The two sets of stores: ``backend: embedded`` and ``backend: distributed``."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.clock import Clock
+from services.people import store_sqlite as people_sqlite
+from services.people.store import UserStore
+from services.people.store_mongo import MongoUserStore
+from services.people.store_sqlite import SqliteUserStore
+from services.push.broker import Broker
+from services.push.broker_local import LocalBroker
+from services.push.broker_redis import RedisBroker
+from services.rate_limits import MemoryWindows, Windows
+from services.rate_limits_redis import RedisWindows
+from services.redis_link import RedisLink
+from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes.store import SceneStore
+from services.scenes.store_redis import RedisSceneStore
+from services.scenes.store_sqlite import SqliteSceneStore
+from services.settings import Settings
+from services.sqlite import Database
+from services.wechat.credentials import CredentialStore, MemoryCredentialStore
+from services.wechat.credentials_redis import RedisCredentialStore
+
+
+@dataclass
+class Backend:
+    """What ``backend`` decides. `shared`: other nodes use the same stores."""
+
+    scenes: SceneStore
+    users: UserStore
+    broker: Broker
+    credentials: CredentialStore
+    windows: Windows
+    shared: bool = False
+    database: Database | None = None
+    connections: tuple[MongoUserStore | RedisLink, ...] = ()
+
+    async def close(self) -> None:
+        """End the notices first: they use what is closed after them."""
+        await self.broker.close()
+        for connection in self.connections:
+            await connection.close()
+        if self.database is not None:
+            await self.database.close()
+
+
+OpenBackend = Callable[[Settings, Clock, str], Awaitable[Backend]]
+"""Opens the stores for the node of that id."""
+
+
+async def open_backend(settings: Settings, clock: Clock, node: str) -> Backend:
+    """The backend that the settings name.
+
+    Raises:
+        SettingsError: a file, address, password or name that they give is wrong.
+        StoreUnavailable: a store does not answer; trying again may help.
+    """
+    if settings.backend == "distributed":
+        return await open_distributed(settings, clock, node)
+    return await open_embedded(settings, clock, node)
+
+
+async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
+    """SQLite and notices within the process: nothing to install."""
+    database = Database(
+        settings.embedded.path,
+        settings.embedded.synchronous,
+        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA),
+    )
+    database.open()
+    broker = LocalBroker()
+    return Backend(
+        scenes=SqliteSceneStore(database, clock, broker.publish),
+        users=SqliteUserStore(database),
+        broker=broker,
+        credentials=MemoryCredentialStore(),
+        windows=MemoryWindows(clock.now),
+        database=database,
+    )
+
+
+async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backend:
+    """Redis for what passes, MongoDB for the people; any number of nodes."""
+    link = RedisLink(settings.redis.url.get_secret_value())
+    users = MongoUserStore(settings.mongodb.url.get_secret_value(), settings.mongodb.database)
+    async with contextlib.AsyncExitStack() as undo:
+        await link.open()
+        undo.push_async_callback(link.close)
+        await users.open()
+        undo.pop_all()
+    return Backend(
+        scenes=RedisSceneStore(link),
+        users=users,
+        broker=RedisBroker(link, node),
+        credentials=RedisCredentialStore(link),
+        windows=RedisWindows(link),
+        shared=True,
+        connections=(users, link),
+    )

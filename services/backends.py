@@ -19,6 +19,7 @@ from services.scenes import store_sqlite as scenes_sqlite
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
 from services.scenes.store_sqlite import SqliteSceneStore
+from services.scenes.whole_login import SqliteWholeLogin, WholeLogin
 from services.settings import Settings
 from services.sqlite import Database
 from services.wechat.credentials import CredentialStore, MemoryCredentialStore
@@ -35,6 +36,7 @@ class Backend:
     credentials: CredentialStore
     windows: Windows
     shared: bool = False
+    whole_login: WholeLogin | None = None
     database: Database | None = None
     connections: tuple[MongoUserStore | RedisLink, ...] = ()
 
@@ -79,6 +81,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
         credentials=MemoryCredentialStore(),
         windows=MemoryWindows(clock.now),
         database=database,
+        whole_login=SqliteWholeLogin(database, clock, broker.publish),
     )
 
 

@@ -137,6 +137,7 @@ async def build_container(
         backend.scenes,
         backend.users,
         issuer,
+        backend.whole_login,
         clock,
         metrics,
         node=node,

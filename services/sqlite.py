@@ -28,6 +28,7 @@ from services.errors import SettingsError, StoreUnavailable
 log = logging.getLogger("scanpush.sqlite")
 
 T = TypeVar("T")
+Connection = sqlite3.Connection
 Job = Callable[[sqlite3.Connection], Any]
 
 BATCH = 256

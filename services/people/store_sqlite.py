@@ -7,6 +7,7 @@ from typing import Any
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
+from services.scenes.states import Scene
 from services.sqlite import Database, translated
 
 log = logging.getLogger("scanpush.people")
@@ -34,6 +35,9 @@ CREATE TABLE IF NOT EXISTS logins (
 CREATE INDEX IF NOT EXISTS logins_by_time ON logins (at);
 """
 
+# Identities never point to an alias: `_make_alias` moves them to the user who stays.
+_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins
+    FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
 _USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins FROM users"
 
 
@@ -134,6 +138,34 @@ def _follow(db: sqlite3.Connection, identity: Identity, at: float, following: bo
             (_id_after_aliases(db, changed[0]),),
         )
     return changed is not None
+
+
+def log_in_within(
+    db: sqlite3.Connection, identity: Identity, scene: Scene, now: float, *, first_try: bool
+) -> Login:
+    """A login in the caller's transaction, which also authorizes the scene.
+
+    Args:
+        first_try: the scene was waiting until this transaction, so no login of it can exist, and
+            none needs to be remembered by it.
+    """
+    if not first_try and (done := _done(db, scene.scene_str)) is not None:
+        return done
+    if (known := _log_in_known(db, identity, now)) is not None:
+        return known
+    found, is_new = _find_or_register(db, identity, scene.account, now, None)
+    return _noted(db, found, is_new, scene.scene_str, NOTHING_KNOWN, now)
+
+
+def _log_in_known(db: sqlite3.Connection, identity: Identity, now: float) -> Login | None:
+    """The common case in two statements: a known person of whom nothing new is known."""
+    row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()
+    if row is None or (identity.unionid is not None and row[0] is None):
+        return None
+    logins = row[6] + 1
+    db.execute("UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?", (now, logins, row[1]))
+    user = User(UserId(row[1]), row[2], row[3], row[4], row[5], now, logins)
+    return Login(user, is_new=False)
 
 
 def _find_or_register(

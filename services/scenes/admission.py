@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.clock import Clock
+from services.ids import SceneStr
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.people.unionids import UnionIds
 from services.scenes.login import LoginService
-from services.scenes.states import Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.settings import LoginSettings
 from services.wechat.accounts import Account
@@ -74,6 +75,40 @@ class AdmissionService:
     def confirms(self) -> bool:
         return self._settings.confirm == "always"
 
+    async def at_once(
+        self,
+        account: Account,
+        scene_str: SceneStr,
+        identity: Identity,
+        *,
+        kind: Kind,
+        outcome_key: str,
+        wording: Wording,
+    ) -> Entry | None:
+        """Claim and log in, in one transaction. None where something must be asked in between:
+        the person for consent or their data, WeChat for a unionid, or where the store cannot."""
+        if self.confirms or self._settings.registration != "auto":
+            return None
+        settled = await self._unionids.settled(account, identity)
+        if settled is None:
+            return None
+        done = await self._login.claim_and_log_in(
+            scene_str,
+            settled,
+            account=account.name,
+            kind=kind,
+            outcome_key=outcome_key,
+            outcome=lambda scene, login: Outcome(outcome_key, wording(_word(login), scene)),
+        )
+        if done is None:
+            return None
+        step, login = done
+        if login is None or step.scene is None:
+            return Entry("", step)
+        if step.verdict is Verdict.MOVED:
+            self._notify(Visit(account, step.scene, settled), login)
+        return Entry(_word(login), step)
+
     async def ask(self, visit: Visit) -> Entry:
         """Scanned in the chat: have the person confirm there, where that is configured."""
         if not self.confirms:
@@ -98,7 +133,7 @@ class AdmissionService:
         if self._settings.registration != "auto" and await self._users.find(identity) is None:
             return await self._meet_stranger(visit)
         login = await self._login.log_in(visit.scene, identity, visit.profile)
-        word = allowed or ("registered" if login.is_new else "logged_in")
+        word = allowed or _word(login)
         step = await self._login.authorize(visit.scene, login, visit.outcome(word))
         if step.verdict is Verdict.MOVED:
             self._notify(visit, login)
@@ -138,6 +173,10 @@ class AdmissionService:
         )
         step = await self._login.end(visit.scene.scene_str, move)
         return Entry(word, step)
+
+
+def _word(login: Login) -> str:
+    return "registered" if login.is_new else "logged_in"
 
 
 def _remembered(visit: Visit) -> dict[str, str]:

@@ -106,6 +106,16 @@ class ChatService:
         self, account: Account, event: Event, scene_str: SceneStr, kind: Kind
     ) -> Answer:
         key = _outcome_key(account, event)
+        entry = await self._admission.at_once(
+            account,
+            scene_str,
+            Identity(account.app_id, event.openid),
+            kind=kind,
+            outcome_key=key,
+            wording=self._wording,
+        )
+        if entry is not None:
+            return await self._answer(account, entry, event.openid, key, kind)
         step = await self._login.claim(
             scene_str, account=account.name, kind=kind, openid=event.openid, outcome_key=key
         )

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from services.clock import Clock
@@ -14,9 +14,11 @@ from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserS
 from services.scenes import status
 from services.scenes.states import FINAL, OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
+from services.scenes.whole_login import WholeLogin
 from services.tokens.issuer import Issuer
 
 _NO_HASH = bytes(32)
+WAITING = frozenset({State.WAITING})
 NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,6 +45,7 @@ class LoginService:
         scenes: SceneStore,
         users: UserStore,
         issuer: Issuer,
+        whole_login: WholeLogin | None,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -54,6 +57,7 @@ class LoginService:
         self._scenes = scenes
         self._users = users
         self._issuer = issuer
+        self._whole_login = whole_login
         self._clock = clock
         self._metrics = metrics
         self._node = node
@@ -128,7 +132,7 @@ class LoginService:
         """
         move = Move(
             State.SCANNED,
-            frozenset({State.WAITING}),
+            WAITING,
             openid=openid,
             account=account,
             kind=kind,
@@ -137,6 +141,40 @@ class LoginService:
             outcome=Outcome(outcome_key) if outcome_key else None,
         )
         return await self._scenes.advance(scene_str, move)
+
+    async def claim_and_log_in(
+        self,
+        scene_str: SceneStr,
+        identity: Identity,
+        *,
+        account: str,
+        kind: Kind,
+        outcome_key: str,
+        outcome: Callable[[Scene, Login], Outcome],
+    ) -> tuple[Step, Login | None] | None:
+        """`claim`, `log_in` and `authorize` in one transaction; None where the store has no such
+        thing. Without a login the step is that of a claim that moved nothing."""
+        if self._whole_login is None:
+            return None
+        claim = Move(
+            State.SCANNED,
+            WAITING,
+            openid=identity.openid,
+            account=account,
+            kind=kind,
+            owed=True,
+            outcome=Outcome(outcome_key),
+        )
+        jti = _jti()
+        step, login = await self._whole_login.log_in(
+            scene_str,
+            claim,
+            identity,
+            lambda scene, login: self._authorization(scene, login, outcome(scene, login), jti),
+        )
+        if login is not None and step.verdict is Verdict.MOVED:
+            self._metrics.login(login.is_new)
+        return step, login
 
     async def log_in(
         self,
@@ -157,22 +195,25 @@ class LoginService:
 
     async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Step:
         """Hand the claimed scene its login, keeping the event's reply in the same transaction."""
-        move = Move(
+        move = self._authorization(scene, login, outcome, _jti())
+        step = await self._scenes.advance(scene.scene_str, move)
+        if step.verdict is Verdict.MOVED:
+            self._metrics.login(login.is_new)
+        return step
+
+    def _authorization(self, scene: Scene, login: Login, outcome: Outcome | None, jti: str) -> Move:
+        return Move(
             State.AUTHORIZED,
             frozenset({scene.state}),
             life_seconds=self._collect_ttl_seconds,
             openid=scene.openid,
             user_id=login.user.id,
-            jti=secrets.token_urlsafe(16),
+            jti=jti,
             is_new=login.is_new,
             token_ttl_seconds=self._token_ttl_seconds,
             details=_profile(login),
             outcome=outcome,
         )
-        step = await self._scenes.advance(scene.scene_str, move)
-        if step.verdict is Verdict.MOVED:
-            self._metrics.login(login.is_new)
-        return step
 
     async def end(self, scene_str: SceneStr, move: Move) -> Step:
         """A move that may end the scene, and is counted if it does."""
@@ -189,6 +230,11 @@ class LoginService:
         return self._issuer.mint(
             subject=scene.user_id, claims=scene.claims, account=scene.account, amr=self._amr
         )
+
+
+def _jti() -> str:
+    """An unguessable token id."""
+    return secrets.token_urlsafe(16)
 
 
 def _watches(scene: Scene | None, watch_token: str) -> bool:

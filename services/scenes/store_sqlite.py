@@ -163,15 +163,25 @@ class SqliteSceneStore:
 
 
 def _advance(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
+    step = claimed_within(db, scene_str, move, now)
+    if step.verdict is Verdict.MOVED and step.scene is not None:
+        saved_within(db, step.scene, move.outcome, now)
+    return step
+
+
+def claimed_within(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
+    """What `move` does to the scene, not yet written down: for a caller in the writer thread."""
     row = db.execute(_SELECT, (scene_str,)).fetchone()
     scene = None if row is None else _scene(row)
     if move.outcome is not None and (reply := _kept(db, move.outcome.key, now)) is not None:
         return Step(Verdict.REPEATED, settle(scene, now) if scene else None, reply, now)
-    step = apply(scene, move, now)
-    if step.verdict is Verdict.MOVED and step.scene is not None:
-        _update(db, step.scene)
-        _keep_outcome(db, move.outcome, now)
-    return step
+    return apply(scene, move, now)
+
+
+def saved_within(db: sqlite3.Connection, scene: Scene, outcome: Outcome | None, now: float) -> None:
+    """Write down a move, in the caller's transaction."""
+    _update(db, scene)
+    _keep_outcome(db, outcome, now)
 
 
 def _keep_outcome(db: sqlite3.Connection, outcome: Outcome | None, now: float) -> None:

@@ -31,7 +31,7 @@ async function fetchScene() {
     return follow(scene);
   }
   const known = { 0: "offline", 401: "unknown", 403: "unknown", 429: "limited" };
-  if (!isFresh(shown)) say(known[status] ?? (body.error?.code === "wechat_quota" ? "degraded wechat_quota" : "degraded"));
+  if (!isFresh(shown)) say(known[status] ?? `degraded ${body.error?.code}`);
   const least = status === 401 || status === 403 ? 60 : 1;
   plan(Math.max(retryAfter, least, jitter(tries++, 2, 30)) * 1000);
 }

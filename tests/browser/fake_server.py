@@ -63,7 +63,7 @@ class Scene:
         self.sockets: list[Any] = []
         self.news = asyncio.Event()
 
-    def begun(self) -> dict[str, Any]:
+    def begun(self, origin: str) -> dict[str, Any]:
         at = f"/api/scenes/{self.scene_str}"
         document: dict[str, Any] = {
             "scene_str": self.scene_str,
@@ -77,6 +77,8 @@ class Scene:
         }
         if self.kind in ("official_account", "web"):
             content = f"http://weixin.qq.com/q/02{self.scene_str[:20]}"
+            if self.kind == "web":
+                content = f"{origin}/oauth/wechat/start?scene={self.scene_str}"
             document["qr"] = {"content": content, "svg": f"{at}/qr.svg", "png": f"{at}/qr.png"}
         if self.kind == "mini_program":
             document["qr"] = {"png": "/static/icon.svg"}
@@ -193,7 +195,7 @@ class Scenes(Base):
         scene = Scene(self.world.switches, wish)
         self.world.scenes[scene.scene_str] = scene
         self.set_status(201)
-        self.finish(scene.begun())
+        self.finish(scene.begun(f"http://{self.request.host}"))
 
 
 class Status(Base):

@@ -169,6 +169,52 @@ def test_a_phone_is_offered_a_number_to_type(browser: Browser, fake: Fake) -> No
     phone.close()
 
 
+def test_inside_wechat_a_button_leads_to_its_own_login(browser: Browser, fake: Fake) -> None:
+    """In WeChat nothing is scanned: one tap goes to OAuth, and comes back to this page."""
+    fake.set(kinds="official_account web")
+    phone = browser.new_context(
+        locale="zh-CN",
+        viewport={"width": 390, "height": 844},
+        user_agent="Mozilla/5.0 (iPhone) AppleWebKit/605.1.15 MicroMessenger/8.0.50",
+    )
+    page = phone.new_page()
+    page.goto(fake.url)
+    page.get_by_role("button", name="在微信中继续").click()
+    page.wait_for_url("**/oauth/wechat/start?**")
+    assert page.url.endswith("&next=%2F")
+    fake.move("authorized")
+    page.goto(fake.url)
+    expect(page.locator("#me-name")).to_have_text("王小明")
+    assert fake.count("begin") == 1
+    phone.close()
+
+
+def test_the_keyboard_reaches_everything(page: Page, fake: Fake) -> None:
+    """Tab goes from the skip link through language and appearance to the doors, visibly."""
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    reached = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.innerText")
+        )
+    assert reached == ["跳到主要内容", "lang", "theme", "扫码", "发送数字"]
+    page.keyboard.press("Enter")
+    expect(page.locator("scan-login [part=code]")).to_have_text("402917")
+    assert page.evaluate("document.activeElement.innerText") == "发送数字"
+
+
+def test_changes_are_announced_and_the_countdown_is_not(page: Page, fake: Fake) -> None:
+    """State and hint live in one polite region; the seconds are outside it."""
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    region = page.locator("scan-login [role=status]")
+    expect(region).to_contain_text("打开微信，扫一扫")
+    expect(page.locator("scan-login [role=timer]")).to_contain_text("后自动换新")
+    assert "自动换新" not in region.inner_text()
+
+
 def test_doors_follow_the_configuration(page: Page, fake: Fake) -> None:
     """With only one door configured nothing else is offered."""
     fake.set(kinds="official_account")

@@ -9,7 +9,7 @@ import httpx
 
 from services.backends import Backend, OpenBackend, open_backend
 from services.clock import Clock, SystemClock
-from services.errors import StoreUnavailable
+from services.errors import SettingsError, StoreUnavailable
 from services.metrics import Metrics
 from services.origins import Origins, request_scheme
 from services.people.unionids import UnionIds
@@ -119,8 +119,12 @@ async def build_container(
     """
     clock = clock or SystemClock()
     node = secrets.token_hex(8)
-    keys = open_keys(settings.jwt)
     backend = await make_backend(settings, clock, node)
+    try:
+        keys = open_keys(settings.jwt)
+    except SettingsError:
+        await backend.close()
+        raise
     own_url = settings.server.public_url or f"http://{_shown(host)}:{port}"
     simulation = (
         Simulation(settings, f"http://{_reachable(host)}:{port}") if simulated(settings) else None

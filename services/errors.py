@@ -3,6 +3,7 @@
     ScanpushError
     ├── SettingsError            a mistake of the operator: one line, naming the dotted key
     ├── TokenError               a token that is not ours, or not valid now
+    │   └── TokenExpired         ours, but its time is up
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
     │   ├── WeChatUnavailable    time-out, connection, 5xx, rubbish, or still busy after retries
@@ -37,6 +38,10 @@ class SettingsError(ScanpushError):
 
 class TokenError(ScanpushError):
     """A token that did not verify. The text says why, for the log; the client is told nothing."""
+
+
+class TokenExpired(TokenError):
+    """A token that is ours and whose time is up."""
 
 
 class StoreUnavailable(ScanpushError):

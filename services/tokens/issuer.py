@@ -5,14 +5,16 @@ token says about itself: not its algorithm, not where its key could be found.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import jwt
 
-from services.errors import TokenError
-from services.ids import UserId
+from services.errors import TokenError, TokenExpired
+from services.ids import SceneStr, UserId, is_scene_str
 from services.scenes.states import Claims
 from services.tokens.jwk import Key, KeyProblem, read_public
 from services.tokens.keys import KeySet
@@ -27,6 +29,22 @@ MAX_FOREIGN_KEYS = 256
 """Keys of other nodes that are kept at once."""
 
 _TYPE = "JWT"
+
+
+class Purpose(StrEnum):
+    """What a ticket is for. Each purpose has an audience and a ``typ`` of its own, so that none is
+    ever taken for another, nor for a login token (RFC 8725, sections 3.9, 3.11 and 3.12)."""
+
+    REGISTER = "register"
+    EXCHANGE = "exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A small signed paper about one state of one scene; what it allows, the store allows once."""
+
+    scene_str: SceneStr
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +98,50 @@ class Issuer:
         }
         return jwt.encode(payload, self._private, self._own.signing.algorithm, self._header)
 
+    def mint_ticket(self, purpose: Purpose, ticket: Ticket, *, until: float) -> str:
+        """A ticket that says exactly `ticket` and ends at `until`, the end of the scene's state.
+
+        Nothing of it is stored: every node knows it again by its signature.
+        """
+        payload = {
+            "iss": self._issuer,
+            "sub": ticket.scene_str,
+            "aud": f"{self._audience}/{purpose}",
+            "exp": math.ceil(until),
+            "seq": ticket.seq,
+        }
+        header = {"kid": self._own.signing.kid, "typ": _ticket_type(purpose)}
+        return jwt.encode(payload, self._private, self._own.signing.algorithm, header)
+
+    def verify_ticket(self, purpose: Purpose, ticket: str, now: float) -> Ticket:
+        """What `ticket` says, if it is ours, for that purpose and not over at `now`.
+
+        Raises:
+            TokenExpired: it was good once.
+            TokenError: it never was.
+        """
+        claims = self._opened(ticket, _ticket_type(purpose))
+        self._check_issuer(claims, f"{self._audience}/{purpose}")
+        subject, seq, exp = _text(claims, "sub"), _time(claims, "seq"), _time(claims, "exp")
+        if not is_scene_str(subject):
+            raise TokenError("about no scene")
+        if now >= exp + LEEWAY_SECONDS:
+            raise TokenExpired("expired")
+        return Ticket(SceneStr(subject), seq)
+
     def verify(self, token: str, now: float) -> VerifiedClaims:
         """The claims of `token`, if it is ours and valid at `now`.
 
         Raises:
             TokenError: it is not; the text says why and is for the log, not for the client.
         """
+        return self._checked(self._opened(token, _TYPE), now)
+
+    def _opened(self, token: str, typ: str) -> Mapping[str, Any]:
+        """The claims of a token of ours of that type; none of them is checked yet."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise TokenError("longer than any of ours")
-        key = self._key(_header(token))
+        key = self._key(_header(token), typ)
         try:
             payload = self._jws.decode(token, key.public, [key.algorithm])
             claims = json.loads(payload)
@@ -96,7 +149,7 @@ class Issuer:
             raise TokenError("not signed by the key it names") from None
         if not isinstance(claims, dict):
             raise TokenError("without claims")
-        return self._checked(claims, now)
+        return claims
 
     def trust(self, jwks: Iterable[object]) -> int:
         """Verify with these public keys too, the other nodes', in place of those given before.
@@ -121,9 +174,9 @@ class Issuer:
         """The document of ``/.well-known/jwks.json``: our public keys and the other nodes'."""
         return {"keys": [*self._own.public_jwks(), *(dict(key.jwk) for key in self._foreign)]}
 
-    def _key(self, header: Mapping[str, Any]) -> Key:
+    def _key(self, header: Mapping[str, Any], typ: str) -> Key:
         """The key that `header` names, among ours only (RFC 8725, sections 3.1, 3.10 and 3.11)."""
-        if header.get("typ") != _TYPE:
+        if header.get("typ") != typ:
             raise TokenError("of another type")
         if "crit" in header:
             raise TokenError("with a critical header, of which we know none")
@@ -136,13 +189,10 @@ class Issuer:
         return key
 
     def _checked(self, claims: Mapping[str, Any], now: float) -> VerifiedClaims:
-        if claims.get("iss") != self._issuer:
-            raise TokenError("of another issuer")
-        if claims.get("aud") != self._audience:
-            raise TokenError("for another audience")
+        self._check_issuer(claims, self._audience)
         iat, nbf, exp = (_time(claims, name) for name in ("iat", "nbf", "exp"))
         if now >= exp + LEEWAY_SECONDS:
-            raise TokenError("expired")
+            raise TokenExpired("expired")
         if max(iat, nbf) > now + LEEWAY_SECONDS:
             raise TokenError("not valid yet")
         amr = claims.get("amr")
@@ -156,6 +206,16 @@ class Issuer:
             iat=iat,
             exp=exp,
         )
+
+    def _check_issuer(self, claims: Mapping[str, Any], audience: str) -> None:
+        if claims.get("iss") != self._issuer:
+            raise TokenError("of another issuer")
+        if claims.get("aud") != audience:
+            raise TokenError("for another audience")
+
+
+def _ticket_type(purpose: Purpose) -> str:
+    return f"{purpose}+jwt"
 
 
 def _header(token: str) -> Mapping[str, Any]:

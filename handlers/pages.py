@@ -47,7 +47,7 @@ def page_facts(container: Container) -> dict[str, str]:
     return {
         "simulated": "true" if container.simulation is not None else "false",
         "site": settings.wechat.site_name or urlsplit(container.own_url).netloc,
-        "kinds": "official_account",
+        "kinds": " ".join(container.scene_codes),
     }
 
 

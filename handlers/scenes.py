@@ -26,6 +26,7 @@ class ScenesHandler(BaseHandler):
                 lang=optional_text(body, "lang"),
                 begin_cookie=self.get_cookie("begin"),
                 user_agent=self.request.headers.get("User-Agent", ""),
+                origin=self.container.origins.own(self.scheme, self.request.host),
             )
         )
         self.set_cookie(

@@ -9,6 +9,7 @@ import httpx
 
 from services.backends import Backend, OpenBackend, open_backend
 from services.clock import Clock, SystemClock
+from services.doors.build import build_codes
 from services.errors import SettingsError, StoreUnavailable
 from services.metrics import Metrics
 from services.origins import Origins, request_scheme
@@ -19,6 +20,7 @@ from services.scenes.admission import AdmissionService
 from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
 from services.scenes.chat import ChatService
+from services.scenes.codes import SceneCodes
 from services.scenes.login import LoginService
 from services.scenes.pictures import Pictures
 from services.scenes.polling import PollingService
@@ -61,6 +63,7 @@ class Container:
     issuer: Issuer
     login: LoginService
     begin: BeginService
+    scene_codes: SceneCodes
     admission: AdmissionService
     callbacks: CallbackService
     polling: PollingService
@@ -175,6 +178,7 @@ async def build_container(
     site_name = settings.wechat.site_name or urlsplit(own_url).netloc
     accounts = build_accounts(settings, http, backend.credentials, clock, supervisor, site_name)
     codes = TypedCodes(backend.scenes, settings.login.code_length, settings.login.code_alphabet)
+    scene_codes = build_codes(settings, backend.scenes, codes, clock)
     admission = AdmissionService(
         backend.scenes,
         backend.users,
@@ -210,11 +214,11 @@ async def build_container(
             limits,
             clock,
             metrics,
-            mp_base=settings.wechat.mp_base,
+            scene_codes,
             scene_ttl_seconds=settings.login.scene_ttl_seconds,
             poll_interval_seconds=settings.login.poll_interval_seconds,
-            daily_code_reserve=settings.limits.daily_code_reserve,
         ),
+        scene_codes=scene_codes,
         callbacks=CallbackService(
             backend.scenes,
             chat,

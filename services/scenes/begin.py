@@ -6,28 +6,18 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from services.clock import Clock
-from services.errors import ApiError, WeChatRefused
+from services.errors import ApiError
 from services.ids import SceneStr, WatchToken
 from services.metrics import Metrics
 from services.rate_limits import RateLimits
+from services.scenes.codes import SceneCode, SceneCodes, Wish
 from services.scenes.login import secret_hash
 from services.scenes.states import Kind, Scene, State
 from services.scenes.store import SceneStore
-from services.wechat.accounts import Account, Accounts
-from services.wechat.api import show_qr_url
-
-WECHAT_DAILY_CODES = 100_000
-"""Temporary codes an account may make a day (WeChat: "Generating a Parametric QR Code")."""
-
-WECHAT_LEAST_SECONDS = 60
-"""The life WeChat is asked for is never less: its minimum is not documented."""
-
-BEIJING = timezone(timedelta(hours=8))
-"""WeChat counts its days there (unconfirmed; see docs)."""
+from services.wechat.accounts import Accounts
 
 LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
 
@@ -44,6 +34,8 @@ class BeginRequest:
     lang: str | None = None
     begin_cookie: str | None = None
     user_agent: str = ""
+    origin: str = ""
+    """The server's own origin, as the page reached it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +58,28 @@ class BeginService:
         limits: RateLimits,
         clock: Clock,
         metrics: Metrics,
+        codes: SceneCodes,
         *,
-        mp_base: str,
         scene_ttl_seconds: int,
         poll_interval_seconds: int,
-        daily_code_reserve: int,
     ) -> None:
         self._accounts = accounts
         self._scenes = scenes
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
-        self._mp_base = mp_base
+        self._codes = codes
         self._scene_ttl_seconds = scene_ttl_seconds
         self._poll_interval_seconds = poll_interval_seconds
-        self._daily_code_reserve = daily_code_reserve
 
     async def begin(self, request: BeginRequest) -> Begun:
         """Make one scene, or raise `ApiError` or `WeChatError` and leave nothing behind."""
         account = self._accounts.named(request.account)
-        kind = _kind(request.kind)
+        kind, code = self._code(request.kind)
         await self._within_limits(request.address)
         scene_str = SceneStr(str(uuid.uuid4()))
         life = self._scene_ttl_seconds
-        details = await self._official_account_code(account, scene_str, life)
+        details = await code.details(Wish(account, scene_str, life, request.origin))
         watch_token = WatchToken(secrets.token_urlsafe(32))
         begin_cookie = _reusable(request.begin_cookie) or secrets.token_urlsafe(32)
         now = self._clock.now()
@@ -110,7 +100,15 @@ class BeginService:
             )
         )
         self._metrics.scene_begun(kind)
-        return Begun(scene, watch_token, begin_cookie, self._document(scene, watch_token, life))
+        document = self._document(scene, watch_token, life) | code.document(scene, life)
+        return Begun(scene, watch_token, begin_cookie, document)
+
+    def _code(self, wanted: str | None) -> tuple[Kind, SceneCode]:
+        try:
+            kind = Kind(wanted or Kind.OFFICIAL_ACCOUNT)
+            return kind, self._codes[kind]
+        except (ValueError, KeyError):
+            raise ApiError("unknown_kind", "This server has no such login.", field="kind") from None
 
     async def _within_limits(self, address: str) -> None:
         wait = await self._limits.allow("scenes", address)
@@ -120,34 +118,6 @@ class BeginService:
                 "rate_limited", "Too many login codes from this address.", retry_after=int(wait) + 1
             )
 
-    async def _official_account_code(
-        self, account: Account, scene_str: SceneStr, life: int
-    ) -> dict[str, str]:
-        await self._within_daily_quota(account)
-        try:
-            code = await account.api.create_qr_code(scene_str, max(WECHAT_LEAST_SECONDS, life))
-        except WeChatRefused as refusal:
-            if refusal.code == "wechat_quota":
-                raise self._quota_used_up() from refusal
-            raise
-        return {"qr_content": code.url, "qr_ticket": code.ticket}
-
-    async def _within_daily_quota(self, account: Account) -> None:
-        """Keep a reserve, so that a flood of pages cannot use up the whole day's codes."""
-        day = datetime.fromtimestamp(self._clock.now(), BEIJING).date()
-        made = await self._scenes.count(f"codes:{account.name}:{day}", 2 * 86_400)
-        if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
-            raise self._quota_used_up()
-
-    def _quota_used_up(self) -> ApiError:
-        now = datetime.fromtimestamp(self._clock.now(), BEIJING)
-        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return ApiError(
-            "wechat_quota",
-            "The account's login codes for today are used up.",
-            retry_after=max(1, int((midnight - now).total_seconds())),
-        )
-
     def _document(self, scene: Scene, watch_token: WatchToken, life: int) -> dict[str, Any]:
         path = f"/api/scenes/{scene.scene_str}"
         return {
@@ -156,13 +126,6 @@ class BeginService:
             "state": scene.state.value,
             "seq": scene.seq,
             "expires_in": life,
-            "qr": {
-                "content": scene.details["qr_content"],
-                "expires_in": max(1, life - 30, life // 2),
-                "svg": f"{path}/qr.svg",
-                "png": f"{path}/qr.png",
-                "wechat_image": show_qr_url(self._mp_base, scene.details["qr_ticket"]),
-            },
             "ws": f"/ws/{scene.scene_str}",
             "status": path,
             "poll_interval": self._poll_interval_seconds,
@@ -179,13 +142,3 @@ def begun_here(scene: Scene, begin_cookie: str | None) -> bool:
 def _reusable(begin_cookie: str | None) -> str | None:
     """The browser's own value if it has the form of ours; anything else is replaced."""
     return begin_cookie if begin_cookie and _BEGIN_COOKIE.fullmatch(begin_cookie) else None
-
-
-def _kind(wanted: str | None) -> Kind:
-    try:
-        kind = Kind(wanted or Kind.OFFICIAL_ACCOUNT)
-    except ValueError:
-        raise ApiError("unknown_kind", "There is no such kind of scene.", field="kind") from None
-    if kind is not Kind.OFFICIAL_ACCOUNT:
-        raise ApiError("unknown_kind", "This server offers no such kind of scene.", field="kind")
-    return kind

@@ -22,20 +22,21 @@ from services.scenes.store_sqlite import SqliteSceneStore
 from services.scenes.whole_login import SqliteWholeLogin, WholeLogin
 from services.settings import Settings
 from services.sqlite import Database
+from services.store_clock import StoreClock
 from services.wechat.credentials import CredentialStore, MemoryCredentialStore
 from services.wechat.credentials_redis import RedisCredentialStore
 
 
 @dataclass
 class Backend:
-    """What ``backend`` decides. `shared`: other nodes use the same stores."""
+    """What ``backend`` decides. `clock` is the store's, where nodes share one."""
 
     scenes: SceneStore
     users: UserStore
     broker: Broker
     credentials: CredentialStore
     windows: Windows
-    shared: bool = False
+    clock: StoreClock | None = None
     whole_login: WholeLogin | None = None
     database: Database | None = None
     connections: tuple[MongoUserStore | RedisLink, ...] = ()
@@ -93,6 +94,9 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         await link.open()
         undo.push_async_callback(link.close)
         await users.open()
+        undo.push_async_callback(users.close)
+        store_clock = StoreClock(clock, link)
+        await store_clock.learn()
         undo.pop_all()
     return Backend(
         scenes=RedisSceneStore(link),
@@ -100,6 +104,6 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         broker=RedisBroker(link, node),
         credentials=RedisCredentialStore(link),
         windows=RedisWindows(link),
-        shared=True,
+        clock=store_clock,
         connections=(users, link),
     )

@@ -31,6 +31,7 @@ from services.simulation import Simulation
 from services.supervisor import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
+from services.tokens.shared_keys import SharedKeys
 from services.wechat.accounts import Account, Accounts
 from services.wechat.api_httpx import Authorized, HttpxWeChatAPI
 from services.wechat.callback import CallbackGate
@@ -61,6 +62,7 @@ class Container:
     http: httpx.AsyncClient
     backend: Backend
     issuer: Issuer
+    shared_keys: SharedKeys | None
     login: LoginService
     begin: BeginService
     scene_codes: SceneCodes
@@ -76,6 +78,11 @@ class Container:
     async def start(self) -> None:
         """Begin to push and to sweep."""
         self.metrics.count_long_polls(lambda: self.push.hub.waiting)
+        if self.backend.clock is not None:
+            self.supervisor.spawn(self.backend.clock.learn_forever(), name="store's clock")
+        if self.shared_keys is not None:
+            await self.shared_keys.introduce()
+            self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
@@ -128,6 +135,7 @@ async def build_container(
     except SettingsError:
         await backend.close()
         raise
+    clock = backend.clock or clock
     own_url = settings.server.public_url or f"http://{_shown(host)}:{port}"
     simulation = (
         Simulation(settings, f"http://{_reachable(host)}:{port}") if simulated(settings) else None
@@ -207,6 +215,11 @@ async def build_container(
         http=http,
         backend=backend,
         issuer=issuer,
+        shared_keys=(
+            SharedKeys(issuer, backend.scenes, clock, keep_seconds=settings.jwt.ttl_seconds)
+            if settings.backend == "distributed"
+            else None
+        ),
         login=login,
         begin=BeginService(
             accounts,

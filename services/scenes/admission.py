@@ -75,6 +75,11 @@ class AdmissionService:
     def confirms(self) -> bool:
         return self._settings.confirm == "always"
 
+    @property
+    def asks(self) -> bool:
+        """Whether a claimed scene may have to wait for its person."""
+        return self.confirms or self._settings.registration == "ask"
+
     async def at_once(
         self,
         account: Account,

@@ -79,10 +79,11 @@ class CallbackService:
         outcome = "failed"
         try:
             opened = account.gate.open(push.query, push.body, self._clock.now())
-            async with asyncio.timeout(self._deadline_seconds):
+            deadline = asyncio.get_running_loop().time() + self._deadline_seconds
+            async with asyncio.timeout_at(deadline):
                 answer = await self._patiently(account, opened)
-                outcome = answer.outcome
-                return await self._reply(account, push, opened, answer)
+            outcome = answer.outcome
+            return await self._reply(account, push, opened, answer, deadline)
         except CallbackRefused as refused:
             outcome = refused.reason
             raise
@@ -91,7 +92,9 @@ class CallbackService:
         finally:
             self._metrics.callback(outcome, self._clock.monotonic() - began)
 
-    async def _reply(self, account: Account, push: Push, opened: Opened, answer: Answer) -> Reply:
+    async def _reply(
+        self, account: Account, push: Push, opened: Opened, answer: Answer, deadline: float
+    ) -> Reply:
         forwarder = account.forwarder
         if answer.login:
             if forwarder is not None and account.settings.forward_logins:
@@ -99,8 +102,9 @@ class CallbackService:
             if answer.reply:
                 return Reply(account.gate.seal(opened, answer.reply, self._clock.now()))
         elif forwarder is not None:
+            left = deadline - asyncio.get_running_loop().time()
             forwarded = await forwarder.forward(
-                push.raw_query, push.body, push.content_type, hops=push.hops
+                push.raw_query, push.body, push.content_type, hops=push.hops, within_seconds=left
             )
             if forwarded is not None:
                 return Reply(forwarded.body, forwarded.content_type)

@@ -5,6 +5,7 @@ scan brought; an unfollow ends what is open. Everything else is no login and non
 """
 
 import logging
+import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from services.ids import OpenId, SceneStr, is_scene_str
 from services.people.store import Identity, UserStore
 from services.scenes.admission import AdmissionService, Entry, Visit
 from services.scenes.login import LoginService
-from services.scenes.states import OPEN, Kind, Move, Scene, State, Step, Verdict
+from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
 from services.scenes.user_agent import summary
@@ -38,10 +39,8 @@ REPLY_SECONDS = 600.0
 OPEN_SECONDS = 3600.0
 """How long a person's open scene is remembered: longer than any scene is open."""
 
-ALLOW = frozenset({"1", "是", "好", "允许", "允許", "同意", "确认", "確認", "はい", "許可"})
-ALLOW_LATIN = frozenset({"yes", "y", "ok", "allow"})
-DENY = frozenset({"0", "否", "不", "拒绝", "拒絕", "取消", "いいえ", "拒否"})
-DENY_LATIN = frozenset({"no", "n", "deny", "cancel"})
+ALLOW = frozenset("1 是 好 允许 允許 同意 确认 確認 はい 許可 yes y ok allow".split())
+DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny cancel".split())
 """The answers to the question in the chat, after `plain`."""
 
 
@@ -124,19 +123,22 @@ class ChatService:
         scene = step.scene
         if step.verdict is Verdict.REFUSED or scene is None or scene.state is not State.SCANNED:
             return await self._kept(key, self._refusal(account, step, event.openid, kind))
+        await self._remember_open(account, event.openid, scene_str, event.created)
         entry = await self._admission.ask(self._visit(account, scene, event, key))
         log.info("scene %s: %s %s", scene_str, entry.outcome, short_hash(event.openid))
-        if entry.step.scene is not None and entry.step.scene.state in OPEN:
-            await self._remember_open(account, event.openid, scene_str)
         return await self._answer(account, entry, event.openid, key, kind)
 
     async def finish_owed(self, account: Account, scene: Scene) -> None:
         """Finish a login that was claimed and then left, as the sweeper finds it."""
         assert scene.openid is not None
-        identity = Identity(account.app_id, scene.openid)
-        entry = await self._admission.ask(Visit(account, scene, identity))
-        if entry.step.scene is not None and entry.step.scene.state in OPEN:
-            await self._remember_open(account, scene.openid, scene.scene_str)
+        other = await self._open_scene(account, scene.openid, math.inf)
+        if other is not None and other.scene_str != scene.scene_str and self._admission.confirms:
+            # The person has gone on to a newer scene, which superseded this one.
+            move = Move(State.DENIED, frozenset({State.SCANNED}), openid=scene.openid)
+            await self._login.end(scene.scene_str, move)
+            return
+        await self._remember_open(account, scene.openid, scene.scene_str, 0)
+        await self._admission.ask(Visit(account, scene, Identity(account.app_id, scene.openid)))
 
     def _visit(self, account: Account, scene: Scene, event: Event, key: str) -> Visit:
         identity = Identity(account.app_id, event.openid)
@@ -171,11 +173,7 @@ class ChatService:
 
     async def _message(self, account: Account, event: TextMessage) -> Answer:
         key = _outcome_key(account, event)
-        scene = await self._confirming(account, event.openid)
-        if scene is not None or plain(event.text) in ALLOW | ALLOW_LATIN | DENY | DENY_LATIN:
-            kept = await self._scenes.recall(key)
-            if kept is not None:
-                return Answer("repeated", kept)
+        scene = await self._asked(account, event, key)
         if scene is not None:
             return await self._decision(account, event, scene, key)
         code = self._codes.read(event.text)
@@ -183,17 +181,37 @@ class ChatService:
             return await self._typed(account, event, code, key)
         return NOT_A_LOGIN
 
+    async def _asked(self, account: Account, event: TextMessage, key: str) -> Scene | None:
+        """The scene whose question this message answers, if there is one.
+
+        Noted before anything is done about it: a repeat of the message, also one that comes when
+        the person has been asked about another scene, never answers a second question.
+        """
+        if not self._admission.confirms:
+            return None
+        noted = await self._scenes.recall(f"asked:{key}")
+        if noted is None:
+            scene = await self._open_scene(account, event.openid, event.created)
+            if scene is None or scene.state is not State.CONFIRMING:
+                return None
+            noted = await self._scenes.remember(f"asked:{key}", scene.scene_str, REPLY_SECONDS)
+        return await self._login.read(SceneStr(noted))
+
     async def _decision(
         self, account: Account, event: TextMessage, scene: Scene, key: str
     ) -> Answer:
         said = plain(event.text)
         visit = self._visit(account, scene, event, key)
-        if said in ALLOW | ALLOW_LATIN:
+        if scene.state is not State.CONFIRMING:
+            # A repeat, or too late. Nothing can move; the reply kept with the first is looked up.
+            move = Move(State.AUTHORIZED, frozenset(), openid=event.openid, outcome=Outcome(key))
+            entry = Entry("late", await self._scenes.advance(scene.scene_str, move))
+        elif said in ALLOW:
             entry = await self._admission.admit(visit, allowed="confirm_allowed")
-        elif said in DENY | DENY_LATIN:
+        elif said in DENY:
             entry = await self._admission.deny(visit)
         else:
-            return Answer("confirm_ask", self._wording("confirm_ask", scene))
+            return await self._kept(key, Answer("confirm_ask", self._wording("confirm_ask", scene)))
         log.info("scene %s: %s %s", scene.scene_str, entry.outcome, short_hash(event.openid))
         return await self._answer(account, entry, event.openid, key, scene.kind)
 
@@ -202,7 +220,7 @@ class ChatService:
         if kept is not None:
             return Answer("repeated", kept)
         try:
-            scene_str = await self._codes.guess(account.name, event.openid, code)
+            scene_str = await self._codes.guess(account.name, event.openid, code, message=key)
         except ApiError:
             outcome = "code_locked"
         else:
@@ -212,24 +230,30 @@ class ChatService:
         reply = text(outcome, account.settings.language, site=self._site_name)
         return await self._kept(key, Answer(outcome, reply))
 
-    # A person's open scene: at most one, so that "1" cannot mean two things.
+    # A person's open scene: at most one, so that "1" cannot mean two things. It is noted before
+    # anything is asked, together with when the person came to it by WeChat's clock (CreateTime).
 
-    async def _remember_open(self, account: Account, openid: OpenId, scene_str: SceneStr) -> None:
-        older = await self._scenes.replace(_open_key(account, openid), scene_str, OPEN_SECONDS)
-        if older is not None and older != scene_str and is_scene_str(older):
-            move = Move(State.DENIED, frozenset({State.CONFIRMING}), openid=openid)
-            await self._login.end(SceneStr(older), move)
+    async def _remember_open(
+        self, account: Account, openid: OpenId, scene_str: SceneStr, since: int
+    ) -> None:
+        if not self._admission.asks:
+            return
+        kept = await self._scenes.replace(
+            _open_key(account, openid), f"{scene_str} {since}", OPEN_SECONDS
+        )
+        older = (kept or "").partition(" ")[0]
+        if self._admission.confirms and older != scene_str and is_scene_str(older):
+            undecided = frozenset({State.SCANNED, State.CONFIRMING})
+            await self._login.end(SceneStr(older), Move(State.DENIED, undecided, openid=openid))
 
-    async def _open_scene(self, account: Account, openid: OpenId) -> Scene | None:
-        scene_str = await self._scenes.recall(_open_key(account, openid))
-        scene = await self._login.read(SceneStr(scene_str)) if scene_str else None
-        return scene if scene is not None and scene.openid == openid else None
-
-    async def _confirming(self, account: Account, openid: OpenId) -> Scene | None:
-        if not self._admission.confirms:
+    async def _open_scene(self, account: Account, openid: OpenId, at: float) -> Scene | None:
+        """The person's open scene at that CreateTime: what came before it is not about it."""
+        kept = await self._scenes.recall(_open_key(account, openid))
+        scene_str, _, since = (kept or "").partition(" ")
+        if not is_scene_str(scene_str) or at < int(since):
             return None
-        scene = await self._open_scene(account, openid)
-        return scene if scene is not None and scene.state is State.CONFIRMING else None
+        scene = await self._login.read(SceneStr(scene_str))
+        return scene if scene is not None and scene.openid == openid else None
 
     # Followers.
 
@@ -238,10 +262,10 @@ class ChatService:
         identity = Identity(account.app_id, event.openid)
         if isinstance(event, SubscribeEvent):
             await self._users.follow(identity, event.created, following=True)
-        elif isinstance(event, UnsubscribeEvent | ConsentRevoked):
+        elif isinstance(event, UnsubscribeEvent) or _revokes(account, event):
             await self._users.follow(identity, event.created, following=False)
-            scene = await self._open_scene(account, event.openid)
-            if scene is not None and scene.created_at <= event.created + 1:
+            scene = await self._open_scene(account, event.openid, event.created)
+            if scene is not None:
                 move = Move(State.CANCELLED, OPEN, openid=event.openid)
                 await self._login.end(scene.scene_str, move)
 
@@ -261,6 +285,11 @@ class ChatService:
             label=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
             time=beijing_time(scene.created_at),
         )
+
+
+def _revokes(account: Account, event: Event) -> bool:
+    """Whether consent to this very account was taken back; WeChat also tells of its other apps."""
+    return isinstance(event, ConsentRevoked) and event.app_id in (None, account.app_id)
 
 
 def _outcome_key(account: Account, event: Event) -> str:

@@ -19,6 +19,11 @@ DIGITS = "0123456789"
 
 MOST_GUESSES = 5
 GUESS_SECONDS = 600
+
+SHOWN_SECONDS = 1800
+"""How long after a code was given out a message of that form counts as one: the longest life of a
+scene, so that the author of a code that has just ended is told so."""
+
 TRIES = 20
 
 
@@ -39,7 +44,7 @@ class TypedCodes:
 
     async def give(self, account: str, scene_str: SceneStr, life_seconds: float) -> str:
         """A code that no other waiting scene of the account has."""
-        await self._scenes.replace(f"codes_shown:{account}", "1", life_seconds)
+        await self._scenes.replace(f"codes_shown:{account}", "1", SHOWN_SECONDS)
         for _ in range(TRIES):
             code = "".join(secrets.choice(self._alphabet) for _ in range(self._length))
             kept = await self._scenes.remember(_key(account, code), scene_str, life_seconds)
@@ -58,19 +63,40 @@ class TypedCodes:
         """Whether any page of the account has shown a code lately."""
         return await self._scenes.recall(f"codes_shown:{account}") is not None
 
-    async def guess(self, account: str, openid: OpenId, code: str) -> SceneStr | None:
+    async def guess(
+        self, account: str, openid: OpenId, code: str, *, message: str
+    ) -> SceneStr | None:
         """The scene behind a code; None for a wrong one.
+
+        Each message counts once, however often and on however many nodes it is delivered, and it
+        counts before it is known to be right, so that guesses at the same moment gain nothing.
+        Right codes are counted apart, so that they neither lock nor unlock anybody.
+
+        Args:
+            message: names the message, for all its deliveries.
 
         Raises:
             ApiError: ``rate_limited`` after too many wrong ones by the same person.
         """
-        tries = f"code_tries:{account}:{openid}"
-        if int(await self._scenes.recall(tries) or 0) >= MOST_GUESSES:
+        delivery = secrets.token_hex(8)
+        # Both counts belong to one window, so that neither outlives the other.
+        window = await self._scenes.remember(
+            f"code_window:{account}:{openid}", delivery, GUESS_SECONDS
+        )
+        tries, hits = f"code_tries:{window}", f"code_hits:{window}"
+        first = await self._scenes.remember(f"try:{message}", delivery, GUESS_SECONDS) == delivery
+        tried = (
+            await self._scenes.count(tries, 2 * GUESS_SECONDS)
+            if first
+            else int(await self._scenes.recall(tries) or 0)
+        )
+        if tried - int(await self._scenes.recall(hits) or 0) > MOST_GUESSES:
             raise ApiError("rate_limited", "Too many wrong codes.")
         found = await self._scenes.recall(_key(account, code))
         if found is None or not is_scene_str(found):
-            await self._scenes.count(tries, GUESS_SECONDS)
             return None
+        if first:
+            await self._scenes.count(hits, 2 * GUESS_SECONDS)
         return SceneStr(found)
 
 

@@ -61,20 +61,27 @@ class Forwarder:
         self._in_flight = 0
 
     async def forward(
-        self, raw_query: str, body: bytes, content_type: str, *, hops: int = 0
+        self,
+        raw_query: str,
+        body: bytes,
+        content_type: str,
+        *,
+        hops: int = 0,
+        within_seconds: float = FORWARD_SECONDS,
     ) -> Forwarded | None:
         """The other system's answer (200, at most 64 KiB, in time), else None: say ``success``.
 
         Args:
             raw_query: the query string exactly as it arrived.
             hops: the number in the push's `HOPS_HEADER`, 0 without one.
+            within_seconds: what is left of the push's own deadline.
         """
         if hops >= MOST_HOPS or self._in_flight >= MOST_IN_FLIGHT:
             log.warning("not forwarded: hops %d, under way %d", hops, self._in_flight)
             return None
         self._in_flight += 1
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(min(self._timeout_seconds, within_seconds)):
                 return await self._post(raw_query, body, content_type, hops)
         except (TimeoutError, WeChatUnavailable) as error:
             log.warning("the forward address does not answer: %s", error or "time-out")

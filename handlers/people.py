@@ -1,7 +1,11 @@
-"""Who a token belongs to, and the keys to check it with."""
+"""Who a token belongs to, the keys to check it with, registration and exchange."""
 
-from handlers.base import BaseHandler
-from services.errors import ApiError, TokenError
+import hmac
+from typing import Any
+
+from handlers.base import BaseHandler, optional_text
+from services.errors import ApiError, TokenError, TokenExpired
+from services.tokens.issuer import MAX_TOKEN_CHARACTERS, Purpose
 
 
 class JwksHandler(BaseHandler):
@@ -35,3 +39,62 @@ class MeHandler(BaseHandler):
                 "last_login_at": int(user.last_login_at),
             }
         )
+
+
+class RegisterHandler(BaseHandler):
+    """``POST /api/register``: the page's stranger fills in the form."""
+
+    async def post(self) -> None:
+        self.refuse_foreign_origin()
+        self.share_with_origin()
+        body = self.json_object()
+        token = required_text(body, "registration_token")
+        state = await self.container.registration.register(token, body)
+        self.write_json({"state": state.value})
+
+
+class OperatorHandler(BaseHandler):
+    """Only for the operator's own programs: bearer ``operator.token``, 404 where there is none."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        token = self.container.settings.operator.token.get_secret_value()
+        if not token:
+            raise ApiError("not_found", "There is nothing here.")
+        shown = self.bearer().encode("utf-8", "surrogatepass")
+        if not hmac.compare_digest(token.encode(), shown):
+            raise ApiError("unauthorized", "The operator's token is missing or wrong.")
+
+
+class ExchangeHandler(OperatorHandler):
+    """``POST /api/exchange``: a kiosk's exchange code for the login, once."""
+
+    async def post(self) -> None:
+        self.refuse_foreign_origin()
+        code = required_text(self.json_object(), "exchange_code")
+        try:
+            ticket = self.container.issuer.verify_ticket(
+                Purpose.EXCHANGE, code, self.container.clock.now()
+            )
+        except TokenExpired:
+            raise _gone() from None
+        except TokenError:
+            raise ApiError(
+                "bad_request", "This is no exchange code.", field="exchange_code"
+            ) from None
+        login = await self.container.login.exchange(ticket.scene_str, ticket.seq)
+        if login is None:
+            raise _gone()
+        self.write_json({"login": login})
+
+
+def required_text(body: dict[str, Any], field: str) -> str:
+    """A token of ours in the body: text, and not longer than any of them."""
+    text = optional_text(body, field, MAX_TOKEN_CHARACTERS)
+    if not text:
+        raise ApiError("bad_request", f"{field} is missing.", field=field)
+    return text
+
+
+def _gone() -> ApiError:
+    return ApiError("gone", "This exchange code was used, or its time is up.")

@@ -6,9 +6,15 @@ from tornado.web import Application
 
 from handlers.access_log import log_request
 from handlers.base import NotFoundHandler
-from handlers.operations import HealthHandler, MetricsHandler, ReadyHandler
+from handlers.operations import (
+    HealthHandler,
+    MetricsHandler,
+    OwnMetricsHandler,
+    OwnReadyHandler,
+    ReadyHandler,
+)
 from handlers.pages import STATIC, FilesHandler, PageHandler
-from handlers.people import JwksHandler, MeHandler
+from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
 from handlers.wechat import CallbackHandler
 from services.container import Container
@@ -21,12 +27,15 @@ def routes(container: Container) -> list[Any]:
     shared = {"container": container}
     return [
         (r"/", PageHandler, {"page": "index.html", **shared}),
+        (r"/kiosk", PageHandler, {"page": "kiosk.html", **shared}),
         (r"/static/(.*)", FilesHandler, {"path": str(STATIC)}),
         (r"/api/scenes", ScenesHandler, shared),
         (_SCENE, SceneHandler, shared),
         (_SCENE + r"/ack", AckHandler, shared),
         (_SCENE + r"/qr\.(svg|png)", PictureHandler, shared),
         (r"/api/me", MeHandler, shared),
+        (r"/api/register", RegisterHandler, shared),
+        (r"/api/exchange", ExchangeHandler, shared),
         (r"/\.well-known/jwks\.json", JwksHandler, shared),
         (r"/wechat/callback(?:/([^/]{1,64}))?", CallbackHandler, shared),
         (r"/healthz", HealthHandler, shared),
@@ -35,9 +44,15 @@ def routes(container: Container) -> list[Any]:
     ]
 
 
-def make_application(container: Container) -> Application:
+def routes_for_siblings(container: Container) -> list[Any]:
+    """What the other processes of the same server ask, over a socket of their own."""
+    shared = {"container": container}
+    return [(r"/readyz", OwnReadyHandler, shared), (r"/metrics", OwnMetricsHandler, shared)]
+
+
+def make_application(container: Container, rules: list[Any]) -> Application:
     return Application(
-        routes(container),
+        rules,
         default_handler_class=NotFoundHandler,
         default_handler_args={"container": container},
         log_function=log_request,

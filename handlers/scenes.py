@@ -24,6 +24,8 @@ class ScenesHandler(BaseHandler):
                 account=optional_text(body, "account"),
                 kind=optional_text(body, "kind"),
                 lang=optional_text(body, "lang"),
+                kiosk=optional_text(body, "kiosk"),
+                kiosk_secret=self.bearer(),
                 begin_cookie=self.get_cookie("begin"),
                 user_agent=self.request.headers.get("User-Agent", ""),
                 origin=self.container.origins.own(self.scheme, self.request.host),

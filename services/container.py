@@ -11,9 +11,12 @@ from services.backends import Backend, OpenBackend, open_backend
 from services.clock import Clock, SystemClock
 from services.doors.build import build_codes
 from services.errors import SettingsError, StoreUnavailable
+from services.hooks import Hook
 from services.metrics import Metrics
 from services.origins import Origins, request_scheme
+from services.people.registration import RegistrationService
 from services.people.unionids import UnionIds
+from services.processes import Place
 from services.push.service import PushService
 from services.rate_limits import RateLimits, client_address
 from services.scenes.admission import AdmissionService
@@ -21,12 +24,14 @@ from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
 from services.scenes.chat import ChatService
 from services.scenes.codes import SceneCodes
+from services.scenes.kiosks import Kiosks
 from services.scenes.login import LoginService
 from services.scenes.pictures import Pictures
 from services.scenes.polling import PollingService
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.settings import Settings, simulated
+from services.siblings import Siblings
 from services.simulation import Simulation
 from services.supervisor import Supervisor
 from services.tokens.issuer import Issuer
@@ -67,12 +72,14 @@ class Container:
     begin: BeginService
     scene_codes: SceneCodes
     admission: AdmissionService
+    registration: RegistrationService
     callbacks: CallbackService
     polling: PollingService
     pictures: Pictures
     sweeper: Sweeper
     push: PushService
     simulation: Simulation | None
+    siblings: Siblings | None
     own_url: str
 
     async def start(self) -> None:
@@ -93,6 +100,8 @@ class Container:
         await self.supervisor.close()
         self.pictures.close()
         await self.http.aclose()
+        if self.siblings is not None:
+            await self.siblings.close()
         if self.simulation is not None:
             await self.simulation.stop()
         await self.backend.close()
@@ -115,12 +124,14 @@ async def build_container(
     port: int,
     clock: Clock | None = None,
     make_backend: OpenBackend = open_backend,
+    place: Place | None = None,
 ) -> Container:
     """Build everything for a server that listens at `host` and `port`.
 
     Call it on the running event loop. What it opened, `Container.close` closes.
 
     Args:
+        place: this process's, where several serve one port.
         make_backend: a test puts stores that fail on command in the real ones' place.
 
     Raises:
@@ -159,7 +170,9 @@ async def build_container(
         amr=("simulated",) if simulation is not None else ("wechat",),
         collect_ttl_seconds=settings.login.collect_ttl_seconds,
         token_ttl_seconds=settings.jwt.ttl_seconds,
+        kiosks=bool(settings.kiosks),
     )
+    hook = build_hook(settings, http, supervisor, clock)
     push = PushService(
         login,
         backend.broker,
@@ -194,6 +207,7 @@ async def build_container(
         login,
         settings.login,
         clock,
+        hook,
     )
     chat = ChatService(
         backend.scenes,
@@ -228,6 +242,7 @@ async def build_container(
             clock,
             metrics,
             scene_codes,
+            Kiosks(settings.kiosks, settings.kiosk_ttl_seconds),
             scene_ttl_seconds=settings.login.scene_ttl_seconds,
             poll_interval_seconds=settings.login.poll_interval_seconds,
         ),
@@ -240,6 +255,15 @@ async def build_container(
             deadline_seconds=settings.wechat.callback_deadline_seconds,
         ),
         admission=admission,
+        registration=RegistrationService(
+            login,
+            admission,
+            accounts,
+            issuer,
+            clock,
+            wanted=settings.login.register_fields,
+            hook=hook,
+        ),
         polling=PollingService(login, push.hub, clock, settings.login.poll_interval_seconds),
         pictures=Pictures(),
         sweeper=Sweeper(
@@ -250,8 +274,17 @@ async def build_container(
         ),
         push=push,
         simulation=simulation,
+        siblings=None if place is None else Siblings(place),
         own_url=own_url,
     )
+
+
+def build_hook(
+    settings: Settings, http: httpx.AsyncClient, supervisor: Supervisor, clock: Clock
+) -> Hook | None:
+    """The operator's hook, where one is configured."""
+    url, secret = settings.login.hook_url, settings.login.hook_secret.get_secret_value()
+    return Hook(http, supervisor, clock, url, secret) if url else None
 
 
 def build_accounts(

@@ -4,6 +4,7 @@
     ├── SettingsError            a mistake of the operator: one line, naming the dotted key
     ├── TokenError               a token that is not ours, or not valid now
     │   └── TokenExpired         ours, but its time is up
+    ├── HookUnavailable          the operator's hook gave no usable answer
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
     │   ├── WeChatUnavailable    time-out, connection, 5xx, rubbish, or still busy after retries
@@ -42,6 +43,10 @@ class TokenError(ScanpushError):
 
 class TokenExpired(TokenError):
     """A token that is ours and whose time is up."""
+
+
+class HookUnavailable(ScanpushError):
+    """The operator's hook gave no usable answer: down, slow, not 200, or none of its answers."""
 
 
 class StoreUnavailable(ScanpushError):

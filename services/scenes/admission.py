@@ -4,14 +4,16 @@ Every door ends here, so that the same person meets the same rules whichever way
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.clock import Clock
-from services.ids import SceneStr
+from services.hooks import Hook
+from services.ids import SceneStr, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.people.unionids import UnionIds
 from services.scenes.login import LoginService
 from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.status import of_kiosk
 from services.scenes.store import SceneStore
 from services.settings import LoginSettings
 from services.wechat.accounts import Account
@@ -63,6 +65,7 @@ class AdmissionService:
         login: LoginService,
         settings: LoginSettings,
         clock: Clock,
+        hook: Hook | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -70,6 +73,7 @@ class AdmissionService:
         self._login = login
         self._settings = settings
         self._clock = clock
+        self._hook = hook
 
     @property
     def confirms(self) -> bool:
@@ -110,8 +114,7 @@ class AdmissionService:
         step, login = done
         if login is None or step.scene is None:
             return Entry("", step)
-        if step.verdict is Verdict.MOVED:
-            self._notify(Visit(account, step.scene, settled), login)
+        self._tell(Visit(account, step.scene, settled), login, step)
         return Entry(_word(login), step)
 
     async def ask(self, visit: Visit) -> Entry:
@@ -136,16 +139,46 @@ class AdmissionService:
         """
         identity = await self._unionids.completed(visit.account, visit.identity)
         if self._settings.registration != "auto" and await self._users.find(identity) is None:
-            return await self._meet_stranger(visit)
+            return await self._meet_stranger(replace(visit, identity=identity))
         login = await self._login.log_in(visit.scene, identity, visit.profile)
-        word = allowed or _word(login)
+        return await self._authorize(visit, login, allowed or _word(login))
+
+    async def enrol(self, visit: Visit, user_id: UserId | None) -> Entry:
+        """Log a person in whom the operator's policy has let in by now.
+
+        Args:
+            user_id: the operator's own id of the person, which a new user is to get.
+        """
+        login = await self._login.log_in(visit.scene, visit.identity, visit.profile, user_id)
+        return await self._authorize(visit, login, _word(login))
+
+    async def _authorize(self, visit: Visit, login: Login, word: str) -> Entry:
         step = await self._login.authorize(visit.scene, login, visit.outcome(word))
-        if step.verdict is Verdict.MOVED:
-            self._notify(visit, login)
+        self._tell(visit, login, step)
         return Entry(word, step)
 
-    def _notify(self, visit: Visit, login: Login) -> None:
-        """The login notice, for people of the account itself; never waited for."""
+    def _tell(self, visit: Visit, login: Login, step: Step) -> None:
+        """Whom a login that just happened concerns besides its page; never waited for.
+
+        The login notice, for people of the account itself; the operator's hook, of its kiosks.
+        """
+        if step.verdict is not Verdict.MOVED or step.scene is None:
+            return
+        if self._hook is not None and of_kiosk(step.scene):
+            self._hook.tell_later(
+                {
+                    "type": "kiosk_login",
+                    "scene_str": step.scene.scene_str,
+                    "kiosk": step.scene.details["kiosk"],
+                    "account": visit.account.name,
+                    "user": {
+                        "id": login.user.id,
+                        "name": login.user.name,
+                        "is_new": login.is_new,
+                    },
+                    "exchange_code": self._login.exchange_code(step.scene),
+                }
+            )
         if visit.identity.app_id == visit.account.app_id:
             visit.account.notices.send_later(
                 visit.identity.openid,
@@ -173,7 +206,10 @@ class AdmissionService:
             life_seconds=self._settings.register_ttl_seconds,
             openid=visit.identity.openid,
             error="" if asks else NOT_REGISTERED,
-            details=_remembered(visit),
+            details={
+                **_remembered(visit),
+                **({"register_fields": " ".join(self._settings.register_fields)} if asks else {}),
+            },
             outcome=visit.outcome(word),
         )
         step = await self._login.end(visit.scene.scene_str, move)

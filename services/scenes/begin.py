@@ -14,6 +14,7 @@ from services.ids import SceneStr, WatchToken
 from services.metrics import Metrics
 from services.rate_limits import RateLimits
 from services.scenes.codes import SceneCode, SceneCodes, Wish
+from services.scenes.kiosks import Kiosks
 from services.scenes.login import secret_hash
 from services.scenes.states import Kind, Scene, State
 from services.scenes.store import SceneStore
@@ -36,6 +37,8 @@ class BeginRequest:
     user_agent: str = ""
     origin: str = ""
     """The server's own origin, as the page reached it."""
+    kiosk: str | None = None
+    kiosk_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class BeginService:
         clock: Clock,
         metrics: Metrics,
         codes: SceneCodes,
+        kiosks: Kiosks,
         *,
         scene_ttl_seconds: int,
         poll_interval_seconds: int,
@@ -69,6 +73,7 @@ class BeginService:
         self._clock = clock
         self._metrics = metrics
         self._codes = codes
+        self._kiosks = kiosks
         self._scene_ttl_seconds = scene_ttl_seconds
         self._poll_interval_seconds = poll_interval_seconds
 
@@ -78,7 +83,7 @@ class BeginService:
         kind, code = self._code(request.kind)
         await self._within_limits(request.address)
         scene_str = SceneStr(str(uuid.uuid4()))
-        life = self._scene_ttl_seconds
+        life, screen, label = self._screen(request)
         details = await code.details(Wish(account, scene_str, life, request.origin))
         watch_token = WatchToken(secrets.token_urlsafe(32))
         begin_cookie = _reusable(request.begin_cookie) or secrets.token_urlsafe(32)
@@ -96,11 +101,11 @@ class BeginService:
                 ends_at=now + life,
                 watch_hash=secret_hash(watch_token),
                 begin_hash=secret_hash(begin_cookie),
-                details={**details, "user_agent": request.user_agent[:256]},
+                details={**details, **screen, "user_agent": request.user_agent[:256]},
             )
         )
         self._metrics.scene_begun(kind)
-        document = self._document(scene, watch_token, life) | code.document(scene, life)
+        document = self._document(scene, watch_token, life) | code.document(scene, life) | label
         return Begun(scene, watch_token, begin_cookie, document)
 
     def _code(self, wanted: str | None) -> tuple[Kind, SceneCode]:
@@ -109,6 +114,13 @@ class BeginService:
             return kind, self._codes[kind]
         except (ValueError, KeyError):
             raise ApiError("unknown_kind", "This server has no such login.", field="kind") from None
+
+    def _screen(self, request: BeginRequest) -> tuple[int, dict[str, str], dict[str, str]]:
+        """The scene's life, and for a kiosk what is stored of it and what its page is told."""
+        if request.kiosk is None:
+            return self._scene_ttl_seconds, {}, {}
+        label = self._kiosks.label(request.kiosk, request.kiosk_secret)
+        return self._kiosks.ttl_seconds, {"kiosk": request.kiosk}, {"label": label}
 
     async def _within_limits(self, address: str) -> None:
         wait = await self._limits.allow("scenes", address)

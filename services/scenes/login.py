@@ -5,6 +5,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from services.clock import Clock
 from services.errors import ApiError
@@ -15,9 +16,13 @@ from services.scenes import status
 from services.scenes.states import FINAL, OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.whole_login import WholeLogin
-from services.tokens.issuer import Issuer
+from services.tokens.issuer import Issuer, Purpose, Ticket
 
 _NO_HASH = bytes(32)
+
+COLLECTABLE = frozenset({State.AUTHORIZED, State.CONSUMED})
+"""Where a login can be collected, or was."""
+
 WAITING = frozenset({State.WAITING})
 NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 
@@ -38,6 +43,7 @@ class LoginService:
     Args:
         node: this node's id, under which sockets are attached.
         amr: how people are authenticated here (``["simulated"]`` under the simulator).
+        kiosks: whether any are configured; without them an ack is spared a look.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class LoginService:
         amr: tuple[str, ...],
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
+        kiosks: bool = False,
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -64,6 +71,7 @@ class LoginService:
         self._amr = amr
         self._collect_ttl_seconds = collect_ttl_seconds
         self._token_ttl_seconds = token_ttl_seconds
+        self._kiosks = kiosks
 
     # What the page may do. `Scenes` of push/delivery.py is made of these.
 
@@ -79,9 +87,9 @@ class LoginService:
 
     async def watch(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
         """Attach a socket, then read: None for an unknown scene as for a wrong token."""
-        if not _watches(await self._scenes.get(scene_str), watch_token):
-            return None
-        return await self._scenes.attach(scene_str, self._node, connection)
+        return await self._scenes.attach(
+            scene_str, self._node, connection, secret_hash(watch_token)
+        )
 
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         await self._scenes.detach(scene_str, self._node, connection)
@@ -91,7 +99,13 @@ class LoginService:
         return status.encoded(status.document(scene, self._clock.now(), self._mint))
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
-        """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``."""
+        """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.
+
+        A kiosk's page has no login, only the code that its operator's server exchanges: its ack
+        says that the code was displayed, and leaves the login where it is.
+        """
+        if self._kiosks and await self._displayed(scene_str, seq):
+            return
         step = await self._scenes.advance(
             scene_str, Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
         )
@@ -109,6 +123,26 @@ class LoginService:
         self._count_end(step)
         if step.verdict is Verdict.REFUSED and step.scene and step.scene.state is State.AUTHORIZED:
             raise ApiError("stale_seq", "The login is already there; acknowledge it instead.")
+
+    async def _displayed(self, scene_str: SceneStr, seq: int) -> bool:
+        """Whether this is the ack of a kiosk's page, which consumes nothing."""
+        scene = await self._scenes.get(scene_str)
+        if scene is None or not status.of_kiosk(scene):
+            return False
+        authorized_seq = scene.seq - (scene.state is State.CONSUMED)
+        if scene.state not in COLLECTABLE or seq != authorized_seq:
+            raise ApiError("stale_seq", "That is not the seq of an authorized status.", field="seq")
+        return True
+
+    async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
+        """The login document of a kiosk's scene, for the operator's server: once, for whoever comes
+        first, and None for everybody after."""
+        move = Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
+        step = await self._scenes.advance(scene_str, move)
+        self._count_end(step)
+        if step.verdict is not Verdict.MOVED or step.scene is None:
+            return None
+        return status.login_document(step.scene, self._clock.now(), self._token(step.scene))
 
     # What doors do.
 
@@ -151,9 +185,11 @@ class LoginService:
         kind: Kind,
         outcome_key: str,
         outcome: Callable[[Scene, Login], Outcome],
+        unionid_wanted: bool,
     ) -> tuple[Step, Login | None] | None:
-        """`claim`, `log_in` and `authorize` in one transaction; None where the store has no such
-        thing. Without a login the step is that of a claim that moved nothing."""
+        """`claim`, `log_in` and `authorize` in one transaction. Without a login the step is that
+        of a claim that moved nothing. None: nothing was done, for the store has no such thing, or
+        a unionid is wanted and unknown."""
         if self._whole_login is None:
             return None
         claim = Move(
@@ -166,15 +202,16 @@ class LoginService:
             outcome=Outcome(outcome_key),
         )
         jti = _jti()
-        step, login = await self._whole_login.log_in(
+        done = await self._whole_login.log_in(
             scene_str,
             claim,
             identity,
             lambda scene, login: self._authorization(scene, login, outcome(scene, login), jti),
+            unionid_wanted=unionid_wanted,
         )
-        if login is not None and step.verdict is Verdict.MOVED:
-            self._metrics.login(login.is_new)
-        return step, login
+        if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:
+            self._metrics.login(done[1].is_new)
+        return done
 
     async def log_in(
         self,
@@ -226,6 +263,20 @@ class LoginService:
             self._metrics.scene_ended(step.scene.state)
 
     def _mint(self, scene: Scene) -> str:
+        """Sign what the state of the scene is due."""
+        if scene.state is State.REGISTERING:
+            return self._ticket(Purpose.REGISTER, scene)
+        return self.exchange_code(scene) if status.of_kiosk(scene) else self._token(scene)
+
+    def exchange_code(self, scene: Scene) -> str:
+        """What the operator's server exchanges for the login of a kiosk's authorized scene."""
+        return self._ticket(Purpose.EXCHANGE, scene)
+
+    def _ticket(self, purpose: Purpose, scene: Scene) -> str:
+        ticket = Ticket(scene.scene_str, scene.seq)
+        return self._issuer.mint_ticket(purpose, ticket, until=scene.ends_at)
+
+    def _token(self, scene: Scene) -> str:
         assert scene.claims is not None and scene.user_id is not None
         return self._issuer.mint(
             subject=scene.user_id, claims=scene.claims, account=scene.account, amr=self._amr

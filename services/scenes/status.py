@@ -28,7 +28,8 @@ def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str
 
     Args:
         now: the time by which the remaining seconds are counted.
-        mint: signs the scene's fixed claims; called only where the token is due.
+        mint: signs what the scene's state is due: the login token, a kiosk's exchange code, a
+            registration token. Called only there.
     """
     body: dict[str, Any] = {
         "type": "status",
@@ -40,15 +41,21 @@ def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str
     if user := _user(scene):
         body["user"] = user
     if scene.state is State.AUTHORIZED and scene.claims is not None:
-        if exchange_code := scene.details.get("exchange_code"):
-            body["exchange_code"] = exchange_code
+        if of_kiosk(scene):
+            body["exchange_code"] = mint(scene)
         else:
             body["login"] = login_document(scene, now, mint(scene))
-    if scene.state is State.REGISTERING and "registration_token" in scene.details:
-        body["registration_token"] = scene.details["registration_token"]
+    if scene.state is State.REGISTERING:
+        body["registration_token"] = mint(scene)
+        body["register_fields"] = scene.details.get("register_fields", "").split()
     if scene.state is State.FAILED:
         body["error"] = {"code": scene.error, "message": FAILURES.get(scene.error, "Login failed.")}
     return body
+
+
+def of_kiosk(scene: Scene) -> bool:
+    """Whether the scene stands on a screen that anybody can look at."""
+    return "kiosk" in scene.details
 
 
 def login_document(scene: Scene, now: float, token: str) -> dict[str, Any]:
@@ -75,6 +82,6 @@ def _user(scene: Scene) -> dict[str, str] | None:
     name = scene.details.get("name", "")
     if not name:
         return None
-    if scene.state in (State.AUTHORIZED, State.CONSUMED):
+    if scene.state in (State.AUTHORIZED, State.CONSUMED) and not of_kiosk(scene):
         return {"name": name, "avatar": scene.details.get("avatar", "")}
     return {"name": mask(name), "avatar": ""}

@@ -90,9 +90,24 @@ def test_a_failure_says_why() -> None:
 
 def test_a_kiosk_gets_its_exchange_code_instead() -> None:
     """The token goes to the site's server, never to the screen."""
-    scene = replace(SCENE, state=State.AUTHORIZED, details={"exchange_code": "once"})
+    scene = replace(SCENE, state=State.AUTHORIZED, details={**SCENE.details, "kiosk": "lobby3"})
     body = document(scene)
-    assert body["exchange_code"] == "once" and "login" not in body
+    assert body["exchange_code"] == "signed.now" and "login" not in body
+
+
+@pytest.mark.parametrize("state", [State.AUTHORIZED, State.CONSUMED])
+def test_a_kiosk_never_shows_a_whole_name(state: State) -> None:
+    """Its screen hangs where everybody passes by."""
+    scene = replace(SCENE, state=state, details={**SCENE.details, "kiosk": "lobby3"})
+    assert document(scene)["user"] == {"name": "张**", "avatar": ""}
+
+
+def test_a_stranger_is_asked_for_the_configured_fields() -> None:
+    """With the token that the form is sent with."""
+    details = {"register_fields": "name phone"}
+    body = document(replace(SCENE, state=State.REGISTERING, details=details))
+    assert body["registration_token"] == "signed.now"
+    assert body["register_fields"] == ["name", "phone"]
 
 
 def test_a_token_that_is_over_has_no_negative_life() -> None:

@@ -102,6 +102,7 @@ class Stack:
     Args:
         clock: a `TurnableClock` lets hours pass (`advance`); None: the machine's.
         faulty: put `scenes` and `users`, stores that fail on command, into the server.
+        stores: opens the stores; by default those that the settings name.
         sections: settings that differ from the defaults, by section, as in config.yaml.
     """
 
@@ -111,6 +112,7 @@ class Stack:
         clock: Clock | None = None,
         *,
         faulty: bool = False,
+        stores: OpenBackend = open_backend,
         **sections: Mapping[str, Any],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -125,7 +127,7 @@ class Stack:
             defaults[section] = {**base, **values} if isinstance(values, dict) else values
         self.settings = Settings.model_validate(defaults)
         self._clock = clock
-        self._make_backend: OpenBackend = open_faulty if faulty else open_backend
+        self._make_backend: OpenBackend = open_faulty if faulty else stores
         self.container: Container
         self.server: Server
         self.http: httpx.AsyncClient

@@ -1,0 +1,46 @@
+"""Flows that must be the same wherever the scenes are kept."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from services.backends import Backend, OpenBackend, open_embedded
+from services.clock import Clock
+from services.push.broker_redis import RedisBroker
+from services.redis_link import RedisLink
+from services.scenes.store_redis import RedisSceneStore
+from services.settings import Settings
+from tests.servers import RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for all flows."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def any_scenes(request: pytest.FixtureRequest) -> OpenBackend:
+    """Opens stores whose scenes lie in SQLite, or in Redis; the people are in SQLite."""
+    if request.param == "sqlite":
+        return open_embedded
+    server: RedisServer = request.getfixturevalue("redis_server")
+    server.ask("FLUSHALL")
+
+    async def open_scenes_in_redis(settings: Settings, clock: Clock, node: str) -> Backend:
+        backend = await open_embedded(settings, clock, node)
+        await backend.broker.close()
+        link = RedisLink(server.url)
+        await link.open()
+        backend.scenes = RedisSceneStore(link)
+        backend.broker = RedisBroker(link, node)
+        backend.whole_login = None
+        backend.connections = (link,)
+        return backend
+
+    return open_scenes_in_redis

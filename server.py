@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tornado.netutil import bind_sockets
@@ -21,6 +21,7 @@ from handlers.server import Server
 from services.container import Container, build_container
 from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
+from services.processes import Parent, Place
 from services.settings import Settings, load_settings
 
 HERE = Path(__file__).resolve().parent
@@ -54,15 +55,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def bound_sockets(settings: Settings) -> list[socket.socket]:
-    """The listening sockets.
+def bound_sockets(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
+    """The listening sockets; `shared` with other processes, which all have to say so.
 
     Raises:
         SettingsError: the address cannot be used.
     """
     server = settings.server
     try:
-        return bind_sockets(server.port, server.host, backlog=4096)
+        return bind_sockets(server.port, server.host, backlog=4096, reuse_port=shared)
     except socket.gaierror as error:
         raise SettingsError("server.host", f"is not an address here: {error.strerror}") from None
     except OSError as error:
@@ -70,15 +71,17 @@ def bound_sockets(settings: Settings) -> list[socket.socket]:
         raise SettingsError("server.port", f"{server.host}:{server.port}: {reason}") from None
 
 
-async def serve(settings: Settings, *, lan: bool = False) -> None:
-    """Run until SIGTERM or SIGINT, then drain."""
+async def serve(settings: Settings, *, lan: bool = False, place: Place | None = None) -> None:
+    """Run until SIGTERM or SIGINT, or until the parent is gone, then drain."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    sockets = bound_sockets(settings)
+    if place is not None:
+        loop.add_reader(place, leave_orphaned, loop, place, stopping)
+    sockets = bound_sockets(settings, shared=place is not None)
     host, port = sockets[0].getsockname()[:2]
-    container = await build_container(settings, host=host, port=port)
+    container = await build_container(settings, host=host, port=port, place=place)
     server = Server(container)
     try:
         phone = container.simulation.open_to_lan() if lan and container.simulation else ""
@@ -88,7 +91,8 @@ async def serve(settings: Settings, *, lan: bool = False) -> None:
         gc.collect()
         gc.freeze()
         server.listen(sockets)
-        print(banner(container, phone), flush=True)
+        if place is None:
+            print(banner(container, phone), flush=True)
         await stopping.wait()
         await server.drain()
     finally:
@@ -105,32 +109,69 @@ def banner(container: Container, phone: str) -> str:
     return "\n".join(lines)
 
 
-def run(settings: Settings, *, lan: bool) -> None:
+def leave_orphaned(loop: asyncio.AbstractEventLoop, place: Place, stopping: asyncio.Event) -> None:
+    """The parent was killed: nobody would start us again, or stop us."""
+    loop.remove_reader(place)
+    stopping.set()
+
+
+def run(settings: Settings, *, lan: bool = False, place: Place | None = None) -> None:
     """On uvloop where it is installed."""
     with contextlib.suppress(ImportError):
         import uvloop
 
-        uvloop.run(serve(settings, lan=lan))
+        uvloop.run(serve(settings, lan=lan, place=place))
         return
-    asyncio.run(serve(settings, lan=lan))
+    asyncio.run(serve(settings, lan=lan, place=place))
+
+
+def run_several(settings: Settings) -> int:
+    """As `run` does, in ``server.processes`` processes on one port; the exit code."""
+    server = settings.server
+    held = bound_sockets(settings)
+    port = held[0].getsockname()[1]
+    for listening in held:
+        listening.close()
+    settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
+    url = server.public_url or f"http://{server.host}:{port}"
+
+    def work(place: Place) -> int:
+        return exit_code(lambda: run(settings, place=place))
+
+    def started() -> None:
+        print(f"scanpush {VERSION} at {url}  ({server.processes} processes)", flush=True)
+
+    return Parent(server.processes, work, server.drain_seconds, started).run()
+
+
+def exit_code(work: Callable[[], int | None]) -> int:
+    """What `work` returned, or one line on standard error and what scanpush's errors end with."""
+    try:
+        return work() or 0
+    except SettingsError as error:
+        print(f"scanpush: {error}", file=sys.stderr, flush=True)
+        return 2
+    except StoreUnavailable as error:
+        print(f"scanpush: cannot start: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+def start(args: argparse.Namespace) -> int:
+    """Do what the arguments ask for; the exit code."""
+    settings = load_settings(args.config, os.environ)
+    if args.check_config:
+        print(f"{args.config}: ok")
+        return 0
+    configure(settings.logging)
+    if settings.server.processes > 1:
+        return run_several(settings)
+    run(settings, lan=args.lan)
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
-    try:
-        settings = load_settings(args.config, os.environ)
-        if args.check_config:
-            print(f"{args.config}: ok")
-            return 0
-        configure(settings.logging)
-        run(settings, lan=args.lan)
-    except SettingsError as error:
-        print(f"scanpush: {error}", file=sys.stderr)
-        return 2
-    except StoreUnavailable as error:
-        print(f"scanpush: cannot start: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: start(args))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,46 @@ class HealthHandler(BaseHandler):
         self.write_json({"status": "ok"})
 
 
-class ReadyHandler(BaseHandler):
-    """``GET /readyz``: logins can be finished here; 503 while draining or without a store."""
+class OwnReadyHandler(BaseHandler):
+    """Whether this one process can finish logins; what its siblings ask."""
 
     async def get(self) -> None:
+        await self.check()
+        self.write_json({"status": "ready"})
+
+    async def check(self) -> None:
         if self.container.push.draining:
             raise ApiError("overloaded", "This node is leaving.", retry_after=1)
         await self.container.check_stores()
-        self.write_json({"status": "ready"})
 
 
-class MetricsHandler(BaseHandler):
-    """``GET /metrics``, in the Prometheus text format."""
+class ReadyHandler(OwnReadyHandler):
+    """``GET /readyz``: logins can be finished here; 503 while draining or without a store."""
 
-    def get(self) -> None:
-        body, content_type = self.container.metrics.exposition()
+    async def get(self) -> None:
+        await self.check()
+        document: dict[str, object] = {"status": "ready"}
+        if (siblings := self.container.siblings) is not None:
+            document["processes"] = 1 + await siblings.check_ready()
+        self.write_json(document)
+
+
+class OwnMetricsHandler(BaseHandler):
+    """What this one process counts."""
+
+    async def get(self) -> None:
+        self.write_exposition(*self.container.metrics.exposition())
+
+    def write_exposition(self, body: bytes, content_type: str) -> None:
         self.set_header("Content-Type", content_type)
         self.finish(body)
+
+
+class MetricsHandler(OwnMetricsHandler):
+    """``GET /metrics``, in the Prometheus text format."""
+
+    async def get(self) -> None:
+        if (siblings := self.container.siblings) is None:
+            await super().get()
+        else:
+            self.write_exposition(*await siblings.exposition(self.container.metrics))

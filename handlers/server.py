@@ -6,10 +6,11 @@ import logging
 import socket
 
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_unix_socket
 
 from handlers.base import UNDER_WAY
 from handlers.front import MAX_BODY_BYTES, Front
-from handlers.routes import make_application
+from handlers.routes import make_application, routes, routes_for_siblings
 from services.container import Container
 
 log = logging.getLogger("scanpush.server")
@@ -29,7 +30,7 @@ class Server:
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        application = make_application(container)
+        application = make_application(container, routes(container))
         self._under_way = application.settings[UNDER_WAY]
         self._http = HTTPServer(
             container.push.router(Front(application)),
@@ -39,9 +40,14 @@ class Server:
             body_timeout=BODY_SECONDS,
         )
         self._reception = container.push.reception(self._http)
+        self._for_siblings = HTTPServer(make_application(container, routes_for_siblings(container)))
 
     def listen(self, sockets: list[socket.socket]) -> None:
         self._reception.listen(sockets)
+        if (siblings := self._container.siblings) is not None:
+            address = siblings.place.address(siblings.place.number)
+            self._for_siblings.add_socket(bind_unix_socket(str(address), mode=0o600))
+            siblings.place.tell_started()
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way, send every socket away with 1001.
@@ -61,4 +67,6 @@ class Server:
     async def close(self) -> None:
         """End what is left."""
         self._reception.stop()
+        self._for_siblings.stop()
         await asyncio.wait_for(self._http.close_all_connections(), 1)
+        await asyncio.wait_for(self._for_siblings.close_all_connections(), 1)

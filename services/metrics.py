@@ -2,7 +2,7 @@
 
 Observing costs one dictionary lookup and one addition: the children of each family are kept.
 Labels come from closed sets (states, outcomes, endings, routes of WeChat's API), never from
-outside. Each process answers for itself.
+outside. `services.siblings` puts those of several processes together.
 """
 
 import time

@@ -24,7 +24,7 @@ _LOCAL_ENDINGS = (".localhost", ".local", ".test", ".internal", ".lan", ".home.a
 
 def check(settings: Settings, *, simulated: bool) -> None:
     """Raise `SettingsError` for the first rule between settings that does not hold."""
-    _check_processes(settings)
+    _check_processes(settings, simulated)
     for name, account in settings.wechat.accounts.items():
         _check_account(f"wechat.accounts.{name}", account)
     _check_app("wechat.mini_program", settings.wechat.mini_program)
@@ -89,10 +89,19 @@ def _require(present: object, key: str, problem: str) -> None:
         raise SettingsError(key, problem)
 
 
-def _check_processes(settings: Settings) -> None:
-    if settings.server.processes > 1 and settings.backend == "embedded":
+def _check_processes(settings: Settings, simulated: bool) -> None:
+    if settings.server.processes == 1:
+        return
+    if settings.backend == "embedded":
         raise SettingsError(
-            "server.processes", "must be 1 with backend: embedded (SQLite serves one process)"
+            "server.processes",
+            "must be 1 with backend: embedded, as SQLite serves one process; "
+            "for more set backend: distributed, with Redis and MongoDB",
+        )
+    if simulated:
+        raise SettingsError(
+            "server.processes",
+            "must be 1 with the built-in simulator; for more run python -m simulator beside it",
         )
 
 

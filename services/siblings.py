@@ -6,6 +6,7 @@ their own, and answers for all.
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,11 +15,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from services.errors import StoreUnavailable
-from services.metrics import MetricName, Metrics
+from services.metrics import Metrics
 from services.processes import Place
 
 ANSWER_SECONDS = 3
 """Above the time that a process itself waits for its stores."""
+
+PROCESS_UP = "scanpush_process_up"
+PROCESS_UP_HELP = "Whether a process answers, where server.processes is above 1."
 
 
 class Siblings:
@@ -27,11 +31,7 @@ class Siblings:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._others = {
-            number: httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=str(place.address(number))),
-                base_url="http://sibling",
-                timeout=ANSWER_SECONDS,
-            )
+            number: make_client_at(place.address(number))
             for number in range(place.count)
             if number != place.number
         }
@@ -82,6 +82,15 @@ class Siblings:
         return answer.text if answer.status_code == 200 else None
 
 
+def make_client_at(address: Path) -> httpx.AsyncClient:
+    """For the process that answers at that socket."""
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=str(address), verify=False),
+        base_url="http://sibling",
+        timeout=ANSWER_SECONDS,
+    )
+
+
 class _Merged(Collector):
     """Several expositions as one; what `generate_latest` asks for."""
 
@@ -90,7 +99,7 @@ class _Merged(Collector):
 
     def collect(self) -> Iterator[Metric]:
         merged: dict[str, Metric] = {}
-        up = GaugeMetricFamily(MetricName.PROCESS_UP, MetricName.PROCESS_UP.help, None, ["process"])
+        up = GaugeMetricFamily(PROCESS_UP, PROCESS_UP_HELP, None, ["process"])
         for number, text in sorted(self._expositions.items()):
             up.add_metric([str(number)], 0 if text is None else 1)
             for family in text_string_to_metric_families(text or ""):

@@ -75,14 +75,15 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     )
     database.open()
     broker = LocalBroker()
+    scenes = SqliteSceneStore(database, clock, broker.publish)
     return Backend(
-        scenes=SqliteSceneStore(database, clock, broker.publish),
+        scenes=scenes,
         users=SqliteUserStore(database),
         broker=broker,
         credentials=MemoryCredentialStore(),
         windows=MemoryWindows(clock.now),
         database=database,
-        whole_login=SqliteWholeLogin(database, clock, broker.publish),
+        whole_login=SqliteWholeLogin(database, clock, scenes),
     )
 
 

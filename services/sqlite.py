@@ -2,7 +2,7 @@
 
 Measured (docs/performance.md): a read by key costs about 5 us, less than handing it to a thread,
 so reads happen where they are asked. Writes go to one thread that commits all that is waiting in
-one transaction, so that the cost of a commit is shared. Checkpoints, which would otherwise stop a
+one transaction, so that the cost of a commit, and of waking the thread, is shared. Checkpoints, which would otherwise stop a
 commit for 5 to 10 ms, run on a connection of their own in a second thread. They leave the log as
 it is, and SQLite begins it anew only when a write finds it copied to the end; with 400 writes a
 second none ever does, and the log grows by 4 MB a second (measured). So, whenever it is long, the
@@ -30,6 +30,7 @@ log = logging.getLogger("scanpush.sqlite")
 T = TypeVar("T")
 Connection = sqlite3.Connection
 Job = Callable[[sqlite3.Connection], Any]
+Asked = tuple[Job, "asyncio.Future[Any]"]
 
 BATCH = 256
 CHECKPOINT_SECONDS = 0.5
@@ -66,7 +67,9 @@ class Database:
         self._path = path
         self._synchronous = synchronous
         self._schemas = schemas
-        self._jobs: queue.SimpleQueue[tuple[Job, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[Asked] | None] = queue.SimpleQueue()
+        self._asked: list[Asked] = []
+        """What was asked for in this turn of the event loop."""
         self._wrote = threading.Event()
         self._log_is_long = threading.Event()
         self._closing = threading.Event()
@@ -127,22 +130,29 @@ class Database:
         if self._closing.is_set():
             raise StoreUnavailable("SQLite: closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put((job, future))
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append((job, future))
         return await future
+
+    def _hand_over(self) -> None:
+        """Give the writer all of one turn at once: waking a thread costs more than a write."""
+        asked, self._asked = self._asked, []
+        self._jobs.put(asked)
 
     def _write_batches(self) -> None:
         while (first := self._jobs.get()) is not None:
-            batch = [first]
+            batch = first
             ending = False
             while len(batch) < BATCH:
                 try:
-                    item = self._jobs.get_nowait()
+                    more = self._jobs.get_nowait()
                 except queue.Empty:
                     break
-                if item is None:
+                if more is None:
                     ending = True
                     break
-                batch.append(item)
+                batch += more
             results = self._commit(batch)
             self._wrote.set()
             self._loop.call_soon_threadsafe(_resolve, batch, results)
@@ -151,7 +161,7 @@ class Database:
             if ending:
                 return
 
-    def _commit(self, batch: list[tuple[Job, asyncio.Future[Any]]]) -> list[Any]:
+    def _commit(self, batch: list[Asked]) -> list[Any]:
         """The result or exception of each job; only what is committed counts as a result."""
         try:
             self._writer.execute("BEGIN IMMEDIATE")
@@ -192,6 +202,7 @@ class Database:
         if self._closing.is_set() or not self._threads:
             return
         self._closing.set()
+        self._hand_over()
         self._jobs.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
@@ -200,7 +211,7 @@ class Database:
         self._lock.close()
 
 
-def _resolve(batch: list[tuple[Job, asyncio.Future[Any]]], results: list[Any]) -> None:
+def _resolve(batch: list[Asked], results: list[Any]) -> None:
     """On the loop: hand each caller its result. One who stopped waiting gets nothing."""
     for (_, future), result in zip(batch, results, strict=True):
         if future.done():

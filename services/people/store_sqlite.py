@@ -157,6 +157,12 @@ def log_in_within(
     return _noted(db, found, is_new, scene.scene_str, NOTHING_KNOWN, now)
 
 
+def has_unionid_within(db: sqlite3.Connection, identity: Identity) -> bool:
+    """Whether the identity is known with its unionid."""
+    row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()
+    return row is not None and row[0] is not None
+
+
 def _log_in_known(db: sqlite3.Connection, identity: Identity, now: float) -> Login | None:
     """The common case in two statements: a known person of whom nothing new is known."""
     row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()

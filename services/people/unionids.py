@@ -34,9 +34,11 @@ class UnionIds:
 
         Never fails for WeChat's sake. An answer that comes later is joined when it comes.
         """
-        settled = await self.settled(account, identity)
-        if settled is not None:
-            return settled
+        if not self.wanted(account, identity):
+            return identity
+        known = await self._users.find(identity)
+        if known is not None and known[1].unionid is not None:
+            return known[1]
         asking = self._supervisor.spawn(self._ask(account, identity), name="user/info")
         answered, _ = await asyncio.wait({asking}, timeout=UNIONID_SECONDS)
         if not answered:
@@ -44,14 +46,11 @@ class UnionIds:
             return identity
         return replace(identity, unionid=asking.result())
 
-    async def settled(self, account: Account, identity: Identity) -> Identity | None:
-        """`identity` as far as it can be known without asking WeChat; None: ask."""
+    def wanted(self, account: Account, identity: Identity) -> bool:
+        """Whether WeChat could tell a unionid that `identity` lacks."""
         foreign = identity.app_id != account.app_id  # user/info knows this account's people only
         unavailable = self._clock.monotonic() < account.unionid_unavailable_until
-        if identity.unionid or foreign or unavailable:
-            return identity
-        known = await self._users.find(identity)
-        return known[1] if known is not None and known[1].unionid is not None else None
+        return not (identity.unionid or foreign or unavailable)
 
     async def _ask(self, account: Account, identity: Identity) -> UnionId | None:
         try:

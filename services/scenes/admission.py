@@ -26,10 +26,12 @@ NOT_REGISTERED = "not_registered"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How far a scene came: `outcome` is a word of the reply texts, `step` the last move."""
+    """How far a scene came: `outcome` is a word of the reply texts, `step` the last move, `said`
+    the reply kept with it, where it is known."""
 
     outcome: str
     step: Step
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +100,29 @@ class AdmissionService:
         the person for consent or their data, WeChat for a unionid, or where the store cannot."""
         if self.confirms or self._settings.registration != "auto":
             return None
-        settled = await self._unionids.settled(account, identity)
-        if settled is None:
-            return None
+        said = ""
+
+        def outcome(scene: Scene, login: Login) -> Outcome:
+            nonlocal said
+            said = wording(_word(login), scene)
+            return Outcome(outcome_key, said)
+
         done = await self._login.claim_and_log_in(
             scene_str,
-            settled,
+            identity,
             account=account.name,
             kind=kind,
             outcome_key=outcome_key,
-            outcome=lambda scene, login: Outcome(outcome_key, wording(_word(login), scene)),
+            outcome=outcome,
+            unionid_wanted=self._unionids.wanted(account, identity),
         )
         if done is None:
             return None
         step, login = done
         if login is None or step.scene is None:
             return Entry("", step)
-        self._tell(Visit(account, step.scene, settled), login, step)
-        return Entry(_word(login), step)
+        self._tell(Visit(account, step.scene, identity), login, step)
+        return Entry(_word(login), step, said)
 
     async def ask(self, visit: Visit) -> Entry:
         """Scanned in the chat: have the person confirm there, where that is configured."""

@@ -255,10 +255,12 @@ local function advance()
   return answer('moved', scene)
 end
 
--- ARGV[4], [5]: node and connection. A connection below 0 is a waiting poll: it replaces nobody.
+-- ARGV[4] to [6]: node, connection and the hash of the watch token. Whoever has another token
+-- gets the answer of an unknown scene, and nothing is recorded of them. A connection below 0 is a
+-- waiting poll: it replaces nobody.
 local function attach()
   local scene = settled()
-  if not scene then
+  if not scene or scene.watch ~= ARGV[6] then
     return answer('unknown')
   end
   local entry = ARGV[4] .. '/' .. ARGV[5]

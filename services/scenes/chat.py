@@ -151,7 +151,8 @@ class ChatService:
         if step.reply is not None:
             return Answer("repeated", step.reply)
         if step.verdict is Verdict.MOVED and step.scene is not None:
-            return Answer(entry.outcome, self._wording(entry.outcome, step.scene))
+            said = entry.said or self._wording(entry.outcome, step.scene)
+            return Answer(entry.outcome, said)
         return await self._kept(key, self._refusal(account, step, openid, kind))
 
     def _refusal(self, account: Account, step: Step, openid: OpenId, kind: Kind) -> Answer:
@@ -277,6 +278,8 @@ class ChatService:
         return Answer(answer.outcome, kept)
 
     def _wording(self, outcome: str, scene: Scene) -> str:
+        if outcome != "confirm_ask":
+            return text(outcome, scene.lang, site=self._site_name)
         return text(
             outcome,
             scene.lang,

@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.scenes.states import FINAL, Scene, State
+from services.ids import UserId
+from services.scenes.states import FINAL, Claims, Scene, State
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -60,12 +61,17 @@ def of_kiosk(scene: Scene) -> bool:
 
 def login_document(scene: Scene, now: float, token: str) -> dict[str, Any]:
     """What a successful login brings: the token and whose it is."""
-    assert scene.claims is not None
+    assert scene.claims is not None and scene.user_id is not None
+    return login_fields(scene.user_id, scene.claims, now, token)
+
+
+def login_fields(user_id: UserId, claims: Claims, now: float, token: str) -> dict[str, Any]:
+    """The fields of that document, for a login with or without a scene."""
     return {
         "token": token,
         "token_type": "Bearer",
-        "expires_in": max(0, scene.claims.exp - int(now)),
-        "user": {"id": scene.user_id, "is_new": scene.claims.is_new},
+        "expires_in": max(0, claims.exp - int(now)),
+        "user": {"id": user_id, "is_new": claims.is_new},
     }
 
 

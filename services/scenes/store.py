@@ -37,8 +37,10 @@ class SceneStore(Protocol):
         is ``REPEATED`` and the step carries that reply (and the scene, if it still exists).
         """
 
-    async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
-        """Record that `node` watches the scene through `connection`, then read the scene.
+    async def attach(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        """For the browser whose watch token has that SHA-256, else None: record that `node` watches the scene through `connection`, then read the scene.
 
         From now on each change is noticed there. Attachments expire with the scene; at most four
         are kept, the newest. Attaching is what closes the race of a scan before the socket.

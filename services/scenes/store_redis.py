@@ -99,11 +99,14 @@ class RedisSceneStore:
         answer = await self._run("advance", scene_str, _json(_asked(move)), more_keys=keys)
         return _step(scene_str, answer)
 
-    async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+    async def attach(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
         """See `SceneStore.attach`. A `connection` above 0 is a socket: the other attached nodes
         are noticed that it replaces theirs. Below 0 it is a waiting poll, which replaces nobody.
         """
-        return _step(scene_str, await self._run("attach", scene_str, node, connection)).scene
+        answer = await self._run("attach", scene_str, node, connection, watch_hash.hex())
+        return _step(scene_str, answer).scene
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         await self._run("detach", scene_str, node, connection)

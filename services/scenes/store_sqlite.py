@@ -1,7 +1,9 @@
 """Scenes in the embedded database."""
 
+import hmac
 import json
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +23,9 @@ from services.scenes.states import (
     settle,
 )
 from services.sqlite import Database, translated
+
+RECENT = 256
+"""Scenes kept in memory after their last change."""
 
 OUTCOME_SECONDS = 600
 """How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
@@ -62,25 +67,45 @@ class SqliteSceneStore:
         self._database = database
         self._clock = clock
         self._publish = publish
+        self._recent: OrderedDict[SceneStr, Scene] = OrderedDict()
+        """The scenes changed last. This process alone writes the file, so they are as stored; a
+        notice makes somebody read just these, and a look here is cheaper than a query."""
 
     async def create(self, scene: Scene) -> Scene:
         await self._database.write(lambda db: db.execute(_INSERT, _row(scene)) and None)
         return scene
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
-        with translated():
-            row = self._database.reader.execute(_SELECT, (scene_str,)).fetchone()
-        return None if row is None else settle(_scene(row), self._clock.now())
+        scene = self._recent.get(scene_str)
+        if scene is None:
+            with translated():
+                row = self._database.reader.execute(_SELECT, (scene_str,)).fetchone()
+            if row is None:
+                return None
+            scene = _scene(row)
+        return settle(scene, self._clock.now())
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         now = self._clock.now()
         step = await self._database.write(lambda db: _advance(db, scene_str, move, now))
         if step.verdict is Verdict.MOVED and step.scene is not None:
-            self._publish(Notice(scene_str, step.scene.seq))
+            self.changed(step.scene)
         return step
 
-    async def attach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
-        return await self.get(scene_str)
+    def changed(self, scene: Scene) -> None:
+        """A change is committed: remember it for those who will ask, and tell them to."""
+        known = self._recent.pop(scene.scene_str, scene)
+        self._recent[scene.scene_str] = scene if scene.seq >= known.seq else known
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        self._publish(Notice(scene.scene_str, scene.seq))
+
+    async def attach(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        scene = await self.get(scene_str)
+        matches = scene is not None and hmac.compare_digest(scene.watch_hash, watch_hash)
+        return scene if matches else None
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Nothing was recorded."""
@@ -106,8 +131,11 @@ class SqliteSceneStore:
         if not due:
             return 0
         ended, touched = await self._database.write(lambda db: _expire(db, now, limit))
-        for notice in ended:
-            self._publish(notice)
+        for scene_str, scene in ended:
+            if scene is None:
+                self._recent.pop(scene_str, None)
+            else:
+                self.changed(scene)
         return touched
 
     async def recall(self, key: str) -> str | None:
@@ -189,7 +217,9 @@ def _keep_outcome(db: sqlite3.Connection, outcome: Outcome | None, now: float) -
         _keep(db, outcome.key, outcome.reply, now + OUTCOME_SECONDS)
 
 
-def _expire(db: sqlite3.Connection, now: float, limit: int) -> tuple[list[Notice], int]:
+def _expire(
+    db: sqlite3.Connection, now: float, limit: int
+) -> tuple[list[tuple[SceneStr, Scene | None]], int]:
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM scenes WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", (now, limit)
     ).fetchall()
@@ -200,7 +230,7 @@ def _expire(db: sqlite3.Connection, now: float, limit: int) -> tuple[list[Notice
             db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
         else:
             _update(db, scene)
-            ended.append(Notice(scene.scene_str, scene.seq))
+        ended.append((SceneStr(row[0]), scene))
     forgotten = db.execute(
         "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE ends_at <= ? LIMIT ?)",
         (now, limit),

@@ -11,10 +11,9 @@ from typing import Protocol
 from services.clock import Clock
 from services.ids import SceneStr
 from services.people.store import Identity, Login
-from services.people.store_sqlite import log_in_within
-from services.push.broker import Notice
+from services.people.store_sqlite import has_unionid_within, log_in_within
 from services.scenes.states import Move, Scene, State, Step, Verdict, apply
-from services.scenes.store_sqlite import claimed_within, saved_within
+from services.scenes.store_sqlite import SqliteSceneStore, claimed_within, saved_within
 from services.sqlite import Connection, Database
 
 Authorization = Callable[[Scene, Login], Move]
@@ -25,35 +24,51 @@ class WholeLogin(Protocol):
     """Claim, person and authorization, all or nothing; noticed once, after it is saved."""
 
     async def log_in(
-        self, scene_str: SceneStr, claim: Move, identity: Identity, then: Authorization
-    ) -> tuple[Step, Login | None]:
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        then: Authorization,
+        *,
+        unionid_wanted: bool,
+    ) -> tuple[Step, Login | None] | None:
         """The last move that was tried. Without a login it is the claim, which then moved nothing.
 
         Args:
             then: called in the transaction; must be pure.
+            unionid_wanted: for a person whose unionid is unknown nothing is done, and None is
+                returned: somebody must ask for it first.
         """
 
 
 class SqliteWholeLogin:
     """`WholeLogin` in the embedded database."""
 
-    def __init__(self, database: Database, clock: Clock, publish: Callable[[Notice], None]) -> None:
+    def __init__(self, database: Database, clock: Clock, scenes: SqliteSceneStore) -> None:
         self._database = database
         self._clock = clock
-        self._publish = publish
+        self._scenes = scenes
 
     async def log_in(
-        self, scene_str: SceneStr, claim: Move, identity: Identity, then: Authorization
-    ) -> tuple[Step, Login | None]:
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        then: Authorization,
+        *,
+        unionid_wanted: bool,
+    ) -> tuple[Step, Login | None] | None:
         now = self._clock.now()
 
-        def job(db: Connection) -> tuple[Step, Login | None]:
+        def job(db: Connection) -> tuple[Step, Login | None] | None:
             claimed = claimed_within(db, scene_str, claim, now)
             scene = claimed.scene
             if claimed.reply is not None or scene is None or scene.state is not State.SCANNED:
                 return claimed, None
             if claimed.verdict is Verdict.REFUSED:
                 return claimed, None
+            if unionid_wanted and not has_unionid_within(db, identity):
+                return None
             first_try = claimed.verdict is Verdict.MOVED
             login = log_in_within(db, identity, scene, now, first_try=first_try)
             move = then(scene, login)
@@ -62,7 +77,8 @@ class SqliteWholeLogin:
                 saved_within(db, step.scene, move.outcome, now)
             return step, login
 
-        step, login = await self._database.write(job)
-        if login is not None and step.verdict is Verdict.MOVED and step.scene is not None:
-            self._publish(Notice(scene_str, step.scene.seq))
-        return step, login
+        done = await self._database.write(job)
+        if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:
+            assert done[0].scene is not None
+            self._scenes.changed(done[0].scene)
+        return done

@@ -61,7 +61,7 @@ async def test_a_move_is_noticed_where_attached(scenes: SceneBench) -> None:
     """Each change brings the scene's name and its new seq to the attached node."""
     store = scenes.store("a")
     scene = await store.create(a_scene(scenes))
-    attached = await store.attach(scene.scene_str, "a", 1)
+    attached = await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
     assert alike(attached, scene)
     await scenes.store("b").advance(scene.scene_str, claim())
     await scenes.store("b").advance(scene.scene_str, authorize())
@@ -74,11 +74,29 @@ async def test_what_does_not_move_is_not_noticed(scenes: SceneBench) -> None:
     """Repeats and refusals are silent."""
     store = scenes.store("a")
     scene = await store.create(a_scene(scenes))
-    await store.attach(scene.scene_str, "a", 1)
+    await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
     await store.advance(scene.scene_str, claim(ANN))
     await store.advance(scene.scene_str, claim(ANN))
     await store.advance(scene.scene_str, claim(BOB))
     assert [notice.seq for notice in await scenes.notices("a", scene.scene_str)] == [2]
+
+
+@pytest.mark.gen_test
+async def test_another_watch_token_attaches_nothing(shared_scenes: SceneBench) -> None:
+    """It gets the answer of an unknown scene, and hears of no change."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    assert await store.attach(scene.scene_str, "b", 1, b"x" * 32) is None
+    await store.advance(scene.scene_str, claim())
+    assert await shared_scenes.notices("b", scene.scene_str) == []
+
+
+@pytest.mark.gen_test
+async def test_another_watch_token_reads_nothing(scenes: SceneBench) -> None:
+    """On every backend."""
+    store = scenes.store("a")
+    scene = await store.create(a_scene(scenes))
+    assert await store.attach(scene.scene_str, "a", 1, b"x" * 32) is None
 
 
 @pytest.mark.gen_test
@@ -87,7 +105,7 @@ async def test_attaching_reads_what_time_has_done(scenes: SceneBench) -> None:
     store = scenes.store("a")
     scene = await store.create(a_scene(scenes, life=10))
     await scenes.pass_time(11)
-    attached = await store.attach(scene.scene_str, "a", 1)
+    attached = await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
     assert attached is not None and attached.state is State.EXPIRED
 
 
@@ -96,8 +114,8 @@ async def test_each_attached_node_is_noticed(shared_scenes: SceneBench) -> None:
     """A poll on one node and a socket on another both get their notice, others none."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
-    await store.attach(scene.scene_str, "a", -1)
-    await store.attach(scene.scene_str, "b", -1)
+    await store.attach(scene.scene_str, "a", -1, scene.watch_hash)
+    await store.attach(scene.scene_str, "b", -1, scene.watch_hash)
     await store.advance(scene.scene_str, claim())
     for node, seqs in {"a": [2], "b": [2], "c": []}.items():
         assert [n.seq for n in await shared_scenes.notices(node, scene.scene_str)] == seqs
@@ -109,7 +127,7 @@ async def test_each_detaches_only_itself(shared_scenes: SceneBench) -> None:
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
     for node, connection in (("a", 1), ("a", 11), ("b", 1)):
-        await store.attach(scene.scene_str, node, connection)
+        await store.attach(scene.scene_str, node, connection, scene.watch_hash)
     await store.detach(scene.scene_str, "a", 1)
     await store.detach(scene.scene_str, "b", 1)
     await store.detach(scene.scene_str, "b", 1)
@@ -126,7 +144,7 @@ async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
     for number in range(6):
-        await store.attach(scene.scene_str, f"node{number}", -1)
+        await store.attach(scene.scene_str, f"node{number}", -1, scene.watch_hash)
     await store.advance(scene.scene_str, claim())
     noticed = [
         number
@@ -141,10 +159,10 @@ async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench
     """The notice names the new connection; a waiting poll replaces nobody."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
-    await store.attach(scene.scene_str, "a", 7)
-    await store.attach(scene.scene_str, "b", -3)
+    await store.attach(scene.scene_str, "a", 7, scene.watch_hash)
+    await store.attach(scene.scene_str, "b", -3, scene.watch_hash)
     assert await shared_scenes.notices("a", scene.scene_str) == []
-    await store.attach(scene.scene_str, "b", 9)
+    await store.attach(scene.scene_str, "b", 9, scene.watch_hash)
     assert [(n.seq, n.connection) for n in await shared_scenes.notices("a", scene.scene_str)] == [
         (1, 9)
     ]

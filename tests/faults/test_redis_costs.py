@@ -34,7 +34,7 @@ def note(seqs: list[int], notice: Notice) -> None:
 
 async def log_in(store: RedisSceneStore, node: str, connection: int) -> None:
     scene = await store.create(new_scene())
-    await store.attach(scene.scene_str, node, connection)
+    await store.attach(scene.scene_str, node, connection, scene.watch_hash)
     assert (await store.advance(scene.scene_str, claim())).verdict is Verdict.MOVED
     assert (await store.advance(scene.scene_str, authorize())).verdict is Verdict.MOVED
     await store.advance(scene.scene_str, Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=3))

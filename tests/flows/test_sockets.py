@@ -256,7 +256,7 @@ async def test_a_store_that_fails_at_the_upgrade_is_503(tmp_path: Path) -> None:
     """With Retry-After; the page tries again and gets in."""
     async with Stack(tmp_path, faulty=True) as stack:
         page = await stack.begin()
-        stack.scenes.refuse("get", times=1)
+        stack.scenes.refuse("attach", times=1)
         with pytest.raises(InvalidStatus) as refusal:
             async with page.socket():
                 pass

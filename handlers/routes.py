@@ -6,6 +6,12 @@ from tornado.web import Application
 
 from handlers.access_log import log_request
 from handlers.base import NotFoundHandler
+from handlers.mini_program import (
+    MiniProgramConfirmHandler,
+    MiniProgramLoginHandler,
+    MiniProgramScanHandler,
+)
+from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
 from handlers.operations import (
     HealthHandler,
     MetricsHandler,
@@ -16,8 +22,10 @@ from handlers.operations import (
 from handlers.pages import STATIC, FilesHandler, PageHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.verify_files import VerifyFileHandler
 from handlers.wechat import CallbackHandler
 from services.container import Container
+from services.scenes.states import Kind
 
 _SCENE = r"/api/scenes/([^/]{1,64})"
 
@@ -38,6 +46,15 @@ def routes(container: Container) -> list[Any]:
         (r"/api/exchange", ExchangeHandler, shared),
         (r"/\.well-known/jwks\.json", JwksHandler, shared),
         (r"/wechat/callback(?:/([^/]{1,64}))?", CallbackHandler, shared),
+        (r"/oauth/wechat/start", StartHandler, {"kind": Kind.WEB, **shared}),
+        (r"/oauth/wechat/callback", ReturnHandler, {"kind": Kind.WEB, **shared}),
+        (r"/oauth/website/start", StartHandler, {"kind": Kind.WEBSITE, **shared}),
+        (r"/oauth/website/callback", ReturnHandler, {"kind": Kind.WEBSITE, **shared}),
+        (r"/oauth/allow", AllowHandler, shared),
+        (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
+        (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
+        (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),
+        (r"/([A-Za-z0-9_-]{1,80}\.txt)", VerifyFileHandler, shared),
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, shared),

@@ -6,7 +6,7 @@ from services.ids import SceneStr, is_scene_str
 from services.push.waiters import Waiter
 from services.scenes.begin import BeginRequest
 from services.scenes.polling import MOST_WAIT_SECONDS
-from services.scenes.states import State
+from services.scenes.states import Kind, Scene, State
 
 _YEAR = 365
 
@@ -97,8 +97,26 @@ class PictureHandler(BaseHandler):
     async def get(self, text: str, kind: str) -> None:
         self.share_with_origin()
         scene = await self.container.login.read(SceneStr(text)) if is_scene_str(text) else None
-        if scene is None or scene.state is not State.WAITING or not scene.details.get("qr_content"):
-            raise ApiError("not_found", "There is no code to show.")
-        picture = await self.container.pictures.draw(scene.details["qr_content"], kind)
-        self.set_header("Content-Type", "image/svg+xml" if kind == "svg" else "image/png")
+        if scene is None or scene.state is not State.WAITING:
+            raise _no_picture()
+        content_type, picture = await self._picture(scene, kind)
+        self.set_header("Content-Type", content_type)
         self.finish(picture)
+
+    async def _picture(self, scene: Scene, kind: str) -> tuple[str, bytes]:
+        """Drawn by us, or by WeChat, whose picture is served under the name png whatever it is."""
+        if content := scene.details.get("qr_content"):
+            drawn = await self.container.pictures.draw(content, kind)
+            return _PICTURE_TYPES[kind], drawn
+        pictures = self.container.doors.pictures
+        if scene.kind is not Kind.MINI_PROGRAM or pictures is None or kind != "png":
+            raise _no_picture()
+        picture = await pictures.of(scene.scene_str)
+        return picture.content_type, picture.body
+
+
+_PICTURE_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
+
+
+def _no_picture() -> ApiError:
+    return ApiError("not_found", "There is no code to show.")

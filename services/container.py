@@ -9,7 +9,8 @@ import httpx
 
 from services.backends import Backend, OpenBackend, open_backend
 from services.clock import Clock, SystemClock
-from services.doors.build import build_codes
+from services.doors.build import Doors, build_codes, build_doors
+from services.doors.direct import DirectLogin
 from services.errors import SettingsError, StoreUnavailable
 from services.hooks import Hook
 from services.metrics import Metrics
@@ -71,6 +72,7 @@ class Container:
     login: LoginService
     begin: BeginService
     scene_codes: SceneCodes
+    doors: Doors
     admission: AdmissionService
     registration: RegistrationService
     callbacks: CallbackService
@@ -159,6 +161,7 @@ async def build_container(
     http = make_client(settings.wechat.api_base)
     limits = RateLimits(settings.limits, backend.windows)
     issuer = Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
+    amr = ("simulated",) if simulation is not None else ("wechat",)
     login = LoginService(
         backend.scenes,
         backend.users,
@@ -167,7 +170,7 @@ async def build_container(
         clock,
         metrics,
         node=node,
-        amr=("simulated",) if simulation is not None else ("wechat",),
+        amr=amr,
         collect_ttl_seconds=settings.login.collect_ttl_seconds,
         token_ttl_seconds=settings.jwt.ttl_seconds,
         kiosks=bool(settings.kiosks),
@@ -247,6 +250,26 @@ async def build_container(
             poll_interval_seconds=settings.login.poll_interval_seconds,
         ),
         scene_codes=scene_codes,
+        doors=build_doors(
+            settings,
+            scenes=backend.scenes,
+            users=backend.users,
+            credentials=backend.credentials,
+            login=login,
+            admission=admission,
+            direct=DirectLogin(
+                backend.users,
+                issuer,
+                clock,
+                metrics,
+                amr=amr,
+                token_ttl_seconds=settings.jwt.ttl_seconds,
+            ),
+            accounts=accounts,
+            http=http,
+            clock=clock,
+            supervisor=supervisor,
+        ),
         callbacks=CallbackService(
             backend.scenes,
             chat,

@@ -92,6 +92,7 @@ class AccountSettings(_Section):
     notice_fields: NoticeFields = {}
     forward_url: OptionalUrl = ""
     forward_logins: bool = False
+    web_scope: Literal["snsapi_base", "snsapi_userinfo"] = "snsapi_base"
 
 
 class AppSettings(_Section):

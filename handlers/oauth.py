@@ -1,0 +1,132 @@
+"""``/oauth/...``: the browser's way to WeChat's pages and back. Its answers are small pages."""
+
+from typing import Any
+
+from handlers.base import BaseHandler, as_api_error
+from handlers.pages import STATIC, page_facts, page_policy
+from services.container import Container
+from services.doors.landing import Landing
+from services.doors.oauth import Browser, Departure
+from services.errors import ApiError, StoreUnavailable, WeChatError
+from services.scenes.states import Kind
+from services.wechat.replies import language
+
+COOKIE = "oauth"
+"""What `state` is bound to: one random value a browser, sent to ``/oauth`` only."""
+
+MAX_VALUE = 1024
+
+
+class DoorHandler(BaseHandler):
+    """A request by a person's browser. Only the methods it has: a ``HEAD`` must not spend a code."""
+
+    SUPPORTED_METHODS = ("GET",)
+
+    @property
+    def browser(self) -> Browser:
+        accepted = self.request.headers.get("Accept-Language", "")
+        return Browser(
+            cookie=self.get_cookie(COOKIE) or "",
+            begin_cookie=self.get_cookie("begin") or "",
+            origin=self.container.origins.own(self.scheme, self.request.host),
+            lang=language(accepted.split(",")[0].split(";")[0]),
+        )
+
+    def value(self, name: str) -> str:
+        """A value of the query; too long ones cannot be ours."""
+        value = self.get_query_argument(name, "")
+        if len(value) > MAX_VALUE:
+            raise ApiError("bad_request", f"{name} is too long.", field=name)
+        return value
+
+    def get_template_path(self) -> str:
+        return str(STATIC)
+
+    def land(self, landing: Landing) -> None:
+        """Show the page, or go on."""
+        if landing.onward:
+            self.redirect(landing.onward)
+            return
+        self.set_status(landing.status)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", page_policy(self.request.host))
+        self.set_header("X-Frame-Options", "DENY")
+        # With "no-referrer" browsers send "Origin: null" along with the form.
+        self.set_header("Referrer-Policy", "same-origin")
+        page = "oauth_done.html" if landing.question is None else "oauth_confirm.html"
+        self.render(page, landing=landing, **page_facts(self.container))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Failures are pages, too, with the status of the contract."""
+        cause = kwargs.get("exc_info", (None, None))[1]
+        error = as_api_error(cause, status_code)
+        if error.code == "method_not_allowed":
+            super().write_error(status_code, **kwargs)
+            return
+        ours = isinstance(cause, StoreUnavailable | WeChatError) or error.status in (429, 500, 503)
+        if error.retry_after is not None:
+            self.set_header("Retry-After", str(error.retry_after))
+        outcome = "unavailable" if ours else "bad_request"
+        self.land(Landing(outcome, self.browser.lang, http_status=error.status))
+
+
+class StartHandler(DoorHandler):
+    """``GET /oauth/wechat|website/start?scene=[&next=][&format=json]``."""
+
+    def initialize(self, container: Container, kind: Kind = Kind.WEB) -> None:
+        super().initialize(container)
+        self.kind = kind
+
+    async def get(self) -> None:
+        way = await self.container.doors.oauth.start(
+            self.kind, self.value("scene"), self.value("next"), self.browser
+        )
+        if isinstance(way, Landing):
+            self.land(way)
+            return
+        self.set_cookie(
+            COOKIE, way.cookie, path="/oauth", httponly=True, samesite="Lax", secure=self.is_https
+        )
+        if self.value("format") == "json":
+            self.write_json(_for_wx_login(way))
+        else:
+            self.redirect(way.url)
+
+
+def _for_wx_login(way: Departure) -> dict[str, str]:
+    """What wxLogin.js is given to embed WeChat's code in a page."""
+    return {
+        "appid": way.app_id,
+        "scope": "snsapi_login",
+        "redirect_uri": way.redirect_uri,
+        "state": way.state,
+    }
+
+
+class ReturnHandler(DoorHandler):
+    """``GET /oauth/wechat|website/callback?code=&state=``: WeChat sends the browser here."""
+
+    def initialize(self, container: Container, kind: Kind = Kind.WEB) -> None:
+        super().initialize(container)
+        self.kind = kind
+
+    async def get(self) -> None:
+        self.land(
+            await self.container.doors.oauth.callback(
+                self.kind, self.value("code"), self.value("state"), self.browser
+            )
+        )
+
+
+class AllowHandler(DoorHandler):
+    """``POST /oauth/allow``: the form of the page that asks. Our own Origin must be named."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def post(self) -> None:
+        browser = self.browser
+        if self.request.headers.get("Origin") != browser.origin:
+            raise ApiError("forbidden_origin", "Only our own page may answer.")
+        value = self.get_body_argument("value", "")
+        allow = self.get_body_argument("allow", "0") == "1"
+        self.land(await self.container.doors.oauth.decide(value, allow, browser))

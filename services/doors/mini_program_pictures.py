@@ -1,0 +1,47 @@
+"""WeChat's pictures of mini-program codes, fetched when first looked at and kept for a while."""
+
+import asyncio
+from collections import OrderedDict
+
+from services.doors.mini_program import scene_hex
+from services.errors import WeChatError, WeChatUnavailable
+from services.ids import SceneStr
+from services.supervisor import Supervisor
+from services.wechat.mini_program import MiniProgramAPI, Picture
+
+CACHED = 64
+"""A picture has some 100 KiB. A page asks for its own once."""
+
+TYPES = frozenset({"image/jpeg", "image/png"})
+
+
+class MiniProgramPictures:
+    """One call to WeChat for each code, however many ask for it meanwhile."""
+
+    def __init__(self, api: MiniProgramAPI, supervisor: Supervisor) -> None:
+        self._api = api
+        self._supervisor = supervisor
+        self._kept: OrderedDict[SceneStr, asyncio.Task[Picture | WeChatError]] = OrderedDict()
+
+    async def of(self, scene_str: SceneStr) -> Picture:
+        """The picture of that scene's code. Raises `WeChatError`; the next call tries again."""
+        fetching = self._kept.get(scene_str)
+        if fetching is None:
+            fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
+            self._kept[scene_str] = fetching
+            while len(self._kept) > CACHED:
+                self._kept.popitem(last=False)
+        result = await asyncio.shield(fetching)
+        if isinstance(result, WeChatError):
+            raise result.with_traceback(None)
+        return result
+
+    async def _fetch(self, scene_str: SceneStr) -> Picture | WeChatError:
+        try:
+            picture = await self._api.mini_program_code(scene_hex(scene_str))
+            if picture.content_type not in TYPES:
+                raise WeChatUnavailable("the answer is no picture that browsers show")
+        except WeChatError as error:
+            self._kept.pop(scene_str, None)
+            return error
+        return picture

@@ -1,0 +1,32 @@
+// The pages at the end of a door: appearance as chosen, and a way to close what can be closed.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function paint() {
+  let chosen = "";
+  try {
+    chosen = localStorage.getItem("scanpush theme") ?? "";
+  } catch {
+    // No storage (private mode): the system decides.
+  }
+  document.documentElement.dataset.theme = chosen || (dark.matches ? "dark" : "light");
+}
+
+dark.addEventListener("change", paint);
+paint();
+
+const popup = "closes" in document.body.dataset;
+const button = document.getElementById("close");
+const bridge = () => globalThis.WeixinJSBridge;
+
+/** A button, where there is something that a page may close. */
+function offer() {
+  if (!button) return;
+  button.hidden = !(popup || bridge());
+  button.onclick = () => (bridge() ? bridge().call("closeWindow") : globalThis.close());
+}
+
+offer();
+document.addEventListener("WeixinJSBridgeReady", offer);
+// A popup has done its part: the page that opened it hears the result on its own socket.
+if (popup) globalThis.close();

@@ -73,7 +73,7 @@ def forged(header: Mapping[str, Any], sign_with: bytes = b"") -> str:
 def refused(token: str, issuer: Issuer = ISSUER, now: float = NOW) -> str:
     with pytest.raises(TokenError) as caught:
         issuer.verify(token, now)
-    assert token not in str(caught.value) or not token
+    assert len(token) < 8 or token not in str(caught.value)
     return str(caught.value)
 
 

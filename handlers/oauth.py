@@ -18,7 +18,7 @@ MAX_VALUE = 1024
 
 
 class DoorHandler(BaseHandler):
-    """A request by a person's browser. Only the methods it has: a ``HEAD`` must not spend a code."""
+    """A request by a person's browser. Only the methods it has: ``HEAD`` must not spend a code."""
 
     SUPPORTED_METHODS = ("GET",)
 

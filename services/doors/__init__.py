@@ -1,1 +1,1 @@
-"""The ways to log in that do not go through an account's chat: WeChat's web pages, mini programs."""
+"""The ways to log in that do not go through a chat: WeChat's web pages, and mini programs."""

@@ -114,9 +114,11 @@ export class SceneWatch extends EventTarget {
     if (code === 4409) return this.stop("replaced");
     if (code === 1009 || code === 4400) return this.stop("bug");
     if (code === 4408) return this.#hear({ state: "expired", seq: this.status.seq + 1 });
-    const poll = [0, 1000, 1006].includes(code) && await this.#poll("");
+    let blocked = !code && path.refused;
+    if (!blocked && [0, 1000, 1006].includes(code))
+      blocked = (await this.#poll("")).status === 200 && !code;
     // Where requests get through and sockets do not: poll, and try one again ever less often.
-    if (!code && poll.status === 200 && ++path.refused > 1)
+    if (blocked && ++path.refused > 1)
       path.socketAt = Date.now() + 1000 * Math.min(300, 8 * 2 ** path.refused);
     else if (!this.ended) await this.#pause(jitter(path.tries++));
   }

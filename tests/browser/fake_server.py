@@ -24,7 +24,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.template import Template
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 POLICY = (
@@ -144,6 +144,7 @@ class World:
         self.switches = dict(DEFAULTS)
         self.scenes: dict[str, Scene] = {}
         self.log: list[str] = []
+        self.polled_at: list[float] = []
 
 
 class Base(RequestHandler):
@@ -202,6 +203,8 @@ class Status(Base):
     async def get(self, scene_str: str) -> None:
         wait = float(self.get_query_argument("wait", "0"))
         self.world.log.append("long_poll" if wait else "poll")
+        if not wait:
+            self.world.polled_at.append(time.monotonic())
         if self.world.switches["poll"]:
             return self.fail(*self.world.switches["poll"])
         if wait and self.world.switches["long_poll"] == "cut":
@@ -240,6 +243,12 @@ class Ack(Base):
         self.set_status(204)
 
 
+def gone(written: "asyncio.Future[None]") -> None:
+    """A page that left while it was being written to: nothing to do."""
+    if not written.cancelled():
+        written.exception()
+
+
 class Socket(WebSocketHandler):
     def initialize(self, world: World) -> None:
         self.world = world
@@ -272,7 +281,10 @@ class Socket(WebSocketHandler):
     def tell(self) -> None:
         if self.world.switches["socket"] == "mute":
             return
-        self.write_message(json.dumps(self.scene.status()))
+        try:
+            self.write_message(json.dumps(self.scene.status())).add_done_callback(gone)
+        except WebSocketClosedError:
+            return
         if self.scene.state in FINAL:
             self.close(4408 if self.scene.state == "expired" else 1000)
 
@@ -465,7 +477,14 @@ class Log(Base):
     def get(self) -> None:
         scenes = [scene.status() for scene in self.world.scenes.values()]
         open_sockets = sum(len(scene.sockets) for scene in self.world.scenes.values())
-        self.finish({"log": self.world.log, "scenes": scenes, "sockets": open_sockets})
+        self.finish(
+            {
+                "log": self.world.log,
+                "polled_at": self.world.polled_at,
+                "scenes": scenes,
+                "sockets": open_sockets,
+            }
+        )
 
 
 class Page(Base):

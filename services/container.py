@@ -47,6 +47,7 @@ from services.wechat.credentials import Credentials, CredentialStore
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
 from services.wechat.token_sources import ClassicToken, StableToken
+from services.wechat.watch import AccountWatch
 
 STORES_SECONDS = 2
 """How long /readyz waits for the stores."""
@@ -200,7 +201,9 @@ async def build_container(
         sockets_per_address=settings.limits.sockets_per_address,
     )
     site_name = settings.wechat.site_name or urlsplit(own_url).netloc
-    accounts = build_accounts(settings, http, backend.credentials, clock, supervisor, site_name)
+    accounts = build_accounts(
+        settings, http, backend.credentials, clock, supervisor, metrics, site_name
+    )
     codes = TypedCodes(backend.scenes, settings.login.code_length, settings.login.code_alphabet)
     scene_codes = build_codes(settings, backend.scenes, codes, clock)
     admission = AdmissionService(
@@ -316,6 +319,7 @@ def build_accounts(
     store: CredentialStore,
     clock: Clock,
     supervisor: Supervisor,
+    metrics: Metrics,
     site_name: str,
 ) -> Accounts:
     """Every configured Official Account with its gate, credentials and client."""
@@ -323,9 +327,14 @@ def build_accounts(
     make_source = StableToken if wechat.credential == "stable" else ClassicToken
     built = []
     for name, account in wechat.accounts.items():
-        calls = Calls(http, wechat.api_base, clock, timeout_seconds=wechat.timeout_seconds)
+        watch = AccountWatch(metrics, clock, name)
+        calls = Calls(
+            http, wechat.api_base, clock, timeout_seconds=wechat.timeout_seconds, observer=watch
+        )
         source = make_source(calls, clock, account.app_id, account.app_secret.get_secret_value())
-        credentials = Credentials(source, store, clock, supervisor)
+        credentials = Credentials(
+            source, store, clock, supervisor, on_renewed=watch.credential_ends
+        )
         gate = CallbackGate(
             app_id=account.app_id,
             callback_token=account.callback_token.get_secret_value(),
@@ -345,7 +354,7 @@ def build_accounts(
         forwarder = (
             Forwarder(http, supervisor, account.forward_url) if account.forward_url else None
         )
-        built.append(Account(name, account, gate, api, notices, forwarder))
+        built.append(Account(name, account, gate, api, notices, watch, forwarder))
     return Accounts(built)
 
 

@@ -6,6 +6,7 @@ outside. `services.siblings` puts those of several processes together.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -23,12 +24,16 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 
 from services.push.close_codes import Ending
+from services.scenes.states import Scene, State
 
 # A second series for each counter, of when it was made: nobody here asks for it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MOST_ERRCODES = 200
 """WeChat's errcodes come from outside; beyond this many different ones they count as "other"."""
+
+RECENT = 1024
+"""Durations kept as they are, the newest, for exact percentiles."""
 
 FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """From half a millisecond to the 5 s after which WeChat gives up."""
@@ -57,7 +62,7 @@ class MetricName(StrEnum):
     LOGINS = "scanpush_logins_total", "Scenes authorized, by whether the person is new."
     CALLBACKS = "scanpush_callbacks_total", "Requests to the WeChat callback, by outcome."
     CALLBACK_SECONDS = "scanpush_callback_seconds", "Seconds from a callback to its answer."
-    PUSH_SECONDS = "scanpush_push_seconds", "Seconds from a callback to the frame it caused."
+    PUSH_SECONDS = "scanpush_push_seconds", "Seconds from a login in the store to its frame."
     WECHAT_CALLS = "scanpush_wechat_calls_total", "Calls to WeChat, by endpoint and outcome."
     WECHAT_CALL_SECONDS = "scanpush_wechat_call_seconds", "Seconds of a call to WeChat."
     WECHAT_ERRCODES = "scanpush_wechat_errcodes_total", "Refusals by WeChat, by errcode."
@@ -129,6 +134,8 @@ class Metrics:
         self._credential = self._gauge(MetricName.CREDENTIAL_SECONDS, "account")
         self._notices = Family(self._counter(MetricName.NOTICES, "result"))
         self._rate_limited = Family(self._counter(MetricName.RATE_LIMITED, "action"))
+        self.recent_callbacks: deque[float] = deque(maxlen=RECENT)
+        self.recent_pushes: deque[float] = deque(maxlen=RECENT)
         self._make_labels_known()
 
     def exposition(self) -> tuple[bytes, str]:
@@ -171,15 +178,22 @@ class Metrics:
     def login(self, is_new: bool) -> None:
         self._logins["true" if is_new else "false"].inc()
 
+    def delivered(self, scene: Scene) -> None:
+        """A change was written to a waiting socket; of logins it is measured how soon."""
+        if scene.state is State.AUTHORIZED:
+            self.pushed(max(0.0, self._now() - scene.changed_at))
+
     def pushed(self, seconds: float) -> None:
-        """A frame went out, that long after the callback that caused it."""
+        """The frame with a login went out, that long after the scene was authorized."""
         self._push_seconds.observe(seconds)
+        self.recent_pushes.append(seconds)
 
     # WeChat.
 
     def callback(self, outcome: str, seconds: float) -> None:
         self._callbacks[outcome].inc()
         self._callback_seconds.observe(seconds)
+        self.recent_callbacks.append(seconds)
 
     def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
         """`endpoint` is the API's path without a query; `outcome` is ok or our error code."""

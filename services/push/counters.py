@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from services.push.close_codes import Ending
+from services.scenes.states import Scene
 
 
 class PushCounters(Protocol):
@@ -21,6 +22,9 @@ class PushCounters(Protocol):
 
     def ping_written(self) -> None: ...
 
+    def delivered(self, scene: Scene) -> None:
+        """A change of `scene` was written to its socket, which was there already."""
+
 
 class NoCounters:
     """Counts nothing."""
@@ -38,4 +42,7 @@ class NoCounters:
         return None
 
     def ping_written(self) -> None:
+        return None
+
+    def delivered(self, scene: Scene) -> None:
         return None

@@ -190,6 +190,7 @@ class Hub:
             return
         if scene.seq > self._lot.slots.seqs[fd]:
             self._write(fd, scene, self.status_frame(scene))
+            self._counters.delivered(scene)
         if scene.state not in FINAL:
             self._expiry.file(fd, key, scene.ends_at)
 

@@ -10,6 +10,7 @@ from services.wechat.api import WeChatAPI
 from services.wechat.callback import CallbackGate
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
+from services.wechat.watch import AccountWatch
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class Account:
     gate: CallbackGate
     api: WeChatAPI
     notices: Notices
+    watch: AccountWatch
     forwarder: Forwarder | None = None
     """Where everything that is no login goes on to."""
     unionid_unavailable_until: float = 0.0

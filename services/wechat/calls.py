@@ -13,13 +13,13 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
 
 from services.clock import Clock
-from services.errors import WeChatRefused, WeChatUnavailable
+from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
 from services.wechat.errcodes import Action, look_up
 
 T = TypeVar("T")
@@ -78,6 +78,16 @@ class _Busy(WeChatUnavailable):
     """WeChat answered -1."""
 
 
+class CallObserver(Protocol):
+    """Whoever counts. Plain calls, which must not raise or wait."""
+
+    def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """A call ended, second tries included. `outcome` is ok, our error code, or abandoned."""
+
+    def errcode(self, errcode: int) -> None:
+        """WeChat answered with that errcode."""
+
+
 class Calls:
     """Calls one API host, and its stand-in.
 
@@ -87,6 +97,7 @@ class Calls:
         timeout_seconds: the whole of one call, second tries included.
         spare_base: the stand-in; by default api2 for WeChat's own host and none for any other.
         busy_pauses: see `BUSY_PAUSES`; a test makes them short.
+        observer: told of every call.
     """
 
     def __init__(
@@ -98,6 +109,7 @@ class Calls:
         timeout_seconds: float,
         spare_base: str | None = None,
         busy_pauses: Sequence[float] = BUSY_PAUSES,
+        observer: CallObserver | None = None,
     ) -> None:
         self.timeout_seconds = timeout_seconds
         self._client = client
@@ -107,6 +119,7 @@ class Calls:
         self._avoid_until = float("-inf")
         self._busy_pauses = tuple(busy_pauses)
         self._alarmed: dict[int, float] = {}
+        self._observer = observer
 
     async def json(
         self,
@@ -131,7 +144,7 @@ class Calls:
         async def once() -> dict[str, Any]:
             return self._checked(await self._send(method, path, query, body, repeatable))
 
-        return await self._in_time(once, repeatable)
+        return await self._observed(path, self._in_time(once, repeatable))
 
     async def picture(
         self, path: str, *, query: Mapping[str, str], body: Mapping[str, Any]
@@ -145,7 +158,21 @@ class Calls:
             self._checked(answer)
             raise WeChatUnavailable("no picture came")
 
-        return await self._in_time(once, True)
+        return await self._observed(path, self._in_time(once, True))
+
+    async def _observed(self, path: str, call: Awaitable[T]) -> T:
+        began = self._clock.monotonic()
+        outcome = "abandoned"
+        try:
+            result = await call
+            outcome = "ok"
+            return result
+        except WeChatError as error:
+            outcome = error.code
+            raise
+        finally:
+            if self._observer is not None:
+                self._observer.wechat_call(path, outcome, self._clock.monotonic() - began)
 
     async def _in_time(self, once: Callable[[], Awaitable[T]], repeatable: bool) -> T:
         """One call under the time-out, repeated while WeChat says it is busy."""
@@ -173,6 +200,8 @@ class Calls:
         raise self._refusal(errcode, scrubbed(payload.get("errmsg")))
 
     def _refusal(self, errcode: int, errmsg: str) -> WeChatUnavailable | WeChatRefused:
+        if self._observer is not None:
+            self._observer.errcode(errcode)
         row = look_up(errcode)
         if row.action is Action.RETRY:
             return _Busy(f"errcode {errcode}: {errmsg}")

@@ -112,6 +112,9 @@ class Credentials:
 
     Any number of callers share one refresh, and a caller that gives up does not end it. While a
     token still works it is handed out, also during its renewal and when the renewal fails.
+
+    Args:
+        on_renewed: told when a new token ends, in unix time.
     """
 
     def __init__(
@@ -122,12 +125,14 @@ class Credentials:
         supervisor: Supervisor,
         *,
         jitter: Callable[[], float] = random.random,
+        on_renewed: Callable[[float], None] | None = None,
     ) -> None:
         self._source = source
         self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self._renew_below = RENEW_SECONDS + RENEW_JITTER_SECONDS * jitter()
+        self._on_renewed = on_renewed
         self._token: Token | None = None
         self._dead: str | None = None
         self._refreshing: asyncio.Task[Token | ScanpushError] | None = None
@@ -187,6 +192,8 @@ class Credentials:
         except (WeChatUnavailable, WeChatRefused, StoreUnavailable) as error:
             log.warning("no new access_token: %s", error)
             return error
+        if self._on_renewed is not None:
+            self._on_renewed(self._token.expires_at)
         return self._token
 
     async def _from_store_or_wechat(self) -> Token:

@@ -106,6 +106,11 @@ class Program:
         await self._reader
         return self.exit_code
 
+    def send(self, how: signal.Signals) -> None:
+        """Send that signal and go on; nothing happens when it has ended."""
+        if self._process.returncode is None:
+            self._process.send_signal(how)
+
     async def kill(self) -> None:
         """At once, without a chance to tidy."""
         await self.end(signal.SIGKILL)

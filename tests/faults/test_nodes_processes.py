@@ -1,0 +1,92 @@
+"""Several processes on one port: what they say together, and what one's end means."""
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.nodes import Cluster, cluster, eventually
+from tests.processes import run, write_config
+
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.mongodb,
+    pytest.mark.gen_test(timeout=90),
+]
+
+PROCESSES = {"server": {"processes": 3}}
+
+
+def children(one: Cluster) -> set[int]:
+    """The process ids that the parent has made (proc(5))."""
+    parent = one.nodes[0]._process.pid
+    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return {int(pid) for pid in text.split()}
+
+
+async def test_processes_share_one_port_and_speak_for_all(tmp_path: Path) -> None:
+    """Logins work whoever answers; /readyz and /metrics know every process; SIGTERM ends all."""
+    async with cluster(tmp_path, 1, **PROCESSES) as one:
+        for number in range(6):
+            await one.log_in(f"person{number}")
+        ready = (await one.http.get(f"{one.url}/readyz")).json()
+        assert ready == {"status": "ready", "processes": 3}
+        metrics = (await one.http.get(f"{one.url}/metrics")).text
+        for process in range(3):
+            assert f'scanpush_process_up{{process="{process}"}} 1.0' in metrics
+        logins = re.findall(r'scanpush_logins_total\{is_new="true",process="\d"\} (\d+)', metrics)
+        assert len(logins) == 3 and sum(map(int, logins)) == 6
+        assert metrics.count("# TYPE scanpush_logins_total counter") == 1
+        assert await one.nodes[0].stop() == 0, one.nodes[0].output
+
+
+async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
+    """The port answers all the while; its pages find their scenes with the others."""
+    async with cluster(tmp_path, 1, **PROCESSES) as one:
+        before = children(one)
+        document = await one.begin()
+        page = one.page(document)
+        watching = asyncio.ensure_future(page.watch())
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            now = children(one)
+            return victim not in now and len(now) == 3
+
+        await eventually(replaced)
+        assert (await one.scan(document, "alice"))["outcome"] == "answered"
+        async with asyncio.timeout(20):
+            assert await watching == "consumed"
+
+        async def all_ready() -> bool:
+            answer = await one.http.get(f"{one.url}/readyz")
+            return answer.status_code == 200 and answer.json()["processes"] == 3
+
+        await eventually(all_ready)
+        assert await one.nodes[0].stop() == 0, one.nodes[0].output
+
+
+async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None:
+    """Nobody would start them again, and a new parent must find the port free."""
+    async with cluster(tmp_path, 1, **PROCESSES) as one:
+        before = children(one)
+        one.nodes[0].send(signal.SIGKILL)
+
+        async def gone() -> bool:
+            return not any(Path(f"/proc/{pid}").exists() for pid in before)
+
+        await eventually(gone)
+
+
+@pytest.mark.parametrize("backend", ["embedded", "distributed"])
+async def test_several_processes_need_shared_stores(tmp_path: Path, backend: str) -> None:
+    """Refused at the start, with what to do: SQLite serves one process, and so does the simulator
+    that is built in."""
+    config = write_config(tmp_path, server={"processes": 2}, **{"backend": backend})
+    code, out, err = await run("--config", str(config))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("scanpush: server.processes: must be 1") and "for more" in err

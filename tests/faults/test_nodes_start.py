@@ -1,0 +1,86 @@
+"""Mistakes of the operator about the shared stores: one clear line at the start, and the key."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.processes import run, write_config
+from tests.servers import MongoServer, RedisServer, unused_port
+
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.mongodb,
+    pytest.mark.gen_test(timeout=60),
+]
+
+
+async def refused(folder: Path, code: int, redis: str, mongodb: str, database: str = "d") -> str:
+    """The one line on standard error with which the start stops."""
+    config = write_config(
+        folder,
+        **{
+            "backend": "distributed",
+            "redis": {"url": redis},
+            "mongodb": {"url": mongodb, "database": database},
+        },
+    )
+    found, out, err = await run("--config", str(config))
+    assert (found, out, err.count("\n")) == (code, "", 1), err
+    assert "hunter2" not in err and "Traceback" not in err
+    return err.removeprefix("scanpush: ")
+
+
+async def test_a_wrong_redis_password_is_told(redis_server: RedisServer, tmp_path: Path) -> None:
+    """With and without one, and never the password itself."""
+    redis_server.ask("CONFIG", "SET", "requirepass", "right")
+    redis_server.password = "right"
+    for credentials in ("", ":hunter2@"):
+        url = f"redis://{credentials}127.0.0.1:{redis_server.port}/0"
+        err = await refused(tmp_path, 2, url, "mongodb://127.0.0.1")
+        assert err.startswith("redis.url: Redis refuses the password")
+
+
+async def test_a_redis_database_that_is_not_there_is_told(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Redis has sixteen of them by default."""
+    url = f"redis://127.0.0.1:{redis_server.port}/99"
+    assert (await refused(tmp_path, 2, url, "mongodb://127.0.0.1")).startswith("redis.url: ")
+
+
+async def test_tls_where_there_is_none_is_told(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Redis waits for the rest of a command and says nothing: the line names what to look at."""
+    url = f"rediss://127.0.0.1:{redis_server.port}/0"
+    err = await refused(tmp_path, 1, url, "mongodb://127.0.0.1")
+    assert err.startswith("cannot start: Redis") and "rediss:// only if it speaks TLS" in err
+
+
+async def test_mongodb_mistakes_are_told(
+    redis_server: RedisServer, mongo_server: MongoServer, tmp_path: Path
+) -> None:
+    """A database name that MongoDB does not take, an address that is none, TLS that is not
+    spoken there."""
+    good = f"mongodb://127.0.0.1:{mongo_server.port}"
+    err = await refused(tmp_path, 2, redis_server.url, good, "my.people")
+    assert err.startswith("mongodb.database: ")
+    err = await refused(tmp_path, 2, redis_server.url, "mongodb://127.0.0.1:port")
+    assert err.startswith("mongodb.url: ")
+    err = await refused(tmp_path, 1, redis_server.url, f"{good}/?tls=true")
+    assert err.startswith("cannot start: MongoDB") and "mongodb.url" in err
+
+
+async def test_a_store_that_is_away_is_told(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Exit code 1: the same settings may be right a moment later, so that starting again helps."""
+    nowhere = unused_port()
+    redis, mongo = await asyncio.gather(
+        refused(_sub(tmp_path, "a"), 1, f"redis://127.0.0.1:{nowhere}/0", "mongodb://127.0.0.1"),
+        refused(_sub(tmp_path, "b"), 1, redis_server.url, f"mongodb://127.0.0.1:{nowhere}"),
+    )
+    assert redis.startswith("cannot start: Redis") and "redis.url" in redis
+    assert mongo.startswith("cannot start: MongoDB") and "mongodb.url" in mongo
+
+
+def _sub(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name

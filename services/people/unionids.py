@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 
 from services.clock import Clock
-from services.errors import WeChatError
+from services.errors import StoreUnavailable, WeChatError, WeChatRefused
 from services.ids import UnionId
 from services.people.store import Identity, UserStore
 from services.supervisor import Supervisor
@@ -18,7 +18,10 @@ UNIONID_SECONDS = 1.0
 
 NO_UNIONID_SECONDS = 600.0
 """For how long an account's answer "this follower has no unionid" is believed for everybody: the
-account then belongs to no Open Platform account."""
+account then belongs to no Open Platform account, or may not ask."""
+
+NOT_ALLOWED = 48001
+"""WeChat's errcode for an account whose type may not call user/info."""
 
 
 class UnionIds:
@@ -55,14 +58,23 @@ class UnionIds:
     async def _ask(self, account: Account, identity: Identity) -> UnionId | None:
         try:
             follower = await account.api.user_info(identity.openid)
-        except WeChatError as error:
+        except (WeChatError, StoreUnavailable) as error:
+            if isinstance(error, WeChatRefused) and error.errcode == NOT_ALLOWED:
+                self._give_up(account)
             log.info("no unionid this time: %s", error)
             return None
         if follower.subscribed and follower.unionid is None:
-            account.unionid_unavailable_until = self._clock.monotonic() + NO_UNIONID_SECONDS
+            self._give_up(account)
         return follower.unionid
+
+    def _give_up(self, account: Account) -> None:
+        account.unionid_unavailable_until = self._clock.monotonic() + NO_UNIONID_SECONDS
 
     async def _join_later(self, asking: asyncio.Task[UnionId | None], identity: Identity) -> None:
         unionid = await asking
-        if unionid is not None:
+        if unionid is None:
+            return
+        try:
             await self._users.join(replace(identity, unionid=unionid))
+        except StoreUnavailable as error:
+            log.warning("a unionid waits for the next login: %s", error)

@@ -9,6 +9,7 @@ from services.doors.direct import DirectLogin
 from services.doors.mini_program import MiniProgramDoor
 from services.doors.mini_program_pictures import MiniProgramPictures
 from services.doors.oauth import OAuthApp, OAuthApps, OAuthDoors
+from services.metrics import Metrics
 from services.people.store import UserStore
 from services.scenes.admission import AdmissionService
 from services.scenes.codes import (
@@ -78,10 +79,15 @@ def build_doors(
     http: httpx.AsyncClient,
     clock: Clock,
     supervisor: Supervisor,
+    metrics: Metrics,
 ) -> Doors:
     """Every door the settings open."""
     calls = Calls(
-        http, settings.wechat.api_base, clock, timeout_seconds=settings.wechat.timeout_seconds
+        http,
+        settings.wechat.api_base,
+        clock,
+        timeout_seconds=settings.wechat.timeout_seconds,
+        observer=metrics,
     )
     oauth = OAuthDoors(
         scenes,

@@ -91,7 +91,7 @@ async function askServer() {
   const answer = await fetch("/api/me", { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" }).catch(() => null);
   if (!answer?.ok || token !== login?.token) return;
   login.me = await answer.json();
-  showMe();
+  show();
 }
 
 function showMe() {
@@ -107,6 +107,8 @@ function showMe() {
 }
 
 function show() {
+  // A login may arrive before the words: they call this again.
+  if (!words) return;
   document.body.classList.toggle("logged-in", !!login);
   by("me").hidden = !login;
   by("talk").hidden = !!login;

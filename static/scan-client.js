@@ -163,6 +163,7 @@ export class SceneWatch extends EventTarget {
     const query = long ? `?wait=${wait}&seq=${seq}` : "";
     const { status, body, retryAfter } = await this.#poll(query, wait);
     if (this.ended) return;
+    if (body.error?.code === "slow_down") path.slower += 5;
     const interval = (this.scene.poll_interval || 1) + path.slower;
     if (status === 200) {
       path.tries = 0;
@@ -172,7 +173,6 @@ export class SceneWatch extends EventTarget {
       if (!long || (this.status.seq === seq && Date.now() - began < 900)) await this.#pause(interval);
       return;
     }
-    if (body.error?.code === "slow_down") path.slower += 5;
     if (long && online() && [0, 408, 502, 504].includes(status) && ++path.cut > 1)
       path.longAt = Date.now() + 15000 * 2 ** Math.min(path.cut, 5);
     await this.#pause(Math.max(retryAfter, status === 429 ? interval : 0, jitter(path.tries++)));

@@ -77,6 +77,11 @@ def link_document(key: str, of: str, unionid: UnionId | None) -> Document:
     }
 
 
+def unionid_name(unionid: UnionId) -> str:
+    """Under which the owner of a unionid is noted."""
+    return f"unionid:{unionid}"
+
+
 def claim_document(name: str, of: str) -> Document:
     """That the unionid of that name belongs to the identity `of`."""
     return {"_id": name, "v": SCHEMA, "home": False, "of": of}

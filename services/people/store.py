@@ -86,7 +86,11 @@ class UserStore(Protocol):
         """
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
-        """The user of (app_id, openid) and the identity as stored, or None."""
+        """The user of (app_id, openid) and the identity as stored, or None.
+
+        An identity that is new here, but whose unionid is given and known, finds that person: they
+        came by another door.
+        """
 
     async def get(self, user_id: UserId) -> User | None:
         """The user with that id; an alias brings the user it became."""

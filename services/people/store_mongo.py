@@ -35,6 +35,7 @@ from services.people.documents import (
     key_of,
     link_document,
     profile_fields,
+    unionid_name,
     user_of,
 )
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
@@ -210,7 +211,7 @@ class MongoUserStore:
 
     async def _claim(self, unionid: UnionId, key: str) -> str:
         """Who has that unionid: the identity at `key` from now on, unless there is one."""
-        name = f"unionid:{unionid}"
+        name = unionid_name(unionid)
         try:
             await self._people.insert_one(claim_document(name, key))
         except DuplicateKeyError:
@@ -292,9 +293,11 @@ class MongoUserStore:
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         async with self._call():
             chain = await self._chain(key_of(identity))
+            if not chain and identity.unionid is not None:
+                chain = await self._chain(unionid_name(identity.unionid))
         if not chain or not chain[-1]["home"]:
             return None
-        unionid = chain[0]["unionid"]
+        unionid = chain[0].get("unionid", identity.unionid)
         stored = None if unionid is None else UnionId(unionid)
         return user_of(chain[-1]), Identity(identity.app_id, identity.openid, stored)
 

@@ -71,6 +71,8 @@ class SqliteUserStore:
                 "SELECT unionid, user_id FROM identities WHERE app_id = ? AND openid = ?",
                 (identity.app_id, identity.openid),
             ).fetchone()
+            if row is None and (other := _by_unionid(self._database.reader, identity.unionid)):
+                row = (identity.unionid, other)
             if row is None or (user := _resolved(self._database.reader, row[1])) is None:
                 return None
         unionid = None if row[0] is None else UnionId(row[0])

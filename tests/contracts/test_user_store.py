@@ -142,6 +142,17 @@ async def test_a_known_unionid_brings_its_user(people: UserBench) -> None:
     assert found == (second.user, person("ann-mp", "wx2", "u"))
 
 
+@pytest.mark.gen_test
+async def test_a_known_unionid_finds_its_person_at_a_new_door(people: UserBench) -> None:
+    """Whom the operator admits by one account is no stranger at another; nothing is written."""
+    store = people.store()
+    login = await logged_in(store, person("ann", "wx1", "u"))
+    new_door = person("ann-mp", "wx2", "u")
+    assert await store.find(new_door) == (login.user, new_door)
+    assert await store.find(person("ann-mp", "wx2")) is None
+    assert await store.find(person("ann-mp", "wx2", "somebody-else")) is None
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_one_person_at_many_doors_at_once_is_one_user(people: UserBench) -> None:
     """Fifty first logins through five accounts with one unionid: one user, one is_new."""

@@ -272,6 +272,7 @@ async def build_container(
             http=http,
             clock=clock,
             supervisor=supervisor,
+            metrics=metrics,
         ),
         callbacks=CallbackService(
             backend.scenes,

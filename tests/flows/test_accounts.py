@@ -107,3 +107,20 @@ async def test_unknown_accounts(tmp_path: Path) -> None:
         push = Chatter(stack, account="second").text("hello")
         gone = push.url.replace("/callback/second", "/callback/third")
         assert (await stack.http.post(gone, content=push.body)).status_code == 404
+
+
+@pytest.mark.parametrize("registration", ["ask", "deny"])
+async def test_whom_one_account_knows_is_no_stranger_to_the_other(
+    tmp_path: Path, registration: str
+) -> None:
+    """The operator's policy is about people, and the unionid says who it is."""
+    async with Stack(tmp_path, wechat=TWO) as stack:
+        page = await stack.begin(account="second")
+        await stack.scan(page)
+        known = (await page.poll()).json()["login"]["user"]["id"]
+    async with Stack(tmp_path, wechat=TWO, login={"registration": registration}) as stack:
+        page, stranger = await stack.begin(), await stack.begin()
+        await stack.scan(page)
+        await stack.scan(stranger, "bob")
+        assert (await page.poll()).json()["login"]["user"] == {"id": known, "is_new": False}
+        assert await stranger.state() in ("registering", "failed")

@@ -1,7 +1,9 @@
 """What the documents say is what the code does, wherever a machine can tell."""
 
 import re
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,6 +11,7 @@ from pydantic import BaseModel
 from tornado.web import RequestHandler
 
 from handlers.routes import routes
+from services import hooks
 from services.errors import STATUS
 from services.metrics import MetricName
 from services.push.close_codes import CloseCode
@@ -164,3 +167,26 @@ def test_every_threat_names_tests_that_exist() -> None:
         assert (tests / name).exists() or any(tests.rglob(name)), name
     missing = {path.name for path in (tests / "attacks").glob("test_*.py")} - named
     assert not missing
+
+
+def test_the_signature_check_of_the_hook_page_works() -> None:
+    """Copied as it stands, it accepts our signature, and neither another body nor an old one."""
+    page = (ROOT / "docs" / "hook.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    body, now = b'{"type":"registration"}', int(time.time())
+    for stamp, sent, accepted in ((now, body, True), (now, b"{}", False), (now - 301, body, False)):
+        headers = {
+            hooks.TIMESTAMP_HEADER: str(stamp),
+            hooks.SIGNATURE_HEADER: hooks.signature("s" * 16, str(stamp), body),
+        }
+        assert names["genuine"]("s" * 16, headers, sent) is accepted
+
+
+def test_the_hook_page_says_how_often_it_is_told() -> None:
+    """The pauses are those of the code."""
+    page = (ROOT / "docs" / "hook.md").read_text(encoding="utf-8")
+    *most, last = (f"{pause:.0f}" for pause in hooks.PAUSES)
+    assert f"after {', '.join(most)} and {last} seconds" in page

@@ -1,0 +1,1 @@
+"""What operators install, and a whole cluster on one machine to try it."""

@@ -41,6 +41,11 @@ class Backend:
     database: Database | None = None
     connections: tuple[MongoUserStore | RedisLink, ...] = ()
 
+    @property
+    def shared(self) -> bool:
+        """Whether other nodes use the same stores."""
+        return self.clock is not None
+
     async def close(self) -> None:
         """End the notices first: they use what is closed after them."""
         await self.broker.close()

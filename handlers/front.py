@@ -1,8 +1,9 @@
 """The front of the house: what is decided from a request's first lines, before any handler."""
 
 import json
+import re
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tornado.httputil import (
@@ -15,20 +16,32 @@ from tornado.httputil import (
 )
 from tornado.routing import Router
 
+from handlers.callback_door import PATH
+
 MAX_BODY_BYTES = 64 * 1024
+
+_PUSH = re.compile(re.escape(PATH) + "(/[^/]{1,64})?")
 
 
 class Front(Router):
-    """Sends oversized bodies away before they are read, and the rest to the application."""
+    """Sends oversized bodies away before they are read, pushes to their door, and the rest to
+    the application."""
 
-    def __init__(self, application: Router) -> None:
+    def __init__(
+        self, application: Router, door: Callable[[HTTPConnection], HTTPMessageDelegate]
+    ) -> None:
         self._application = application
+        self._door = door
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         assert request.connection is not None
         if _announced_length(request.headers) > MAX_BODY_BYTES:
             return TooLarge(request.connection)
-        delegate = self._application.find_handler(request, **kwargs)
+        delegate: HTTPMessageDelegate | None
+        if request.method == "POST" and _PUSH.fullmatch(request.path or ""):
+            delegate = self._door(request.connection)
+        else:
+            delegate = self._application.find_handler(request, **kwargs)
         if delegate is not None and "Transfer-Encoding" in request.headers:
             return Counted(request.connection, delegate)
         return delegate

@@ -1,9 +1,9 @@
 """Who a token belongs to, the keys to check it with, registration and exchange."""
 
-import hmac
 from typing import Any
 
 from handlers.base import BaseHandler, optional_text
+from handlers.operator import OperatorHandler
 from services.errors import ApiError, TokenError, TokenExpired
 from services.tokens.issuer import MAX_TOKEN_CHARACTERS, Purpose
 
@@ -51,19 +51,6 @@ class RegisterHandler(BaseHandler):
         token = required_text(body, "registration_token")
         state = await self.container.registration.register(token, body)
         self.write_json({"state": state.value})
-
-
-class OperatorHandler(BaseHandler):
-    """Only for the operator's own programs: bearer ``operator.token``, 404 where there is none."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        token = self.container.settings.operator.token.get_secret_value()
-        if not token:
-            raise ApiError("not_found", "There is nothing here.")
-        shown = self.bearer().encode("utf-8", "surrogatepass")
-        if not hmac.compare_digest(token.encode(), shown):
-            raise ApiError("unauthorized", "The operator's token is missing or wrong.")
 
 
 class ExchangeHandler(OperatorHandler):

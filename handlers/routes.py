@@ -19,6 +19,7 @@ from handlers.operations import (
     OwnReadyHandler,
     ReadyHandler,
 )
+from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
 from handlers.pages import STATIC, FilesHandler, PageHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
@@ -36,6 +37,9 @@ def routes(container: Container) -> list[Any]:
     return [
         (r"/", PageHandler, {"page": "index.html", **shared}),
         (r"/kiosk", PageHandler, {"page": "kiosk.html", **shared}),
+        (r"/operator", OperatorPageHandler, {"page": "operator.html", **shared}),
+        (r"/api/operator/overview", OverviewHandler, shared),
+        (r"/api/operator/scenes/([^/]{1,64})", StoryHandler, shared),
         (r"/static/(.*)", FilesHandler, {"path": str(STATIC)}),
         (r"/api/scenes", ScenesHandler, shared),
         (_SCENE, SceneHandler, shared),

@@ -9,6 +9,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 
 from handlers.base import UNDER_WAY
+from handlers.callback_door import CallbackDoor
 from handlers.front import MAX_BODY_BYTES, Front
 from handlers.routes import make_application, routes, routes_for_siblings
 from services.container import Container
@@ -33,7 +34,9 @@ class Server:
         application = make_application(container, routes(container))
         self._under_way = application.settings[UNDER_WAY]
         self._http = HTTPServer(
-            container.push.router(Front(application)),
+            container.push.router(
+                Front(application, lambda conn: CallbackDoor(container, conn, self._under_way))
+            ),
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=2 * MAX_BODY_BYTES,
             idle_connection_timeout=IDLE_SECONDS,

@@ -23,9 +23,9 @@ from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
 from services.processes import Parent, Place
 from services.settings import Settings, load_settings
+from services.version import VERSION
 
 HERE = Path(__file__).resolve().parent
-VERSION = "0.1.0"
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -14,6 +14,8 @@ from services.doors.direct import DirectLogin
 from services.errors import SettingsError, StoreUnavailable
 from services.hooks import Hook
 from services.metrics import Metrics
+from services.nodes import Nodes
+from services.operator import OperatorService
 from services.origins import Origins, request_scheme
 from services.people.registration import RegistrationService
 from services.people.unionids import UnionIds
@@ -29,12 +31,14 @@ from services.scenes.kiosks import Kiosks
 from services.scenes.login import LoginService
 from services.scenes.pictures import Pictures
 from services.scenes.polling import PollingService
+from services.scenes.recorded import RecordedScenes, RecordedWholeLogin
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.settings import Settings, simulated
 from services.siblings import Siblings
 from services.simulation import Simulation
 from services.supervisor import Supervisor
+from services.timeline import Timeline
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
 from services.tokens.shared_keys import SharedKeys
@@ -76,6 +80,8 @@ class Container:
     doors: Doors
     admission: AdmissionService
     registration: RegistrationService
+    operator: OperatorService | None
+    nodes: Nodes
     callbacks: CallbackService
     polling: PollingService
     pictures: Pictures
@@ -96,6 +102,7 @@ class Container:
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
+        self.supervisor.spawn(self.nodes.tell_forever(), name="tell the other nodes")
 
     async def close(self) -> None:
         """End everything, in the order that loses nothing. Safe after a failed start."""
@@ -150,6 +157,7 @@ async def build_container(
         await backend.close()
         raise
     clock = backend.clock or clock
+    timeline = record(backend, clock) if settings.operator.token else None
     own_url = settings.server.public_url or f"http://{_shown(host)}:{port}"
     simulation = (
         Simulation(settings, f"http://{_reachable(host)}:{port}") if simulated(settings) else None
@@ -175,6 +183,7 @@ async def build_container(
         collect_ttl_seconds=settings.login.collect_ttl_seconds,
         token_ttl_seconds=settings.jwt.ttl_seconds,
         kiosks=bool(settings.kiosks),
+        timeline=timeline,
     )
     hook = build_hook(settings, http, supervisor, clock)
     push = PushService(
@@ -223,6 +232,17 @@ async def build_container(
         codes,
         site_name=site_name,
         kiosk_labels={name: kiosk.label for name, kiosk in settings.kiosks.items()},
+    )
+    nodes = Nodes(
+        node,
+        backend.scenes,
+        clock,
+        lambda: {
+            "sockets": push.hub.sockets,
+            "waiting_polls": push.hub.waiting,
+            "draining": push.draining,
+        },
+        shared=settings.backend == "distributed" and bool(settings.operator.token),
     )
     return Container(
         settings=settings,
@@ -282,6 +302,20 @@ async def build_container(
             deadline_seconds=settings.wechat.callback_deadline_seconds,
         ),
         admission=admission,
+        nodes=nodes,
+        operator=(
+            None
+            if timeline is None
+            else OperatorService(
+                backend.scenes,
+                accounts,
+                metrics,
+                timeline,
+                nodes,
+                clock,
+                {"backend": settings.backend, "simulated": simulation is not None},
+            )
+        ),
         registration=RegistrationService(
             login,
             admission,
@@ -304,6 +338,15 @@ async def build_container(
         siblings=None if place is None else Siblings(place),
         own_url=own_url,
     )
+
+
+def record(backend: Backend, clock: Clock) -> Timeline:
+    """Have what happens to scenes written down from now on."""
+    timeline = Timeline(clock)
+    backend.scenes = RecordedScenes(backend.scenes, timeline)
+    if backend.whole_login is not None:
+        backend.whole_login = RecordedWholeLogin(backend.whole_login, timeline)
+    return timeline
 
 
 def build_hook(

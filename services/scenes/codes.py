@@ -83,8 +83,8 @@ class OfficialAccountCode:
 
     async def _within_daily_quota(self, account: Account) -> None:
         """Keep a reserve, so that a flood of pages cannot use up the whole day's codes."""
-        day = datetime.fromtimestamp(self._clock.now(), BEIJING).date()
-        made = await self._scenes.count(f"codes:{account.name}:{day}", 2 * 86_400)
+        key = codes_key(account.name, self._clock.now())
+        made = await self._scenes.count(key, 2 * 86_400)
         if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
             raise self._quota_used_up()
 
@@ -141,6 +141,11 @@ class TypedCode:
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         return {"code": scene.details["code"]}
+
+
+def codes_key(account: str, now: float) -> str:
+    """Where the store counts the codes that an account has made on WeChat's day."""
+    return f"codes:{account}:{datetime.fromtimestamp(now, BEIJING).date()}"
 
 
 SceneCodes = Mapping[Kind, SceneCode]

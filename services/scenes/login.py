@@ -16,6 +16,7 @@ from services.scenes import status
 from services.scenes.states import FINAL, OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.whole_login import WholeLogin
+from services.timeline import Timeline
 from services.tokens.issuer import Issuer, Purpose, Ticket
 
 _NO_HASH = bytes(32)
@@ -44,6 +45,7 @@ class LoginService:
         node: this node's id, under which sockets are attached.
         amr: how people are authenticated here (``["simulated"]`` under the simulator).
         kiosks: whether any are configured; without them an ack is spared a look.
+        timeline: told of every delivery of a login, where the operator wants to know.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LoginService:
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
         kiosks: bool = False,
+        timeline: Timeline | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -72,6 +75,7 @@ class LoginService:
         self._collect_ttl_seconds = collect_ttl_seconds
         self._token_ttl_seconds = token_ttl_seconds
         self._kiosks = kiosks
+        self._timeline = timeline
 
     # What the page may do. `Scenes` of push/delivery.py is made of these.
 
@@ -96,6 +100,8 @@ class LoginService:
 
     def document(self, scene: Scene) -> bytes:
         """The status document, its token signed now."""
+        if self._timeline is not None and scene.state is State.AUTHORIZED:
+            self._timeline.note(scene.scene_str, "delivered", f"seq {scene.seq}")
         return status.encoded(status.document(scene, self._clock.now(), self._mint))
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:

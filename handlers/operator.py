@@ -1,0 +1,53 @@
+"""``/operator`` and what its page asks for; all of it 404 without ``operator.token``."""
+
+import hmac
+
+from handlers.base import BaseHandler
+from handlers.pages import PageHandler
+from services.errors import ApiError
+from services.ids import SceneStr, is_scene_str
+from services.operator import OperatorService
+
+
+class OperatorHandler(BaseHandler):
+    """Only for who shows the operator's token as bearer; compared in constant time."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        token = self.container.settings.operator.token.get_secret_value()
+        if not token:
+            raise ApiError("not_found", "There is nothing here.")
+        shown = self.bearer().encode("utf-8", "surrogatepass")
+        if not hmac.compare_digest(token.encode(), shown):
+            raise ApiError("unauthorized", "The operator's token is missing or wrong.")
+
+    @property
+    def operator(self) -> OperatorService:
+        assert self.container.operator is not None  # there is a token, as `prepare` has seen
+        return self.container.operator
+
+
+class OverviewHandler(OperatorHandler):
+    """``GET /api/operator/overview``"""
+
+    async def get(self) -> None:
+        self.write_json(await self.operator.overview())
+
+
+class StoryHandler(OperatorHandler):
+    """``GET /api/operator/scenes/<scene_str>``"""
+
+    async def get(self, text: str) -> None:
+        story = await self.operator.story(SceneStr(text)) if is_scene_str(text) else None
+        if story is None:
+            raise ApiError("not_found", "Nothing is known of that scene.")
+        self.write_json(story)
+
+
+class OperatorPageHandler(PageHandler):
+    """``/operator``: the page asks for the token; here it is only looked whether there is one."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not self.container.settings.operator.token.get_secret_value():
+            raise ApiError("not_found", "There is nothing here.")

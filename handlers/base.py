@@ -151,7 +151,11 @@ class BaseHandler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Only what is our own fault is an error in the log."""
         if isinstance(value, StoreUnavailable | WeChatError):
-            log.warning("%s: %s", as_api_error(value, 500).code, value)
+            code = as_api_error(value, 500).code
+            # A code that WeChat refused is what some client sent, not what anybody can mend.
+            log.log(
+                logging.INFO if code == "bad_request" else logging.WARNING, "%s: %s", code, value
+            )
         elif not isinstance(value, ScanpushError | HTTPError):
             log.error("unexpected failure", exc_info=(typ, value, tb))
 

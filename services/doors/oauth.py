@@ -176,15 +176,22 @@ class OAuthDoors:
         if not code:
             return await self._declined(scene, journey, browser)
         text = await self._turns.once(
-            f"oauth:{_hash(state)}", STATE_SECONDS, lambda: self._arrive(scene, code, browser)
+            f"oauth:{_hash(state)}",
+            STATE_SECONDS,
+            lambda: self._arrive(scene, code, state, browser),
         )
         result = json.loads(text)
         if not hmac.compare_digest(result["code"], _hash(code)):
             return Landing("stale_link", scene.lang)  # one state, one code: this one was slipped in
         return await self._landing(scene, result["outcome"], result["ask"], journey, browser)
 
-    async def _arrive(self, scene: Scene, code: str, browser: Browser) -> str:
-        outcome, ask = await self._claimed(scene, code, browser)
+    async def _arrive(self, scene: Scene, code: str, state: str, browser: Browser) -> str:
+        outcome, ask = "code_refused", ""
+        # Who saw somebody's code must not use it up under a state of their own, not even while
+        # an exchange is remembered for the same browser's second request.
+        first = await self._scenes.remember(_code_key(code), _hash(state), STATE_SECONDS)
+        if first == _hash(state):
+            outcome, ask = await self._claimed(scene, code, browser)
         log.info("scene %s: %s door, %s", scene.scene_str, scene.kind.value, outcome)
         return json.dumps({"code": _hash(code), "outcome": outcome, "ask": ask})
 
@@ -353,6 +360,10 @@ def _same(kept: str, cookie: str) -> bool:
 
 def _journey_key(state: str) -> str:
     return f"oauth:{_hash(state)}"
+
+
+def _code_key(code: str) -> str:
+    return f"oauth_code:{_hash(code)}"
 
 
 def _asked_key(value: str) -> str:

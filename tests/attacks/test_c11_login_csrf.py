@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from services.ids import SceneStr
 from services.scenes.begin import begun_here
+from tests.flows.browsers import Walker, asks, title
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -27,3 +30,116 @@ async def test_the_token_is_in_no_address(tmp_path: Path) -> None:
         addresses = [page.document["ws"], page.document["status"], *page.document["qr"].values()]
         for secret in (page.document["watch_token"], page.begin_cookie):
             assert not any(secret in str(address) for address in addresses)
+
+
+DOORS = [("wechat", "web"), ("website", "website")]
+
+
+@pytest.mark.parametrize(("door", "kind"), DOORS)
+async def test_the_attackers_code_and_state_are_refused(
+    tmp_path: Path, door: str, kind: str
+) -> None:
+    """The victim's browser opens a callback that another began: nothing, and nothing is spent."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind=kind, lang="en")
+        async with Walker(stack, page) as attacker, Walker(stack) as victim:
+            back = await attacker.to_wechat_and_back(page, "mallory", door)
+            refused = await victim.http.get(back)
+            assert (refused.status_code, title(refused)) == (400, "This link is over")
+            assert await page.state() == "waiting"
+            await victim.start(page, door)  # a cookie of its own is not that cookie either
+            assert (await victim.http.get(back)).status_code == 400
+            assert title(await attacker.http.get(back)) == "You are logged in"
+
+
+@pytest.mark.parametrize(("door", "kind"), DOORS)
+async def test_the_attackers_start_url_asks_the_victim(
+    tmp_path: Path, door: str, kind: str
+) -> None:
+    """Scene fixation: the victim is asked, whatever cookies of other scenes they have."""
+    async with Stack(tmp_path) as stack:
+        attackers, own = await stack.begin(kind=kind), await stack.begin(kind=kind)
+        async with Walker(stack, own) as victim:
+            shown = await victim.walk(attackers, "victim", door, next="/")
+            assert shown.status_code == 200 and asks(shown)
+            assert await attackers.state() == "scanned"
+            landed = await victim.answer(shown, allow=False)
+            assert landed.status_code == 200 and await attackers.state() == "denied"
+            assert await own.state() == "waiting"
+
+
+async def test_a_code_slipped_under_ones_own_state_is_refused(tmp_path: Path) -> None:
+    """Code injection: the state is the victim's, the code the attacker's, after the victim's."""
+    async with Stack(tmp_path) as stack:
+        page, other = await stack.begin(kind="web"), await stack.begin(kind="web")
+        async with Walker(stack, page) as victim, Walker(stack, other) as attacker:
+            back = await victim.to_wechat_and_back(page)
+            foreign = await attacker.to_wechat_and_back(other, "mallory")
+            await victim.http.get(back)
+            code = foreign.partition("code=")[2].partition("&")[0]
+            state = back.partition("state=")[2]
+            query = {"code": code, "state": state}
+            mixed = await victim.http.get("/oauth/wechat/callback", params=query)
+            assert mixed.status_code == 400
+
+
+STATES = ["", "1", "x" * 64, "0" * 64, "wechat", "casdoor", "%00", "0" * 5000]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state[:10])
+async def test_no_state_is_known_beforehand(tmp_path: Path, state: str) -> None:
+    """Constant, empty, guessed or huge ones are refused, and every start has another."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind="web")
+        async with Walker(stack, page) as phone:
+            begun = {(await phone.start(page)).headers["Location"] for _ in range(3)}
+            assert len(begun) == 3
+            query = {"code": "0a1b2c", "state": state}
+            answer = await phone.http.get("/oauth/wechat/callback", params=query)
+        assert answer.status_code == 400 and await page.state() == "waiting"
+
+
+async def test_a_state_of_the_other_door_is_refused(tmp_path: Path) -> None:
+    """A website's answer does not pass through WeChat's web door."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind="website")
+        async with Walker(stack, page) as popup:
+            back = await popup.to_wechat_and_back(page, door="website")
+            crossed = back.replace("/oauth/website/", "/oauth/wechat/")
+            assert (await popup.http.get(crossed)).status_code == 400
+            assert await page.state() == "waiting"
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://evil.test", "http://127.0.0.1"], ids=str)
+async def test_only_our_own_page_may_answer_the_question(
+    tmp_path: Path, origin: str | None
+) -> None:
+    """A form on another site, even with the value, is 403; so is a request of no page at all."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind="web")
+        async with Walker(stack) as phone:
+            shown = await phone.walk(page)
+            assert (await phone.answer(shown, True, origin)).status_code == 403
+        assert await page.state() == "scanned"
+
+
+async def test_the_questions_value_is_worth_nothing_elsewhere(tmp_path: Path) -> None:
+    """Another browser, also one that was asked something itself, cannot answer for it."""
+    async with Stack(tmp_path) as stack:
+        page, other = await stack.begin(kind="web"), await stack.begin(kind="web")
+        async with Walker(stack) as victim, Walker(stack) as attacker:
+            shown = await victim.walk(page)
+            await attacker.walk(other, "mallory")
+            assert (await attacker.answer(shown, allow=True)).status_code == 400
+        assert await page.state() == "scanned"
+
+
+async def test_the_doors_cookie_is_the_servers_alone(tmp_path: Path) -> None:
+    """HttpOnly, Lax, for the doors only; a value of another form is replaced."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind="web")
+        url = f"/oauth/wechat/start?scene={page.scene_str}"
+        answer = await stack.http.get(url, headers={"Cookie": "oauth=fixed"})
+        header = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in header and "SameSite=Lax" in header and "Path=/oauth" in header
+        assert "oauth=fixed" not in header

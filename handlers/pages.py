@@ -54,6 +54,12 @@ def page_facts(container: Container) -> dict[str, str]:
 class FilesHandler(StaticFileHandler):
     """Files of static/: checked for freshness at each use, and readable by any allowed page."""
 
+    def parse_url_path(self, url_path: str) -> str:
+        """No file has a NUL in its name, and asking the system for one is an error."""
+        if "\0" in url_path:
+            raise HTTPError(404)
+        return super().parse_url_path(url_path)
+
     def set_extra_headers(self, path: str) -> None:
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Content-Type-Options", "nosniff")

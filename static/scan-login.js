@@ -124,7 +124,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   #find(selector) { return this.shadowRoot.querySelector(selector); }
 
   async #speak(lang) {
-    this.#words = (await import(`./i18n/${lang}.js`).catch(() => import("./i18n/en.js"))).default;
+    const words = (await import(`./i18n/${lang}.js`).catch(() => import("./i18n/en.js"))).default;
+    if (lang !== this.#login.lang) return;
+    this.#words = words;
     this.#face = "";
     this.#find("[part=box]").lang = lang;
     this.#draw();

@@ -56,6 +56,16 @@ def test_attributes_choose_account_kind_language_and_theme(page: Page, fake: Fak
     expect(page.locator("scan-login svg[part=qr]")).to_be_visible()
 
 
+def test_the_language_chosen_last_wins(page: Page, fake: Fake) -> None:
+    """However long the words of an earlier language take to arrive."""
+    page.route("**/i18n/en.js", lambda route: (page.wait_for_timeout(400), route.continue_()))
+    embed(page, fake)
+    page.evaluate("() => { scan.lang = 'ja'; }")
+    expect(page.locator("scan-login [part=title]")).to_have_text("WeChat でスキャン")
+    page.wait_for_timeout(800)
+    expect(page.locator("scan-login [part=title]")).to_have_text("WeChat でスキャン")
+
+
 def test_slots_and_parts_are_the_sites_own(page: Page, fake: Fake) -> None:
     """A slot named as a state replaces its words, and comes and goes with it."""
     embed(page, fake)

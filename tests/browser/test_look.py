@@ -49,9 +49,17 @@ def look(page: Page, name: str) -> list[Any]:
     return [(name, *violation) for violation in violations(page)]
 
 
-@pytest.mark.parametrize("lang", ["zh-CN", "en"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(320, 640), (1280, 800)])
+@pytest.mark.parametrize(
+    ("lang", "theme", "width", "height"),
+    [
+        ("zh-CN", "light", 320, 640),
+        ("zh-CN", "dark", 1280, 800),
+        ("en", "light", 1280, 800),
+        ("en", "dark", 320, 640),
+        ("ja", "light", 320, 640),
+        ("zh-TW", "dark", 768, 1024),
+    ],
+)
 def test_every_state_looks_right(
     browser: Browser, fake: Fake, width: int, height: int, theme: str, lang: str
 ) -> None:

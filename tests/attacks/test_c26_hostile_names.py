@@ -6,6 +6,7 @@ import pytest
 
 from services.ids import OpenId
 from services.people.store import Identity
+from tests.flows.browsers import Walker, asks
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -61,3 +62,34 @@ async def test_a_hostile_user_agent_is_only_a_text(tmp_path: Path) -> None:
             "/api/scenes", headers={k: v.encode("latin-1") for k, v in headers.items()}
         )
         assert answer.status_code == 201
+
+
+NICKNAMES = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7*7 }}{% raw 1 %}",
+    "a\u202eb\u2066c\u200fd",
+    "x" * 10_000,
+    "\u0001\u0007bell\nline",
+    "👩‍👩‍👧‍👦 Ünï",
+]
+
+
+@pytest.mark.parametrize("name", NICKNAMES, ids=lambda name: ascii(name)[:20])
+async def test_nicknames_stand_inert_on_the_page_that_asks(tmp_path: Path, name: str) -> None:
+    """Escaped, one line, short, without direction marks; and the same in the status."""
+    accounts = {"default": {"web_scope": "snsapi_userinfo"}}
+    async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:
+        await stack.simulator("people", person="alice", nickname=name, avatar="javascript:x")
+        page = await stack.begin(kind="web")
+        async with Walker(stack) as phone:
+            shown = await phone.walk(page)
+            assert asks(shown)
+            policy = shown.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy
+            for markup in ("<img", "<script>", "{{", "\u202e", "\u2066", "\u0007", "x" * 65):
+                assert markup not in shown.text.replace("{{ 7*7 }}", "")
+            await phone.answer(shown, allow=True)
+        user = (await page.poll()).json()["user"]
+        assert 0 < len(user["name"]) <= 64 and user["name"].replace("\u200d", "").isprintable()
+        assert user["avatar"] == ""

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,16 @@ async def by_the_programs_own_login(stack: Stack) -> str:
     return str((await Program(stack).post("login")).json()["login"]["user"]["id"])
 
 
-DOORS = [by_scan, by_web, by_website, by_mini_program, by_code, by_the_programs_own_login]
+Door = Callable[[Stack], Awaitable[str]]
+
+DOORS: list[Door] = [
+    by_scan,
+    by_web,
+    by_website,
+    by_mini_program,
+    by_code,
+    by_the_programs_own_login,
+]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,7 @@ DOORS = [by_scan, by_web, by_website, by_mini_program, by_code, by_the_programs_
     list(itertools.combinations(DOORS, 2)),
     ids=lambda door: door.__name__.removeprefix("by_"),
 )
-async def test_two_doors_one_user(tmp_path: Path, first, second) -> None:  # type: ignore[no-untyped-def]
+async def test_two_doors_one_user(tmp_path: Path, first: Door, second: Door) -> None:
     """Each pair of the six."""
     accounts = {"default": {"web_scope": "snsapi_userinfo"}}
     async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:

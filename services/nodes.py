@@ -48,9 +48,16 @@ class Nodes:
         self._began = clock.monotonic()
 
     async def known(self) -> list[dict[str, Any]]:
-        """Every node that was heard of lately, this one first and as it is now."""
+        """Every node that was heard of lately, this one first and as it is now.
+
+        This one alone while the store is unavailable: that is when the operator looks.
+        """
         own = self._line()
-        others = await self._others() if self._shared else {}
+        try:
+            others = await self._others() if self._shared else {}
+        except StoreUnavailable as error:
+            log.info("the other nodes are not known now: %s", error)
+            others = {}
         return [own, *(others[node] for node in sorted(others))]
 
     async def tell_forever(self) -> None:

@@ -1,15 +1,18 @@
 """What the operator's page shows: how this node does, and the story of one scene.
 
-Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made. With
-shared stores the nodes also know of one another (`services.nodes`), and the sockets are those of all.
+Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made.
+With shared stores the nodes also know of one another (`services.nodes`), and the sockets shown are
+those of all.
 """
 
+import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from services.clock import Clock
+from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.metrics import Metrics
 from services.nodes import Nodes
@@ -19,6 +22,8 @@ from services.scenes.store import SceneStore
 from services.timeline import KEPT_SECONDS, Event, Timeline
 from services.version import VERSION
 from services.wechat.accounts import Account, Accounts
+
+log = logging.getLogger("scanpush.operator")
 
 
 class OperatorService:
@@ -71,13 +76,21 @@ class OperatorService:
         }
 
     async def _account(self, account: Account) -> dict[str, Any]:
-        made = await self._scenes.recall(codes_key(account.name, self._clock.now()))
         return {
             "account": account.name,
             "credential_expires_in": account.watch.credential_expires_in,
-            "codes_left": max(0, WECHAT_DAILY_CODES - int(made or 0)),
+            "codes_left": await self._codes_left(account),
             "errors": {str(code): times for code, times in account.watch.errors().items()},
         }
+
+    async def _codes_left(self, account: Account) -> int | None:
+        """Of today's codes of that account; None while the store does not say."""
+        try:
+            made = await self._scenes.recall(codes_key(account.name, self._clock.now()))
+        except StoreUnavailable as error:
+            log.info("today's codes are not known now: %s", error)
+            return None
+        return max(0, WECHAT_DAILY_CODES - int(made or 0))
 
     async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:
         """The document of ``GET /api/operator/scenes/<scene_str>``; None: nothing is known.

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -18,12 +19,15 @@ from pathlib import Path
 from tornado.netutil import bind_sockets
 
 from handlers.server import Server
+from services import settings_checks
 from services.container import Container, build_container
 from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
 from services.processes import Parent, Place
 from services.settings import Settings, load_settings
 from services.version import VERSION
+
+log = logging.getLogger("scanpush.start")
 
 HERE = Path(__file__).resolve().parent
 
@@ -163,6 +167,8 @@ def start(args: argparse.Namespace) -> int:
         print(f"{args.config}: ok")
         return 0
     configure(settings.logging)
+    for warning in settings_checks.warnings(settings):
+        log.warning("%s", warning)
     if settings.server.processes > 1:
         return run_several(settings)
     run(settings, lan=args.lan)

@@ -52,6 +52,8 @@ def warnings(settings: Settings) -> Iterator[str]:
     url = settings.server.public_url
     if url.startswith("http://") and not _is_local_host(urlsplit(url).hostname or ""):
         yield "server.public_url: is not https, so tokens travel in the clear"
+    if settings.kiosks and not settings.operator.token:
+        yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
 
 
 def has_app_id(settings: Settings) -> bool:

@@ -202,3 +202,11 @@ async def test_the_shipped_config_names_every_default() -> None:
     """What config.yaml says is what the code would do without it."""
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
     assert Settings.model_validate(shipped) == Settings()
+
+
+async def test_what_is_allowed_and_still_odd_is_warned_about_once(tmp_path: Path) -> None:
+    """One line in the log at the start."""
+    kiosks = {"lobby": {"label": "Lobby", "secret": "a-secret-for-the-lobby"}}
+    async with ServerProcess(write_config(tmp_path, kiosks=kiosks)) as server:
+        assert await server.stop() == 0
+        assert server.output.count("operator.token: is empty, so nobody can exchange") == 1

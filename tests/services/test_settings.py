@@ -366,6 +366,14 @@ def test_a_plaintext_account_needs_no_aes_key(tmp_path: Path) -> None:
     assert any("plaintext" in line for line in settings_checks.warnings(settings))
 
 
+def test_kiosks_nobody_can_collect_from_are_warned_about(tmp_path: Path) -> None:
+    """Their logins go through the operator's token."""
+    kiosks: dict[str, object] = {"kiosks": {"lobby": {"secret": "a-secret-for-the-lobby"}}}
+    assert list(settings_checks.warnings(loaded(tmp_path, kiosks)))
+    operator = {"operator": {"token": "a-token-for-the-operator"}}
+    assert not list(settings_checks.warnings(loaded(tmp_path, {**kiosks, **operator})))
+
+
 def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:
     """Otherwise the simulator would start where the real thing was meant."""
     assert mistake(tmp_path, account(app_id="")).key == "wechat.accounts.default.app_id"

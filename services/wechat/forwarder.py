@@ -29,6 +29,8 @@ HOPS_HEADER = "X-Scanpush-Hops"
 
 MOST_HOPS = 3
 
+_MOST_TYPE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
@@ -117,4 +119,10 @@ class Forwarder:
         if response.status_code != 200 or answer is None:
             log.warning("the forward address answers HTTP %d or too much", response.status_code)
             return None
-        return Forwarded(answer, response.headers.get("Content-Type", "text/xml"))
+        return Forwarded(answer, _writable(response.headers.get("Content-Type", "")))
+
+
+def _writable(content_type: str) -> str:
+    """As it came, if it can stand in a header of ours."""
+    fits = len(content_type) <= _MOST_TYPE and content_type.isascii() and content_type.isprintable()
+    return content_type if content_type and fits else "text/xml"

@@ -18,6 +18,7 @@ class OtherSystem:
     url: str
     status: int = 200
     answer: bytes = b"success"
+    content_type: str = "application/xml"
     hangs: asyncio.Event | None = None
     seen: list[HTTPServerRequest] = field(default_factory=list)
 
@@ -31,7 +32,7 @@ class _Handler(web.RequestHandler):
         if self.system.hangs is not None:
             await self.system.hangs.wait()
         self.set_status(self.system.status)
-        self.set_header("Content-Type", "application/xml")
+        self.set_header("Content-Type", self.system.content_type)
         self.write(self.system.answer)
 
 

@@ -83,6 +83,18 @@ async def test_an_unusable_answer_is_success(
         assert len(system.seen) == 1
 
 
+@pytest.mark.parametrize(
+    "content_type", ["", "text/xml; charset=\xe4\xb8\xad", "text/xml; charset=\xff", "x" * 5000]
+)
+async def test_an_odd_content_type_stops_no_answer(tmp_path: Path, content_type: str) -> None:
+    """A header that we could not write is left out; the answer is what counts."""
+    async with other_system() as system, forwarding(tmp_path, system) as stack:
+        system.content_type = content_type
+        alice = Chatter(stack)
+        answer = await alice.send(alice.text("hello"))
+        assert (answer.content, answer.headers["Content-Type"]) == (b"success", "text/xml")
+
+
 async def test_silence_and_absence_are_success(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """A system that hangs is given up within the deadline, as is one that is not there."""
     logs.expect("the forward address")

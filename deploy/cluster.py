@@ -16,7 +16,9 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -77,6 +79,12 @@ class Part:
 
     def _tail(self) -> str:
         return self.log.read_text()[-800:].strip()
+
+    async def kill(self) -> None:
+        """At once, without a chance to tidy."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
 
     async def stop(self) -> None:
         if self.process is None or self.process.returncode is not None:
@@ -140,14 +148,27 @@ class LocalCluster:
 
     Args:
         port: of nginx; 0: any.
+        redis_options: for redis-server, besides those that keep it small.
+        sections: the nodes' settings that differ from the defaults.
     """
 
-    def __init__(self, folder: Path, *, port: int, nodes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        nodes: int = 2,
+        redis_options: Sequence[str] = (),
+        sections: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._redis_options = redis_options
+        self._sections = sections
         self._folder = folder
         self.port = port or free_port()
         self._count = nodes
         self._parts: list[Part] = []
         self.nodes: list[Part] = []
+        self.redis: Part | None = None
         self.phone_url = ""
 
     @property
@@ -170,6 +191,7 @@ class LocalCluster:
             "redis": {"url": redis_url},
             "mongodb": {"url": mongodb_url, "database": "scanpush_cluster"},
             **yaml.safe_load(said[1]),
+            **self._sections,
         }
         ports = [await self._start_node(number, settings) for number in range(self._count)]
         await asyncio.gather(*(node.until_says("scanpush .* at http") for node in self.nodes))
@@ -183,8 +205,9 @@ class LocalCluster:
         redis = program("redis-server", "apt-get install redis-server")
         port = free_port()
         options = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder))
-        part = await self._start("redis", redis, "--port", str(port), *options)
-        await part.until_port(port)
+        command = (redis, "--port", str(port), *options, *self._redis_options)
+        self.redis = await self._start("redis", *command)
+        await self.redis.until_port(port)
         redis_url = f"redis://127.0.0.1:{port}/0"
         if url := os.environ.get("TEST_MONGODB_URL"):
             return redis_url, url

@@ -1,0 +1,254 @@
+"""Logins on a cluster whose parts keep dying: is one lost that WeChat was told of?
+
+    python -m bench.cluster_logins                       # 10,000 logins, about five minutes
+    python -m bench.cluster_logins --logins 1000 --kill-every 5
+
+Two nodes behind nginx with Redis (appendfsync always), a MongoDB-protocol server and a simulated
+WeChat, each a process of its own (deploy/cluster.py). All the while one node after the other is
+killed with kill -9 and started again, and Redis once. Every page has a person of its own, comes
+back by itself and acknowledges what it gets.
+
+Printed are counts, and the exit code is 1 unless each scene whose callback was answered 200 ended
+``consumed`` with one and the same login, or could still be collected at the end.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from deploy.cluster import CannotStart, LocalCluster
+
+FINAL = ("consumed", "expired", "denied", "cancelled", "failed")
+PAGE_SECONDS = 120
+"""How long a page tries; longer than every fault of the run."""
+
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+SECTIONS = {
+    "limits": {"scenes_per_minute_per_address": 0},
+    "login": {"poll_interval_seconds": 0, "collect_ttl_seconds": 120},
+}
+
+
+@dataclass
+class Tally:
+    """What happened, and what must not have."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        lines = [f"{name:28}{count:>8,}" for name, count in sorted(self.counts.items())]
+        return "\n".join([*lines, *(f"WRONG: {problem}" for problem in self.wrong[:20])])
+
+
+class Page:
+    """One browser with one scene, and the person who scans it."""
+
+    def __init__(self, number: int, url: str, simulator: str, http: httpx.AsyncClient) -> None:
+        self._number = number
+        self._url = url
+        self._simulator = simulator
+        self._http = http
+        self._document: dict[str, Any] = {}
+        self.answered = False
+        self.state = ""
+        self.logins: list[dict[str, Any]] = []
+        self.connections = 0
+
+    async def live(self) -> None:
+        """Begin, be scanned, get the login, acknowledge it."""
+        await self._begin()
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            await self._be_scanned()
+            await watching
+        finally:
+            watching.cancel()
+
+    async def _begin(self) -> None:
+        while True:
+            answer = await self._ask("POST", f"{self._url}/api/scenes")
+            if answer is not None and answer.status_code == 201:
+                self._document = answer.json()
+                return
+            await asyncio.sleep(random.uniform(0.1, 0.5))
+
+    async def _be_scanned(self) -> None:
+        """Scan until WeChat was told 200: it tries three times itself, then the person again."""
+        body = {
+            "url": self._document["qr"]["content"],
+            "person": f"person{self._number}",
+        }
+        while self.state not in FINAL:
+            answer = await self._ask("POST", f"{self._simulator}/simulator/scan", json=body)
+            if answer is not None and answer.json().get("outcome") == "answered":
+                self.answered = True
+                return
+            await asyncio.sleep(random.uniform(0.5, 2))
+
+    async def _watch(self) -> None:
+        while self.state not in FINAL:
+            try:
+                await self._by_socket()
+            except (OSError, WebSocketException, TimeoutError):
+                await self.poll()
+            await asyncio.sleep(random.uniform(0, 0.3))
+
+    async def _by_socket(self) -> None:
+        subprotocols = ["scanpush.v1", f"watch.{self._document['watch_token']}"]
+        address = self._url.replace("http", "ws", 1) + self._document["ws"]
+        async with connect(address, subprotocols=subprotocols, compression=None) as socket:
+            self.connections += 1
+            async for message in socket:
+                document = json.loads(message)
+                self._saw(document)
+                if "login" in document:
+                    await socket.send(json.dumps({"type": "ack", "seq": document["seq"]}))
+
+    async def poll(self) -> None:
+        """The state as the store has it; ``gone`` when it forgot the scene."""
+        bearer = {"Authorization": f"Bearer {self._document['watch_token']}"}
+        address = self._url + self._document["status"]
+        answer = await self._ask("GET", address, headers=bearer)
+        if answer is None:
+            return
+        if answer.status_code == 200:
+            self._saw(answer.json())
+        elif answer.status_code == 401:
+            self.state = "gone"
+
+    def _saw(self, document: dict[str, Any]) -> None:
+        self.state = document["state"]
+        if "login" in document:
+            self.logins.append(document["login"])
+
+    async def _ask(self, method: str, address: str, **options: Any) -> httpx.Response | None:
+        try:
+            return await self._http.request(method, address, **options)
+        except httpx.HTTPError:
+            return None
+
+    def tell(self, tally: Tally) -> None:
+        """Count how it went, and what is wrong with it."""
+        tally.counts["logins begun"] += 1
+        tally.counts["sockets opened"] += self.connections
+        tally.counts["callbacks answered 200"] += self.answered
+        tally.counts[f"ended {self.state or 'unknown'}"] += 1
+        if not self.answered:
+            return
+        name = self._document["scene_str"]
+        if self.state not in ("consumed", "authorized"):
+            tally.wrong.append(f"{name} was answered 200 and is {self.state}")
+        claims = [
+            jwt.decode(one["token"], options={"verify_signature": False}) for one in self.logins
+        ]
+        if len({(claim["jti"], claim["sub"]) for claim in claims}) > 1:
+            tally.wrong.append(f"{name} was given different logins")
+        if self.state == "consumed" and not claims:
+            tally.wrong.append(f"{name} was consumed without a login")
+        if not all(one["user"]["is_new"] for one in self.logins):
+            tally.wrong.append(f"{name}: its person was registered twice")
+
+
+async def break_things(
+    cluster: LocalCluster, kill_every: float, redis_after: float, tally: Tally
+) -> None:
+    """Kill nodes in turn for ever, and Redis once."""
+    begun, redis_due = time.monotonic(), True
+    victim = 0
+    while True:
+        await asyncio.sleep(kill_every)
+        node = cluster.nodes[victim % len(cluster.nodes)]
+        victim += 1
+        await node.kill()
+        tally.counts["nodes killed"] += 1
+        await node.start()
+        if redis_due and time.monotonic() - begun >= redis_after and cluster.redis is not None:
+            redis_due = False
+            await asyncio.sleep(kill_every / 2)
+            await cluster.redis.kill()
+            tally.counts["redis restarted"] += 1
+            await cluster.redis.start()
+
+
+async def run(options: argparse.Namespace) -> Tally:
+    """Raises `CannotStart`."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="scanpush-logins-") as folder:
+        cluster = LocalCluster(Path(folder), redis_options=DURABLE, sections=SECTIONS)
+        try:
+            await cluster.start()
+            await _log_in_all(cluster, options, tally)
+        finally:
+            await cluster.stop()
+    return tally
+
+
+async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally: Tally) -> None:
+    simulator = cluster.phone_url.removesuffix("/phone")
+    limits = httpx.Limits(max_connections=400, max_keepalive_connections=100)
+    async with httpx.AsyncClient(timeout=30, verify=False, limits=limits) as http:
+        pages = [Page(n, cluster.url, simulator, http) for n in range(options.logins)]
+        expected = options.logins / options.per_second
+        breaking = asyncio.ensure_future(
+            break_things(cluster, options.kill_every, expected / 3, tally)
+        )
+        lives = []
+        for number, page in enumerate(pages):
+            lives.append(asyncio.ensure_future(_live(page)))
+            await asyncio.sleep(1 / options.per_second)
+            if breaking.done():
+                await breaking
+            if number % 1000 == 999:
+                print(f"{number + 1:,} begun, {tally.counts['nodes killed']} kills", flush=True)
+        await asyncio.gather(*lives)
+        breaking.cancel()
+        await asyncio.gather(breaking, return_exceptions=True)
+        for page in pages:
+            page.tell(tally)
+
+
+async def _live(page: Page) -> None:
+    try:
+        async with asyncio.timeout(PAGE_SECONDS):
+            await page.live()
+    except TimeoutError:
+        await page.poll()
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.cluster_logins",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--logins", type=int, default=10_000)
+    parser.add_argument("--per-second", type=float, default=40, help="(%(default)s)")
+    parser.add_argument("--kill-every", type=float, default=20, help="seconds (%(default)s)")
+    begun = time.monotonic()
+    try:
+        tally = asyncio.run(run(parser.parse_args(arguments)))
+    except CannotStart as error:
+        print(f"cluster_logins: {error}", file=sys.stderr)
+        return 1
+    print(tally.told())
+    verdict = "nothing lost, nothing twice" if not tally.wrong else f"{len(tally.wrong)} WRONG"
+    print(f"{verdict} ({time.monotonic() - begun:.0f} s)")
+    return 1 if tally.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.backends import OpenBackend
 from services.clock import SystemClock
 from services.wechat.replies import text
 from simulator.clock import TurnableClock
@@ -112,9 +113,11 @@ async def test_the_operators_server_collects_the_login_once(tmp_path: Path) -> N
         assert (again.status_code, again.json()["error"]["code"]) == (410, "gone")
 
 
-async def test_of_many_exchanges_at_once_one_gets_the_login(tmp_path: Path) -> None:
+async def test_of_many_exchanges_at_once_one_gets_the_login(
+    tmp_path: Path, any_scenes: OpenBackend
+) -> None:
     """Whether with the same code or with others of the same scene."""
-    async with Stack(tmp_path, **KIOSK) as stack:
+    async with Stack(tmp_path, stores=any_scenes, **KIOSK) as stack:
         page, authorized = await scanned(stack)
         other = (await page.poll()).json()["exchange_code"]
         codes = [authorized["exchange_code"], other] * 5
@@ -122,9 +125,11 @@ async def test_of_many_exchanges_at_once_one_gets_the_login(tmp_path: Path) -> N
         assert sorted(answer.status_code for answer in answers) == [200] + [410] * 9
 
 
-async def test_the_screens_ack_leaves_the_login_to_the_server(tmp_path: Path) -> None:
+async def test_the_screens_ack_leaves_the_login_to_the_server(
+    tmp_path: Path, any_scenes: OpenBackend
+) -> None:
     """By HTTP and by socket; another seq is still an error."""
-    async with Stack(tmp_path, **KIOSK) as stack:
+    async with Stack(tmp_path, stores=any_scenes, **KIOSK) as stack:
         page, authorized = await scanned(stack)
         seq = authorized["seq"]
         assert (await page.ack(seq - 1)).status_code == 409

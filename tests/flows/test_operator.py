@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.backends import OpenBackend
 from services.clock import SystemClock
 from services.scenes.recorded import RecordedScenes
 from simulator.clock import TurnableClock
@@ -69,9 +70,9 @@ async def test_only_the_operator_is_answered(tmp_path: Path, token: str) -> None
         assert (await ask(stack, "overview", token)).status_code == 401
 
 
-async def test_the_overview_counts_what_happened(tmp_path: Path) -> None:
+async def test_the_overview_counts_what_happened(tmp_path: Path, any_scenes: OpenBackend) -> None:
     """Sockets, states, funnel, logins of this minute, latencies, WeChat and the node itself."""
-    async with Stack(tmp_path, **OPERATOR) as stack:
+    async with Stack(tmp_path, stores=any_scenes, **OPERATOR) as stack:
         await logged_in(stack)
         page = await stack.begin()
         async with page.socket() as socket:
@@ -138,9 +139,11 @@ async def test_the_story_of_a_login(tmp_path: Path) -> None:
         ]
 
 
-async def test_the_story_tells_repeats_and_second_scanners(tmp_path: Path) -> None:
+async def test_the_story_tells_repeats_and_second_scanners(
+    tmp_path: Path, any_scenes: OpenBackend
+) -> None:
     """WeChat's tries are counted; somebody else's scan is told apart."""
-    async with Stack(tmp_path, **OPERATOR) as stack:
+    async with Stack(tmp_path, stores=any_scenes, **OPERATOR) as stack:
         page = await stack.begin()
         push = stack.scan_of(page)
         for _ in range(3):

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.backends import OpenBackend
 from services.clock import SystemClock
 from services.wechat.replies import text
 from simulator.clock import TurnableClock
@@ -36,9 +37,11 @@ async def me(stack: Stack, login: dict[str, Any]) -> dict[str, Any]:
     return dict((await stack.http.get("/api/me", headers=bearer)).json())
 
 
-async def test_a_stranger_is_asked_and_then_logged_in(tmp_path: Path) -> None:
+async def test_a_stranger_is_asked_and_then_logged_in(
+    tmp_path: Path, any_scenes: OpenBackend
+) -> None:
     """Over the socket: registering with the fields wanted, the form, then the login."""
-    async with Stack(tmp_path, login=ASK) as stack:
+    async with Stack(tmp_path, stores=any_scenes, login=ASK) as stack:
         page = await stack.begin(lang="en")
         async with page.socket() as socket:
             assert (await status(socket))["state"] == "waiting"
@@ -183,9 +186,12 @@ async def test_the_hook_is_asked_with_a_signature(tmp_path: Path) -> None:
         assert heard["fields"] == {"name": "Alice"} and heard["account"] == "default"
 
 
-async def test_the_hook_denies(tmp_path: Path) -> None:
+async def test_the_hook_denies(tmp_path: Path, any_scenes: OpenBackend) -> None:
     """The scene fails with a reason, nobody is registered, and asking again changes nothing."""
-    async with HookServer() as hook, Stack(tmp_path, login={**ASK, **hook.login}) as stack:
+    async with (
+        HookServer() as hook,
+        Stack(tmp_path, stores=any_scenes, login={**ASK, **hook.login}) as stack,
+    ):
         hook.answer = {"decision": "deny"}
         page, asked = await stranger(stack)
         for _ in range(2):

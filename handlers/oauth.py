@@ -45,7 +45,9 @@ class DoorHandler(BaseHandler):
     def land(self, landing: Landing) -> None:
         """Show the page, or go on."""
         if landing.onward:
-            self.redirect(landing.onward)
+            # Without a fragment of its own the page would inherit WeChat's, "#wechat_redirect"
+            # (RFC 9110, section 10.2.2), and a page with routes there would be lost.
+            self.redirect(landing.onward + ("" if "#" in landing.onward else "#"))
             return
         self.set_status(landing.status)
         self.set_header("Content-Type", "text/html; charset=utf-8")

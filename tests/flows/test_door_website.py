@@ -60,7 +60,7 @@ async def test_an_embedding_page_gets_what_wxlogin_js_wants(tmp_path: Path) -> N
             query = {**values, "login_type": "jssdk", "self_redirect": "false"}
             link = f"{base}/connect/qrconnect?{urlencode(query)}"
             landed = await browser.http.get(await browser.decide_at_wechat(link))
-        assert (landed.status_code, landed.headers["Location"]) == (302, "/in")
+        assert (landed.status_code, landed.headers["Location"]) == (302, "/in#")
         assert await page.state() == "authorized"
 
 

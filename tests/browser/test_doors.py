@@ -1,0 +1,109 @@
+"""The doors in a real browser, on the real server: a popup, a phone, a page inside WeChat."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from .conftest import eventually, view, wait_for_state
+from .test_look import look
+from .test_real import Real
+
+pytestmark = pytest.mark.browser
+
+IN_WECHAT = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) MicroMessenger/8.0.50"
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Real]:
+    server = Real(tmp_path, wechat={"site_name": "Tea House"})
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=[("zh-CN", "light"), ("en", "dark"), ("ja", "light")], ids=lambda p: p[0])
+def phone(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """Another device: WeChat's browser, without the page's cookies."""
+    lang, scheme = request.param
+    opened = browser.new_context(
+        locale=lang,
+        color_scheme=scheme,
+        viewport={"width": 360, "height": 640},
+        user_agent=IN_WECHAT,
+    )
+    yield opened
+    opened.close()
+
+
+def show(page: Page, real: Real, kind: str, lang: str = "zh-CN") -> None:
+    """The login page with that door."""
+    page.goto(real.url)
+    wait_for_state(page, "waiting")
+    script = "([kind, lang]) => { const e = document.querySelector('scan-login');"
+    script += " e.setAttribute('lang', lang); e.setAttribute('kind', kind); }"
+    page.evaluate(script, [kind, lang])
+    eventually(lambda: view(page).get("kind") == kind and view(page)["state"] == "waiting")
+
+
+def allow_at_wechat(page: Page) -> None:
+    """Press the button of the simulated WeChat's page."""
+    page.locator("button.main[value='1']").click()
+
+
+def test_the_phone_is_asked_and_the_page_logs_in(
+    page: Page, phone: BrowserContext, real: Real, request: pytest.FixtureRequest
+) -> None:
+    """From the code's address over WeChat's page to the question; the form carries our Origin."""
+    lang = request.node.callspec.id
+    show(page, real, "web", lang)
+    tab = phone.new_page()
+    tab.goto(view(page)["qr"]["content"])
+    allow_at_wechat(tab)
+    expect(tab.locator("h1")).to_contain_text("Tea House")
+    wait_for_state(page, "scanned")
+    wrong = look(tab, f"door-ask-{lang}")
+    tab.locator("button[name=allow][value='1']").click()
+    wait_for_state(page, "authorized")
+    expect(tab.locator("main.good")).to_be_visible()
+    wrong += look(tab, f"door-done-{lang}")
+    assert not wrong, wrong
+
+
+def test_a_phone_that_refuses(page: Page, browser: Browser, real: Real) -> None:
+    """The page hears it."""
+    show(page, real, "web")
+    tab = browser.new_page(user_agent=IN_WECHAT)
+    tab.goto(view(page)["qr"]["content"])
+    allow_at_wechat(tab)
+    tab.locator("button[name=allow][value='0']").click()
+    wait_for_state(page, "denied")
+    tab.close()
+
+
+def test_the_popup_closes_itself(context: BrowserContext, page: Page, real: Real) -> None:
+    """Website login: a click, WeChat's window, and the result on the page's own socket."""
+    show(page, real, "website")
+    with context.expect_page() as opened:
+        page.locator("scan-login button").first.click()
+    popup = opened.value
+    code = popup.locator("img[src*='qrcode/']").first.get_attribute("src")
+    assert code is not None
+    real.do("website", uuid=code.rpartition("/")[2], person="alice")
+    expect(page.locator("#me-sub")).to_be_visible()
+    eventually(popup.is_closed)
+
+
+def test_a_page_inside_wechat_comes_back_logged_in(browser: Browser, real: Real) -> None:
+    """It goes to WeChat and returns to itself, without a question of ours."""
+    context = browser.new_context(locale="zh-CN", user_agent=IN_WECHAT)
+    page = context.new_page()
+    page.goto(real.url)
+    wait_for_state(page, "waiting")
+    assert view(page)["kind"] == "web"
+    page.locator("scan-login button").first.click()
+    allow_at_wechat(page)
+    expect(page.locator("#me-sub")).to_be_visible()
+    assert page.evaluate("location.pathname + location.hash") == "/"
+    context.close()

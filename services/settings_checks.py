@@ -54,6 +54,8 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield "server.public_url: is not https, so tokens travel in the clear"
     if settings.kiosks and not settings.operator.token:
         yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
+    if settings.kiosks and settings.login.registration == "ask":
+        yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
 
 
 def has_app_id(settings: Settings) -> bool:

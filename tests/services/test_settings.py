@@ -374,6 +374,17 @@ def test_kiosks_nobody_can_collect_from_are_warned_about(tmp_path: Path) -> None
     assert not list(settings_checks.warnings(loaded(tmp_path, {**kiosks, **operator})))
 
 
+def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
+    """A form cannot be filled in on a wall."""
+    values: dict[str, object] = {
+        "kiosks": {"lobby": {"secret": "a-secret-for-the-lobby"}},
+        "operator": {"token": "a-token-for-the-operator"},
+        "login": {"registration": "ask"},
+    }
+    (line,) = settings_checks.warnings(loaded(tmp_path, values))
+    assert line.startswith("login.registration")
+
+
 def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:
     """Otherwise the simulator would start where the real thing was meant."""
     assert mistake(tmp_path, account(app_id="")).key == "wechat.accounts.default.app_id"

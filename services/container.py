@@ -29,6 +29,7 @@ from services.scenes.chat import ChatService
 from services.scenes.codes import SceneCodes
 from services.scenes.kiosks import Kiosks
 from services.scenes.login import LoginService
+from services.scenes.open_scenes import OpenScenes
 from services.scenes.pictures import Pictures
 from services.scenes.polling import PollingService
 from services.scenes.recorded import RecordedScenes, RecordedWholeLogin
@@ -230,6 +231,7 @@ async def build_container(
         login,
         admission,
         codes,
+        OpenScenes(backend.scenes, login, admission),
         site_name=site_name,
         kiosk_labels={name: kiosk.label for name, kiosk in settings.kiosks.items()},
     )

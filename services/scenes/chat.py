@@ -5,7 +5,6 @@ scan brought; an unfollow ends what is open. Everything else is no login and non
 """
 
 import logging
-import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from services.ids import OpenId, SceneStr, is_scene_str
 from services.people.store import Identity, UserStore
 from services.scenes.admission import AdmissionService, Entry, Visit
 from services.scenes.login import LoginService
+from services.scenes.open_scenes import OpenScenes
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
@@ -35,9 +35,6 @@ log = logging.getLogger("scanpush.chat")
 
 REPLY_SECONDS = 600.0
 """How long the reply to an event that changed no scene is kept for its repeats."""
-
-OPEN_SECONDS = 3600.0
-"""How long a person's open scene is remembered: longer than any scene is open."""
 
 ALLOW = frozenset("1 是 好 允许 允許 同意 确认 確認 はい 許可 yes y ok allow".split())
 DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny cancel".split())
@@ -74,6 +71,7 @@ class ChatService:
         login: LoginService,
         admission: AdmissionService,
         codes: TypedCodes,
+        open_scenes: OpenScenes,
         *,
         site_name: str,
         kiosk_labels: Mapping[str, str],
@@ -83,6 +81,7 @@ class ChatService:
         self._login = login
         self._admission = admission
         self._codes = codes
+        self._open = open_scenes
         self._site_name = site_name
         self._kiosk_labels = kiosk_labels
 
@@ -123,7 +122,7 @@ class ChatService:
         scene = step.scene
         if step.verdict is Verdict.REFUSED or scene is None or scene.state is not State.SCANNED:
             return await self._kept(key, self._refusal(account, step, event.openid, kind))
-        await self._remember_open(account, event.openid, scene_str, event.created)
+        await self._open.note(account.name, event.openid, scene_str, event.created)
         entry = await self._admission.ask(self._visit(account, scene, event, key))
         log.info("scene %s: %s %s", scene_str, entry.outcome, short_hash(event.openid))
         return await self._answer(account, entry, event.openid, key, kind)
@@ -131,13 +130,13 @@ class ChatService:
     async def finish_owed(self, account: Account, scene: Scene) -> None:
         """Finish a login that was claimed and then left, as the sweeper finds it."""
         assert scene.openid is not None
-        other = await self._open_scene(account, scene.openid, math.inf)
+        other = await self._open.of(account.name, scene.openid)
         if other is not None and other.scene_str != scene.scene_str and self._admission.confirms:
             # The person has gone on to a newer scene, which superseded this one.
             move = Move(State.DENIED, frozenset({State.SCANNED}), openid=scene.openid)
             await self._login.end(scene.scene_str, move)
             return
-        await self._remember_open(account, scene.openid, scene.scene_str, 0)
+        await self._open.note(account.name, scene.openid, scene.scene_str, 0)
         await self._admission.ask(Visit(account, scene, Identity(account.app_id, scene.openid)))
 
     def _visit(self, account: Account, scene: Scene, event: Event, key: str) -> Visit:
@@ -192,7 +191,7 @@ class ChatService:
             return None
         noted = await self._scenes.recall(f"asked:{key}")
         if noted is None:
-            scene = await self._open_scene(account, event.openid, event.created)
+            scene = await self._open.of(account.name, event.openid, event.created)
             if scene is None or scene.state is not State.CONFIRMING:
                 return None
             noted = await self._scenes.remember(f"asked:{key}", scene.scene_str, REPLY_SECONDS)
@@ -231,31 +230,6 @@ class ChatService:
         reply = text(outcome, account.settings.language, site=self._site_name)
         return await self._kept(key, Answer(outcome, reply))
 
-    # A person's open scene: at most one, so that "1" cannot mean two things. It is noted before
-    # anything is asked, together with when the person came to it by WeChat's clock (CreateTime).
-
-    async def _remember_open(
-        self, account: Account, openid: OpenId, scene_str: SceneStr, since: int
-    ) -> None:
-        if not self._admission.asks:
-            return
-        kept = await self._scenes.replace(
-            _open_key(account, openid), f"{scene_str} {since}", OPEN_SECONDS
-        )
-        older = (kept or "").partition(" ")[0]
-        if self._admission.confirms and older != scene_str and is_scene_str(older):
-            undecided = frozenset({State.SCANNED, State.CONFIRMING})
-            await self._login.end(SceneStr(older), Move(State.DENIED, undecided, openid=openid))
-
-    async def _open_scene(self, account: Account, openid: OpenId, at: float) -> Scene | None:
-        """The person's open scene at that CreateTime: what came before it is not about it."""
-        kept = await self._scenes.recall(_open_key(account, openid))
-        scene_str, _, since = (kept or "").partition(" ")
-        if not is_scene_str(scene_str) or at < int(since):
-            return None
-        scene = await self._login.read(SceneStr(scene_str))
-        return scene if scene is not None and scene.openid == openid else None
-
     # Followers.
 
     async def _follow(self, account: Account, event: Event) -> None:
@@ -265,7 +239,7 @@ class ChatService:
             await self._users.follow(identity, event.created, following=True)
         elif isinstance(event, UnsubscribeEvent) or _revokes(account, event):
             await self._users.follow(identity, event.created, following=False)
-            scene = await self._open_scene(account, event.openid, event.created)
+            scene = await self._open.of(account.name, event.openid, event.created)
             if scene is not None:
                 move = Move(State.CANCELLED, OPEN, openid=event.openid)
                 await self._login.end(scene.scene_str, move)
@@ -297,10 +271,6 @@ def _revokes(account: Account, event: Event) -> bool:
 
 def _outcome_key(account: Account, event: Event) -> str:
     return f"outcome:{event.outcome_key(account.app_id)}"
-
-
-def _open_key(account: Account, openid: OpenId) -> str:
-    return f"open:{account.name}:{openid}"
 
 
 _FAILURES = frozenset({"not_registered"})

@@ -96,6 +96,17 @@ async def test_unfollowing_while_registering_ends_it(tmp_path: Path) -> None:
         assert await page.state() == "cancelled"
 
 
+async def test_a_newer_registration_closes_the_older_form(tmp_path: Path) -> None:
+    """So that unfollowing leaves none open."""
+    async with Stack(tmp_path, login={"registration": "ask"}) as stack:
+        older, newer, alice = await stack.begin(), await stack.begin(), Chatter(stack)
+        await alice.scans(older)
+        await alice.scans(newer)
+        assert [await older.state(), await newer.state()] == ["cancelled", "registering"]
+        await alice.sends(alice.event("unsubscribe"))
+        assert await newer.state() == "cancelled"
+
+
 async def test_unfollowing_and_allowing_at_once_agree(tmp_path: Path) -> None:
     """Either the login came first, or there is none: never a cancelled scene with a token."""
     async with Stack(tmp_path, **ASKED) as stack:

@@ -30,7 +30,7 @@ async function fetchScene() {
     by("label").textContent = words.screen.replace("{label}", scene.label ?? name);
     return follow(scene);
   }
-  const known = { 0: "offline", 401: "unknown", 403: "unknown", 429: "limited" };
+  const known = { 0: navigator.onLine ? "degraded" : "offline", 401: "unknown", 403: "unknown", 429: "limited" };
   if (!isFresh(shown)) say(known[status] ?? `degraded ${body.error?.code}`);
   const least = status === 401 || status === 403 ? 60 : 1;
   plan(Math.max(retryAfter, least, jitter(tries++, 2, 30)) * 1000);

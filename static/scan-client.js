@@ -6,6 +6,7 @@ const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
 const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
 const online = () => globalThis.navigator?.onLine !== false;
+const unwell = () => online() ? "degraded" : "offline";
 
 // Full jitter, in seconds: a crowd comes back spread out.
 export const jitter = (tries, base = 1, cap = 30) => Math.random() * Math.min(cap, base * 2 ** tries);
@@ -186,7 +187,7 @@ export class SceneWatch extends EventTarget {
     if (answer.status === 200) await this.#hear(answer.body);
     else if ([401, 404, 410].includes(answer.status)) this.stop("gone");
     else if (answer.status !== 429 && (++this.#lost > 1 || !online()))
-      this.#by("", answer.status ? "degraded" : "offline");
+      this.#by("", unwell());
     return answer;
   }
 
@@ -323,8 +324,8 @@ export class ScanLogin extends EventTarget {
   }
 
   #missed({ status, retryAfter, body }) {
-    const error = body.error?.code ?? (status ? "internal" : "offline");
-    const trouble = { 0: "offline", 429: "limited" }[status] ?? (status < 500 ? "" : "degraded");
+    const error = body.error?.code ?? "unreachable";
+    const trouble = status === 429 ? "limited" : status && status < 500 ? "" : unwell();
     if (trouble) {
       const retry = Date.now() + 1000 * Math.max(retryAfter, 1 + jitter(this.#tries++, 3, 60));
       this.#set({ ...this.view, trouble, error, retry });

@@ -51,7 +51,7 @@ export interface View {
   /** The way is disturbed; whatever can be tried again is, at `retry`. */
   trouble?: "" | "offline" | "degraded" | "limited";
   retry?: number;
-  /** A code of the contract, as in `wechat_unavailable`; also `already_used`, `offline`, `bug`. */
+  /** A code of the contract, as in `wechat_unavailable`; also `already_used`, `unreachable`, `bug`. */
   error?: string;
 }
 

@@ -181,7 +181,8 @@ def test_a_foreign_page_is_refused(page: Page, real: Real) -> None:
     foreign = real.url.replace("127.0.0.1", "localhost")
     page.goto(f"{foreign}/static/examples/plain.html?server={real.url}")
     expect(page.locator(TITLE)).not_to_be_empty()
-    eventually(lambda: view(page)["state"] == "failed" or view(page).get("trouble") == "offline")
+    eventually(lambda: view(page).get("error") in ("forbidden_origin", "unreachable"))
+    expect(page.locator("scan-login svg[part=qr]")).to_be_hidden()
 
 
 def test_a_frame_around_the_page_is_refused(page: Page, real: Real) -> None:
@@ -190,3 +191,72 @@ def test_a_frame_around_the_page_is_refused(page: Page, real: Real) -> None:
         policy = answer.headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
+
+
+WALL = {"kiosks": {"lobby3": {"label": "三号大厅", "secret": "a-secret-for-the-third-lobby"}}}
+BOARD = {"operator": {"token": "a-token-that-the-operator-made-up"}}
+ASK = {"login": {"registration": "ask", "register_fields": ["name", "phone"]}}
+
+
+@pytest.mark.parametrize("settings", [WALL], ids=["kiosk"])
+def test_a_kiosk_greets_and_goes_on(page: Page, real: Real) -> None:
+    """A scan at the wall: greeted, handed to the shell, and the next code within a second."""
+    page.goto(f"{real.url}/kiosk?lang=zh-CN#lobby3:a-secret-for-the-third-lobby")
+    expect(page.locator("#label")).to_have_text("屏幕 三号大厅")
+    page.locator("#plate[data-scene]").wait_for()
+    page.evaluate("""() => {
+      document.addEventListener("scanpush-exchange", (event) => { window.handed = event.detail; });
+      const note = (name) => () => { window[name] ??= performance.now(); };
+      new MutationObserver(note("swapped")).observe(plate, { attributes: true });
+      new MutationObserver(note("greeted")).observe(guests, { childList: true });
+    }""")
+    scene = page.evaluate("plate.dataset.scene")
+    real.do("scan", person="xiaoming", scene_str=scene)
+    expect(page.locator("#guests li.authorized")).to_contain_text("欢迎")
+    eventually(lambda: page.evaluate("plate.dataset.scene") != scene)
+    assert page.evaluate("swapped - greeted") < 1000
+    handed = page.evaluate("window.handed")
+    assert handed["scene_str"] == scene and handed["exchange_code"]
+    assert handed["exchange_code"] not in page.content()
+
+
+@pytest.mark.parametrize("settings", [BOARD], ids=["operator"])
+def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Real) -> None:
+    """The real overview fills the board, and the real story names the steps of one scene."""
+    content = open_waiting(page, real)
+    scene = view(page)["scene_str"]
+    board = context.new_page()
+    board.goto(f"{real.url}/operator")
+    board.get_by_label("运营令牌").fill("a-token-that-the-operator-made-up")
+    board.get_by_role("button", name="查看").click()
+    expect(board.locator("#sockets")).to_have_text("1")
+    real.do("scan", person="xiaoming", url=content)
+    wait_for_state(page, "authorized")
+    expect(board.locator("#logins")).to_have_text("1")
+    board.locator("#scene").fill(scene)
+    board.get_by_role("button", name="查找").click()
+    expect(board.locator(".timeline")).to_contain_text("scanned")
+    expect(board.locator(".timeline")).to_contain_text("acked")
+    assert not look(board, "real-operator-zh-CN-light-1280")
+
+
+@pytest.mark.parametrize("settings", [ASK], ids=["ask"])
+def test_a_newcomer_registers_on_the_page(page: Page, real: Real) -> None:
+    """With `registration: ask` the page asks for the configured fields, and then is logged in."""
+    content = open_waiting(page, real)
+    real.do("scan", person="xiaoming", url=content)
+    page.get_by_label("称呼").fill("小明")
+    page.get_by_label("手机号").fill("13800000000")
+    page.get_by_role("button", name="完成注册").click()
+    expect(page.locator("#me-name")).to_have_text("小明")
+
+
+def test_the_typed_number_logs_in(page: Page, real: Real) -> None:
+    """The number on the page, sent to the account's chat, is a login too."""
+    open_waiting(page, real)
+    page.get_by_role("button", name="发送数字").click()
+    number = page.locator("scan-login [part=code]")
+    expect(number).not_to_be_empty()
+    real.do("follow", person="xiaoming")
+    real.do("text", person="xiaoming", text=number.inner_text())
+    wait_for_state(page, "authorized")

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bench.kit import limits
 from bench.kit.discover import NotUsable
-from bench.measure import churn, drain, logins, peers, ping, sockets
+from bench.measure import churn, distributed, drain, logins, peers, ping, sockets
 from bench.results import Board
 from bench.servers import GENERATOR_CPU, NotInstalled
 
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "logins": logins.run,
+    "distributed": distributed.run,
     "sockets": sockets.run,
     "churn": churn.run,
     "ping": ping.run,

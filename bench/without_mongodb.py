@@ -1,0 +1,72 @@
+"""A node of the distributed backend whose people live in its own memory.
+
+    python -m bench.without_mongodb --config FILE
+
+Only for measuring: what is left of a login's cost when MongoDB costs nothing.
+"""
+
+import sys
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import server
+from services import backends
+from services.ids import SceneStr, UserId
+from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
+
+
+class PeopleInMemory:
+    """As much of a `UserStore` as logins need."""
+
+    def __init__(self, url: str, database: str) -> None:
+        self._users: dict[tuple[str, str], User] = {}
+        self._born: dict[UserId, SceneStr] = {}
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def login(
+        self,
+        identity: Identity,
+        scene_str: SceneStr,
+        account: str,
+        now: float,
+        *,
+        profile: Profile = NOTHING_KNOWN,
+        user_id: UserId | None = None,
+    ) -> Login:
+        key = (identity.app_id, identity.openid)
+        user = self._users.get(key)
+        if user is None:
+            user = User(UserId(uuid.uuid4().hex), "", "", account, now, now, 0)
+            self._born[user.id] = scene_str
+        user = replace(user, last_login_at=now, logins=user.logins + 1)
+        self._users[key] = user
+        return Login(user, self._born[user.id] == scene_str)
+
+    async def find(self, identity: Identity) -> tuple[User, Identity] | None:
+        user = self._users.get((identity.app_id, identity.openid))
+        return None if user is None else (user, identity)
+
+    async def join(self, identity: Identity) -> None:
+        """Nobody has two identities here."""
+
+    async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
+        return True
+
+
+def main() -> int:
+    replaced: Any = PeopleInMemory
+    backends.MongoUserStore = replaced  # type: ignore[misc]
+    return server.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

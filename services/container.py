@@ -20,6 +20,7 @@ from services.origins import Origins, request_scheme
 from services.people.registration import RegistrationService
 from services.people.unionids import UnionIds
 from services.processes import Place
+from services.push.broker import Broker
 from services.push.service import PushService
 from services.rate_limits import RateLimits, client_address
 from services.scenes.admission import AdmissionService
@@ -187,29 +188,7 @@ async def build_container(
         timeline=timeline,
     )
     hook = build_hook(settings, http, supervisor, clock)
-    push = PushService(
-        login,
-        backend.broker,
-        supervisor,
-        clock,
-        lambda origin, headers, scheme: not origins.is_foreign(
-            origin, scheme, headers.get("Host", "")
-        ),
-        client=lambda remote_ip, headers: (
-            client_address(
-                remote_ip, headers.get("X-Forwarded-For", ""), settings.server.trusted_proxies
-            ),
-            request_scheme(
-                remote_ip, headers.get("X-Forwarded-Proto", ""), settings.server.trusted_proxies
-            ),
-        ),
-        counters=metrics,
-        address_group=limits.group,
-        ping_seconds=settings.push.ping_seconds,
-        reserve_descriptors=settings.push.reserve_descriptors,
-        messages_per_second=settings.limits.messages_per_second_per_socket,
-        sockets_per_address=settings.limits.sockets_per_address,
-    )
+    push = build_push(settings, login, backend.broker, supervisor, clock, origins, metrics, limits)
     site_name = settings.wechat.site_name or urlsplit(own_url).netloc
     accounts = build_accounts(
         settings, http, backend.credentials, clock, supervisor, metrics, site_name
@@ -357,6 +336,39 @@ def build_hook(
     """The operator's hook, where one is configured."""
     url, secret = settings.login.hook_url, settings.login.hook_secret.get_secret_value()
     return Hook(http, supervisor, clock, url, secret) if url else None
+
+
+def build_push(
+    settings: Settings,
+    login: LoginService,
+    broker: Broker,
+    supervisor: Supervisor,
+    clock: Clock,
+    origins: Origins,
+    metrics: Metrics,
+    limits: RateLimits,
+) -> PushService:
+    """The sockets, and who may open one."""
+    proxies = settings.server.trusted_proxies
+    return PushService(
+        login,
+        broker,
+        supervisor,
+        clock,
+        lambda origin, headers, scheme: not origins.is_foreign(
+            origin, scheme, headers.get("Host", "")
+        ),
+        client=lambda remote_ip, headers: (
+            client_address(remote_ip, headers.get("X-Forwarded-For", ""), proxies),
+            request_scheme(remote_ip, headers.get("X-Forwarded-Proto", ""), proxies),
+        ),
+        counters=metrics,
+        address_group=limits.group,
+        ping_seconds=settings.push.ping_seconds,
+        reserve_descriptors=settings.push.reserve_descriptors,
+        messages_per_second=settings.limits.messages_per_second_per_socket,
+        sockets_per_address=settings.limits.sockets_per_address,
+    )
 
 
 def build_accounts(

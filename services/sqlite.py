@@ -2,11 +2,13 @@
 
 Measured (docs/performance.md): a read by key costs about 5 us, less than handing it to a thread,
 so reads happen where they are asked. Writes go to one thread that commits all that is waiting in
-one transaction, so that the cost of a commit, and of waking the thread, is shared. Checkpoints, which would otherwise stop a
-commit for 5 to 10 ms, run on a connection of their own in a second thread. They leave the log as
-it is, and SQLite begins it anew only when a write finds it copied to the end; with 400 writes a
-second none ever does, and the log grows by 4 MB a second (measured). So, whenever it is long, the
-writer itself copies the little that is left and begins it anew.
+one transaction, so that the cost of a commit, and of waking the thread, is shared.
+
+Checkpoints, which would otherwise stop a commit for 5 to 10 ms, run on a connection of their own
+in a second thread. They leave the log as it is, and SQLite begins it anew only when a write finds
+it copied to the end; with 400 writes a second none ever does, and the log grows by 4 MB a second
+(measured). So, whenever it is long, the writer itself copies the little that is left and begins it
+anew.
 
 `synchronous` NORMAL keeps every answered write through ``kill -9``; FULL also through a power
 failure (sqlite.org, "PRAGMA synchronous" and "Write-Ahead Logging").

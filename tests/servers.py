@@ -143,7 +143,7 @@ def _resp(*words: str) -> bytes:
 
 
 class MongoServer(Server):
-    """nx-27017 from PyPI: MongoDB's wire protocol over SQLite, one file for each database in `folder`."""
+    """nx-27017 from PyPI: MongoDB's protocol over SQLite, one file a database in `folder`."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port)

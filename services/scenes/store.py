@@ -40,7 +40,10 @@ class SceneStore(Protocol):
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        """For the browser whose watch token has that SHA-256, else None: record that `node` watches the scene through `connection`, then read the scene.
+        """Record that `node` watches the scene through `connection`, then read the scene.
+
+        Only for the browser whose watch token has that SHA-256; for others, as for an unknown
+        scene, nothing is recorded and None is returned.
 
         From now on each change is noticed there. Attachments expire with the scene; at most four
         are kept, the newest. Attaching is what closes the race of a scan before the socket.

@@ -49,8 +49,8 @@ def test_head_is_get_without_the_body(server: Running) -> None:
     "path",
     ["/nothing", "/api", "/api/", "/api/scenes/", f"/api/scenes/{SCENE}/", f"/api/scenes/{SCENE}/x",
      f"/api/scenes/{SCENE}/qr.gif", "/wechat", "/wechat/callback/", "/metrics/", "/..%2f..%2fetc",
-     "/static/../config.yaml", "/static/..%2fconfig.yaml", "/static/nothing.js", "/static/", "/static/%00",
-     "/favicon.ico", "/config.yaml", "/.git/HEAD", "/data/jwt-keys.json"],
+     "/static/../config.yaml", "/static/..%2fconfig.yaml", "/static/nothing.js", "/static/",
+     "/static/%00", "/favicon.ico", "/config.yaml", "/.git/HEAD", "/data/jwt-keys.json"],
 )  # fmt: skip
 def test_what_is_not_there_is_404(server: Running, path: str) -> None:
     """In the words of the contract, for every method; nothing of the disk but static/."""

@@ -182,14 +182,18 @@ class Database:
             if self._wrote.is_set():
                 self._wrote.clear()
                 try:
-                    _, pages, _ = self._checkpointer.execute(
-                        _CHECKPOINT.format("PASSIVE")
-                    ).fetchone()
+                    if self._copy_log() >= LONG_LOG_PAGES:
+                        # The first copy took a while; after a second one next to nothing is left
+                        # for the writer, who must not be kept from its work.
+                        self._copy_log()
+                        self._log_is_long.set()
                 except sqlite3.Error as error:
                     log.warning("checkpoint failed, the log grows: %s", error)
-                    continue
-                if pages >= LONG_LOG_PAGES:
-                    self._log_is_long.set()
+
+    def _copy_log(self) -> int:
+        """Copy what is in the log to the file, beside the writer. The log's pages are returned."""
+        _, pages, _ = self._checkpointer.execute(_CHECKPOINT.format("PASSIVE")).fetchone()
+        return int(pages)
 
     def _begin_log_anew(self) -> None:
         """In the writer, right after a checkpoint: only what came since then is left to copy."""

@@ -166,3 +166,27 @@ async def test_every_node_knows_every_nodes_keys(tmp_path: Path) -> None:
         await first.kill()
         await asyncio.sleep(3)  # more than one exchange without it
         assert await accepted()
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+async def test_sigterm_ends_a_node_whose_redis_is_away(tmp_path: Path, fault: str) -> None:
+    """Nothing waits for a store that will not answer: exit code 0 within drain_seconds."""
+    async with cluster(tmp_path, 1) as one:
+        (node,) = one.nodes
+        document = await one.begin()
+        async with socket_at(node.url, document) as socket:
+            await until(socket, "waiting")
+            getattr(one.redis, fault)()
+            node.send(signal.SIGTERM)
+            _, code = await rest_of(socket)
+        assert code == 1001
+        assert await node.stop() == 0, node.output
+        assert "Traceback" not in node.output
+
+
+async def test_one_node_asks_for_a_credential_and_the_others_read_it(tmp_path: Path) -> None:
+    """WeChat counts how often its token is asked for; three nodes ask once."""
+    async with cluster(tmp_path, 3) as one:
+        await asyncio.gather(*(one.begin(node.url) for node in one.nodes for _ in range(3)))
+        calls = (await one.http.get(f"{one.simulator.url}/simulator/calls")).json()
+        assert calls["/cgi-bin/stable_token"] == 1

@@ -1,9 +1,15 @@
 """Mistakes of the operator about the shared stores: one clear line at the start, and the key."""
 
 import asyncio
+import datetime
+import socket
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.processes import run, write_config
 from tests.servers import MongoServer, RedisServer, unused_port
@@ -54,6 +60,51 @@ async def test_tls_where_there_is_none_is_told(redis_server: RedisServer, tmp_pa
     url = f"rediss://127.0.0.1:{redis_server.port}/0"
     err = await refused(tmp_path, 1, url, "mongodb://127.0.0.1")
     assert err.startswith("cannot start: Redis") and "rediss:// only if it speaks TLS" in err
+
+
+class TlsRedisServer(RedisServer):
+    """A redis-server that speaks nothing but TLS."""
+
+    def __init__(self, folder: Path) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        plain = serialization.NoEncryption()
+        (folder / "cert").write_bytes(certificate.public_bytes(pem))
+        (folder / "key").write_bytes(
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        )
+        files = ("--tls-cert-file", "cert", "--tls-key-file", "key", "--tls-auth-clients", "no")
+        super().__init__(folder, "--port", "0", *files)
+        self._options += ("--tls-port", str(self.port))
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+async def test_missing_tls_is_told(tmp_path: Path) -> None:
+    """Redis hangs up on whoever does not speak it; and its certificate has to be a known one."""
+    server = TlsRedisServer(_sub(tmp_path, "tls"))
+    try:
+        server.start()
+        address = f"127.0.0.1:{server.port}/0"
+        err = await refused(tmp_path, 1, f"redis://{address}", "mongodb://127.0.0.1")
+        assert err.startswith("cannot start: Redis") and "rediss:// only if it speaks TLS" in err
+        err = await refused(tmp_path, 2, f"rediss://{address}", "mongodb://127.0.0.1")
+        assert err.startswith("redis.url: TLS does not fit")
+    finally:
+        server.stop()
 
 
 async def test_mongodb_mistakes_are_told(

@@ -9,7 +9,7 @@ from services.errors import TokenError, TokenExpired
 from services.ids import SceneStr
 from services.tokens.issuer import LEEWAY_SECONDS, Issuer, Purpose, Ticket
 from services.tokens.jwk import generate
-from tests.services.tokens.test_issuer import ISSUER, KEY, NOW, issuer_of, minted, signed
+from tests.services.tokens.test_issuer import ISSUER, NOW, issuer_of, minted, signed
 
 TICKET = Ticket(SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), 3)
 CLAIMS = {
@@ -80,9 +80,9 @@ def test_nothing_of_a_login_is_in_it() -> None:
 def test_a_wrong_claim_is_refused_though_we_signed_it(change: dict[str, object]) -> None:
     """Each claim is looked at for itself."""
     header = {"typ": "exchange+jwt"}
-    assert ISSUER.verify_ticket(Purpose.EXCHANGE, signed(CLAIMS, KEY, header), NOW) == TICKET
+    assert ISSUER.verify_ticket(Purpose.EXCHANGE, signed(CLAIMS, header), NOW) == TICKET
     with pytest.raises(TokenError):
-        ISSUER.verify_ticket(Purpose.EXCHANGE, signed({**CLAIMS, **change}, KEY, header), NOW)
+        ISSUER.verify_ticket(Purpose.EXCHANGE, signed({**CLAIMS, **change}, header), NOW)
 
 
 @given(st.text())

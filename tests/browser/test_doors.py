@@ -90,9 +90,11 @@ def test_the_popup_closes_itself(context: BrowserContext, page: Page, real: Real
     popup = opened.value
     code = popup.locator("img[src*='qrcode/']").first.get_attribute("src")
     assert code is not None
+    popup.wait_for_load_state("load")
     real.do("website", uuid=code.rpartition("/")[2], person="alice")
     expect(page.locator("#me-sub")).to_be_visible()
-    eventually(popup.is_closed)
+    if not popup.is_closed():
+        popup.wait_for_event("close")
 
 
 def test_a_page_inside_wechat_comes_back_logged_in(browser: Browser, real: Real) -> None:

@@ -1,14 +1,17 @@
 """Several processes on one port: what they say together, and what one's end means."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.faults.nodes import Cluster, cluster, eventually
+from tests.faults.test_nodes_ends import rest_of, socket_at
 from tests.processes import run, write_config
 
 pytestmark = [
@@ -90,3 +93,41 @@ async def test_several_processes_need_shared_stores(tmp_path: Path, backend: str
     code, out, err = await run("--config", str(config))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("scanpush: server.processes: must be 1") and "for more" in err
+
+
+async def test_a_process_that_hangs_makes_the_port_unready(tmp_path: Path) -> None:
+    """The kernel goes on to give it connections, so no balancer should; the others say so."""
+    async with cluster(tmp_path, 1, **PROCESSES) as one:
+        sleeper = max(children(one))
+
+        async def said(status: int, process_up: str) -> bool:
+            """Ask on new connections until one reaches a process that is awake."""
+            try:
+                async with httpx.AsyncClient(timeout=5, verify=False) as http:
+                    ready = await http.get(f"{one.url}/readyz")
+                    metrics = await http.get(f"{one.url}/metrics")
+            except httpx.HTTPError:
+                return False
+            return ready.status_code == status and process_up in metrics.text
+
+        os.kill(sleeper, signal.SIGSTOP)
+        try:
+            await eventually(lambda: said(503, "scanpush_process_up{process"), 60)
+        finally:
+            os.kill(sleeper, signal.SIGCONT)
+        await eventually(lambda: said(200, 'scanpush_process_up{process="2"} 1.0'), 60)
+
+
+async def test_all_processes_send_their_pages_away(tmp_path: Path) -> None:
+    """SIGTERM to the parent is SIGTERM to all: 1001 for every page, and exit code 0."""
+    async with cluster(tmp_path, 1, **PROCESSES) as one:
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = []
+            for _ in range(9):
+                sockets.append(
+                    await stack.enter_async_context(socket_at(one.url, await one.begin()))
+                )
+            one.nodes[0].send(signal.SIGTERM)
+            codes = [(await rest_of(socket))[1] for socket in sockets]
+        assert codes == [1001] * 9
+        assert await one.nodes[0].stop() == 0, one.nodes[0].output

@@ -8,7 +8,7 @@ import pytest
 
 from services.doors.texts import LANGUAGES, OUTCOMES
 from tests.conftest import UnexpectedLogs
-from tests.flows.browsers import Walker, asks, title
+from tests.flows.browsers import Walker, asks, title, value_of
 from tests.stack import ON_LOOP, Page, Stack, status, until
 
 pytestmark = ON_LOOP
@@ -243,3 +243,25 @@ async def test_a_flood_of_starts_is_limited(tmp_path: Path) -> None:
             for _ in range(20):
                 assert (await phone.start(page)).status_code == 302
             assert (await phone.start(page)).status_code == 429
+
+
+async def test_the_log_holds_no_secret_of_a_walk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG: no code, state, cookie, one-time value, openid or name."""
+    caplog.set_level("DEBUG")
+    accounts = {"default": {"web_scope": "snsapi_userinfo"}}
+    async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:
+        await stack.simulator("people", person="alice", nickname="Nightingale")
+        page = await begin(stack)
+        async with Walker(stack) as phone:
+            back = await phone.to_wechat_and_back(page)
+            shown = await phone.http.get(back)
+            await phone.answer(shown, allow=True)
+            secrets = [value for _, value in parse_qsl(urlsplit(back).query)]
+            secrets += [value_of(shown), *phone.http.cookies.values(), page.begin_cookie]
+        secrets += [stack.sender().openid("alice"), "Nightingale"]
+        ours = [r.getMessage() for r in caplog.records if r.name.startswith("scanpush")]
+        assert len(secrets) == 7 and any(page.scene_str in line for line in ours)
+        for secret in secrets:
+            assert not any(secret in line for line in ours)

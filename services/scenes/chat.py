@@ -184,18 +184,15 @@ class ChatService:
     async def _asked(self, account: Account, event: TextMessage, key: str) -> Scene | None:
         """The scene whose question this message answers, if there is one.
 
-        Noted before anything is done about it: a repeat of the message, also one that comes when
-        the person has been asked about another scene, never answers a second question.
+        Noted before anything is done about it, also that there is none: a repeat of the message
+        that comes when the person has been asked (about another scene) is no answer to that.
         """
         if not self._admission.confirms:
             return None
-        noted = await self._scenes.recall(f"asked:{key}")
-        if noted is None:
-            scene = await self._open.of(account.name, event.openid, event.created)
-            if scene is None or scene.state is not State.CONFIRMING:
-                return None
-            noted = await self._scenes.remember(f"asked:{key}", scene.scene_str, REPLY_SECONDS)
-        return await self._login.read(SceneStr(noted))
+        scene = await self._open.of(account.name, event.openid, event.created)
+        asked = scene.scene_str if scene is not None and scene.state is State.CONFIRMING else ""
+        noted = await self._scenes.remember(f"asked:{key}", asked, REPLY_SECONDS)
+        return await self._login.read(SceneStr(noted)) if noted else None
 
     async def _decision(
         self, account: Account, event: TextMessage, scene: Scene, key: str

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from services.clock import Clock
 from services.errors import StoreUnavailable, WeChatError, WeChatRefused
-from services.ids import UnionId
+from services.ids import AppId, OpenId, UnionId
 from services.people.store import Identity, UserStore
 from services.supervisor import Supervisor
 from services.wechat.accounts import Account
@@ -20,6 +20,9 @@ NO_UNIONID_SECONDS = 600.0
 """For how long an account's answer "this follower has no unionid" is believed for everybody: the
 account then belongs to no Open Platform account, or may not ask."""
 
+MOST_SEEN = 10_000
+"""People whose unionid is remembered here: about 3 MB."""
+
 NOT_ALLOWED = 48001
 """WeChat's errcode for an account whose type may not call user/info."""
 
@@ -31,6 +34,8 @@ class UnionIds:
         self._users = users
         self._clock = clock
         self._supervisor = supervisor
+        self._seen: dict[tuple[AppId, OpenId], UnionId] = {}
+        """Least recently seen first."""
 
     async def completed(self, account: Account, identity: Identity) -> Identity:
         """`identity` with its unionid where that can be known within a second.
@@ -39,9 +44,9 @@ class UnionIds:
         """
         if not self.wanted(account, identity):
             return identity
-        known = await self._users.find(identity)
-        if known is not None and known[1].unionid is not None:
-            return known[1]
+        known = await self._stored(identity)
+        if known is not None:
+            return replace(identity, unionid=known)
         asking = self._supervisor.spawn(self._ask(account, identity), name="user/info")
         answered, _ = await asyncio.wait({asking}, timeout=UNIONID_SECONDS)
         if not answered:
@@ -54,6 +59,19 @@ class UnionIds:
         foreign = identity.app_id != account.app_id  # user/info knows this account's people only
         unavailable = self._clock.monotonic() < account.unionid_unavailable_until
         return not (identity.unionid or foreign or unavailable)
+
+    async def _stored(self, identity: Identity) -> UnionId | None:
+        """The unionid we know: of the people seen last, without asking the store, for WeChat never
+        gives an openid another one."""
+        key = (identity.app_id, identity.openid)
+        if (unionid := self._seen.pop(key, None)) is None:
+            found = await self._users.find(identity)
+            if found is None or (unionid := found[1].unionid) is None:
+                return None
+        self._seen[key] = unionid
+        if len(self._seen) > MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        return unionid
 
     async def _ask(self, account: Account, identity: Identity) -> UnionId | None:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import server
 from services import backends
-from services.ids import SceneStr, UserId
+from services.ids import SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 
 
@@ -21,6 +21,7 @@ class PeopleInMemory:
 
     def __init__(self, url: str, database: str) -> None:
         self._users: dict[tuple[str, str], User] = {}
+        self._unionids: dict[tuple[str, str], UnionId | None] = {}
         self._born: dict[UserId, SceneStr] = {}
 
     async def open(self) -> None:
@@ -49,11 +50,13 @@ class PeopleInMemory:
             self._born[user.id] = scene_str
         user = replace(user, last_login_at=now, logins=user.logins + 1)
         self._users[key] = user
+        self._unionids[key] = identity.unionid or self._unionids.get(key)
         return Login(user, self._born[user.id] == scene_str)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
-        user = self._users.get((identity.app_id, identity.openid))
-        return None if user is None else (user, identity)
+        key = (identity.app_id, identity.openid)
+        user = self._users.get(key)
+        return None if user is None else (user, replace(identity, unionid=self._unionids[key]))
 
     async def join(self, identity: Identity) -> None:
         """Nobody has two identities here."""

@@ -58,8 +58,6 @@ from services.wechat.watch import AccountWatch
 STORES_SECONDS = 2
 """How long /readyz waits for the stores."""
 
-MOST_WAITING_POLLS = 10_000
-
 
 @dataclass
 class Container:

@@ -11,7 +11,12 @@ RUN_ALL = bool(os.environ.get("SCANPUSH_TEST_ALL"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests run with ``scripts/test --all`` only."""
+    """Long tests run with ``scripts/test --all`` only; those with a browser run last.
+
+    Playwright keeps an event loop running in the main thread until the session ends, and no other
+    loop can run there meanwhile.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
     for item in items:
         if item.get_closest_marker("slow") and not RUN_ALL:
             item.add_marker(pytest.mark.skip(reason="long; scripts/test --all runs it"))

@@ -33,8 +33,11 @@ MOST_NAME = 64
 MOST_EMAIL = 254
 """RFC 5321, section 4.5.3.1.3: a path has at most 256 octets, two of them the angle brackets."""
 
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_UNFIT = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINER = "\u200d"
+"""Joins emoji into one; the only invisible character (Unicode Cf) a name may hold. The others
+change how their neighbours are shown."""
+
+_UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _PHONE = re.compile(r"\+?[0-9]{5,15}")
 _EMAIL = re.compile(
     r"[^\s@<>()\[\]\\,:;\"\x00-\x1f\x7f]{1,64}@"
@@ -46,7 +49,7 @@ def checked_name(text: str) -> str | None:
     """A name as it is kept: blanks folded, 1 to 64 characters, at least one of them visible; None
     when it is no such thing or holds characters that change how others are shown."""
     name = " ".join(unicodedata.normalize("NFC", text).split())
-    if any(c in _BIDI or unicodedata.category(c) in _UNFIT for c in name):
+    if any(c != _JOINER and unicodedata.category(c) in _UNFIT for c in name):
         return None
     visible = any(unicodedata.category(c)[0] in "LNSP" for c in name)
     return name if visible and len(name) <= MOST_NAME else None

@@ -22,6 +22,7 @@ from services.people.store import NOTHING_KNOWN, Identity, Profile
 from services.scenes.admission import AdmissionService, Entry, Visit
 from services.scenes.begin import begun_here
 from services.scenes.login import LoginService, secret_hash
+from services.scenes.open_scenes import asked_key
 from services.scenes.states import FINAL, Kind, Move, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.user_agent import summary
@@ -223,7 +224,10 @@ class OAuthDoors:
         visit = Visit(self._accounts.named(scene.account), step.scene, identity, profile=profile)
         if begun_here(scene, browser.begin_cookie):
             return _word(await self._admission.admit(visit), grant.openid), ""
-        return "ask", await self._ask(visit, browser, step.scene.ends_at - step.now)
+        left = step.scene.ends_at - step.now
+        key = asked_key(scene.account, grant.openid)
+        await self._scenes.replace(key, f"{scene.scene_str} {int(step.now)}", max(1.0, left))
+        return "ask", await self._ask(visit, browser, left)
 
     async def _profile(self, api: OAuthAPI, grant: Grant) -> tuple[UnionId | None, Profile]:
         """Name, picture and unionid where the person granted them; never at the login's expense."""

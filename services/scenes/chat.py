@@ -236,10 +236,11 @@ class ChatService:
             await self._users.follow(identity, event.created, following=True)
         elif isinstance(event, UnsubscribeEvent) or _revokes(account, event):
             await self._users.follow(identity, event.created, following=False)
-            scene = await self._open.of(account.name, event.openid, event.created)
-            if scene is not None:
-                move = Move(State.CANCELLED, OPEN, openid=event.openid)
-                await self._login.end(scene.scene_str, move)
+            for find in (self._open.of, self._open.asked):
+                scene = await find(account.name, event.openid, event.created)
+                if scene is not None:
+                    move = Move(State.CANCELLED, OPEN, openid=event.openid)
+                    await self._login.end(scene.scene_str, move)
 
     # Words.
 

@@ -47,12 +47,25 @@ class OpenScenes:
 
     async def of(self, account: str, openid: OpenId, at: float = math.inf) -> Scene | None:
         """The person's scene at that CreateTime, in whatever state it is by now."""
-        kept = await self._scenes.recall(_key(account, openid))
+        return await self._kept(_key(account, openid), openid, at)
+
+    async def asked(self, account: str, openid: OpenId, at: float) -> Scene | None:
+        """The scene about which a page on the person's phone asks them (see `asked_key`)."""
+        return await self._kept(asked_key(account, openid), openid, at)
+
+    async def _kept(self, key: str, openid: OpenId, at: float) -> Scene | None:
+        kept = await self._scenes.recall(key)
         scene_str, _, since = (kept or "").partition(" ")
         if not is_scene_str(scene_str) or at < int(since):
             return None
         scene = await self._login.read(SceneStr(scene_str))
         return scene if scene is not None and scene.openid == openid else None
+
+
+def asked_key(account: str, openid: OpenId) -> str:
+    """Where a door keeps "scene_str time" while its page asks: not answered in the chat, so it
+    displaces nothing there, but ended with the person's consent all the same."""
+    return f"asked:{account}:{openid}"
 
 
 def _key(account: str, openid: OpenId) -> str:

@@ -46,6 +46,20 @@ async def test_the_link_to_wechat_is_exact(tmp_path: Path) -> None:
         assert values["scope"] == "snsapi_base" and values["state"].isalnum()
 
 
+async def test_who_unfollows_while_asked_is_not_logged_in(tmp_path: Path) -> None:
+    """The page learns that it is over, and the button on the phone does nothing any more."""
+    async with Stack(tmp_path) as stack:
+        page = await begin(stack)
+        async with page.socket() as socket, Walker(stack) as phone:
+            shown = await phone.walk(page)
+            await until(socket, "scanned")
+            await asyncio.sleep(1)  # CreateTime has whole seconds: the unfollow comes after
+            await stack.simulator("unfollow", person="alice")
+            await until(socket, "cancelled")
+            await phone.answer(shown, allow=True)
+            assert (await page.poll()).json()["state"] == "cancelled"
+
+
 async def test_a_pc_page_is_finished_from_the_phone_after_a_question(tmp_path: Path) -> None:
     """The page sees the scan at once and the login after the button."""
     async with Stack(tmp_path, wechat={"site_name": "Tea House"}) as stack:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from tornado.httputil import (
 )
 from tornado.routing import Router
 
+from handlers.base import new_request_id
 from handlers.callback_door import PATH
 
 MAX_BODY_BYTES = 64 * 1024
@@ -104,7 +104,7 @@ def refuse_body(connection: HTTPConnection) -> None:
             "Content-Type": "application/json; charset=utf-8",
             "Content-Length": str(len(body)),
             "Cache-Control": "no-store",
-            "X-Request-Id": secrets.token_hex(8),
+            "X-Request-Id": new_request_id(),
             "Connection": "close",
         }
     )

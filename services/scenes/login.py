@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from services.clock import Clock
@@ -13,7 +12,18 @@ from services.ids import OpenId, SceneStr, UserId, WatchToken
 from services.metrics import Metrics
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.scenes import status
-from services.scenes.states import FINAL, OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.states import (
+    FINAL,
+    NO_DETAILS,
+    OPEN,
+    Kind,
+    Move,
+    Outcome,
+    Scene,
+    State,
+    Step,
+    Verdict,
+)
 from services.scenes.store import SceneStore
 from services.scenes.whole_login import WholeLogin
 from services.timeline import Timeline
@@ -25,7 +35,6 @@ COLLECTABLE = frozenset({State.AUTHORIZED, State.CONSUMED})
 """Where a login can be collected, or was."""
 
 WAITING = frozenset({State.WAITING})
-NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 
 
 def secret_hash(secret: str) -> bytes:

@@ -13,9 +13,9 @@ what is already true.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from services.ids import OpenId, SceneStr, UserId
 
@@ -108,8 +108,14 @@ class Kind(StrEnum):
     CODE = "code"
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+NO_DETAILS: Mapping[str, str] = MappingProxyType({})
+
+
+# What follows are named tuples: as unchangeable as frozen dataclasses, and made (several a login)
+# in a fifth of the time.
+
+
+class Claims(NamedTuple):
     """What a token will say, fixed once; every delivery signs exactly these."""
 
     jti: str
@@ -118,8 +124,7 @@ class Claims:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """One attempt to log in.
 
     `ends_at` is when the present state ends by itself (for a final state: when the scene is
@@ -145,11 +150,10 @@ class Scene:
     """The server itself owes the next step (a callback claimed the scene): a sweeper may finish it.
     False where a person must still decide."""
     error: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = NO_DETAILS
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The memory of one callback: the same event again gets the same reply.
 
     It is looked up by the first move of an event and written together with the last, so a failed
@@ -161,8 +165,7 @@ class Outcome:
     """None: only look up. A text: write it with the move."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """One change asked of a scene, as data, so that every store can carry it out atomically.
 
     The conditions (`sources`, `openid`, `account`, `kind`, `seq`) must all hold, or nothing
@@ -185,7 +188,7 @@ class Move:
     token_ttl_seconds: int = 0
     owed: bool = False
     error: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = NO_DETAILS
     """Merged over the scene's."""
     outcome: Outcome | None = None
 
@@ -202,8 +205,7 @@ class Verdict(StrEnum):
     """No such scene, or forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """The answer to a move: the scene as it is afterwards, by the store's clock."""
 
     verdict: Verdict
@@ -217,8 +219,7 @@ class Step:
 def settle(scene: Scene, now: float) -> Scene | None:
     """The scene as time alone has made it by `now`; None when it is forgotten."""
     if scene.state not in FINAL and now >= scene.ends_at:
-        scene = replace(
-            scene,
+        scene = scene._replace(
             state=State.FAILED if scene.owed else TIMEOUT[scene.state],
             error=TRY_AGAIN if scene.owed else scene.error,
             seq=scene.seq + 1,
@@ -276,8 +277,7 @@ def _already_past(scene: Scene, move: Move) -> bool:
 
 
 def _moved(scene: Scene, move: Move, now: float) -> Scene:
-    return replace(
-        scene,
+    return scene._replace(
         state=move.to,
         seq=scene.seq + 1,
         changed_at=now,

@@ -13,7 +13,6 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +82,7 @@ class RedisSceneStore:
             }
         )
         now = int(await self._run("create", scene.scene_str, text))
-        return replace(
-            scene,
+        return scene._replace(
             created_at=now / MICRO,
             changed_at=(now + until_changed) / MICRO,
             ends_at=(now + until_end) / MICRO,

@@ -1,7 +1,5 @@
 """Every `SceneStore` moves exactly as the pure functions of services/scenes/states.py say."""
 
-from dataclasses import replace
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
@@ -38,7 +36,7 @@ PROGRESS = st.sampled_from(
         authorize(),
         Move(State.CONFIRMING, SCANNED, 120, openid=ANN),
         Move(State.REGISTERING, frozenset({State.SCANNED, State.CONFIRMING}), 600, openid=ANN),
-        replace(authorize(), sources=frozenset({State.CONFIRMING, State.REGISTERING})),
+        authorize()._replace(sources=frozenset({State.CONFIRMING, State.REGISTERING})),
         Move(State.CONSUMED, frozenset({State.AUTHORIZED})),
     ]
 )

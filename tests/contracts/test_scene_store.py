@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -68,7 +67,7 @@ async def test_details_are_merged(scenes: SceneBench) -> None:
     """A move adds to the details of a scene and replaces those of the same name."""
     store = scenes.store()
     scene = await store.create(a_scene(scenes, details={"ticket": "t", "name": "old"}))
-    move = replace(claim(), details={"name": "新", "avatar": ""})
+    move = claim()._replace(details={"name": "新", "avatar": ""})
     step = await store.advance(scene.scene_str, move)
     assert step.scene is not None
     assert step.scene.details == {"ticket": "t", "name": "新", "avatar": ""}
@@ -89,10 +88,10 @@ async def test_a_failed_scene_names_its_error(scenes: SceneBench) -> None:
 # Conditions.
 
 REFUSED_MOVES = {
-    "another account": replace(claim(), account="second"),
-    "another kind": replace(claim(), kind=Kind.WEB),
-    "another state": replace(claim(), sources=SCANNED),
-    "another seq": replace(claim(), seq=2),
+    "another account": claim()._replace(account="second"),
+    "another kind": claim()._replace(kind=Kind.WEB),
+    "another state": claim()._replace(sources=SCANNED),
+    "another seq": claim()._replace(seq=2),
     "no such way": Move(State.CONSUMED, frozenset(State)),
 }
 

@@ -1,7 +1,5 @@
 """The recorder behind the operator's page: bounded in number and in time."""
 
-from dataclasses import replace
-
 from services.ids import SceneStr
 from services.scenes.states import Kind, Scene, State
 from services.timeline import DUPLICATE, KEPT_SECONDS, SWEEP_LEAST, Event, PerMinute, Timeline
@@ -87,7 +85,7 @@ def test_ended_scenes_are_forgotten_without_anybody_looking() -> None:
     timeline = Timeline(clock)
     for number in range(3 * SWEEP_LEAST):
         clock.time += 1
-        timeline.made(replace(scene(str(number)), ends_at=clock.time + 10))
+        timeline.made(scene(str(number))._replace(ends_at=clock.time + 10))
     assert len(timeline._scenes) <= SWEEP_LEAST + 10
 
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -91,7 +90,7 @@ class FakeScenes:
     def move(self, scene_str: SceneStr, state: State, *, notice: bool = True) -> None:
         """Save the state, then notice it."""
         scene = self.scenes[scene_str]
-        self.scenes[scene_str] = replace(scene, state=state, seq=scene.seq + 1)
+        self.scenes[scene_str] = scene._replace(state=state, seq=scene.seq + 1)
         if notice:
             self._publish(Notice(scene_str, scene.seq + 1))
 
@@ -117,7 +116,7 @@ class FakeScenes:
         await self._turn("read")
         scene = self.scenes.get(scene_str)
         if scene is not None and scene.state not in FINAL and self._clock.now() >= scene.ends_at:
-            scene = replace(scene, state=State.EXPIRED, seq=scene.seq + 1)
+            scene = scene._replace(state=State.EXPIRED, seq=scene.seq + 1)
         return scene
 
     def document(self, scene: Scene) -> bytes:

@@ -1,7 +1,6 @@
 """Waiting polls on the hub: woken, released, capped, counted."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -29,8 +28,8 @@ async def test_old_news_is_no_news():
         with node.push.waiter(scene_str) as waiter:
             waiter.wake(scene)
             assert await waiter.newer(1, 0.01) is None
-            waiter.wake(replace(scene, seq=5))
-            waiter.wake(replace(scene, seq=4))
+            waiter.wake(scene._replace(seq=5))
+            waiter.wake(scene._replace(seq=4))
             newest = await waiter.newer(1, 10)
             assert newest is not None and newest.seq == 5
 

@@ -1,7 +1,5 @@
 """The state machine, held to the table of the design."""
 
-from dataclasses import replace
-
 import pytest
 
 from services.ids import OpenId, SceneStr, UserId
@@ -40,7 +38,7 @@ def a_scene(state: State = State.WAITING, **changes: object) -> Scene:
         ends_at=NOW + 180,
         watch_hash=b"w" * 32,
     )
-    return replace(scene, **changes)
+    return scene._replace(**changes)
 
 
 @pytest.mark.parametrize("start", State)

@@ -1,7 +1,6 @@
 """The status document: an allow-list of what a page may know."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -36,7 +35,7 @@ def document(scene: Scene, now: float = NOW) -> dict[str, object]:
 @pytest.mark.parametrize("state", list(State))
 def test_nothing_of_the_store_shows(state: State) -> None:
     """Neither hashes nor openid nor the code's ticket, in any state."""
-    text = json.dumps(document(replace(SCENE, state=state, error="try_again")))
+    text = json.dumps(document(SCENE._replace(state=state, error="try_again")))
     for secret in (SCENE.openid, "gQ", "http://q", "wwww", "bbbb", "jti"):
         assert str(secret) not in text
 
@@ -44,7 +43,7 @@ def test_nothing_of_the_store_shows(state: State) -> None:
 @pytest.mark.parametrize("state", list(State))
 def test_only_authorized_has_a_token(state: State) -> None:
     """And is the only one for which anything is signed."""
-    assert ("login" in document(replace(SCENE, state=state))) is (state is State.AUTHORIZED)
+    assert ("login" in document(SCENE._replace(state=state))) is (state is State.AUTHORIZED)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +59,12 @@ def test_only_authorized_has_a_token(state: State) -> None:
 )
 def test_names_are_masked_until_the_login(state: State, name: str, avatar: str) -> None:
     """A screen in public shows no more than the first character."""
-    assert document(replace(SCENE, state=state))["user"] == {"name": name, "avatar": avatar}
+    assert document(SCENE._replace(state=state))["user"] == {"name": name, "avatar": avatar}
 
 
 def test_without_a_name_there_is_no_user() -> None:
     """WeChat tells no names any more unless the person allows it."""
-    assert "user" not in document(replace(SCENE, details={}))
+    assert "user" not in document(SCENE._replace(details={}))
 
 
 @pytest.mark.parametrize(
@@ -78,19 +77,19 @@ def test_remaining_seconds_are_whole_and_never_negative(later: float, left: int)
 
 def test_final_states_have_no_time_left() -> None:
     """Their readability is no life."""
-    assert document(replace(SCENE, state=State.CONSUMED))["expires_in"] == 0
+    assert document(SCENE._replace(state=State.CONSUMED))["expires_in"] == 0
 
 
 def test_a_failure_says_why() -> None:
     """A code for programs, a sentence for people; unknown codes have one, too."""
-    failed = replace(SCENE, state=State.FAILED)
-    assert document(replace(failed, error="try_again"))["error"]["code"] == "try_again"
-    assert document(replace(failed, error="of the future"))["error"]["message"]
+    failed = SCENE._replace(state=State.FAILED)
+    assert document(failed._replace(error="try_again"))["error"]["code"] == "try_again"
+    assert document(failed._replace(error="of the future"))["error"]["message"]
 
 
 def test_a_kiosk_gets_its_exchange_code_instead() -> None:
     """The token goes to the site's server, never to the screen."""
-    scene = replace(SCENE, state=State.AUTHORIZED, details={**SCENE.details, "kiosk": "lobby3"})
+    scene = SCENE._replace(state=State.AUTHORIZED, details={**SCENE.details, "kiosk": "lobby3"})
     body = document(scene)
     assert body["exchange_code"] == "signed.now" and "login" not in body
 
@@ -98,21 +97,21 @@ def test_a_kiosk_gets_its_exchange_code_instead() -> None:
 @pytest.mark.parametrize("state", [State.AUTHORIZED, State.CONSUMED])
 def test_a_kiosk_never_shows_a_whole_name(state: State) -> None:
     """Its screen hangs where everybody passes by."""
-    scene = replace(SCENE, state=state, details={**SCENE.details, "kiosk": "lobby3"})
+    scene = SCENE._replace(state=state, details={**SCENE.details, "kiosk": "lobby3"})
     assert document(scene)["user"] == {"name": "张**", "avatar": ""}
 
 
 def test_a_stranger_is_asked_for_the_configured_fields() -> None:
     """With the token that the form is sent with."""
     details = {"register_fields": "name phone"}
-    body = document(replace(SCENE, state=State.REGISTERING, details=details))
+    body = document(SCENE._replace(state=State.REGISTERING, details=details))
     assert body["registration_token"] == "signed.now"
     assert body["register_fields"] == ["name", "phone"]
 
 
 def test_a_token_that_is_over_has_no_negative_life() -> None:
     """Claims are fixed; the seconds are counted at delivery."""
-    scene = replace(SCENE, state=State.AUTHORIZED, ends_at=NOW + 9000)
+    scene = SCENE._replace(state=State.AUTHORIZED, ends_at=NOW + 9000)
     assert document(scene, NOW + 8000)["login"]["expires_in"] == 0
 
 

@@ -26,7 +26,6 @@ from services.push.handshake import (
 from services.push.hub import Hub
 from services.push.keys import scene_key
 from services.push.parking import Parking
-from services.push.waiters import Waiter
 from services.scenes.states import Scene
 
 log = logging.getLogger("scanpush.push")
@@ -81,6 +80,23 @@ class Admission:
             raise forbidden()
         return read_offer(request, address)
 
+    def admit_at_hand(self, offer: Offer, take: Take) -> bool:
+        """Park now, where the store can tell without waiting. False: nothing was done, and `admit`
+        is to decide."""
+        connection = self.hub.ids.next()
+        if not self.addresses.enter(connection, offer.address):
+            return False
+        parked = False
+        try:
+            scene = self.scenes.watch_at_hand(offer.scene_str, offer.watch_token, connection)
+            if scene is None:
+                return False
+            parked = self._park(offer, scene_key(offer.scene_str), connection, scene, take)
+            return True
+        finally:
+            if not parked:
+                self.addresses.leave(connection)
+
     async def admit(self, offer: Offer, take: Take) -> None:
         """Ask the store, answer 101 with the first status, and park. Raises `ApiError`."""
         connection = self.hub.ids.next()
@@ -93,7 +109,9 @@ class Admission:
             # Listening begins before the store is read, so that no change falls in between.
             with self.hub.arrival(key) as arrival:
                 scene = await self._watch(offer, key, connection)
-                parked = self._park(offer, key, connection, scene, arrival, take)
+                if arrival.scene is not None and arrival.scene.seq > scene.seq:
+                    scene = arrival.scene
+                parked = self._park(offer, key, connection, scene, take, replaced=arrival.replaced)
         finally:
             self.capacity.opening -= 1
             if not parked:
@@ -119,11 +137,10 @@ class Admission:
         key: bytes,
         connection: int,
         scene: Scene,
-        arrival: Waiter,
         take: Take,
+        *,
+        replaced: bool = False,
     ) -> bool:
-        if arrival.scene is not None and arrival.scene.seq > scene.seq:
-            scene = arrival.scene
         greeting = switching_protocols(offer.key)
         status = self.hub.status_frame(scene)
         taken = take()
@@ -132,7 +149,7 @@ class Admission:
             return False
         fd, early = taken
         self.parking.park(fd, key, connection)
-        self.hub.register(key, connection, fd, scene, greeting, status, arrival.replaced)
+        self.hub.register(key, connection, fd, scene, greeting, status, replaced)
         log.debug("socket opened", extra={"scene_str": offer.scene_str, "connection": connection})
         self.parking.serve(fd, connection, early)
         return True

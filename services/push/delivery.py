@@ -43,11 +43,18 @@ class Scenes(Protocol):
         None for an unknown scene and for a wrong token alike: one answer.
         """
 
+    def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
+        """`watch` where the store needs no waiting for it. None says nothing, and then nothing was
+        attached: ask `watch`."""
+
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         """Detach exactly that connection."""
 
     async def read(self, scene_str: SceneStr) -> Scene | None:
         """The scene now; None when unknown or forgotten."""
+
+    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+        """The scene now, where the store can tell without waiting. None says nothing at all."""
 
     def document(self, scene: Scene) -> bytes:
         """The status document (design 4.3), its token minted now."""
@@ -88,7 +95,11 @@ class Delivery:
             return
         if notice.connection:
             self._hub.replaced_elsewhere(key, notice.connection)
-        self.request(key)
+        if key in self._flights:
+            self._dirty.add(key)
+        else:
+            # Not now: whoever publishes must not hear of what goes wrong here.
+            asyncio.get_running_loop().call_soon(self._bring_at_hand, key)
 
     def on_gap(self) -> None:
         """For `Broker.listen`: notices may be missing, so every scene watched here is read."""
@@ -109,6 +120,21 @@ class Delivery:
         flight = self._supervisor.spawn(self._bring(key), name="push delivery")
         self._flights[key] = flight
         return flight
+
+    def _bring_at_hand(self, key: bytes) -> None:
+        """Deliver at once where the store needs no waiting, which spares a task; else as ever."""
+        scene = None if key in self._flights else self._scenes.at_hand(scene_str_of(key))
+        if scene is None:
+            self.request(key)
+            return
+        delivered = False
+        try:
+            self._hub.deliver(key, scene)
+            delivered = True
+        finally:
+            if not delivered:
+                # A bug of ours, logged by the event loop: the page must not wait for nothing.
+                self._hub.fail(key)
 
     async def _bring(self, key: bytes) -> None:
         pause = FIRST_PAUSE_SECONDS

@@ -18,7 +18,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from services.errors import ApiError
-from services.push.admission import Admission
+from services.push.admission import Admission, Take
 from services.push.handshake import Offer, plain_request, refusal_answer
 from services.supervisor import Supervisor
 
@@ -108,7 +108,7 @@ class Reception:
             except ApiError:
                 found = None
             else:
-                self._supervisor.spawn(self._admit(offer, connection, length), name="push upgrade")
+                self._admit(offer, connection, length)
         if found is None:
             server = self._server
             stream = IOStream(
@@ -118,7 +118,7 @@ class Reception:
             )
             server.handle_stream(stream, address)
 
-    async def _admit(self, offer: Offer, connection: socket.socket, length: int) -> None:
+    def _admit(self, offer: Offer, connection: socket.socket, length: int) -> None:
         def take() -> tuple[int, bytes] | None:
             try:
                 connection.recv(length)
@@ -128,6 +128,17 @@ class Reception:
                 return None
             return connection.detach(), b""
 
+        waits = False
+        try:
+            waits = not self._admission.admit_at_hand(offer, take)
+        finally:
+            if not waits:
+                connection.close()  # Without effect once it is parked, for then it is detached.
+        if waits:
+            work = self._admit_in_time(offer, connection, take)
+            self._supervisor.spawn(work, name="push upgrade")
+
+    async def _admit_in_time(self, offer: Offer, connection: socket.socket, take: Take) -> None:
         try:
             await self._admission.admit(offer, take)
         except ApiError as refusal:

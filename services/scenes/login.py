@@ -104,6 +104,14 @@ class LoginService:
             scene_str, self._node, connection, secret_hash(watch_token)
         )
 
+    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+        return self._scenes.at_hand(scene_str)
+
+    def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
+        return self._scenes.attach_at_hand(
+            scene_str, self._node, connection, secret_hash(watch_token)
+        )
+
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         await self._scenes.detach(scene_str, self._node, connection)
 

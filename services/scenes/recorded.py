@@ -20,6 +20,7 @@ class RecordedScenes:
         self._scenes = scenes
         self._timeline = timeline
         self.get = scenes.get
+        self.at_hand = scenes.at_hand
         self.detach = scenes.detach
         self.owed = scenes.owed
         self.expire = scenes.expire
@@ -44,9 +45,19 @@ class RecordedScenes:
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
         scene = await self._scenes.attach(scene_str, node, connection, watch_hash)
-        if scene is not None and connection > 0:
-            self._timeline.note(scene_str, "shown", "socket")
+        self._shown(scene, connection)
         return scene
+
+    def attach_at_hand(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        scene = self._scenes.attach_at_hand(scene_str, node, connection, watch_hash)
+        self._shown(scene, connection)
+        return scene
+
+    def _shown(self, scene: Scene | None, connection: int) -> None:
+        if scene is not None and connection > 0:
+            self._timeline.note(scene.scene_str, "shown", "socket")
 
 
 class RecordedWholeLogin:

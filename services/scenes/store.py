@@ -30,6 +30,10 @@ class SceneStore(Protocol):
     async def get(self, scene_str: SceneStr) -> Scene | None:
         """The scene now, or None when unknown or forgotten."""
 
+    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+        """The scene now, where the backend can tell without waiting. None says nothing at all: ask
+        `get`."""
+
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         """Carry out one move atomically.
 
@@ -51,6 +55,12 @@ class SceneStore(Protocol):
         A positive `connection` is a socket: the other attached nodes are sent a notice that names
         it, and close their older ones. A negative one is a waiting poll, which replaces nobody.
         """
+
+    def attach_at_hand(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        """`attach` where the backend needs no waiting for it. None says nothing, and then nothing
+        was recorded: ask `attach`."""
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Forget exactly this attachment; unknown ones are no error."""

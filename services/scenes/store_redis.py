@@ -91,6 +91,9 @@ class RedisSceneStore:
     async def get(self, scene_str: SceneStr) -> Scene | None:
         return _step(scene_str, await self._run("read", scene_str)).scene
 
+    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+        return None
+
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         outcome = move.outcome
         keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
@@ -105,6 +108,11 @@ class RedisSceneStore:
         """
         answer = await self._run("attach", scene_str, node, connection, watch_hash.hex())
         return _step(scene_str, answer).scene
+
+    def attach_at_hand(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        return None
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         await self._run("detach", scene_str, node, connection)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.clock import Clock
+from services.errors import StoreUnavailable
 from services.ids import OpenId, SceneStr, UserId
 from services.push.broker import Notice
 from services.scenes.states import (
@@ -76,6 +77,15 @@ class SqliteSceneStore:
         return scene
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
+        return self._read(scene_str)
+
+    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+        try:
+            return self._read(scene_str)
+        except StoreUnavailable:
+            return None  # `get` says what is wrong, to those who can wait for its end.
+
+    def _read(self, scene_str: SceneStr) -> Scene | None:
         scene = self._recent.get(scene_str)
         if scene is None:
             with translated():
@@ -103,9 +113,12 @@ class SqliteSceneStore:
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        scene = await self.get(scene_str)
-        matches = scene is not None and hmac.compare_digest(scene.watch_hash, watch_hash)
-        return scene if matches else None
+        return _watched(self._read(scene_str), watch_hash)
+
+    def attach_at_hand(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        return _watched(self.at_hand(scene_str), watch_hash)
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Nothing was recorded."""
@@ -188,6 +201,11 @@ class SqliteSceneStore:
 
     async def ping(self) -> None:
         await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
+
+
+def _watched(scene: Scene | None, watch_hash: bytes) -> Scene | None:
+    matches = scene is not None and hmac.compare_digest(scene.watch_hash, watch_hash)
+    return scene if matches else None
 
 
 def _advance(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:

@@ -35,6 +35,19 @@ async def test_an_unknown_scene_is_none(scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_is_at_hand_is_what_is_stored(scenes: SceneBench) -> None:
+    """Reading and attaching without waiting say the same as with it, or nothing."""
+    store = scenes.store()
+    scene = await store.create(a_scene(scenes))
+    await store.advance(scene.scene_str, claim())
+    now = await store.get(scene.scene_str)
+    attached = store.attach_at_hand(scene.scene_str, "a", 1, scene.watch_hash)
+    assert store.at_hand(scene.scene_str) in (None, now) and attached in (None, now)
+    assert store.attach_at_hand(scene.scene_str, "a", 2, bytes(32)) is None
+    assert store.at_hand(SceneStr(str(uuid.uuid4()))) is None
+
+
+@pytest.mark.gen_test
 async def test_a_created_scene_keeps_its_life(scenes: SceneBench) -> None:
     """Whatever clock the caller has, the stored scene lives as long as was asked."""
     scene = a_scene(scenes, life=17)

@@ -55,7 +55,8 @@ class FakeClock:
 class FakeScenes:
     """The port `Scenes` on a dict.
 
-    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing.
+    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing, `at_hand_too`
+    makes it a store that needs no waiting to be read.
     """
 
     def __init__(self, clock: FakeClock, publish: Callable[[Notice], None]) -> None:
@@ -65,6 +66,7 @@ class FakeScenes:
         self.acked: list[int] = []
         self.down = False
         self.broken = False
+        self.at_hand_too = False
         self.gate = asyncio.Event()
         self.gate.set()
         self._clock = clock
@@ -108,12 +110,24 @@ class FakeScenes:
         await self._turn("watch")
         return scene
 
+    def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
+        scene = self.at_hand(scene_str) if watch_token == TOKEN else None
+        if scene is not None:
+            self.attached.add((scene_str, connection))
+        return scene
+
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         await self._turn("unwatch")
         self.attached.discard((scene_str, connection))
 
     async def read(self, scene_str: SceneStr) -> Scene | None:
         await self._turn("read")
+        return self._now(scene_str)
+
+    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+        return self._now(scene_str) if self.at_hand_too and not self.down else None
+
+    def _now(self, scene_str: SceneStr) -> Scene | None:
         scene = self.scenes.get(scene_str)
         if scene is not None and scene.state not in FINAL and self._clock.now() >= scene.ends_at:
             scene = scene._replace(state=State.EXPIRED, seq=scene.seq + 1)

@@ -16,7 +16,7 @@ from tornado.httputil import (
 from tornado.routing import Router
 
 from handlers.base import new_request_id
-from handlers.callback_door import PATH
+from handlers.callback_desk import PATH
 
 MAX_BODY_BYTES = 64 * 1024
 

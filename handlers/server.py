@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 
@@ -9,17 +10,17 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 
 from handlers.base import UNDER_WAY
+from handlers.callback_desk import CallbackDesk
 from handlers.callback_door import CallbackDoor
 from handlers.front import MAX_BODY_BYTES, Front
+from handlers.plain_callbacks import IDLE_SECONDS, PlainCallbacks
 from handlers.routes import make_application, routes, routes_for_siblings
 from services.container import Container
+from services.push.reception import hand_to
 
 log = logging.getLogger("scanpush.server")
 
 MAX_HEADER_BYTES = 16 * 1024
-IDLE_SECONDS = 75
-"""How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
-
 DRAIN_TURN_SECONDS = 0.01
 
 BODY_SECONDS = 10
@@ -33,16 +34,16 @@ class Server:
         self._container = container
         application = make_application(container, routes(container))
         self._under_way = application.settings[UNDER_WAY]
+        callbacks = (CallbackDesk(container), container.supervisor, self._under_way)
         self._http = HTTPServer(
-            container.push.router(
-                Front(application, lambda conn: CallbackDoor(container, conn, self._under_way))
-            ),
+            container.push.router(Front(application, lambda conn: CallbackDoor(*callbacks, conn))),
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=2 * MAX_BODY_BYTES,
             idle_connection_timeout=IDLE_SECONDS,
             body_timeout=BODY_SECONDS,
         )
-        self._reception = container.push.reception(self._http)
+        self._plain = PlainCallbacks(*callbacks, functools.partial(hand_to, self._http))
+        self._reception = container.push.reception(self._http, self._plain.take)
         self._for_siblings = HTTPServer(make_application(container, routes_for_siblings(container)))
 
     def listen(self, sockets: list[socket.socket]) -> None:
@@ -71,5 +72,6 @@ class Server:
         """End what is left."""
         self._reception.stop()
         self._for_siblings.stop()
+        self._plain.close()
         await asyncio.wait_for(self._http.close_all_connections(), 1)
         await asyncio.wait_for(self._for_siblings.close_all_connections(), 1)

@@ -1,7 +1,7 @@
-"""``GET /wechat/callback[/<account>]``: WeChat's configuration check. Pushes: callback_door.py."""
+"""``GET /wechat/callback[/<account>]``: WeChat's configuration check. Pushes: callback_desk.py."""
 
 from handlers.base import BaseHandler
-from handlers.callback_door import named_account
+from handlers.callback_desk import named_account
 
 
 class CallbackHandler(BaseHandler):

@@ -15,7 +15,6 @@ from services.push.counters import PushCounters
 from services.push.delivery import Scenes
 from services.push.errands import Errands
 from services.push.handshake import (
-    Headers,
     Offer,
     Request,
     check_request,
@@ -23,6 +22,7 @@ from services.push.handshake import (
     read_offer,
     switching_protocols,
 )
+from services.push.heads import Headers
 from services.push.hub import Hub
 from services.push.keys import scene_key
 from services.push.parking import Parking

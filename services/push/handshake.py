@@ -5,25 +5,19 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, is_scene_str
+from services.push.heads import Headers, plain_head
 
 PREFIX = "/ws/"
+_GET = b"GET /ws/"
 SUBPROTOCOL = "scanpush.v1"
-
-Headers = Mapping[str, str]
-"""Request headers under the names Tornado gives them: ``Sec-Websocket-Key``."""
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN = re.compile(r"watch\.([A-Za-z0-9_-]{43})")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-_PLAIN = re.compile(
-    rb"GET (/ws/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [ -~]*\r\n)+)\r\n"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +44,14 @@ class Offer:
 def plain_request(head: bytes, remote_ip: str) -> tuple[Request, int] | None:
     """Read a whole request for a socket of the plainest form, and say how long its head is.
 
-    None for everything else (another path, an unfinished head, no Host, a header twice, folded
-    lines, other white space, bytes outside ASCII): a full HTTP parser decides about those.
+    None for everything else (another path, or not plain): a full HTTP parser decides about it.
     """
-    match = _PLAIN.match(head)
-    if match is None:
+    if not head.startswith(_GET):
         return None
-    headers: dict[str, str] = {}
-    for line in match[2].decode("ascii").split("\r\n")[:-1]:
-        name, _, value = line.partition(": ")
-        name = name.title()
-        if name in headers:
-            return None
-        headers[name] = value.strip()
-    if "Host" not in headers:
+    found = plain_head(head)
+    if found is None:
         return None
-    path = match[1].decode("ascii")
-    return Request("GET", path, "HTTP/1.1", headers, remote_ip), match.end()
+    return Request("GET", found.target, "HTTP/1.1", found.headers, remote_ip), found.length
 
 
 def forbidden() -> ApiError:

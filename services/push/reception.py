@@ -4,13 +4,15 @@ A connection, a stream, two tasks and a parsed header list a handshake are most 
 costs in Tornado. So the head of each new connection is looked at while it is still in the kernel's
 buffer (``MSG_PEEK``). If it is a request for a socket of the plainest form, and nothing but the
 store can still refuse it, it is served from here; the checks are those of `Admission`. Everything
-else, refusals included, is handed untouched to Tornado's `HTTPServer`, byte for byte as it came.
+else, refusals included, is handed untouched to Tornado's `HTTPServer`, byte for byte as it came,
+unless somebody else who looks for plain requests takes it.
 """
 
 import asyncio
 import errno
 import logging
 import socket
+from collections.abc import Callable
 from http.client import responses
 
 from tornado.httpserver import HTTPServer
@@ -19,7 +21,7 @@ from tornado.iostream import IOStream
 
 from services.errors import ApiError
 from services.push.admission import Admission, Take
-from services.push.handshake import Offer, plain_request, refusal_answer
+from services.push.handshake import Offer, Request, plain_request, refusal_answer
 from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.push.reception")
@@ -33,6 +35,11 @@ HEAD_BYTES = 4096
 PAUSE_SECONDS = 0.1
 """How long nobody is let in after the system refused a descriptor."""
 
+Address = tuple[str, int]
+
+Taker = Callable[[socket.socket, Address, bytes], bool]
+"""Shown a new connection and what it begins with, still unread: takes it over (True), or not."""
+
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -41,12 +48,16 @@ class Reception:
 
     Args:
         server: gets every connection that is not served here.
+        other: is asked about what is no request for a socket.
     """
 
-    def __init__(self, server: HTTPServer, admission: Admission, supervisor: Supervisor) -> None:
+    def __init__(
+        self, server: HTTPServer, admission: Admission, supervisor: Supervisor, other: Taker
+    ) -> None:
         self._server = server
         self._admission = admission
         self._supervisor = supervisor
+        self._other = other
         self._sockets: list[socket.socket] = []
 
     def listen(self, sockets: list[socket.socket]) -> None:
@@ -91,7 +102,7 @@ class Reception:
         if listening in self._sockets:
             IOLoop.current().add_handler(listening, self._accept, IOLoop.READ)
 
-    def _arrived(self, connection: socket.socket, address: tuple[str, int]) -> None:
+    def _arrived(self, connection: socket.socket, address: Address) -> None:
         connection.setblocking(False)
         try:
             head = connection.recv(HEAD_BYTES, socket.MSG_PEEK)
@@ -101,22 +112,19 @@ class Reception:
             connection.close()
             return
         found = plain_request(head, address[0])
-        if found is not None:
-            request, length = found
-            try:
-                offer = self._admission.check(request)
-            except ApiError:
-                found = None
-            else:
-                self._admit(offer, connection, length)
-        if found is None:
-            server = self._server
-            stream = IOStream(
-                connection,
-                max_buffer_size=server.max_buffer_size,
-                read_chunk_size=server.read_chunk_size,
-            )
-            server.handle_stream(stream, address)
+        if found is not None and self._asks(found[0], connection, found[1]):
+            return
+        if found is not None or not self._other(connection, address, head):
+            hand_to(self._server, connection, address)
+
+    def _asks(self, request: Request, connection: socket.socket, length: int) -> bool:
+        """Whether this request for a socket was served here."""
+        try:
+            offer = self._admission.check(request)
+        except ApiError:
+            return False
+        self._admit(offer, connection, length)
+        return True
 
     def _admit(self, offer: Offer, connection: socket.socket, length: int) -> None:
         def take() -> tuple[int, bytes] | None:
@@ -146,6 +154,16 @@ class Reception:
             await _refuse(connection, refusal)
         finally:
             connection.close()
+
+
+def hand_to(server: HTTPServer, connection: socket.socket, address: Address) -> None:
+    """Let Tornado serve a connection from its first unread byte on, for good."""
+    stream = IOStream(
+        connection,
+        max_buffer_size=server.max_buffer_size,
+        read_chunk_size=server.read_chunk_size,
+    )
+    server.handle_stream(stream, address)
 
 
 async def _refuse(connection: socket.socket, refusal: ApiError) -> None:

@@ -23,7 +23,7 @@ from services.push.hub import Hub
 from services.push.keepalive import Keepalive, tick_forever
 from services.push.keys import scene_str_of
 from services.push.parking import Parking
-from services.push.reception import Reception
+from services.push.reception import Reception, Taker
 from services.push.slots import SlotState
 from services.push.upgrade import SocketRouter
 from services.push.waiters import Waiter
@@ -134,9 +134,10 @@ class PushService:
         """What to give to `HTTPServer`: ``/ws/`` comes here, the rest goes to `fallback`."""
         return SocketRouter(self._admission, fallback)
 
-    def reception(self, server: HTTPServer) -> Reception:
-        """What listens in place of ``server.add_sockets``: plain upgrades take the short way."""
-        return Reception(server, self._admission, self._supervisor)
+    def reception(self, server: HTTPServer, other: Taker) -> Reception:
+        """What listens in place of ``server.add_sockets``: plain upgrades take the short way, and
+        what `other` takes takes another."""
+        return Reception(server, self._admission, self._supervisor, other)
 
     def waiter(self, scene_str: SceneStr) -> Waiter:
         """A long poll's wait for news; see `Hub.waiter`."""

@@ -217,7 +217,7 @@ class Node:
             # Accepted sockets inherit it: a peer that does not read is noticed soon.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         self.port = int(sockets[0].getsockname()[1])
-        self._reception = self.push.reception(self._server)
+        self._reception = self.push.reception(self._server, lambda connection, address, head: False)
         if self.short_way:
             self._reception.listen(sockets)
         else:

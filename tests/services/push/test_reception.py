@@ -8,7 +8,6 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from services.push.reception import Reception
 from tests.conformance.raw import Raw, upgrade
 from tests.services.push.kit import Node, eventually
 
@@ -88,7 +87,7 @@ async def test_out_of_descriptors(logs):
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         exhausted = _Exhausted(listening, failures=2)
-        reception = Reception(HTTPServer(Application()), node.push._admission, node.supervisor)
+        reception = node.push.reception(HTTPServer(Application()), lambda *connection: False)
         reception.listen([exhausted])
         client = await Raw.connect(listening.getsockname()[1])
         client.send(upgrade(node.scenes.begin()))

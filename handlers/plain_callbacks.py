@@ -1,0 +1,188 @@
+"""``POST /wechat/callback[/<account>]`` of the plainest form, straight from the listening socket.
+
+Tornado's HTTP is a third of what a login costs, and a proxy sends WeChat's pushes one like the
+other, each in one piece. So, as for sockets (services/push/reception.py), a request is looked at
+while it is still in the kernel's buffer (``MSG_PEEK``). If it is a whole push and plain in every
+respect, it is served from here. Anything else that comes over the same connection is handed
+untouched to Tornado, which keeps the connection then.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+
+from handlers.callback_desk import PATH, Answer, CallbackDesk
+from services.push.heads import Head, plain_head
+from services.push.reception import Address
+from services.supervisor import Supervisor
+
+PEEK_BYTES = 8192
+"""The longest push that is looked at, head and body; WeChat's have 1 to 2 KB."""
+
+IDLE_SECONDS = 75
+"""How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
+
+_FIRST_BYTES = f"POST {PATH}".encode()
+_TARGET = re.compile(re.escape(PATH) + r"(?:/[^/?]{1,64})?(?:\?.*)?")
+_LENGTH = re.compile(r"[0-9]{1,4}")
+_NOT_PLAIN = ("Transfer-Encoding", "Expect", "Upgrade", "Trailer", "Te")
+
+
+def plain_push(data: bytes) -> tuple[Head, int] | None:
+    """The head and the whole length of the push that `data` begins with; None: not plain."""
+    if not data.startswith(_FIRST_BYTES) or (head := plain_head(data)) is None:
+        return None
+    headers = head.headers
+    length = headers.get("Content-Length", "")
+    if (
+        head.method != "POST"
+        or _TARGET.fullmatch(head.target) is None
+        or _LENGTH.fullmatch(length) is None
+        or headers.get("Connection", "keep-alive").lower() != "keep-alive"
+        or any(name in headers for name in _NOT_PLAIN)
+    ):
+        return None
+    end = head.length + int(length)
+    return (head, end) if end <= len(data) else None
+
+
+class PlainCallbacks:
+    """Every connection over which nothing but plain pushes came so far.
+
+    Args:
+        under_way: where requests at work stand, so that nobody leaves before they are done.
+        hand_on: gives a connection away, to be served from its first unread byte on.
+    """
+
+    def __init__(
+        self,
+        desk: CallbackDesk,
+        supervisor: Supervisor,
+        under_way: set[object],
+        hand_on: Callable[[socket.socket, Address], None],
+    ) -> None:
+        self.desk = desk
+        self.supervisor = supervisor
+        self.under_way = under_way
+        self.hand_on = hand_on
+        self.lines: set[_Line] = set()
+
+    def take(self, connection: socket.socket, address: Address, data: bytes) -> bool:
+        """A `Taker`: serve the connection if it begins with a plain push."""
+        push = plain_push(data)
+        if push is None:
+            return False
+        line = _Line(self, connection, address)
+        self.lines.add(line)
+        line.serve(*push)
+        return True
+
+    def close(self) -> None:
+        """Close every connection at once."""
+        for line in list(self.lines):
+            line.close()
+
+
+class _Line:
+    """One connection. It reads one push at a time; what comes meanwhile waits in the kernel."""
+
+    __slots__ = (
+        "_address",
+        "_all",
+        "_busy",
+        "_connection",
+        "_idle",
+        "_listening",
+        "_loop",
+        "_used",
+    )
+
+    def __init__(self, every: PlainCallbacks, connection: socket.socket, address: Address) -> None:
+        self._all = every
+        self._connection = connection
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self._busy = False
+        self._listening = False
+        self._used = self._loop.time()
+        self._idle = self._loop.call_later(IDLE_SECONDS, self._leave_if_idle)
+
+    def serve(self, head: Head, end: int) -> None:
+        """Read the push that was looked at, and answer it in a task."""
+        try:
+            data = self._connection.recv(end)
+        except OSError:
+            self.close()
+            return
+        self._busy = True
+        self._all.under_way.add(self)
+        self._all.supervisor.spawn(self._answer(head, data[head.length :]), name="callback")
+
+    async def _answer(self, head: Head, body: bytes) -> None:
+        try:
+            self._write(await self._all.desk.answer(head.target, head.headers, body))
+        finally:
+            self._all.under_way.discard(self)
+            self._busy = False
+
+    def _write(self, answer: Answer) -> None:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        start = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+        data = f"{start}{lines}\r\n".encode() + answer.body
+        try:
+            # Some hundred bytes to somebody who waits for them: they fit, or nobody is there.
+            sent = self._connection.send(data)
+        except OSError:
+            sent = 0
+        if sent < len(data) or "Connection" in answer.headers:
+            self.close()
+            return
+        self._used = self._loop.time()
+        self._listen()
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._loop.add_reader(self._connection, self._ready)
+
+    def _stop_listening(self) -> None:
+        if self._listening:
+            self._listening = False
+            self._loop.remove_reader(self._connection)
+
+    def _ready(self) -> None:
+        if self._busy:
+            self._stop_listening()
+            return
+        try:
+            data = self._connection.recv(PEEK_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        elif (push := plain_push(data)) is not None:
+            self.serve(*push)
+        else:
+            self._forget()
+            self._all.hand_on(self._connection, self._address)
+
+    def _leave_if_idle(self) -> None:
+        left = IDLE_SECONDS if self._busy else self._used + IDLE_SECONDS - self._loop.time()
+        if left > 0:
+            self._idle = self._loop.call_later(left, self._leave_if_idle)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Forget and close the connection; may be called twice."""
+        self._forget()
+        self._connection.close()
+
+    def _forget(self) -> None:
+        self._all.lines.discard(self)
+        self._idle.cancel()
+        self._stop_listening()

@@ -51,6 +51,9 @@ _DEADLINE = struct.Struct("=IQ")
 _EMPTY_PONG = b"\x8a\x80"
 """Masked pong without payload: with its four bytes of mask the whole answer to our ping."""
 
+_CLOSE_WITH_CODE = b"\x88\x82"
+"""Masked close with a code and no reason: with mask and code the whole answer to our close."""
+
 
 class Ears(Protocol):
     """Who is told what happens to parked sockets. Called from the loop; must not wait or raise."""
@@ -203,12 +206,18 @@ class Parking:
             self._drop(fd, Ending.GONE)
         elif len(data) == 6 and data.startswith(_EMPTY_PONG) and self._expected_pong(fd, talk):
             self.slots.silence[fd] = 0
+        elif len(data) == 8 and data.startswith(_CLOSE_WITH_CODE) and self._said_bye(fd, talk):
+            self._drop(fd, Ending.CLOSED_BY_PEER)
         elif self.slots.state(fd) != SlotState.LINGERING:
             self._take_in(fd, data)
 
     def _expected_pong(self, fd: int, talk: Conversation | None) -> bool:
         """Whether these six bytes are a whole frame, and one that we asked for."""
         return talk is None and self.slots.silence[fd] > 0
+
+    def _said_bye(self, fd: int, talk: Conversation | None) -> bool:
+        """Whether these eight bytes are a whole frame, and all that we still waited for."""
+        return talk is None and fd not in self._unsent and self.slots.state(fd) == SlotState.CLOSING
 
     def _take_in(self, fd: int, data: bytes) -> None:
         now = self._clock.monotonic()

@@ -35,6 +35,9 @@ TRY_AGAIN = "try_again"
 class State(StrEnum):
     """The words of the status document; the same in code, stores and JSON."""
 
+    # Enum's own is a function in Python, and states are looked up in sets all the time.
+    __hash__ = str.__hash__
+
     WAITING = "waiting"
     SCANNED = "scanned"
     CONFIRMING = "confirming"

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
-from services.ids import OpenId, SceneStr, UserId
+from services.ids import SceneStr
 from services.push.broker import Notice
 from services.scenes.states import (
     Claims,
@@ -51,6 +51,8 @@ _COLUMNS = (
     "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
     " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
 )
+_STATES = {state.value: state for state in State}
+_KINDS = {kind.value: kind for kind in Kind}
 _SELECT = f"SELECT {_COLUMNS} FROM scenes WHERE scene_str = ?"
 _INSERT = f"INSERT INTO scenes ({_COLUMNS}) VALUES ({', '.join('?' * 20)})"
 _UPDATE = """UPDATE scenes SET state=?, seq=?, changed_at=?, ends_at=?, openid=?, user_id=?, jti=?,
@@ -267,16 +269,16 @@ def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
 
 def _update(db: sqlite3.Connection, scene: Scene) -> None:
     row = _row(scene)
-    db.execute(_UPDATE, (row[1], row[2], row[7], row[8], *row[11:20], row[0]))
+    db.execute(_UPDATE, (row[1], row[2], row[7], row[8], *row[11:], row[0]))
 
 
 def _row(scene: Scene) -> tuple[Any, ...]:
     claims = scene.claims
     return (
         scene.scene_str,
-        scene.state.value,
+        str(scene.state),
         scene.seq,
-        scene.kind.value,
+        str(scene.kind),
         scene.account,
         scene.lang,
         scene.created_at,
@@ -294,22 +296,10 @@ def _row(scene: Scene) -> tuple[Any, ...]:
 
 
 def _scene(row: tuple[Any, ...]) -> Scene:
-    return Scene(
-        scene_str=SceneStr(row[0]),
-        state=State(row[1]),
-        seq=row[2],
-        kind=Kind(row[3]),
-        account=row[4],
-        lang=row[5],
-        created_at=row[6],
-        changed_at=row[7],
-        ends_at=row[8],
-        watch_hash=row[9],
-        begin_hash=row[10],
-        openid=None if row[11] is None else OpenId(row[11]),
-        user_id=None if row[12] is None else UserId(row[12]),
-        claims=None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16])),
-        owed=bool(row[17]),
-        error=row[18],
-        details=json.loads(row[19]) if row[19] else {},
+    """A scene from `_COLUMNS`, which stand in the order of its fields but for the claims."""
+    claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
+    details = json.loads(row[19]) if row[19] else {}
+    state, kind = _STATES[row[1]], _KINDS[row[3]]
+    return Scene._make(
+        (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)
     )

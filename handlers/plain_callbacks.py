@@ -21,9 +21,6 @@ from services.supervisor import Supervisor
 PEEK_BYTES = 8192
 """The longest push that is looked at, head and body; WeChat's have 1 to 2 KB."""
 
-IDLE_SECONDS = 75
-"""How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
-
 _FIRST_BYTES = f"POST {PATH}".encode()
 _TARGET = re.compile(re.escape(PATH) + r"(?:/[^/?]{1,64})?(?:\?.*)?")
 _LENGTH = re.compile(r"[0-9]{1,4}")
@@ -54,6 +51,7 @@ class PlainCallbacks:
     Args:
         under_way: where requests at work stand, so that nobody leaves before they are done.
         hand_on: gives a connection away, to be served from its first unread byte on.
+        idle_seconds: how long a kept-alive connection may be idle.
     """
 
     def __init__(
@@ -62,11 +60,13 @@ class PlainCallbacks:
         supervisor: Supervisor,
         under_way: set[object],
         hand_on: Callable[[socket.socket, Address], None],
+        idle_seconds: float,
     ) -> None:
         self.desk = desk
         self.supervisor = supervisor
         self.under_way = under_way
         self.hand_on = hand_on
+        self.idle_seconds = idle_seconds
         self.lines: set[_Line] = set()
 
     def take(self, connection: socket.socket, address: Address, data: bytes) -> bool:
@@ -107,7 +107,7 @@ class _Line:
         self._busy = False
         self._listening = False
         self._used = self._loop.time()
-        self._idle = self._loop.call_later(IDLE_SECONDS, self._leave_if_idle)
+        self._idle = self._loop.call_later(every.idle_seconds, self._leave_if_idle)
 
     def serve(self, head: Head, end: int) -> None:
         """Read the push that was looked at, and answer it in a task."""
@@ -171,7 +171,8 @@ class _Line:
             self._all.hand_on(self._connection, self._address)
 
     def _leave_if_idle(self) -> None:
-        left = IDLE_SECONDS if self._busy else self._used + IDLE_SECONDS - self._loop.time()
+        most = self._all.idle_seconds
+        left = most if self._busy else self._used + most - self._loop.time()
         if left > 0:
             self._idle = self._loop.call_later(left, self._leave_if_idle)
         else:

@@ -13,7 +13,7 @@ from handlers.base import UNDER_WAY
 from handlers.callback_desk import CallbackDesk
 from handlers.callback_door import CallbackDoor
 from handlers.front import MAX_BODY_BYTES, Front
-from handlers.plain_callbacks import IDLE_SECONDS, PlainCallbacks
+from handlers.plain_callbacks import PlainCallbacks
 from handlers.routes import make_application, routes, routes_for_siblings
 from services.container import Container
 from services.push.reception import hand_to
@@ -21,6 +21,9 @@ from services.push.reception import hand_to
 log = logging.getLogger("scanpush.server")
 
 MAX_HEADER_BYTES = 16 * 1024
+IDLE_SECONDS = 75
+"""How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
+
 DRAIN_TURN_SECONDS = 0.01
 
 BODY_SECONDS = 10
@@ -42,7 +45,9 @@ class Server:
             idle_connection_timeout=IDLE_SECONDS,
             body_timeout=BODY_SECONDS,
         )
-        self._plain = PlainCallbacks(*callbacks, functools.partial(hand_to, self._http))
+        self._plain = PlainCallbacks(
+            *callbacks, functools.partial(hand_to, self._http), IDLE_SECONDS
+        )
         self._reception = container.push.reception(self._http, self._plain.take)
         self._for_siblings = HTTPServer(make_application(container, routes_for_siblings(container)))
 

@@ -211,8 +211,11 @@ async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally:
             break_things(cluster, options.kill_every, expected / 3, tally)
         )
         lives = []
+        room = asyncio.Semaphore(options.at_once)
         for number, page in enumerate(pages):
+            await room.acquire()
             lives.append(asyncio.ensure_future(_live(page)))
+            lives[-1].add_done_callback(lambda _: room.release())
             await asyncio.sleep(1 / options.per_second)
             if breaking.done():
                 await breaking
@@ -241,6 +244,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--logins", type=int, default=10_000)
     parser.add_argument("--per-second", type=float, default=40, help="(%(default)s)")
+    parser.add_argument(
+        "--at-once", type=int, default=400, help="pages at a time, at most (%(default)s)"
+    )
     parser.add_argument("--kill-every", type=float, default=20, help="seconds (%(default)s)")
     begun = time.monotonic()
     try:

@@ -166,16 +166,20 @@ class Page:
 async def break_things(
     cluster: LocalCluster, kill_every: float, redis_after: float, tally: Tally
 ) -> None:
-    """Kill nodes in turn for ever, and Redis once."""
+    """Kill nodes in turn for ever, and Redis once.
+
+    The other node is up by then: how long a start takes is not what is tried here, and on a slow
+    machine there would never be a node at all.
+    """
     begun, redis_due = time.monotonic(), True
     victim = 0
     while True:
         await asyncio.sleep(kill_every)
-        node = cluster.nodes[victim % len(cluster.nodes)]
+        number = victim % len(cluster.nodes)
         victim += 1
-        await node.kill()
+        await cluster.nodes[number].kill()
         tally.counts["nodes killed"] += 1
-        await node.start()
+        await cluster.restart_node(number)
         if redis_due and time.monotonic() - begun >= redis_after and cluster.redis is not None:
             redis_due = False
             await asyncio.sleep(kill_every / 2)
@@ -207,8 +211,11 @@ async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally:
             break_things(cluster, options.kill_every, expected / 3, tally)
         )
         lives = []
+        room = asyncio.Semaphore(options.at_once)
         for number, page in enumerate(pages):
+            await room.acquire()
             lives.append(asyncio.ensure_future(_live(page)))
+            lives[-1].add_done_callback(lambda _: room.release())
             await asyncio.sleep(1 / options.per_second)
             if breaking.done():
                 await breaking
@@ -237,6 +244,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--logins", type=int, default=10_000)
     parser.add_argument("--per-second", type=float, default=40, help="(%(default)s)")
+    parser.add_argument(
+        "--at-once", type=int, default=400, help="pages at a time, at most (%(default)s)"
+    )
     parser.add_argument("--kill-every", type=float, default=20, help="seconds (%(default)s)")
     begun = time.monotonic()
     try:

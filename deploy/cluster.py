@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -108,9 +109,13 @@ def program(name: str, package: str) -> str:
 
 
 def free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the ports that the system gives to connections (ip(7), ip_local_port_range): a part
+    that is started again must find its port as it left it."""
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _accepts(port: int) -> bool:
@@ -168,6 +173,7 @@ class LocalCluster:
         self._count = nodes
         self._parts: list[Part] = []
         self.nodes: list[Part] = []
+        self._ports: list[int] = []
         self.redis: Part | None = None
         self.phone_url = ""
 
@@ -193,10 +199,11 @@ class LocalCluster:
             **yaml.safe_load(said[1]),
             **self._sections,
         }
-        ports = [await self._start_node(number, settings) for number in range(self._count)]
+        for number in range(self._count):
+            await self._start_node(number, settings)
         await asyncio.gather(*(node.until_says("scanpush .* at http") for node in self.nodes))
         conf = self._folder / "nginx.conf"
-        conf.write_text(rendered_nginx(self._folder, self.port, ports))
+        conf.write_text(rendered_nginx(self._folder, self.port, self._ports))
         nginx = program("nginx", "apt-get install nginx")
         part = await self._start("nginx", nginx, "-c", str(conf), "-p", str(self._folder))
         await part.until_port(self.port)
@@ -221,15 +228,20 @@ class LocalCluster:
         await part.until_port(port)
         return redis_url, f"mongodb://127.0.0.1:{port}"
 
-    async def _start_node(self, number: int, settings: dict[str, Any]) -> int:
+    async def restart_node(self, number: int) -> None:
+        """Start a node again that has ended, and wait until it serves."""
+        await self.nodes[number].start()
+        await self.nodes[number].until_port(self._ports[number])
+
+    async def _start_node(self, number: int, settings: dict[str, Any]) -> None:
         port = free_port()
+        self._ports.append(port)
         server = {"port": port, "public_url": self.url, "trusted_proxies": ["127.0.0.1"]}
         config = self._folder / f"node{number}" / "config.yaml"
         config.parent.mkdir()
         config.write_text(yaml.safe_dump({**settings, "server": server}))
         command = (sys.executable, str(ROOT / "server.py"), "--config", str(config))
         self.nodes.append(await self._start(f"node{number}", *command))
-        return port
 
     async def _start(self, name: str, *command: str) -> Part:
         part = Part(name, self._folder, *command)

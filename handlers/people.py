@@ -11,10 +11,10 @@ from services.tokens.issuer import MAX_TOKEN_CHARACTERS, Purpose
 class JwksHandler(BaseHandler):
     """``GET /.well-known/jwks.json`` (RFC 7517), for everybody."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("Cache-Control", "public, max-age=300")
-        self.write_json(self.container.issuer.jwks())
+        self.write_json(await self.container.verifier.jwks())
 
 
 class MeHandler(BaseHandler):
@@ -23,7 +23,7 @@ class MeHandler(BaseHandler):
     async def get(self) -> None:
         self.share_with_origin()
         try:
-            claims = self.container.issuer.verify(self.bearer(), self.container.clock.now())
+            claims = await self.container.verifier.verify(self.bearer(), self.container.clock.now())
         except TokenError:
             raise ApiError("unauthorized", "The token is missing or not valid.") from None
         user = await self.container.backend.users.get(claims.subject)
@@ -60,7 +60,7 @@ class ExchangeHandler(OperatorHandler):
         self.refuse_foreign_origin()
         code = required_text(self.json_object(), "exchange_code")
         try:
-            ticket = self.container.issuer.verify_ticket(
+            ticket = await self.container.verifier.verify_ticket(
                 Purpose.EXCHANGE, code, self.container.clock.now()
             )
         except TokenExpired:

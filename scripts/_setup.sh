@@ -40,7 +40,8 @@ debian_packages() {
         return 0
     fi
     say "installing$missing"
-    apt-get update -qq >/dev/null
+    # Another package manager may be at work: wait for it.
+    apt-get update -qq -o DPkg::Lock::Timeout=300 >/dev/null
     # shellcheck disable=SC2086  # a list of packages
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o DPkg::Lock::Timeout=300 --no-install-recommends $missing >/dev/null
 }

@@ -44,6 +44,7 @@ from services.timeline import Timeline
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
 from services.tokens.shared_keys import SharedKeys
+from services.tokens.verifier import Verifier
 from services.wechat.accounts import Account, Accounts
 from services.wechat.api_httpx import Authorized, HttpxWeChatAPI
 from services.wechat.callback import CallbackGate
@@ -74,6 +75,7 @@ class Container:
     backend: Backend
     issuer: Issuer
     shared_keys: SharedKeys | None
+    verifier: Verifier
     login: LoginService
     begin: BeginService
     scene_codes: SceneCodes
@@ -212,6 +214,12 @@ async def build_container(
         site_name=site_name,
         kiosk_labels={name: kiosk.label for name, kiosk in settings.kiosks.items()},
     )
+    shared_keys = (
+        SharedKeys(issuer, backend.scenes, clock, keep_seconds=settings.jwt.ttl_seconds)
+        if settings.backend == "distributed"
+        else None
+    )
+    verifier = Verifier(issuer, shared_keys)
     nodes = Nodes(
         node,
         backend.scenes,
@@ -234,11 +242,8 @@ async def build_container(
         http=http,
         backend=backend,
         issuer=issuer,
-        shared_keys=(
-            SharedKeys(issuer, backend.scenes, clock, keep_seconds=settings.jwt.ttl_seconds)
-            if settings.backend == "distributed"
-            else None
-        ),
+        shared_keys=shared_keys,
+        verifier=verifier,
         login=login,
         begin=BeginService(
             accounts,
@@ -299,7 +304,7 @@ async def build_container(
             login,
             admission,
             accounts,
-            issuer,
+            verifier,
             clock,
             wanted=settings.login.register_fields,
             hook=hook,

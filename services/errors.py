@@ -3,7 +3,8 @@
     ScanpushError
     ├── SettingsError            a mistake of the operator: one line, naming the dotted key
     ├── TokenError               a token that is not ours, or not valid now
-    │   └── TokenExpired         ours, but its time is up
+    │   ├── TokenExpired         ours, but its time is up
+    │   └── UnknownKey           names a key that is not known here, or not yet
     ├── HookUnavailable          the operator's hook gave no usable answer
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
@@ -43,6 +44,10 @@ class TokenError(ScanpushError):
 
 class TokenExpired(TokenError):
     """A token that is ours and whose time is up."""
+
+
+class UnknownKey(TokenError):
+    """A token that names a key not known here: a stranger's, or that of a node just started."""
 
 
 class HookUnavailable(ScanpushError):

@@ -10,24 +10,20 @@ import pytest
 RUN_ALL = bool(os.environ.get("SCANPUSH_TEST_ALL"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests run with ``scripts/test --all`` only; those with a browser run last.
-
-    Playwright keeps an event loop running in the main thread until the session ends, and no other
-    loop can run there meanwhile.
-    """
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
-    for item in items:
-        if item.get_closest_marker("slow") and not RUN_ALL:
-            item.add_marker(pytest.mark.skip(reason="long; scripts/test --all runs it"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests run with ``scripts/test --all`` only."""
+    if RUN_ALL:
+        return
+    long = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """In CI nothing may be skipped for want of a program: the scripts install them all."""
     report = yield
-    slow = item.get_closest_marker("slow") is not None
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") and not slow:
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI forbids: {report.longrepr}"
     return report

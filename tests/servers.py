@@ -6,6 +6,7 @@ started here are ever signalled.
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,13 +19,20 @@ from pathlib import Path
 import pytest
 
 STARTS_WITHIN_SECONDS = 20
+PORTS = range(10_000, 32_000)
 
 
 def unused_port() -> int:
-    """A port that was free a moment ago."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, and that the system gives to no connection meanwhile.
+
+    Those come from a range of their own (ip(7), ip_local_port_range), which begins at 32768. Drawn
+    by the system's generator: hypothesis seeds the other one, the same in every process.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def need(program: str, *, hint: str) -> str:

@@ -19,7 +19,8 @@ from services.people.store import Identity, Profile
 from services.scenes.admission import AdmissionService, Visit
 from services.scenes.login import COLLECTABLE, LoginService
 from services.scenes.states import Move, Scene, State
-from services.tokens.issuer import Issuer, Purpose
+from services.tokens.issuer import Purpose
+from services.tokens.verifier import Verifier
 from services.wechat.accounts import Accounts
 
 log = logging.getLogger("scanpush.people")
@@ -111,7 +112,7 @@ class RegistrationService:
         login: LoginService,
         admission: AdmissionService,
         accounts: Accounts,
-        issuer: Issuer,
+        verifier: Verifier,
         clock: Clock,
         *,
         wanted: Sequence[str],
@@ -120,7 +121,7 @@ class RegistrationService:
         self._login = login
         self._admission = admission
         self._accounts = accounts
-        self._issuer = issuer
+        self._verifier = verifier
         self._clock = clock
         self._wanted = wanted
         self._hook = hook
@@ -151,7 +152,7 @@ class RegistrationService:
 
     async def _scene(self, registration_token: str) -> Scene:
         try:
-            ticket = self._issuer.verify_ticket(
+            ticket = await self._verifier.verify_ticket(
                 Purpose.REGISTER, registration_token, self._clock.now()
             )
         except TokenExpired:

@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 
-from services.errors import TokenError, TokenExpired
+from services.errors import TokenError, TokenExpired, UnknownKey
 from services.ids import SceneStr, UserId, is_scene_str
 from services.scenes.states import Claims
 from services.tokens.jwk import Key, KeyProblem, read_public
@@ -125,7 +125,8 @@ class Issuer:
 
         Raises:
             TokenExpired: it was good once.
-            TokenError: it never was.
+            UnknownKey: it may be another node's, whose key we do not know.
+            TokenError: it never was good.
         """
         claims = self._opened(ticket, _ticket_type(purpose))
         self._check_issuer(claims, f"{self._audience}/{purpose}")
@@ -140,6 +141,7 @@ class Issuer:
         """The claims of `token`, if it is ours and valid at `now`.
 
         Raises:
+            UnknownKey: it may be another node's, whose key we do not know.
             TokenError: it is not; the text says why and is for the log, not for the client.
         """
         return self._checked(self._opened(token, _TYPE), now)
@@ -190,7 +192,7 @@ class Issuer:
         kid = header.get("kid")
         key = self._known.get(kid) if isinstance(kid, str) else None
         if key is None:
-            raise TokenError("signed by a key that is not ours")
+            raise UnknownKey("signed by a key that is not ours")
         if header.get("alg") != key.algorithm:
             raise TokenError("of another algorithm than its key")
         return key

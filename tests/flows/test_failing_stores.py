@@ -101,6 +101,8 @@ async def test_a_failed_attempt_leaves_no_outcome_row(tmp_path: Path) -> None:
 async def test_over_a_thousand_held_callbacks_the_next_is_refused_at_once(tmp_path: Path) -> None:
     """And those that were held all end well when the store is back."""
     async with Stack(tmp_path, faulty=True) as stack:
+        # A slow machine may take longer for a thousand than WeChat waits for one.
+        stack.container.callbacks._deadline_seconds = 30
         page = await stack.begin()
         stack.scenes.refuse("advance")
         push = stack.scan_of(page)

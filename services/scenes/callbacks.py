@@ -131,7 +131,8 @@ class CallbackService:
             self._held -= held
 
     async def _once(self, account: Account, opened: Opened) -> Answer:
-        await self._bind_nonce(account, opened)
+        if opened.nonce_key:
+            await self._bind_nonce(account, opened)
         if isinstance(opened.event, TemplateResult):
             self._metrics.notice("delivered" if opened.event.delivered else "refused")
             log.info("login notice %s: %s", opened.event.msg_id, opened.event.status)
@@ -139,9 +140,8 @@ class CallbackService:
 
     async def _bind_nonce(self, account: Account, opened: Opened) -> None:
         """In plaintext mode the signature does not cover the body: one query, one body."""
-        if opened.nonce_key:
-            key = f"nonce:{account.name}:{opened.nonce_key}"
-            window = 2 * account.gate.timestamp_window_seconds
-            if await self._scenes.remember(key, opened.body_hash, window) != opened.body_hash:
-                log.warning("a signed query came again with another body")
-                raise ApiError("forbidden", "Forbidden.")
+        key = f"nonce:{account.name}:{opened.nonce_key}"
+        window = 2 * account.gate.timestamp_window_seconds
+        if await self._scenes.remember(key, opened.body_hash, window) != opened.body_hash:
+            log.warning("a signed query came again with another body")
+            raise ApiError("forbidden", "Forbidden.")

@@ -95,7 +95,8 @@ class ChatService:
                 answer = await self._message(account, event)
             case _:
                 answer = NOT_A_LOGIN
-        await self._follow(account, event)
+        if not isinstance(event, ScanEvent | TextMessage):
+            await self._follow(account, event)
         return answer
 
     # Claims.

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import random
 from collections.abc import Awaitable
 from typing import Any
 
@@ -12,7 +11,7 @@ from tornado.web import HTTPError, RequestHandler
 from services.container import Container
 from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.logs import request_id
+from services.logs import new_request_id, request_id
 from services.origins import request_scheme
 from services.rate_limits import client_address
 from services.scenes.login import unauthorized
@@ -32,11 +31,6 @@ _TORNADO_CODES = {
     405: "method_not_allowed",
     413: "too_large",
 }
-
-
-def new_request_id() -> str:
-    """Names a request in answers and logs; it keeps no secret, so no entropy is spent on it."""
-    return f"{random.getrandbits(64):016x}"
 
 
 class BaseHandler(RequestHandler):

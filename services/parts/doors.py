@@ -83,9 +83,10 @@ def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
         logins.admission,
         accounts,
         build_direct_login(ground),
+        ground.limits,
         strangers=ground.settings.login.registration == "auto",
     )
-    return Doors(oauth, door, MiniProgramPictures(api, ground.supervisor))
+    return Doors(oauth, door, MiniProgramPictures(api, ground.supervisor, ground.limits))
 
 
 def build_direct_login(ground: Ground) -> DirectLogin:

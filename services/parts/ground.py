@@ -75,6 +75,7 @@ async def open_ground(
         raise
     clock = backend.clock or clock
     timeline = record(backend, clock) if settings.operator.token else None
+    metrics = Metrics(clock.now)
     simulation = None
     if simulated(settings):
         simulation = Simulation(settings, f"http://{_reachable(host)}:{port}")
@@ -85,9 +86,9 @@ async def open_ground(
         clock=clock,
         backend=backend,
         supervisor=Supervisor(),
-        metrics=Metrics(clock.now),
+        metrics=metrics,
         origins=Origins(settings.server.public_url, list(settings.server.allowed_origins)),
-        limits=RateLimits(settings.limits, backend.windows),
+        limits=RateLimits(settings.limits, backend.windows, metrics.rate_limited),
         http=make_client(settings.wechat.api_base),
         issuer=Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience),
         timeline=timeline,

@@ -3,6 +3,7 @@
 from services.parts.ground import Ground
 from services.parts.logins import Logins
 from services.people.registration import RegistrationService
+from services.push.capacity import AddressLimit
 from services.push.service import PushService
 from services.scenes.begin import BeginService
 from services.scenes.callbacks import CallbackService
@@ -14,6 +15,10 @@ from services.scenes.polling import PollingService
 from services.scenes.sweeper import Sweeper
 from services.tokens.verifier import Verifier
 from services.wechat.accounts import Accounts
+
+POLLS_PER_SCENE = 5
+"""Long polls at once from an address, for each scene it may begin in a minute: a scene lives three
+minutes, and its page listens a little longer than it shows the code."""
 
 
 def build_begin(ground: Ground, accounts: Accounts, codes: SceneCodes) -> BeginService:
@@ -45,8 +50,16 @@ def build_callbacks(ground: Ground, chat: ChatService) -> CallbackService:
 
 def build_polling(ground: Ground, login: LoginService, push: PushService) -> PollingService:
     """Answers pages without a socket."""
-    interval = ground.settings.login.poll_interval_seconds
-    return PollingService(login, push.hub, ground.clock, interval)
+    settings = ground.settings
+    waits = POLLS_PER_SCENE * settings.limits.scenes_per_minute_per_address
+    return PollingService(
+        login,
+        push.hub,
+        ground.clock,
+        AddressLimit(waits, ground.limits.group),
+        ground.metrics,
+        poll_interval_seconds=settings.login.poll_interval_seconds,
+    )
 
 
 def build_registration(

@@ -159,8 +159,11 @@ class BaseHandler(RequestHandler):
 
 
 def set_safe_headers(handler: RequestHandler) -> str:
-    """What every answer has unless it says otherwise; the new request id is returned."""
-    request_id = new_request_id()
+    """What every answer has unless it says otherwise; the request's id is returned.
+
+    Tornado sets the headers anew before it writes an error: the id stays, for it is in the log.
+    """
+    request_id: str = getattr(handler, "request_id", "") or new_request_id()
     handler.clear_header("Server")
     handler.set_header("X-Request-Id", request_id)
     handler.set_header("Cache-Control", "no-store")

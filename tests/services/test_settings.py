@@ -396,6 +396,17 @@ def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
     assert line.startswith("login.registration")
 
 
+@pytest.mark.parametrize("registration", ["auto", "deny"])
+def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registration: str) -> None:
+    """Who configures it may rely on it to keep strangers out."""
+    login = {"hook_url": "https://hook.example.com", "hook_secret": SECRET}
+    values: dict[str, object] = {"login": {**login, "registration": registration}}
+    (line,) = settings_checks.warnings(loaded(tmp_path, values))
+    assert line.startswith("login.hook_url")
+    asked: dict[str, object] = {"login": {**login, "registration": "ask"}}
+    assert not list(settings_checks.warnings(loaded(tmp_path, asked)))
+
+
 def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:
     """Otherwise the simulator would start where the real thing was meant."""
     assert mistake(tmp_path, account(app_id="")).key == "wechat.accounts.default.app_id"

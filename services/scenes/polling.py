@@ -1,5 +1,6 @@
 """The fallback: the same status documents, asked for instead of pushed."""
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -95,21 +96,9 @@ class PollingService:
         if not self._addresses.enter(connection, address):
             self._metrics.rate_limited("long_polls")
             return await self.now(scene_str, watch_token)
-        try:
-            return await self._wait(scene_str, watch_token, seconds, seq, connection, entered)
-        finally:
-            self._addresses.leave(connection)
-
-    async def _wait(
-        self,
-        scene_str: SceneStr,
-        watch_token: WatchToken,
-        seconds: float,
-        seq: int | None,
-        connection: int,
-        entered: Callable[[Waiter], None],
-    ) -> Scene:
-        with self._hub.waiter(scene_str) as waiter:
+        with contextlib.ExitStack() as places:
+            places.callback(self._addresses.leave, connection)
+            waiter = places.enter_context(self._hub.waiter(scene_str))
             entered(waiter)
             scene = await self._login.watch(scene_str, watch_token, connection)
             if scene is None:

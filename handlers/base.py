@@ -21,6 +21,10 @@ log = logging.getLogger("scanpush.http")
 
 JSON = "application/json; charset=utf-8"
 
+MAX_HOST = 261
+"""A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
+IPv6 address its brackets."""
+
 UNDER_WAY = "under_way"
 """The application's setting that holds the set of handlers at work."""
 
@@ -48,6 +52,9 @@ class BaseHandler(RequestHandler):
         if self.container.push.draining:
             # Whoever keeps connections, a proxy above all, must not send more over this one.
             self.set_header("Connection", "close")
+        if len(self.request.host) > MAX_HOST:
+            # Addresses are made of it, and a code holds only so much.
+            raise ApiError("bad_request", "That is no host.", field="Host")
 
     def on_finish(self) -> None:
         self.settings[UNDER_WAY].discard(self)

@@ -154,6 +154,24 @@ def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> Non
             error_of(answer)
 
 
+@pytest.mark.parametrize("kind", ["official_account", "web", "website"])
+@pytest.mark.parametrize("host", ["a" * 262, "a" * 3_000, "a" * 12_000])
+def test_a_host_that_cannot_be_is_refused(server: Running, kind: str, host: str) -> None:
+    """Addresses of ours are made of it, and no code could hold them."""
+    content = json.dumps({"kind": kind}).encode()
+    answer = server.http.post("/api/scenes", content=content, headers={"Host": host})
+    assert answer.status_code == 400 and error_of(answer)["field"] == "Host"
+    assert server.http.get("/oauth/wechat/start", headers={"Host": host}).status_code == 400
+
+
+def test_the_longest_host_has_its_codes(server: Running) -> None:
+    """253 characters and a port, in both pictures."""
+    headers = {"Host": "a" * 253 + ":65535"}
+    begun = server.http.post("/api/scenes", json={"kind": "web"}, headers=headers).json()
+    for picture in ("svg", "png"):
+        assert server.http.get(begun["qr"][picture]).status_code == 200
+
+
 @hostile
 @given(bearer=header_texts)
 @example(bearer=b"eyJhbGciOiJub25lIn0.e30.")

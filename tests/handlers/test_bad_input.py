@@ -154,6 +154,43 @@ def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> Non
             error_of(answer)
 
 
+NO_NUMBERS = [
+    "",
+    "+1",
+    "-1",
+    "-0",
+    "1_0",
+    "1e1",
+    ".5",
+    "5.",
+    "inf",
+    "nan",
+    "٣",
+    "３",
+    "²",
+]
+
+
+@pytest.mark.parametrize("name", ["wait", "seq"])
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_only_plain_digits_are_a_number(server: Running, name: str, text: str) -> None:
+    """No other script's digits and nothing else that only a lenient reader takes for one."""
+    page = server.begin()
+    answer = server.http.get(
+        page.document["status"], params={"wait": "0", name: text}, headers=page.bearer
+    )
+    assert answer.status_code == 400 and error_of(answer)["field"] == name
+
+
+@pytest.mark.parametrize("text", ["0", "007", "0.5", "9" * 5_000])
+def test_any_plain_number_will_do(server: Running, text: str) -> None:
+    """However long; too large ones count as the largest."""
+    page = server.begin()
+    query = {"wait": "0", "seq": text}
+    answer = server.http.get(page.document["status"], params=query, headers=page.bearer)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("kind", ["official_account", "web", "website"])
 @pytest.mark.parametrize("host", ["a" * 262, "a" * 3_000, "a" * 12_000])
 def test_a_host_that_cannot_be_is_refused(server: Running, kind: str, host: str) -> None:

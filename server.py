@@ -24,7 +24,7 @@ from services.container import Container, build_container
 from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
 from services.processes import Parent, Place
-from services.settings import Settings, load_settings
+from services.settings import Settings, load_settings, simulated
 from services.version import VERSION
 
 log = logging.getLogger("scanpush.start")
@@ -163,6 +163,8 @@ def exit_code(work: Callable[[], int | None]) -> int:
 def start(args: argparse.Namespace) -> int:
     """Do what the arguments ask for; the exit code."""
     settings = load_settings(args.config, os.environ)
+    if args.lan and not simulated(settings):
+        raise SettingsError("--lan", "opens the simulated phone, and WeChat is not simulated here")
     if args.check_config:
         print(f"{args.config}: ok")
         return 0

@@ -37,29 +37,15 @@ def answer(path: str) -> dict[str, object]:
     return {"errcode": 0, "errmsg": "ok"}
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(common.ToyHttp):
     """One keep-alive connection."""
 
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while b"\r\n\r\n" in self._buffer:
-            head, _, rest = self._buffer.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-            if len(rest) < length:
-                return
-            self._buffer = rest[length:]
-            body = json.dumps(answer(head.split(b" ", 2)[1].decode())).encode()
-            self._transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-            )
+    def answer(self, path: str, body: bytes) -> bytes:
+        document = json.dumps(answer(path)).encode()
+        return (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(document), document)
+        )
 
 
 async def main() -> None:

@@ -4,6 +4,7 @@ import logging
 
 from tornado.web import RequestHandler
 
+from services.logs import request_id
 from services.scrubbing import scrub_uri
 
 log = logging.getLogger("scanpush.http")
@@ -11,6 +12,8 @@ log = logging.getLogger("scanpush.http")
 
 def log_request(handler: RequestHandler) -> None:
     """Our failures at WARNING; what a client did wrong, and all else, below that."""
+    # What fails before `prepare`, such as a body that is no proper form, has not told its id yet.
+    request_id.set(getattr(handler, "request_id", ""))
     status = handler.get_status()
     request = handler.request
     level = logging.WARNING if status == 500 else logging.INFO if status >= 400 else logging.DEBUG

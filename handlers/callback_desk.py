@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from handlers.base import JSON, as_api_error, new_request_id
+from handlers.base import JSON, as_api_error
 from services.container import Container
 from services.errors import ApiError, ScanpushError
-from services.logs import request_id
+from services.logs import new_request_id, request_id
 from services.scenes.callbacks import Push
 from services.wechat.accounts import Account
 from services.wechat.forwarder import HOPS_HEADER

@@ -15,8 +15,8 @@ from tornado.httputil import (
 )
 from tornado.routing import Router
 
-from handlers.base import new_request_id
 from handlers.callback_desk import PATH
+from services.logs import new_request_id
 
 MAX_BODY_BYTES = 64 * 1024
 

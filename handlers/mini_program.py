@@ -30,7 +30,8 @@ class MiniProgramLoginHandler(MiniProgramHandler):
     async def post(self) -> None:
         body = self.json_object()
         account = optional_text(body, "account")
-        self.write_json({"login": await self.door.log_in(_text(body, "code"), account)})
+        login = await self.door.log_in(_text(body, "code"), account, self.address)
+        self.write_json({"login": login})
 
 
 class MiniProgramScanHandler(MiniProgramHandler):
@@ -38,7 +39,8 @@ class MiniProgramScanHandler(MiniProgramHandler):
 
     async def post(self) -> None:
         body = self.json_object()
-        state = await self.door.scan(_text(body, "scene"), _text(body, "code"))
+        scene, code = _text(body, "scene"), _text(body, "code")
+        state = await self.door.scan(scene, code, self.address)
         self.write_json({"state": state.value})
 
 
@@ -50,7 +52,8 @@ class MiniProgramConfirmHandler(MiniProgramHandler):
         allow = body.get("allow")
         if not isinstance(allow, bool):
             raise ApiError("bad_request", "allow must be true or false.", field="allow")
-        state = await self.door.confirm(_text(body, "scene"), _text(body, "code"), allow)
+        scene, code = _text(body, "scene"), _text(body, "code")
+        state = await self.door.confirm(scene, code, allow, self.address)
         self.write_json({"state": state.value})
 
 

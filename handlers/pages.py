@@ -67,7 +67,7 @@ class FilesHandler(StaticFileHandler):
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 
     def set_default_headers(self) -> None:
-        set_safe_headers(self)
+        self.request_id = set_safe_headers(self)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """A path that names no file is the client's matter."""

@@ -58,7 +58,9 @@ class SceneHandler(BaseHandler):
             scene = await polling.now(scene_str, self.watch_token())
         else:
             known = None if seq is None else int(seq)
-            scene = await polling.wait(scene_str, self.watch_token(), wait, known, self._waits)
+            scene = await polling.wait(
+                scene_str, self.watch_token(), wait, known, self.address, self._waits
+            )
         self.write_body(self.container.login.document(scene))
 
     def _waits(self, waiter: Waiter) -> None:
@@ -111,7 +113,7 @@ class PictureHandler(BaseHandler):
         pictures = self.container.doors.pictures
         if scene.kind is not Kind.MINI_PROGRAM or pictures is None or kind != "png":
             raise _no_picture()
-        picture = await pictures.of(scene.scene_str)
+        picture = await pictures.of(scene.scene_str, self.address)
         return picture.content_type, picture.body
 
 

@@ -20,7 +20,10 @@ from services.push.reception import hand_to
 
 log = logging.getLogger("scanpush.server")
 
-MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+"""Twice what nginx passes on. To more Tornado closes the connection without an answer, and a proxy
+takes that for a node's failure and asks it no more for a while."""
+
 IDLE_SECONDS = 75
 """How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
 

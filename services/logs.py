@@ -7,6 +7,7 @@ no logger and no library can get round it.
 
 import json
 import logging
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any, TextIO
 from services.scrubbing import scrub, scrub_field, scrub_line, scrub_uri, short_hash
 from services.settings import LoggingSettings
 
-__all__ = ["configure", "request_id", "scrub_uri", "short_hash"]
+__all__ = ["configure", "new_request_id", "request_id", "scrub_uri", "short_hash"]
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being served, for every line written meanwhile; empty outside of one."""
@@ -25,6 +26,11 @@ QUIET = ("httpx", "httpcore", "tornado.access")
 """Loggers that would write addresses: httpx each one it calls, tornado each one it serves."""
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def new_request_id() -> str:
+    """Names a request in answers and logs; it keeps no secret, so no entropy is spent on it."""
+    return f"{random.getrandbits(64):016x}"
 
 
 def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:

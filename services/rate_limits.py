@@ -6,12 +6,13 @@ An address is what `client_address` says it is; IPv6 counts by /64, which is wha
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
 from typing import Protocol
 
+from services.errors import ApiError
 from services.settings import LimitSettings
 from services.settings_fields import Network
 
@@ -21,6 +22,10 @@ MOST_HOPS = 32
 """Entries of X-Forwarded-For that are read, from the right. No real chain is longer."""
 
 MINUTE = 60
+
+PER_SCENE = MappingProxyType({"scenes": 1, "mini_program": 2, "pictures": 2})
+"""How often an action may be done for each scene that may be begun: a mini program asks twice, to
+scan and to confirm; a picture is looked at once, and once more when WeChat failed."""
 
 
 class Windows(Protocol):
@@ -41,20 +46,43 @@ class Windows(Protocol):
         """
 
 
+def _untold(action: str) -> None:
+    """Nobody counts refusals."""
+
+
 class RateLimits:
     """Counts actions by address.
 
     Args:
         settings: the limits; 0 means none.
         windows: where counts are kept; by default in this process.
+        refused: is told the action of every refusal.
     """
 
-    def __init__(self, settings: LimitSettings, windows: Windows | None = None) -> None:
+    def __init__(
+        self,
+        settings: LimitSettings,
+        windows: Windows | None = None,
+        refused: Callable[[str], object] = _untold,
+    ) -> None:
         self._windows = windows if windows is not None else MemoryWindows()
         self._exempt = settings.exempt
-        self._per_minute: Mapping[str, int] = MappingProxyType(
-            {"scenes": settings.scenes_per_minute_per_address}
-        )
+        self._refused = refused
+        self._scenes_per_minute = settings.scenes_per_minute_per_address
+
+    async def spend(self, action: str, address: str) -> None:
+        """Count `action` by `address`.
+
+        Raises:
+            ApiError: ``rate_limited``, with the seconds to wait.
+            StoreUnavailable: the shared counts do not answer.
+        """
+        wait = await self.allow(action, address)
+        if wait is not None:
+            self._refused(action)
+            raise ApiError(
+                "rate_limited", "Too many requests from this address.", retry_after=int(wait) + 1
+            )
 
     async def allow(self, action: str, address: str) -> float | None:
         """Count `action` by `address`: None when it may be done, else the seconds to wait.
@@ -64,7 +92,7 @@ class RateLimits:
         Raises:
             StoreUnavailable: the shared counts do not answer.
         """
-        amount = self._per_minute[action]
+        amount = PER_SCENE[action] * self._scenes_per_minute
         group = self.group(address)
         if not amount or group is None:
             return None

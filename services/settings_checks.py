@@ -54,6 +54,11 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield "server.public_url: is not https, so tokens travel in the clear"
     if settings.kiosks and not settings.operator.token:
         yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
+    if settings.login.hook_url and settings.login.registration != "ask" and not settings.kiosks:
+        yield (
+            "login.hook_url: is never called, for it is asked about the forms of "
+            "login.registration: ask, and told of the logins of kiosks"
+        )
     if settings.kiosks and settings.login.registration == "ask":
         yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
 

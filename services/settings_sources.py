@@ -6,6 +6,7 @@ Both give plain values; the models decide what they may be. Nothing here knows a
 import difflib
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 import yaml
@@ -170,8 +171,11 @@ def _is_model(kind: Any) -> bool:
 
 
 def _content(key: tuple[str, ...], variable: str, path: str) -> str:
+    """The secret in that file. An empty one is a mistake: who names a file has a secret."""
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        if content := Path(path).read_text(encoding="utf-8").rstrip("\r\n"):
+            return content
+        problem = "is empty"
     except OSError as error:
         problem = error.strerror or "cannot be read"
     except ValueError:
@@ -210,6 +214,23 @@ def _variables(kind: Any, prefix: str = PREFIX) -> list[str]:
     return names
 
 
+_PROBLEMS = MappingProxyType(
+    {
+        "string_type": "must be text; put it in quotes",
+        "string_too_short": "is empty",
+        "string_pattern_mismatch": "has characters that are not allowed here, or too many of them",
+        "model_type": "must hold keys and values",
+        "dict_type": "must hold keys and values",
+        "mapping_type": "must hold keys and values",
+        "invalid_key": "must be a name; put it in quotes",
+        "too_short": "needs at least one entry",
+        "tuple_type": "must be a list",
+        "path_type": "must be a path; put it in quotes",
+    }
+)
+"""What is wrong by pydantic's name of the error, where its own words are for programmers."""
+
+
 def in_one_line(
     root: type[BaseModel], error: ValidationError, origins: Mapping[tuple[str, ...], str]
 ) -> SettingsError:
@@ -230,14 +251,8 @@ def _problem(root: type[BaseModel], key: tuple[str, ...], kind: str, message: st
             section = _kind_of(section, part)
         known = list(section.model_fields) if _is_model(section) else []
         return f"unknown setting{_nearest(key[-1], known)}"
-    if kind == "string_type":
-        return "must be text; put it in quotes"
-    if kind in ("model_type", "dict_type", "mapping_type"):
-        return "must hold keys and values"
-    if kind == "tuple_type":
-        return "must be a list"
-    if kind == "string_pattern_mismatch":
-        return "has characters that are not allowed here, or too many of them"
+    if kind in _PROBLEMS:
+        return _PROBLEMS[kind]
     return message.removeprefix("Value error, ").replace("Input should be", "must be")
 
 

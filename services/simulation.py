@@ -55,14 +55,18 @@ class Simulation:
         """Where a person finds the simulated phone."""
         return f"{self._simulated.phone_base}/phone"
 
-    def open_to_lan(self) -> str:
-        """Let real phones of this network open the phone's page, and nothing else.
+    def open_to_lan(self, host: str = "") -> str:
+        """Let real phones of this network open the phone's page, and nothing else: its address.
+
+        Args:
+            host: this machine's address there; empty: it is found out.
 
         Raises:
             SettingsError: this machine has no address in a network.
         """
         try:
-            return self._simulated.start_phone_listener(_lan_address())
+            self._simulated.start_phone_listener(host or _lan_address())
+            return self.phone_url
         except OSError as error:
             raise SettingsError("--lan", f"cannot listen on the network: {error}") from None
 

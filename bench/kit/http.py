@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bench.kit import wire
-from bench.kit.limits import resolve
+from bench.kit.dialler import Dialler
 from bench.kit.loop import Loop
 from bench.kit.poller import OUT
 from bench.kit.sockets import READ_BYTES, WOULD_BLOCK
@@ -45,9 +45,7 @@ class HttpPool:
     def __init__(self, loop: Loop, target: wire.Target, size: int, timeout_seconds: float) -> None:
         self._loop = loop
         self._timeout = timeout_seconds
-        self._family, self._address = resolve(target.host, target.port)
-        self._tls = ssl.create_default_context() if target.tls else None
-        self._host = target.host
+        self._dialler = Dialler(target)
         self._idle = [_Link(self) for _ in range(size)]
         self._busy: dict[_Link, None] = {}
         self._waiting: deque[tuple[bytes, Done]] = deque()
@@ -91,18 +89,9 @@ class HttpPool:
             self._failed(link, error)
 
     def _connect(self, link: _Link) -> None:
-        sock = socket.socket(self._family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = self._dialler.new_socket()
         link.sock, link.fd = sock, sock.fileno()
-        try:
-            sock.connect(self._address)
-        except BlockingIOError:
-            pass  # The normal answer: the poller says when it is connected.
-        if self._tls is not None:
-            link.sock = self._tls.wrap_socket(
-                sock, server_hostname=self._host, do_handshake_on_connect=False
-            )
+        link.sock = self._dialler.connect(sock)
         link.writing = True
         self._loop.add(link.fd, link, write=True)
 
@@ -160,7 +149,7 @@ class HttpPool:
             if not data:
                 raise ConnectionResetError("the server closed the connection")
             link.data += data
-            if len(data) < READ_BYTES and self._tls is None:
+            if len(data) < READ_BYTES and not self._dialler.encrypts:
                 break
         taken = wire.take_answer(link.data)
         if taken is not None:

@@ -7,11 +7,9 @@ from bench.kit.wire import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One worker's share of a run. Rates are a second, times in seconds; rate 0: flat out."""
+class Load:
+    """What is done to a server. Rates are a second, times in seconds; rate 0: flat out."""
 
-    target: Target
-    simulator: Target | None
     sockets: int
     rate: float
     hold: float
@@ -23,8 +21,16 @@ class Job:
     people: int
     scenes_first: bool
     abort: bool
-    inflight: int
     timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Load):
+    """One worker's share of a run."""
+
+    target: Target
+    simulator: Target | None
+    inflight: int
     worker: int
     sources: tuple[str, ...]
 

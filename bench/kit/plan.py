@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bench.kit import limits
-from bench.kit.job import Job
+from bench.kit.job import Job, Load
 from bench.kit.wire import Target
 
 INFLIGHT = 256
@@ -15,21 +15,9 @@ class TooMany(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Load):
     """What the user asked for, for all processes together."""
 
-    sockets: int
-    rate: float
-    hold: float
-    churn: float
-    visit: float
-    together: bool
-    scans: float
-    person: str
-    people: int
-    scenes_first: bool
-    abort: bool
-    timeout: float
     processes: int
 
     @property

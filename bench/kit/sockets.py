@@ -1,6 +1,5 @@
 """The client end of many WebSockets: one small object each, no task, no timer."""
 
-import itertools
 import os
 import socket
 import ssl
@@ -14,13 +13,11 @@ from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Opcode
 
 from bench.kit import wire
-from bench.kit.limits import resolve
+from bench.kit.dialler import Dialler
 from bench.kit.loop import Loop
 from bench.kit.poller import OUT
 
 READ_BYTES = 65_536
-IP_BIND_ADDRESS_NO_PORT = 24
-"""Linux, ip(7): choose the port at connect, so that one port can go to several servers."""
 
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -87,11 +84,8 @@ class Sockets:
     ) -> None:
         self._loop = loop
         self._listener = listener
-        self._family, self._address = resolve(target.host, target.port)
+        self._dialler = Dialler(target, source_addresses)
         self._upgrade = wire.Upgrade(target)
-        self._tls = ssl.create_default_context() if target.tls else None
-        self._host = target.host
-        self._sources = itertools.cycle(source_addresses) if source_addresses else None
         self._opening: dict[Page, None] = {}
         self.open_pages: dict[Page, None] = {}
         self.handshake_seconds = array("d")
@@ -108,9 +102,8 @@ class Sockets:
 
     def open(self, key: str, path: str, subprotocols: Sequence[str] = (), role: str = "") -> Page:
         """Begin to open one socket; the listener hears how it went."""
-        sock = socket.socket(self._family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        page = Page(self, sock, key, self._upgrade.request(path, subprotocols))
+        request = self._upgrade.request(path, subprotocols)
+        page = Page(self, self._dialler.new_socket(), key, request)
         page.role = role
         self._opening[page] = None
         page.began = self._loop.now()
@@ -124,23 +117,12 @@ class Sockets:
         return page
 
     def _connect(self, page: Page) -> None:
-        sock = page.sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._sources is not None:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((next(self._sources), 0))
-        try:
-            sock.connect(self._address)
-        except BlockingIOError:
-            pass  # The normal answer: the poller says when it is connected.
-        if self._tls is not None:
-            page.sock = self._tls.wrap_socket(
-                sock, server_hostname=self._host, do_handshake_on_connect=False
-            )
+        page.sock = self._dialler.connect(page.sock)
+        if self._dialler.encrypts:
             return
         # On loopback the connection stands already; asking the poller first would only cost time.
         try:
-            sent = sock.send(page.pending)
+            sent = page.sock.send(page.pending)
         except BlockingIOError:
             return
         if sent == len(page.pending):
@@ -218,7 +200,7 @@ class Sockets:
                 return
             self._take(page, data)
             # Level-triggered: a short read has emptied the buffer, but TLS may hold more.
-            if len(data) < READ_BYTES and self._tls is None:
+            if len(data) < READ_BYTES and not self._dialler.encrypts:
                 return
 
     def _take(self, page: Page, data: bytes) -> None:

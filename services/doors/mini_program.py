@@ -13,6 +13,7 @@ from services.doors.direct import DirectLogin
 from services.errors import ApiError
 from services.ids import OpenId, SceneStr, is_scene_str
 from services.people.store import Identity, UserStore
+from services.rate_limits import RateLimits
 from services.scenes.admission import AdmissionService, Visit
 from services.scenes.login import LoginService
 from services.scenes.states import FINAL, Kind, Scene, State, Step
@@ -51,6 +52,7 @@ class MiniProgramDoor:
         admission: AdmissionService,
         accounts: Accounts,
         direct: DirectLogin,
+        limits: RateLimits,
         *,
         strangers: bool,
     ) -> None:
@@ -60,42 +62,44 @@ class MiniProgramDoor:
         self._admission = admission
         self._accounts = accounts
         self._direct = direct
+        self._limits = limits
         self._strangers = strangers
 
-    async def log_in(self, code: str, account: str | None) -> dict[str, Any]:
+    async def log_in(self, code: str, account: str | None, address: str) -> dict[str, Any]:
         """The person's login document, for the mini program itself: no scene, no page.
 
         Raises:
             ApiError: ``forbidden`` for an unknown person where strangers may not log in;
-                ``unknown_account``.
+                ``unknown_account``; ``rate_limited``.
             WeChatError: the code was refused (``bad_request``), or WeChat did not answer.
         """
         name = self._accounts.named(account).name
-        identity = await self._identity(code)
+        identity = await self._identity(code, address)
         if not self._strangers and await self._users.find(identity) is None:
             raise ApiError("forbidden", "This person has no account here.")
         document = await self._direct.log_in(identity, name)
         log.info("mini program: logged in %s", short_hash(identity.openid))
         return document
 
-    async def scan(self, scene: str, code: str) -> State:
+    async def scan(self, scene: str, code: str, address: str) -> State:
         """Claim the scene for whoever opened the mini program through its code.
 
         Raises:
-            ApiError: ``not_found``, ``gone``, ``wrong_door`` or ``already_claimed``.
+            ApiError: ``not_found``, ``gone``, ``wrong_door``, ``already_claimed`` or
+                ``rate_limited``.
             WeChatError: as in `log_in`.
         """
         found = await self._scene(scene)
-        identity = await self._identity(code)
+        identity = await self._identity(code, address)
         return (await self._claim(found, identity.openid)).state
 
-    async def confirm(self, scene: str, code: str, allow: bool) -> State:
+    async def confirm(self, scene: str, code: str, allow: bool, address: str) -> State:
         """What the person who scanned decides. Deciding the same again is no error.
 
         Raises: as `scan`.
         """
         found = await self._scene(scene)
-        identity = await self._identity(code)
+        identity = await self._identity(code, address)
         claimed = await self._claim(found, identity.openid)
         visit = Visit(self._accounts.named(claimed.account), claimed, identity)
         entry = await (self._admission.admit(visit) if allow else self._admission.deny(visit))
@@ -105,7 +109,9 @@ class MiniProgramDoor:
             raise ApiError("gone", "This login was decided already.")
         return ended.state
 
-    async def _identity(self, code: str) -> Identity:
+    async def _identity(self, code: str, address: str) -> Identity:
+        """Who is behind the code. Every such question costs the app one of its calls."""
+        await self._limits.spend("mini_program", address)
         person = await self._api.code_to_session(code)
         return Identity(self._api.app_id, person.openid, person.unionid)
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from services.doors.mini_program import scene_hex
 from services.errors import WeChatError, WeChatUnavailable
 from services.ids import SceneStr
+from services.rate_limits import RateLimits
 from services.supervisor import Supervisor
 from services.wechat.mini_program import MiniProgramAPI, Picture
 
@@ -18,23 +19,32 @@ TYPES = frozenset({"image/jpeg", "image/png"})
 class MiniProgramPictures:
     """One call to WeChat for each code, however many ask for it meanwhile."""
 
-    def __init__(self, api: MiniProgramAPI, supervisor: Supervisor) -> None:
+    def __init__(self, api: MiniProgramAPI, supervisor: Supervisor, limits: RateLimits) -> None:
         self._api = api
+        self._limits = limits
         self._supervisor = supervisor
         self._kept: OrderedDict[SceneStr, asyncio.Task[Picture | WeChatError]] = OrderedDict()
 
-    async def of(self, scene_str: SceneStr) -> Picture:
-        """The picture of that scene's code. Raises `WeChatError`; the next call tries again."""
-        fetching = self._kept.get(scene_str)
-        if fetching is None:
-            fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
-            self._kept[scene_str] = fetching
-            while len(self._kept) > CACHED:
-                self._kept.popitem(last=False)
-        result = await asyncio.shield(fetching)
+    async def of(self, scene_str: SceneStr, address: str) -> Picture:
+        """The picture of that scene's code, for somebody at `address`.
+
+        Raises:
+            ApiError: ``rate_limited``: that address had WeChat draw too many.
+            WeChatError: the next call tries again.
+        """
+        if scene_str not in self._kept:
+            await self._limits.spend("pictures", address)
+        result = await asyncio.shield(self._kept.get(scene_str) or self._begin(scene_str))
         if isinstance(result, WeChatError):
             raise result.with_traceback(None)
         return result
+
+    def _begin(self, scene_str: SceneStr) -> asyncio.Task[Picture | WeChatError]:
+        fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
+        self._kept[scene_str] = fetching
+        while len(self._kept) > CACHED:
+            self._kept.popitem(last=False)
+        return fetching
 
     async def _fetch(self, scene_str: SceneStr) -> Picture | WeChatError:
         try:

@@ -4,11 +4,11 @@ import base64
 import hashlib
 import json
 import re
-import secrets
 from dataclasses import dataclass, field
 
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, is_scene_str
+from services.logs import new_request_id
 from services.push.heads import Headers, plain_head
 
 PREFIX = "/ws/"
@@ -116,7 +116,7 @@ def refusal_answer(refusal: ApiError) -> tuple[dict[str, str], bytes]:
         "Content-Type": "application/json; charset=UTF-8",
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
-        "X-Request-Id": secrets.token_hex(8),
+        "X-Request-Id": new_request_id(),
     }
     if refusal.code == "upgrade_required":
         headers["Upgrade"] = "websocket"

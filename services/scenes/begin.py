@@ -81,7 +81,7 @@ class BeginService:
         """Make one scene, or raise `ApiError` or `WeChatError` and leave nothing behind."""
         account = self._accounts.named(request.account)
         kind, code = self._code(request.kind)
-        await self._within_limits(request.address)
+        await self._limits.spend("scenes", request.address)
         scene_str = SceneStr(str(uuid.uuid4()))
         life, screen, label = self._screen(request)
         details = await code.details(Wish(account, scene_str, life, request.origin))
@@ -121,14 +121,6 @@ class BeginService:
             return self._scene_ttl_seconds, {}, {}
         label = self._kiosks.label(request.kiosk, request.kiosk_secret)
         return self._kiosks.ttl_seconds, {"kiosk": request.kiosk}, {"label": label}
-
-    async def _within_limits(self, address: str) -> None:
-        wait = await self._limits.allow("scenes", address)
-        if wait is not None:
-            self._metrics.rate_limited("scenes")
-            raise ApiError(
-                "rate_limited", "Too many login codes from this address.", retry_after=int(wait) + 1
-            )
 
     def _document(self, scene: Scene, watch_token: WatchToken, life: int) -> dict[str, Any]:
         path = f"/api/scenes/{scene.scene_str}"

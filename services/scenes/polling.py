@@ -1,11 +1,14 @@
 """The fallback: the same status documents, asked for instead of pushed."""
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 
 from services.clock import Clock
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken
+from services.metrics import Metrics
+from services.push.capacity import AddressLimit
 from services.push.hub import Hub
 from services.push.waiters import Waiter
 from services.scenes.login import LoginService, unauthorized
@@ -28,14 +31,26 @@ class PollingService:
     """Interval polling and long-polling. Polls never replace a socket.
 
     The interval is watched on each node for itself: a page polls one node, as a rule.
+
+    Args:
+        addresses: how many may wait from one address, so that none takes the places of all.
     """
 
     def __init__(
-        self, login: LoginService, hub: Hub, clock: Clock, poll_interval_seconds: float
+        self,
+        login: LoginService,
+        hub: Hub,
+        clock: Clock,
+        addresses: AddressLimit,
+        metrics: Metrics,
+        *,
+        poll_interval_seconds: float,
     ) -> None:
         self._login = login
         self._hub = hub
         self._clock = clock
+        self._addresses = addresses
+        self._metrics = metrics
         self._interval = poll_interval_seconds * LEEWAY
         self._last: OrderedDict[SceneStr, float] = OrderedDict()
 
@@ -65,10 +80,12 @@ class PollingService:
         watch_token: WatchToken,
         seconds: float,
         seq: int | None,
+        address: str,
         entered: Callable[[Waiter], None],
     ) -> Scene:
         """The scene as soon as it is newer than `seq`, or after `seconds` as it is then.
 
+        Where too many wait from `address`, it is answered as `now` does: at once, or not at all.
         Attached before it is read, so that no change falls in between.
 
         Args:
@@ -76,7 +93,12 @@ class PollingService:
                 come and go would use up the places of those who stay.
         """
         connection = -self._hub.ids.next()
-        with self._hub.waiter(scene_str) as waiter:
+        if not self._addresses.enter(connection, address):
+            self._metrics.rate_limited("long_polls")
+            return await self.now(scene_str, watch_token)
+        with contextlib.ExitStack() as places:
+            places.callback(self._addresses.leave, connection)
+            waiter = places.enter_context(self._hub.waiter(scene_str))
             entered(waiter)
             scene = await self._login.watch(scene_str, watch_token, connection)
             if scene is None:

@@ -6,8 +6,9 @@ from typing import Any, Literal, TypeVar
 
 from services.clock import Clock
 from services.errors import WeChatRefused, WeChatUnavailable
-from services.ids import OpenId, UnionId
+from services.ids import OpenId
 from services.supervisor import Supervisor
+from services.wechat.answers import text_of, unionid_of
 from services.wechat.api import Follower, QrCode
 from services.wechat.calls import Answer, Calls
 from services.wechat.credentials import Credentials, CredentialStore
@@ -133,17 +134,16 @@ class HttpxWeChatAPI:
                 "action_info": {"scene": {"scene_str": scene_str}},
             },
         )
-        return QrCode(ticket=_text(answer, "ticket"), url=_text(answer, "url"))
+        return QrCode(ticket=text_of(answer, "ticket"), url=text_of(answer, "url"))
 
     async def user_info(self, openid: OpenId) -> Follower:
         answer = await self._authorized.json(
             "GET", "/cgi-bin/user/info", query={"openid": openid, "lang": "zh_CN"}
         )
-        unionid = answer.get("unionid")
         return Follower(
             openid=openid,
             subscribed=answer.get("subscribe") == 1,
-            unionid=UnionId(unionid) if isinstance(unionid, str) and unionid else None,
+            unionid=unionid_of(answer),
         )
 
     async def send_template(
@@ -161,10 +161,3 @@ class HttpxWeChatAPI:
             repeatable=False,
         )
         return str(answer.get("msgid", ""))
-
-
-def _text(answer: Mapping[str, Any], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 1024:
-        raise WeChatUnavailable(f"the answer has no {name}")
-    return value

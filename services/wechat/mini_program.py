@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from services.errors import WeChatRefused, WeChatUnavailable
+from services.errors import WeChatRefused
 from services.ids import AppId, OpenId, UnionId
+from services.wechat.answers import openid_of, unionid_of
 from services.wechat.api_httpx import Authorized
 from services.wechat.calls import Calls
 from services.wechat.oauth import CODE
@@ -89,12 +90,7 @@ class HttpxMiniProgram:
             },
             repeatable=False,
         )
-        openid, unionid = answer.get("openid"), answer.get("unionid")
-        if not isinstance(openid, str) or not openid:
-            raise WeChatUnavailable("the answer names nobody")
-        return MiniProgramPerson(
-            OpenId(openid), UnionId(unionid) if isinstance(unionid, str) and unionid else None
-        )
+        return MiniProgramPerson(openid_of(answer), unionid_of(answer))
 
     async def mini_program_code(self, scene: str) -> Picture:
         if _SCENE.fullmatch(scene) is None:

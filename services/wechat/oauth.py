@@ -18,6 +18,7 @@ from services.clock import Clock
 from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUnavailable
 from services.ids import AppId, OpenId, UnionId
 from services.supervisor import Supervisor
+from services.wechat.answers import openid_of, text_of, unionid_of
 from services.wechat.calls import Calls
 from services.wechat.replies import inert
 
@@ -216,7 +217,7 @@ class HttpxOAuth:
             raise WeChatUnavailable("the answer is about somebody else")
         return Profile(
             openid=grant.openid,
-            unionid=_unionid(answer) or grant.unionid,
+            unionid=unionid_of(answer) or grant.unionid,
             nickname=clean_nickname(answer.get("nickname")),
             avatar=clean_avatar(answer.get("headimgurl")),
         )
@@ -232,21 +233,13 @@ def _of(grant: Grant) -> dict[str, str]:
 
 
 def _grant(answer: Mapping[str, Any]) -> Grant:
-    openid, token = answer.get("openid"), answer.get("access_token")
-    if not isinstance(openid, str) or not openid or not isinstance(token, str) or not token:
-        raise WeChatUnavailable("the answer grants nothing")
     refresh_token = answer.get("refresh_token")
     return Grant(
-        openid=OpenId(openid),
+        openid=openid_of(answer),
         scope=str(answer.get("scope", "")),
-        unionid=_unionid(answer),
+        unionid=unionid_of(answer),
         # Documented as 1; any other sign of a snapshot is one too.
         is_snapshot=bool(answer.get("is_snapshotuser")),
-        access_token=token,
+        access_token=text_of(answer, "access_token"),
         refresh_token=refresh_token if isinstance(refresh_token, str) else "",
     )
-
-
-def _unionid(answer: Mapping[str, Any]) -> UnionId | None:
-    unionid = answer.get("unionid")
-    return UnionId(unionid) if isinstance(unionid, str) and unionid else None

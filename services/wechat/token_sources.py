@@ -7,6 +7,7 @@ from typing import Any
 
 from services.clock import Clock
 from services.errors import WeChatUnavailable
+from services.wechat.answers import text_of
 from services.wechat.calls import Calls
 from services.wechat.credentials import Token
 
@@ -62,9 +63,7 @@ class ClassicToken:
 
 
 def _token(answer: dict[str, Any], asked_at: float) -> Token:
-    value, expires_in = answer.get("access_token"), answer.get("expires_in")
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN:
-        raise WeChatUnavailable("the answer has no access_token")
+    value, expires_in = text_of(answer, "access_token", MAX_TOKEN), answer.get("expires_in")
     if not isinstance(expires_in, int) or expires_in <= 0:
         raise WeChatUnavailable("the answer has no expires_in")
     return Token(value, asked_at + expires_in)

@@ -3,10 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.stack import ON_LOOP, Stack, eventually, status, until
+from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack, eventually, status, until
 
 pytestmark = ON_LOOP
 
@@ -101,6 +102,41 @@ async def test_long_polls_are_capped(tmp_path: Path) -> None:
         assert int(answer.headers["Retry-After"]) >= 1
         await stack.scan(page)
         assert {one.status_code for one in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_one_address_cannot_take_all_places_of_long_polls(tmp_path: Path) -> None:
+    """One more is answered at once, then told to slow down; other addresses wait as before."""
+    sections = {
+        "limits": {"scenes_per_minute_per_address": 1, "exempt": ["198.51.100.0/24"]},
+        "server": {"trusted_proxies": ["127.0.0.1"]},
+        "login": {"poll_interval_seconds": 3},
+    }
+    async with Stack(tmp_path, **sections) as stack:
+        page = await stack.begin()
+
+        async def poll(address: str, seq: int = 2) -> httpx.Response:
+            headers = {**page.bearer, "X-Forwarded-For": address}
+            path = f"{page.document['status']}?wait=20&seq={seq}"
+            return await stack.http.get(path, headers=headers, timeout=30)
+
+        async def waiting(number: int) -> None:
+            async with asyncio.timeout(WITHIN_SECONDS):
+                while stack.container.push.hub.waiting != number:
+                    await asyncio.sleep(0.01)
+
+        polls = [asyncio.ensure_future(poll("192.0.2.1")) for _ in range(5)]
+        await waiting(5)
+        assert (await poll("192.0.2.1")).json()["state"] == "waiting"
+        refused = await poll("192.0.2.1")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "slow_down")
+        assert int(refused.headers["Retry-After"]) >= 1
+        polls += [asyncio.ensure_future(poll("198.51.100.7")) for _ in range(6)]
+        polls += [asyncio.ensure_future(poll("192.0.2.2"))]
+        await waiting(12)
+        await stack.scan(page)
+        assert {poll.json()["seq"] > 2 for poll in await asyncio.gather(*polls)} == {True}
+        await waiting(0)
+        assert [(await poll("192.0.2.1", seq=1)).status_code for _ in range(9)] == [200] * 9
 
 
 async def test_a_client_that_leaves_its_long_poll_is_forgotten(tmp_path: Path) -> None:

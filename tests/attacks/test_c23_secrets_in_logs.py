@@ -108,12 +108,37 @@ async def test_no_secret_is_written(
     assert not any(len(line) > 5_000 for line in output.splitlines())
 
 
-async def test_errors_hold_no_secret_and_no_trace(tmp_path: Path, logs: UnexpectedLogs) -> None:
+async def test_errors_hold_no_secret_and_no_trace(
+    tmp_path: Path, written: io.StringIO, logs: UnexpectedLogs
+) -> None:
     """A failure of our own is 500 with an id to look up in the log, and nothing else."""
     logs.expect("unexpected failure|500 GET")
     async with Stack(tmp_path) as stack:
         stack.container.issuer.jwks = lambda: 1 / 0  # type: ignore[method-assign]
         answer = await stack.http.get("/.well-known/jwks.json")
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
-        assert "Zero" not in answer.text and answer.headers["X-Request-Id"]
-        assert any(answer.headers["X-Request-Id"] or line for line in logs.lines)
+        assert "Zero" not in answer.text
+    failures = [line for line in written.getvalue().splitlines() if "unexpected failure" in line]
+    assert failures and all(answer.headers["X-Request-Id"] in line for line in failures)
+
+
+REFUSED = [
+    ("GET", "/static/none.js", None),
+    ("POST", "/static/scan-login.js", None),
+    ("GET", "/oauth/allow", None),
+    ("POST", "/api/scenes", "multipart/form-data"),
+    ("GET", "/nothing/here", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "content_type"), REFUSED)
+async def test_every_refusal_in_the_log_has_its_id(
+    tmp_path: Path, written: io.StringIO, method: str, path: str, content_type: str | None
+) -> None:
+    """Also of files, and of what is refused before any handler has looked at it."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    async with Stack(tmp_path) as stack:
+        answer = await stack.http.request(method, path, headers=headers, content=b"x")
+        assert answer.status_code in (400, 404, 405)
+    lines = [line for line in written.getvalue().splitlines() if f" {method} {path}" in line]
+    assert lines and all(answer.headers["X-Request-Id"] in line for line in lines)

@@ -154,6 +154,69 @@ def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> Non
             error_of(answer)
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/api/me", "/ws/x"])
+def test_headers_that_a_proxy_passes_on_are_answered(server: Running, path: str) -> None:
+    """nginx takes a connection closed without an answer for a dead node: by a request with four
+    headers of 8 KiB, its own limit, anybody could take all nodes out of service."""
+    headers = {f"X-{number}": "x" * 8_000 for number in range(5)}
+    assert server.http.get(path, headers=headers).status_code in (200, 401, 426)
+
+
+NO_NUMBERS = [
+    "",
+    "+1",
+    "-1",
+    "-0",
+    "1_0",
+    "1e1",
+    ".5",
+    "5.",
+    "inf",
+    "nan",
+    "٣",
+    "３",
+    "²",
+]
+
+
+@pytest.mark.parametrize("name", ["wait", "seq"])
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_only_plain_digits_are_a_number(server: Running, name: str, text: str) -> None:
+    """No other script's digits and nothing else that only a lenient reader takes for one."""
+    page = server.begin()
+    answer = server.http.get(
+        page.document["status"], params={"wait": "0", name: text}, headers=page.bearer
+    )
+    assert answer.status_code == 400 and error_of(answer)["field"] == name
+
+
+@pytest.mark.parametrize("text", ["0", "007", "0.5", "9" * 5_000])
+def test_any_plain_number_will_do(server: Running, text: str) -> None:
+    """However long; too large ones count as the largest."""
+    page = server.begin()
+    query = {"wait": "0", "seq": text}
+    answer = server.http.get(page.document["status"], params=query, headers=page.bearer)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["official_account", "web", "website"])
+@pytest.mark.parametrize("host", ["a" * 262, "a" * 3_000, "a" * 12_000])
+def test_a_host_that_cannot_be_is_refused(server: Running, kind: str, host: str) -> None:
+    """Addresses of ours are made of it, and no code could hold them."""
+    content = json.dumps({"kind": kind}).encode()
+    answer = server.http.post("/api/scenes", content=content, headers={"Host": host})
+    assert answer.status_code == 400 and error_of(answer)["field"] == "Host"
+    assert server.http.get("/oauth/wechat/start", headers={"Host": host}).status_code == 400
+
+
+def test_the_longest_host_has_its_codes(server: Running) -> None:
+    """253 characters and a port, in both pictures."""
+    headers = {"Host": "a" * 253 + ":65535"}
+    begun = server.http.post("/api/scenes", json={"kind": "web"}, headers=headers).json()
+    for picture in ("svg", "png"):
+        assert server.http.get(begun["qr"][picture]).status_code == 200
+
+
 @hostile
 @given(bearer=header_texts)
 @example(bearer=b"eyJhbGciOiJub25lIn0.e30.")

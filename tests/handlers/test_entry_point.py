@@ -17,6 +17,9 @@ from tests.processes import ROOT, ServerProcess, run, write_config
 pytestmark = pytest.mark.gen_test(timeout=90)
 
 
+APP = {"app_id": "wx0123456789abcdef", "app_secret": "0123456789abcdef" * 2}
+
+
 async def refused(config: Path, key: str, **variables: str) -> str:
     """The one line on standard error with which the start stops."""
     code, out, err = await run("--config", str(config), **variables)
@@ -37,6 +40,13 @@ async def test_check_config_names_the_mistake(tmp_path: Path) -> None:
     config = write_config(tmp_path, login={"scene_ttl_seconds": 0})
     code, out, err = await run("--config", str(config), "--check-config")
     assert (code, out) == (2, "") and "login.scene_ttl_seconds" in err and err.count("\n") == 1
+
+
+async def test_a_phone_of_a_wechat_that_is_not_simulated_is_a_mistake(tmp_path: Path) -> None:
+    """``--lan`` has nothing to open there, and says so."""
+    config = write_config(tmp_path, wechat={"mini_program": APP})
+    code, out, err = await run("--config", str(config), "--lan")
+    assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith("scanpush: --lan")
 
 
 async def test_the_shipped_config_is_fine() -> None:

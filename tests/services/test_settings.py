@@ -170,6 +170,14 @@ def test_a_missing_secret_file_stops_the_start(tmp_path: Path) -> None:
     assert "SCANPUSH_OPERATOR__TOKEN_FILE" in error.problem
 
 
+def test_an_empty_secret_file_stops_the_start(tmp_path: Path) -> None:
+    """A secret that was never mounted must not switch off what it protects."""
+    secret = tmp_path / "secret"
+    secret.write_text("\n")
+    error = mistake(tmp_path, OPERATOR__TOKEN_FILE=secret)
+    assert error.key == "operator.token" and "is empty" in error.problem
+
+
 def test_only_secrets_come_from_files(tmp_path: Path) -> None:
     """A port is not a secret."""
     assert "only secrets" in mistake(tmp_path, SERVER__PORT_FILE="x").problem
@@ -278,7 +286,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"server": {"port": "many"}}, "server.port", "integer"),
         ({"server": {"port": True}}, "server.port", "number"),
         ({"server": {"port": 65536}}, "server.port", "65535"),
-        ({"server": {"host": ""}}, "server.host", "1 character"),
+        ({"server": {"host": ""}}, "server.host", "is empty"),
         ({"server": {"processes": 0}}, "server.processes", "1"),
         ({"server": []}, "server", "keys and values"),
         ({"server": {"allowed_origins": "x"}}, "server.allowed_origins", "list"),
@@ -291,7 +299,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
         ({"wechat": {"callback_deadline_seconds": 5}}, "wechat.callback_deadline_seconds", "5"),
-        ({"wechat": {"accounts": {}}}, "wechat.accounts", "1 item"),
+        ({"wechat": {"accounts": {}}}, "wechat.accounts", "one entry"),
         ({"wechat": {"verify_files": {"../x.txt": "y"}}}, "wechat.verify_files", "MP_verify"),
         ({"wechat": {"site_name": 2024}}, "wechat.site_name", "quotes"),
         (account(app_id="gh_123"), "wechat.accounts.default.app_id", "original id"),
@@ -315,6 +323,9 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"jwt": {"ttl_seconds": 59}}, "jwt.ttl_seconds", "60"),
         ({"jwt": {"ttl_seconds": 86401}}, "jwt.ttl_seconds", "86400"),
         ({"jwt": {"algorithm": "none"}}, "jwt.algorithm", "ES256"),
+        ({"jwt": {"audience": ""}}, "jwt.audience", "is empty"),
+        ({"jwt": {"key_file": 5}}, "jwt.key_file", "a path"),
+        ({1: 2}, "1", "quotes"),
         ({"limits": {"exempt": ["office"]}}, "limits.exempt.0", "network"),
         ({"limits": {"sockets_per_address": -1}}, "limits.sockets_per_address", "0"),
         ({"logging": {"level": "LOUD"}}, "logging.level", "DEBUG"),
@@ -383,6 +394,17 @@ def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
     }
     (line,) = settings_checks.warnings(loaded(tmp_path, values))
     assert line.startswith("login.registration")
+
+
+@pytest.mark.parametrize("registration", ["auto", "deny"])
+def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registration: str) -> None:
+    """Who configures it may rely on it to keep strangers out."""
+    login = {"hook_url": "https://hook.example.com", "hook_secret": SECRET}
+    values: dict[str, object] = {"login": {**login, "registration": registration}}
+    (line,) = settings_checks.warnings(loaded(tmp_path, values))
+    assert line.startswith("login.hook_url")
+    asked: dict[str, object] = {"login": {**login, "registration": "ask"}}
+    assert not list(settings_checks.warnings(loaded(tmp_path, asked)))
 
 
 def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:

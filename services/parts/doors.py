@@ -1,17 +1,13 @@
-"""Which doors the settings open, and what each is made of. Called by the container alone."""
+"""Which doors the settings open, and what each is made of."""
 
 from dataclasses import dataclass
 
-import httpx
-
-from services.clock import Clock
 from services.doors.direct import DirectLogin
 from services.doors.mini_program import MiniProgramDoor
 from services.doors.mini_program_pictures import MiniProgramPictures
 from services.doors.oauth import OAuthApp, OAuthApps, OAuthDoors
-from services.metrics import Metrics
-from services.people.store import UserStore
-from services.scenes.admission import AdmissionService
+from services.parts.ground import Ground
+from services.parts.logins import Logins
 from services.scenes.codes import (
     MiniProgramCode,
     OfficialAccountCode,
@@ -21,30 +17,24 @@ from services.scenes.codes import (
     WebCode,
     WebsiteCode,
 )
-from services.scenes.login import LoginService
 from services.scenes.states import Kind
-from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
-from services.settings import AccountSettings, AppSettings, Settings
-from services.supervisor import Supervisor
+from services.settings import AccountSettings, AppSettings
 from services.wechat.accounts import Accounts
 from services.wechat.api_httpx import authorized
 from services.wechat.calls import Calls
-from services.wechat.credentials import CredentialStore
 from services.wechat.mini_program import HttpxMiniProgram
 from services.wechat.oauth import HttpxOAuth
 
 
-def build_codes(
-    settings: Settings, scenes: SceneStore, typed_codes: TypedCodes, clock: Clock
-) -> SceneCodes:
+def build_codes(ground: Ground, typed_codes: TypedCodes) -> SceneCodes:
     """The kinds of scenes that are offered: those whose account or app has an app_id."""
-    wechat = settings.wechat
+    settings, wechat = ground.settings, ground.settings.wechat
     codes: dict[Kind, SceneCode] = {}
     if any(account.app_id for account in wechat.accounts.values()):
         codes[Kind.OFFICIAL_ACCOUNT] = OfficialAccountCode(
-            scenes,
-            clock,
+            ground.backend.scenes,
+            ground.clock,
             mp_base=wechat.mp_base,
             daily_code_reserve=settings.limits.daily_code_reserve,
         )
@@ -66,65 +56,76 @@ class Doors:
     pictures: MiniProgramPictures | None = None
 
 
-def build_doors(
-    settings: Settings,
-    *,
-    scenes: SceneStore,
-    users: UserStore,
-    credentials: CredentialStore,
-    login: LoginService,
-    admission: AdmissionService,
-    direct: DirectLogin,
-    accounts: Accounts,
-    http: httpx.AsyncClient,
-    clock: Clock,
-    supervisor: Supervisor,
-    metrics: Metrics,
-) -> Doors:
+def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
     """Every door the settings open."""
     calls = Calls(
-        http,
-        settings.wechat.api_base,
-        clock,
-        timeout_seconds=settings.wechat.timeout_seconds,
-        observer=metrics,
+        ground.http,
+        ground.settings.wechat.api_base,
+        ground.clock,
+        timeout_seconds=ground.settings.wechat.timeout_seconds,
+        observer=ground.metrics,
     )
     oauth = OAuthDoors(
-        scenes,
-        login,
-        admission,
+        ground.backend.scenes,
+        logins.login,
+        logins.admission,
         accounts,
-        build_oauth_apps(settings, calls, clock, supervisor),
-        {name: kiosk.label for name, kiosk in settings.kiosks.items()},
+        build_oauth_apps(ground, calls),
+        ground.kiosk_labels,
     )
-    app = settings.wechat.mini_program
-    if not app.app_id:
+    if not ground.settings.wechat.mini_program.app_id:
         return Doors(oauth)
+    api = build_mini_program(ground, calls)
+    door = MiniProgramDoor(
+        api,
+        ground.backend.users,
+        logins.login,
+        logins.admission,
+        accounts,
+        build_direct_login(ground),
+        ground.limits,
+        strangers=ground.settings.login.registration == "auto",
+    )
+    return Doors(oauth, door, MiniProgramPictures(api, ground.supervisor, ground.limits))
+
+
+def build_direct_login(ground: Ground) -> DirectLogin:
+    """The login without a scene."""
+    return DirectLogin(
+        ground.backend.users,
+        ground.issuer,
+        ground.clock,
+        ground.metrics,
+        amr=ground.amr,
+        token_ttl_seconds=ground.settings.jwt.ttl_seconds,
+    )
+
+
+def build_mini_program(ground: Ground, calls: Calls) -> HttpxMiniProgram:
+    """WeChat's API with the mini program's credentials."""
+    app = ground.settings.wechat.mini_program
     secret = app.app_secret.get_secret_value()
     signed = authorized(
         calls,
-        credentials,
-        clock,
-        supervisor,
+        ground.backend.credentials,
+        ground.clock,
+        ground.supervisor,
         app_id=app.app_id,
         app_secret=secret,
-        credential=settings.wechat.credential,
+        credential=ground.settings.wechat.credential,
     )
-    api = HttpxMiniProgram(calls, signed, app_id=app.app_id, app_secret=secret)
-    strangers = settings.login.registration == "auto"
-    door = MiniProgramDoor(api, users, login, admission, accounts, direct, strangers=strangers)
-    return Doors(oauth, door, MiniProgramPictures(api, supervisor))
+    return HttpxMiniProgram(calls, signed, app_id=app.app_id, app_secret=secret)
 
 
-def build_oauth_apps(
-    settings: Settings, calls: Calls, clock: Clock, supervisor: Supervisor
-) -> OAuthApps:
+def build_oauth_apps(ground: Ground, calls: Calls) -> OAuthApps:
     """The app_ids that people authorise on WeChat's pages, by kind and account."""
-    wechat, apps = settings.wechat, {}
+    wechat, apps = ground.settings.wechat, {}
 
     def api(app: AccountSettings | AppSettings) -> HttpxOAuth:
         secret = app.app_secret.get_secret_value()
-        return HttpxOAuth(calls, clock, supervisor, app_id=app.app_id, app_secret=secret)
+        return HttpxOAuth(
+            calls, ground.clock, ground.supervisor, app_id=app.app_id, app_secret=secret
+        )
 
     website = api(wechat.website) if wechat.website.app_id else None
     for name, account in wechat.accounts.items():

@@ -1,0 +1,1 @@
+"""How the parts of a server are made, a module a role. Called by `services.container` alone."""

@@ -1,0 +1,26 @@
+"""services.simulation: the built-in WeChat, and the phone that a real phone may open."""
+
+from pathlib import Path
+
+from tests.stack import ON_LOOP, Stack
+
+pytestmark = ON_LOOP
+
+
+async def test_the_address_for_a_real_phone_opens_the_phone_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """A scanned code leads there, too; WeChat's hosts and the controls are out of reach."""
+    async with Stack(tmp_path) as stack:
+        simulation = stack.container.simulation
+        assert simulation is not None
+        address = simulation.open_to_lan("127.0.0.1")
+        assert address == simulation.phone_url
+        page = await stack.begin(lang="en")
+        for url in (address, str(page.document["qr"]["content"])):
+            answer = await stack.http.get(url)
+            assert answer.status_code == 200 and "<html" in answer.text
+            assert url.startswith(address.removesuffix("/phone"))
+        outside = address.split("/", 3)[:3]
+        for path in ("", "phone", "simulator/calls", "api/cgi-bin/token"):
+            assert (await stack.http.get("/".join([*outside, path]))).status_code == 404

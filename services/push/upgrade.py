@@ -104,11 +104,13 @@ class _Upgrade(HTTPMessageDelegate):
         self._admission = admission
         self._conn = request_conn
         self._refusal: ApiError | None = None
+        self._is_head = False
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, RequestStartLine)
+        self._is_head = start_line.method == "HEAD"
         # Tornado keeps the peer's address there (`HTTPServerRequest` reads it).
         remote_ip = getattr(getattr(self._conn, "context", None), "remote_ip", None) or ""
         try:
@@ -128,7 +130,10 @@ class _Upgrade(HTTPMessageDelegate):
         headers, body = refusal_answer(refusal)
         reason = responses.get(refusal.status, "Unknown")
         self._conn.write_headers(
-            ResponseStartLine("HTTP/1.1", refusal.status, reason), HTTPHeaders(headers), body
+            ResponseStartLine("HTTP/1.1", refusal.status, reason),
+            HTTPHeaders(headers),
+            # Tornado takes a body here for an error and answers nothing.
+            None if self._is_head else body,
         )
         self._conn.finish()
         self._admission.counters.upgrade_refused(refusal.code)

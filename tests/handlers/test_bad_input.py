@@ -162,6 +162,39 @@ def test_headers_that_a_proxy_passes_on_are_answered(server: Running, path: str)
     assert server.http.get(path, headers=headers).status_code in (200, 401, 426)
 
 
+@pytest.mark.parametrize(
+    ("path", "head", "status"),
+    [
+        ("/ws/x", b"", 405),
+        ("/ws/3f2504e0-4f89-41d3-9a0c-0305e82c3301", b"Upgrade: websocket\r\n", 405),
+        ("/", b"Content-Length: 70000\r\n", 413),
+        ("/wechat/callback", b"Content-Length: 70000\r\n", 413),
+        ("/", b"Content-Length: " + b"9" * 5_000 + b"\r\n", 413),
+    ],
+)
+def test_refusals_are_answered_to_head_too(
+    server: Running, path: str, head: bytes, status: int
+) -> None:
+    """Without a body. A connection closed without an answer looks to a proxy like a dead node."""
+    request = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode() + head + b"\r\n"
+    answer = server.raw(request)
+    assert answer.startswith(b"HTTP/1.1 %d " % status) and answer.endswith(b"\r\n\r\n")
+
+
+def test_a_chunked_body_of_head_is_counted(server: Running) -> None:
+    """As that of any other method is."""
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    head = b"HEAD / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert server.raw(head + 3 * chunk).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_no_length_is_too_long_to_read(server: Running, method: str) -> None:
+    """Python reads no number of thousands of digits."""
+    head = f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {'9' * 5_000}\r\n\r\n".encode()
+    assert server.raw(head).startswith(b"HTTP/1.1 413 ")
+
+
 NO_NUMBERS = [
     "",
     "+1",

@@ -1,6 +1,7 @@
 """The front of the house: what is decided from a request's first lines, before any handler."""
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,6 +18,8 @@ from tornado.routing import Router
 
 from handlers.callback_desk import PATH
 from services.logs import new_request_id
+
+log = logging.getLogger("scanpush.http")
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -104,6 +107,8 @@ def refuse_body(connection: HTTPConnection, is_head: bool) -> None:
 
     To HEAD only its head: Tornado takes a body there for an error and answers nothing.
     """
+    named = new_request_id()
+    log.info("413 too_large", extra={"request_id": named})
     body = json.dumps(
         {"error": {"code": "too_large", "message": f"At most {MAX_BODY_BYTES} bytes."}}
     ).encode()
@@ -112,7 +117,7 @@ def refuse_body(connection: HTTPConnection, is_head: bool) -> None:
             "Content-Type": "application/json; charset=utf-8",
             "Content-Length": str(len(body)),
             "Cache-Control": "no-store",
-            "X-Request-Id": new_request_id(),
+            "X-Request-Id": named,
             "Connection": "close",
         }
     )

@@ -8,6 +8,7 @@ untouched to Tornado, which keeps the connection then.
 """
 
 import asyncio
+import contextvars
 import re
 import socket
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from services.supervisor import Supervisor
 
 PEEK_BYTES = 8192
 """The longest push that is looked at, head and body; WeChat's have 1 to 2 KB."""
+
+WRITE_SECONDS = 5
+"""How long the client may take to read an answer that does not fit into the kernel at once."""
 
 _FIRST_BYTES = f"POST {PATH}".encode()
 _TARGET = re.compile(re.escape(PATH) + r"(?:/[^/?]{1,64})?(?:\?.*)?")
@@ -122,21 +126,25 @@ class _Line:
 
     async def _answer(self, head: Head, body: bytes) -> None:
         try:
-            self._write(await self._all.desk.answer(head.target, head.headers, body))
+            await self._write(await self._all.desk.answer(head.target, head.headers, body))
         finally:
             self._all.under_way.discard(self)
             self._busy = False
 
-    def _write(self, answer: Answer) -> None:
+    async def _write(self, answer: Answer) -> None:
         lines = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
         start = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
         data = f"{start}{lines}\r\n".encode() + answer.body
         try:
-            # Some hundred bytes to somebody who waits for them: they fit, or nobody is there.
-            sent = self._connection.send(data)
-        except OSError:
-            sent = 0
-        if sent < len(data) or "Connection" in answer.headers:
+            # Our own replies fit at once; another system's may have 64 KB.
+            rest = data[self._connection.send(data) :]
+            if rest:
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await self._loop.sock_sendall(self._connection, rest)
+        except (OSError, TimeoutError):
+            self.close()
+            return
+        if "Connection" in answer.headers:
             self.close()
             return
         self._used = self._loop.time()
@@ -145,7 +153,9 @@ class _Line:
     def _listen(self) -> None:
         if not self._listening:
             self._listening = True
-            self._loop.add_reader(self._connection, self._ready)
+            # Of its own, or all that follows would run under the request id of this push.
+            context = contextvars.Context()
+            context.run(self._loop.add_reader, self._connection, self._ready)
 
     def _stop_listening(self) -> None:
         if self._listening:

@@ -86,7 +86,7 @@ class JsonFormatter(logging.Formatter):
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
     current = request_id.get()
-    if current:
+    if current and "request_id" not in record.__dict__:
         yield "request_id", current
     for name, value in record.__dict__.items():
         if name not in _STANDARD:

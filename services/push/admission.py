@@ -10,16 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.errors import ApiError, StoreUnavailable
+from services.logs import new_request_id
 from services.push.capacity import AddressLimit, Capacity
 from services.push.counters import PushCounters
 from services.push.delivery import Scenes
 from services.push.errands import Errands
 from services.push.handshake import (
+    PREFIX,
     Offer,
     Request,
     check_request,
     forbidden,
     read_offer,
+    refusal_answer,
     switching_protocols,
 )
 from services.push.heads import Headers
@@ -116,6 +119,13 @@ class Admission:
             self.capacity.opening -= 1
             if not parked:
                 self.addresses.leave(connection)
+
+    def refused(self, refusal: ApiError) -> tuple[dict[str, str], bytes]:
+        """Count a refusal and log it under its request id: headers and body of its answer."""
+        named = new_request_id()
+        self.counters.upgrade_refused(refusal.code)
+        log.info("%d GET %s %s", refusal.status, PREFIX, refusal.code, extra={"request_id": named})
+        return refusal_answer(refusal, named)
 
     async def _watch(self, offer: Offer, key: bytes, connection: int) -> Scene:
         try:

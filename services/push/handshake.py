@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.logs import new_request_id
 from services.push.heads import Headers, plain_head
 
 PREFIX = "/ws/"
@@ -106,7 +105,7 @@ def switching_protocols(key: str) -> bytes:
     )
 
 
-def refusal_answer(refusal: ApiError) -> tuple[dict[str, str], bytes]:
+def refusal_answer(refusal: ApiError, request_id: str) -> tuple[dict[str, str], bytes]:
     """Headers and body of the answer to a refused upgrade; the status is ``refusal.status``."""
     error = {"code": refusal.code, "message": str(refusal)}
     if refusal.field is not None:
@@ -116,7 +115,7 @@ def refusal_answer(refusal: ApiError) -> tuple[dict[str, str], bytes]:
         "Content-Type": "application/json; charset=UTF-8",
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
-        "X-Request-Id": new_request_id(),
+        "X-Request-Id": request_id,
     }
     if refusal.code == "upgrade_required":
         headers["Upgrade"] = "websocket"

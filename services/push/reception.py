@@ -12,7 +12,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import responses
 
 from tornado.httpserver import HTTPServer
@@ -21,7 +21,7 @@ from tornado.iostream import IOStream
 
 from services.errors import ApiError
 from services.push.admission import Admission, Take
-from services.push.handshake import Offer, Request, plain_request, refusal_answer
+from services.push.handshake import Offer, Request, plain_request
 from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.push.reception")
@@ -150,8 +150,7 @@ class Reception:
         try:
             await self._admission.admit(offer, take)
         except ApiError as refusal:
-            self._admission.counters.upgrade_refused(refusal.code)
-            await _refuse(connection, refusal)
+            await _refuse(connection, refusal.status, *self._admission.refused(refusal))
         finally:
             connection.close()
 
@@ -166,11 +165,12 @@ def hand_to(server: HTTPServer, connection: socket.socket, address: Address) -> 
     server.handle_stream(stream, address)
 
 
-async def _refuse(connection: socket.socket, refusal: ApiError) -> None:
-    headers, body = refusal_answer(refusal)
+async def _refuse(
+    connection: socket.socket, status: int, headers: Mapping[str, str], body: bytes
+) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    reason = responses.get(refusal.status, "Unknown")
-    head = f"HTTP/1.1 {refusal.status} {reason}\r\n{lines}Connection: close\r\n\r\n"
+    reason = responses.get(status, "Unknown")
+    head = f"HTTP/1.1 {status} {reason}\r\n{lines}Connection: close\r\n\r\n"
     try:
         # A few hundred bytes on a new connection: they fit, or nobody is there.
         connection.send(head.encode() + body)

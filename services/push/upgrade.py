@@ -28,7 +28,7 @@ from tornado.routing import Router
 
 from services.errors import ApiError
 from services.push.admission import Admission
-from services.push.handshake import PREFIX, Offer, Request, refusal_answer
+from services.push.handshake import PREFIX, Offer, Request
 
 log = logging.getLogger("scanpush.push.upgrade")
 
@@ -127,7 +127,7 @@ class _Upgrade(HTTPMessageDelegate):
         """Called for refused requests only: a detached connection is not finished."""
         refusal = self._refusal
         assert refusal is not None
-        headers, body = refusal_answer(refusal)
+        headers, body = self._admission.refused(refusal)
         reason = responses.get(refusal.status, "Unknown")
         self._conn.write_headers(
             ResponseStartLine("HTTP/1.1", refusal.status, reason),
@@ -136,7 +136,6 @@ class _Upgrade(HTTPMessageDelegate):
             None if self._is_head else body,
         )
         self._conn.finish()
-        self._admission.counters.upgrade_refused(refusal.code)
 
     async def _admit(self, offer: Offer) -> None:
         try:

@@ -142,3 +142,14 @@ async def test_every_refusal_in_the_log_has_its_id(
         assert answer.status_code in (400, 404, 405)
     lines = [line for line in written.getvalue().splitlines() if f" {method} {path}" in line]
     assert lines and all(answer.headers["X-Request-Id"] in line for line in lines)
+
+
+@pytest.mark.parametrize(("path", "length"), [("/ws/x", 0), ("/api/scenes", 70_000)])
+async def test_refusals_below_the_application_have_their_ids_too(
+    tmp_path: Path, written: io.StringIO, path: str, length: int
+) -> None:
+    """A socket that is refused, and a body that is not read."""
+    async with Stack(tmp_path) as stack:
+        answer = await stack.http.request("GET", path, content=bytes(length))
+        assert answer.status_code in (413, 426)
+    assert answer.headers["X-Request-Id"] in written.getvalue()

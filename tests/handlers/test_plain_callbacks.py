@@ -20,11 +20,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess"
 
 
 class FakeDesk:
-    """Answers ``success``. Switches: `gate` holds answers back, `leaving` closes behind them."""
+    """Answers ``success``, or what `body` says. Switches: `gate` holds answers back, `leaving`
+    closes behind them."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes]] = []
         self.leaving = False
+        self.body = b"success"
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -32,7 +34,7 @@ class FakeDesk:
         self.asked.append((target, body))
         await self.gate.wait()
         more = {"Connection": "close"} if self.leaving else {}
-        return Answer(200, {"Content-Length": "7", **more}, b"success")
+        return Answer(200, {"Content-Length": str(len(self.body)), **more}, self.body)
 
 
 class Bench:
@@ -173,14 +175,28 @@ async def test_a_leaving_server_says_so() -> None:
 
 
 @ON_LOOP
-async def test_a_client_that_does_not_read() -> None:
-    """An answer that does not fit any more ends the connection; nothing is kept for it."""
+async def test_an_answer_that_does_not_fit_at_once() -> None:
+    """Another system's long answer is written as the client reads it; the connection goes on."""
     async with bench() as one:
         one._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                one._server.send(bytes(4096))
+        one.desk.body = bytes(range(256)) * 256
         assert one.arrive(PUSH)
+        heard = b""
+        while not heard.endswith(one.desk.body):
+            heard += await one.hears()
+        one.client.send(PUSH)
+        assert (await one.hears()).startswith(b"HTTP/1.1 200 OK")
+
+
+@ON_LOOP
+async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
+    """Nobody reads the rest: the connection ends, and nothing is kept for it."""
+    async with bench() as one:
+        one._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        one.desk.body = bytes(65536)
+        assert one.arrive(PUSH)
+        await one.hears()
+        one.client.close()
         await one.rests()
         assert not one.plain.lines
 

@@ -114,6 +114,6 @@ def test_any_headers(headers):
 
 def test_refusal_answer():
     """Never cached, always with an id; what to do next where there is something."""
-    headers, body = refusal_answer(ApiError("overloaded", "no room", retry_after=2))
+    headers, body = refusal_answer(ApiError("overloaded", "no room", retry_after=2), "ab12")
     assert headers["Retry-After"] == "2" and headers["Cache-Control"] == "no-store"
     assert b'"overloaded"' in body and int(headers["Content-Length"]) == len(body)

@@ -16,6 +16,7 @@ from services.rate_limits import MemoryWindows, Windows
 from services.rate_limits_redis import RedisWindows
 from services.redis_link import RedisLink
 from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes.own_moves import OwnMoves
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
 from services.scenes.store_sqlite import SqliteSceneStore
@@ -104,10 +105,11 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         store_clock = StoreClock(clock, link)
         await store_clock.learn()
         undo.pop_all()
+    moves = OwnMoves()
     return Backend(
-        scenes=RedisSceneStore(link),
+        scenes=RedisSceneStore(link, moves),
         users=users,
-        broker=RedisBroker(link, node),
+        broker=RedisBroker(link, node, moves),
         credentials=RedisCredentialStore(link),
         windows=RedisWindows(link),
         clock=store_clock,

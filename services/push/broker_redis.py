@@ -19,6 +19,7 @@ from services.ids import SceneStr
 from services.push.broker import Notice
 from services.redis_lane import translated
 from services.redis_link import RedisLink
+from services.scenes.own_moves import OwnMoves
 from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.broker")
@@ -38,12 +39,21 @@ class RedisBroker:
 
     Args:
         node: this node's id, without spaces or slashes.
+        moves: this node's own, which tell of themselves.
         heartbeat_seconds: how often the subscription is asked for a sign of life; it is given up
             when none came until the next time.
     """
 
-    def __init__(self, link: RedisLink, node: str, *, heartbeat_seconds: float = 2) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        node: str,
+        moves: OwnMoves | None = None,
+        *,
+        heartbeat_seconds: float = 2,
+    ) -> None:
         self._link = link
+        self._moves = moves or OwnMoves()
         self._channel = channel(node)
         self._heartbeat_seconds = heartbeat_seconds
         self._supervisor = Supervisor()
@@ -55,6 +65,7 @@ class RedisBroker:
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._supervisor.spawn(self._listen_forever(first, on_notice, on_gap), name="broker")
         await first
+        self._moves.listen(on_notice)
 
     async def _listen_forever(
         self,
@@ -114,9 +125,19 @@ class RedisBroker:
                         message = await pubsub.get_message(timeout=None)
                         self._heard = True
                         if message is not None and message["type"] == "message":
-                            _hand_over(message["data"], on_notice)
+                            self._hand_over(message["data"], on_notice)
                 finally:
                     watch.cancel()
+
+    def _hand_over(self, data: str, on_notice: Callable[[Notice], None]) -> None:
+        try:
+            scene_str, seq, connection = data.split(" ")
+            notice = Notice(SceneStr(scene_str), int(seq), int(connection))
+        except ValueError:
+            log.warning("a notice was not understood")
+            return
+        if not self._moves.expects(notice):
+            on_notice(notice)
 
     async def _watch(self, pubsub: PubSub, silence: asyncio.Timeout) -> None:
         """Ask for a sign of life; when none comes within the same time, end the reading."""
@@ -136,13 +157,3 @@ class RedisBroker:
     async def close(self) -> None:
         """Stop listening. May be called twice."""
         await self._supervisor.close()
-
-
-def _hand_over(data: str, on_notice: Callable[[Notice], None]) -> None:
-    try:
-        scene_str, seq, connection = data.split(" ")
-        notice = Notice(SceneStr(scene_str), int(seq), int(connection))
-    except ValueError:
-        log.warning("a notice was not understood")
-        return
-    on_notice(notice)

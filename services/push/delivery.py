@@ -53,8 +53,9 @@ class Scenes(Protocol):
     async def read(self, scene_str: SceneStr) -> Scene | None:
         """The scene now; None when unknown or forgotten."""
 
-    def at_hand(self, scene_str: SceneStr) -> Scene | None:
-        """The scene now, where the store can tell without waiting. None says nothing at all."""
+    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        """The scene now, at `seq` or newer, where the store can tell without waiting. None says
+        nothing at all."""
 
     def document(self, scene: Scene) -> bytes:
         """The status document (design 4.3), its token minted now."""
@@ -97,9 +98,9 @@ class Delivery:
             self._hub.replaced_elsewhere(key, notice.connection)
         if key in self._flights:
             self._dirty.add(key)
-        else:
+        elif self._hub.needs(key, notice.seq):
             # Not now: whoever publishes must not hear of what goes wrong here.
-            asyncio.get_running_loop().call_soon(self._bring_at_hand, key)
+            asyncio.get_running_loop().call_soon(self._bring_at_hand, key, notice.seq)
 
     def on_gap(self) -> None:
         """For `Broker.listen`: notices may be missing, so every scene watched here is read."""
@@ -121,9 +122,10 @@ class Delivery:
         self._flights[key] = flight
         return flight
 
-    def _bring_at_hand(self, key: bytes) -> None:
+    def _bring_at_hand(self, key: bytes, seq: int) -> None:
         """Deliver at once where the store needs no waiting, which spares a task; else as ever."""
-        scene = None if key in self._flights else self._scenes.at_hand(scene_str_of(key))
+        in_flight = key in self._flights
+        scene = None if in_flight else self._scenes.at_hand(scene_str_of(key), seq)
         if scene is None:
             self.request(key)
             return

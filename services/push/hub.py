@@ -169,6 +169,11 @@ class Hub:
         """Whether anybody here wants to hear of that scene."""
         return key in self._sockets or key in self._waiters
 
+    def needs(self, key: bytes, seq: int) -> bool:
+        """Whether anybody here may not have that `seq` yet."""
+        fd = self._sockets.get(key)
+        return key in self._waiters or (fd is not None and self._lot.slots.seqs[fd] < seq)
+
     def keys(self) -> list[bytes]:
         """Every scene somebody here wants to hear of."""
         return [*self._sockets, *(key for key in self._waiters if key not in self._sockets)]

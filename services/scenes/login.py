@@ -104,8 +104,8 @@ class LoginService:
             scene_str, self._node, connection, secret_hash(watch_token)
         )
 
-    def at_hand(self, scene_str: SceneStr) -> Scene | None:
-        return self._scenes.at_hand(scene_str)
+    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        return self._scenes.at_hand(scene_str, seq)
 
     def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
         return self._scenes.attach_at_hand(

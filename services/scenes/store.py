@@ -30,9 +30,9 @@ class SceneStore(Protocol):
     async def get(self, scene_str: SceneStr) -> Scene | None:
         """The scene now, or None when unknown or forgotten."""
 
-    def at_hand(self, scene_str: SceneStr) -> Scene | None:
-        """The scene now, where the backend can tell without waiting. None says nothing at all: ask
-        `get`."""
+    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        """The scene at `seq` or newer, where the backend can tell without waiting that it is so
+        now. None says nothing at all: ask `get`."""
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         """Carry out one move atomically.

@@ -18,6 +18,7 @@ from typing import Any
 
 from services.ids import SceneStr
 from services.redis_link import RedisLink, Script
+from services.scenes.own_moves import OwnMoves
 from services.scenes.states import Claims, Kind, Move, Scene, State, Step, Verdict
 
 SHARDS = 64
@@ -63,11 +64,19 @@ class RedisSceneStore:
     """`SceneStore` for any number of nodes.
 
     Args:
+        moves: where this node's own moves are noted; shared with its broker.
         ahead: seconds added to Redis's clock, for tests that turn it.
     """
 
-    def __init__(self, link: RedisLink, *, ahead: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        moves: OwnMoves | None = None,
+        *,
+        ahead: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._link = link
+        self._moves = moves or OwnMoves()
         self._ahead = ahead
 
     async def create(self, scene: Scene) -> Scene:
@@ -91,14 +100,17 @@ class RedisSceneStore:
     async def get(self, scene_str: SceneStr) -> Scene | None:
         return _step(scene_str, await self._run("read", scene_str)).scene
 
-    def at_hand(self, scene_str: SceneStr) -> Scene | None:
-        return None
+    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        return self._moves.at_hand(scene_str, seq)
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         outcome = move.outcome
         keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
-        answer = await self._run("advance", scene_str, _json(_asked(move)), more_keys=keys)
-        return _step(scene_str, answer)
+        with self._moves.moving(scene_str) as answered:
+            answer = await self._run("advance", scene_str, _json(_asked(move)), more_keys=keys)
+            step = _step(scene_str, answer)
+            answered(step.scene)
+        return step
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes

@@ -81,7 +81,7 @@ class SqliteSceneStore:
     async def get(self, scene_str: SceneStr) -> Scene | None:
         return self._read(scene_str)
 
-    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+    def at_hand(self, scene_str: SceneStr, seq: int = 0) -> Scene | None:
         try:
             return self._read(scene_str)
         except StoreUnavailable:

@@ -8,6 +8,7 @@ from services.backends import Backend, OpenBackend, open_embedded
 from services.clock import Clock
 from services.push.broker_redis import RedisBroker
 from services.redis_link import RedisLink
+from services.scenes.own_moves import OwnMoves
 from services.scenes.store_redis import RedisSceneStore
 from services.settings import Settings
 from tests.servers import RedisServer
@@ -37,8 +38,9 @@ def any_scenes(request: pytest.FixtureRequest) -> OpenBackend:
         await backend.broker.close()
         link = RedisLink(server.url)
         await link.open()
-        backend.scenes = RedisSceneStore(link)
-        backend.broker = RedisBroker(link, node)
+        moves = OwnMoves()
+        backend.scenes = RedisSceneStore(link, moves)
+        backend.broker = RedisBroker(link, node, moves)
         backend.whole_login = None
         backend.connections = (link,)
         return backend

@@ -111,7 +111,7 @@ class FakeScenes:
         return scene
 
     def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
-        scene = self.at_hand(scene_str) if watch_token == TOKEN else None
+        scene = self.at_hand(scene_str, 0) if watch_token == TOKEN else None
         if scene is not None:
             self.attached.add((scene_str, connection))
         return scene
@@ -124,7 +124,7 @@ class FakeScenes:
         await self._turn("read")
         return self._now(scene_str)
 
-    def at_hand(self, scene_str: SceneStr) -> Scene | None:
+    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
         return self._now(scene_str) if self.at_hand_too and not self.down else None
 
     def _now(self, scene_str: SceneStr) -> Scene | None:

@@ -1,0 +1,103 @@
+"""What a node may deliver because it has just moved it, and what it must read all the same."""
+
+import asyncio
+
+import pytest
+
+from services.ids import SceneStr
+from services.push.broker import Notice
+from services.scenes.own_moves import FRESH_SECONDS, NEVER, OwnMoves
+from services.scenes.states import Kind, Scene, State
+
+NAME = SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301")
+
+
+def scene(seq: int) -> Scene:
+    return Scene(NAME, State.SCANNED, seq, Kind.OFFICIAL_ACCOUNT, "a", "en", 0, 0, 180, b"")
+
+
+def told(moves: OwnMoves) -> list[Notice]:
+    """Have everything that is told written down here."""
+    notices: list[Notice] = []
+    moves.listen(notices.append)
+    return notices
+
+
+@pytest.mark.gen_test
+async def test_a_move_tells_of_itself() -> None:
+    """Its result is at hand for everybody who wants that state, or an older one."""
+    moves = OwnMoves()
+    notices = told(moves)
+    with moves.moving(NAME) as answered:
+        answered(scene(2))
+    assert notices == [Notice(NAME, 2)]
+    assert moves.at_hand(NAME, 2) == moves.at_hand(NAME, 1) == scene(2)
+    assert moves.at_hand(NAME, 3) is None
+
+
+@pytest.mark.gen_test
+async def test_a_move_without_an_answer_has_to_be_read() -> None:
+    """Whether it happened is unknown, so nothing that is at hand will do."""
+    moves = OwnMoves()
+    notices = told(moves)
+    with moves.moving(NAME) as answered:
+        answered(scene(2))
+    for failure in (ConnectionError, asyncio.CancelledError):
+        with pytest.raises(failure), moves.moving(NAME):
+            raise failure
+    assert [notice.seq for notice in notices] == [2, NEVER, NEVER]
+    assert moves.at_hand(NAME, NEVER) is None
+
+
+@pytest.mark.gen_test
+async def test_a_notice_during_a_move_is_not_lost() -> None:
+    """Its own comes early and tells nothing new; another node's is told of at the end."""
+    moves = OwnMoves()
+    notices = told(moves)
+    for heard in (2, 3):
+        with moves.moving(NAME) as answered:
+            assert moves.expects(Notice(NAME, heard))
+            answered(scene(2))
+    assert notices == [Notice(NAME, 2), Notice(NAME, 3)]
+    assert not moves.expects(Notice(NAME, 4))
+
+
+@pytest.mark.gen_test
+async def test_of_two_moves_the_last_to_end_still_tells() -> None:
+    """Each tells what it knows, and what was heard while either was under way."""
+    moves = OwnMoves()
+    notices = told(moves)
+    with moves.moving(NAME) as first:
+        with moves.moving(NAME) as second:
+            moves.expects(Notice(NAME, 5))
+            second(scene(3))
+        first(scene(2))
+    assert [notice.seq for notice in notices] == [5, 5]
+    assert moves.at_hand(NAME, 0) == scene(3)
+
+
+@pytest.mark.gen_test
+async def test_what_was_replaced_is_always_heard() -> None:
+    """A notice that names a connection says more than that the scene has moved."""
+    moves = OwnMoves()
+    told(moves)
+    with moves.moving(NAME):
+        assert not moves.expects(Notice(NAME, 2, connection=7))
+
+
+@pytest.mark.gen_test
+async def test_without_a_listener_every_notice_is_heard() -> None:
+    """Nobody would tell of what was held back."""
+    moves = OwnMoves()
+    with moves.moving(NAME):
+        assert not moves.expects(Notice(NAME, 2))
+
+
+@pytest.mark.gen_test
+async def test_what_is_at_hand_does_not_stay_so() -> None:
+    """A node that slept wakes up with nothing to deliver from memory."""
+    moves = OwnMoves()
+    with moves.moving(NAME) as answered:
+        answered(scene(2))
+    await asyncio.sleep(FRESH_SECONDS + 0.05)
+    assert moves.at_hand(NAME, 2) is None

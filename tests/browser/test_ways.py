@@ -22,12 +22,23 @@ def log_in(page: Page, fake: Fake) -> None:
     eventually(lambda: fake.seen()["scenes"][-1]["state"] == "consumed")
 
 
+def eventually_ticking(page: Page, true) -> None:  # type: ignore[no-untyped-def]
+    """As `eventually`, with the page's clock driven along."""
+
+    def tick() -> bool:
+        page.clock.run_for(500)
+        return bool(true())
+
+    eventually(tick)
+
+
 @pytest.mark.parametrize("how", ["hang", "mute"])
 def test_silent_sockets_are_given_up(page: Page, fake: Fake, how: str) -> None:
     """An upgrade that hangs, or a socket on which nothing comes, counts as blocked."""
     fake.set(socket=how)
+    page.clock.install()
     open_waiting(page, fake)
-    eventually(lambda: fake.count("long_poll") > 0, seconds=30)
+    eventually_ticking(page, lambda: fake.count("long_poll") > 0)
     log_in(page, fake)
 
 
@@ -43,16 +54,6 @@ def test_slow_down_is_obeyed(page: Page, fake: Fake) -> None:
     eventually(lambda: fake.count("poll") == before + 2)
     *_, refused, after = fake.seen()["polled_at"]
     assert after - refused > 5
-
-
-def eventually_ticking(page: Page, true) -> None:  # type: ignore[no-untyped-def]
-    """As `eventually`, with the page's clock driven along."""
-
-    def tick() -> bool:
-        page.clock.run_for(500)
-        return bool(true())
-
-    eventually(tick)
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011, 4413, 4429])

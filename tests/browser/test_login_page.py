@@ -5,7 +5,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from .conftest import Fake, Servers, eventually, view, wait_for_state
 from .real_server import TEA_HOUSE, Phone, Real
-from .walks import CODES, QR, TITLE, Twin, open_on_socket, open_page, scan, scan_at_the_door
+from .walks import CODES, KEPT, QR, TITLE, Twin, open_on_socket, open_page, scan, scan_at_the_door
 
 pytestmark = pytest.mark.browser
 
@@ -88,6 +88,8 @@ def test_a_token_is_kept_nowhere(page: Page, tea: Real) -> None:
     expect(page.locator("#me-sub")).to_contain_text("服务器已确认")
     kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, location.href])")
     assert "eyJ" not in kept
+    # Once the server has its ack, the page lets go of the scene.
+    eventually(lambda: page.evaluate(KEPT) is None)
     page.reload()
     wait_for_state(page, "waiting")
     expect(page.locator("#me")).to_be_hidden()

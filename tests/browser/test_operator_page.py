@@ -121,10 +121,10 @@ LOOKS = [("light", 320, 640), ("dark", 320, 640), ("light", 1440, 900), ("dark",
 def test_the_board_looks_right(browser: Browser, tea: Real, lang: str) -> None:
     """Gate and board, in both themes, on a phone and on a desk."""
     context = browser.new_context(locale="zh-CN", reduced_motion="reduce")
-    page, board = context.new_page(), context.new_page()
-    scene = tell_a_story(page, tea)
+    scene = tell_a_story(context.new_page(), tea)
     # A page of its own: the first one's ack may still be on its way.
     open_page(context.new_page(), tea.url)
+    board = context.new_page()
     enter(board, tea.url)
     find(board, scene)
     board.locator(".timeline li").first.wait_for()

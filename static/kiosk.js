@@ -106,10 +106,11 @@ function greet(watch) {
   const line = watch.line ??= by("guests").appendChild(document.createElement("li"));
   const face = state === "consumed" ? "authorized" : state;
   const bdi = document.createElement("bdi");
-  watch.guest = user?.name || watch.guest || words.somebody;
-  bdi.textContent = [...watch.guest].slice(0, 24).join("");
+  watch.guest = user?.name || watch.guest;
+  bdi.textContent = [...(watch.guest ?? words.somebody)].slice(0, 24).join("");
   line.className = face;
-  line.replaceChildren(...(words[face] ?? words.failed).split("{name}").flatMap((part, i) => (i ? [bdi, part] : part)));
+  const text = face === "authorized" && !watch.guest ? words.welcome : words[face] ?? words.failed;
+  line.replaceChildren(...text.split("{name}").flatMap((part, i) => (i ? [bdi, part] : part)));
   if (ENDINGS.includes(state)) setTimeout(() => line.remove(), GREETING);
   else watch.addEventListener("end", () => setTimeout(() => line.remove(), GREETING), { once: true });
   while (by("guests").children.length > 3) by("guests").firstChild.remove();

@@ -1,6 +1,6 @@
 // The page `/`: the element does the login; this file does everything around it.
 
-import { chosenLanguage, chosenTheme, followTheme, keepLanguage, keepTheme, speak } from "./page.js";
+import { chosenLanguage, chosenTheme, followTheme, keepDoor, keepTheme, keptDoor, offerLanguages, speak } from "./page.js";
 
 const by = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`)?.content.trim() ?? "";
@@ -27,6 +27,7 @@ function showDoors() {
     Object.assign(button, { type: "button", textContent: words[`door_${kind}`] ?? kind });
     button.setAttribute("aria-pressed", kind === now);
     button.onclick = () => {
+      keepDoor(kind);
       scan.setAttribute("kind", kind);
       showDoors();
       by("doors").querySelector("[aria-pressed=true]").focus();
@@ -97,10 +98,11 @@ async function askServer() {
 function showMe() {
   const { me, user } = login;
   const date = me && new Date(me.created_at * 1000 || me.created_at).toLocaleDateString(document.documentElement.lang, { dateStyle: "long" });
-  by("me-name").textContent = me?.name || login.name || user.id;
+  by("me-name").textContent = me?.name || login.name || words.nameless;
   const sub = [user.is_new ? words.sub_new : words.sub_known];
   if (me) sub.push(words.since.replace("{date}", date), words.confirmed);
-  by("me-sub").textContent = sub.join(" · ");
+  // A dot never begins a line.
+  by("me-sub").textContent = sub.join("\u00a0· ");
   showClaims(decode(login.token.split(".")[1]));
   by("token").textContent = login.token;
   showSnippet(document.querySelector("[aria-selected=true]").id);
@@ -154,24 +156,24 @@ document.querySelector("[role=tablist]").onkeydown = ({ key, target }) => {
 };
 
 async function changeLanguage(lang) {
-  words = await speak(lang);
+  const spoken = await speak(lang);
+  if (!spoken) return false;
+  words = spoken;
   document.title = `${words.title} · ${meta("site")}`;
   by("steps").replaceChildren(...words.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
   scan.lang = lang;
   show();
+  return true;
 }
 
 // Before the element's first request, so that no code is spent on a door nobody uses.
 scan.lang = chosenLanguage();
-if ((doors()[0] ?? "official_account") !== "official_account") scan.setAttribute("kind", doors()[0]);
+const door = doors().find((kind) => kind === keptDoor()) ?? doors()[0];
+if ((door ?? "official_account") !== "official_account") scan.setAttribute("kind", door);
 
 by("site").textContent = meta("site");
 by("simulated").hidden = !simulated;
-by("lang").value = chosenLanguage();
-by("lang").onchange = ({ target }) => {
-  keepLanguage(target.value);
-  changeLanguage(target.value);
-};
+offerLanguages(changeLanguage);
 by("theme").value = chosenTheme();
 by("theme").onchange = ({ target }) => keepTheme(target.value);
 followTheme();

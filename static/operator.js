@@ -2,7 +2,7 @@
 // timeline. The operator's token stays in this page's memory: a reload asks for it again.
 
 import { jitter, request } from "./scan-client.js";
-import { chosenLanguage, followTheme, keepLanguage, speak } from "./page.js";
+import { chosenLanguage, followTheme, offerLanguages, speak } from "./page.js";
 
 const EVERY = 2000, KEPT = 120;
 const STATES = ["waiting", "scanned", "confirming", "registering", "authorized", "consumed", "expired", "denied", "cancelled", "failed"];
@@ -140,18 +140,22 @@ async function tell(scene) {
   }
   const steps = body.timeline ?? [], list = make("ol", "", "timeline");
   const start = steps[0]?.at ?? body.created_at;
+  // Most scenes stay on one node: it is named once.
+  const nodes = new Set(steps.map(({ node }) => node));
   list.append(...steps.map(({ at, event, note, node }) => {
     const item = make("li"), time = make("time", at - start < 60 ? `+${(at - start).toFixed(3)} s` : clock(at));
     time.dateTime = new Date(at * 1000).toISOString();
-    item.append(time, make("b", event), make("span", [note, node].filter(Boolean).join(" · ")));
+    item.append(time, make("b", event), make("span", [note, nodes.size > 1 && node].filter(Boolean).join(" · ")));
     return item;
   }));
-  const facts = [body.state, body.kind, body.account, body.kiosk].filter(Boolean).join(" · ");
+  const facts = [body.state, body.kind, body.account, body.kiosk, nodes.size === 1 && steps[0].node].filter(Boolean).join(" · ");
   by("story").replaceChildren(make("p", facts, "facts"), list);
 }
 
 async function changeLanguage(lang) {
-  words = (await speak(lang)).operator;
+  const spoken = await speak(lang);
+  if (!spoken) return false;
+  words = spoken.operator;
   document.title = `${words.title} · scanpush`;
   const texts = { title: "title", "token-label": "token", open: "open", logout: "logout", find: "find",
     "h-sockets": "sockets", "h-logins": "logins", "h-last-hour": "last_hour", "h-funnel": "funnel", "h-scenes": "scenes",
@@ -160,6 +164,7 @@ async function changeLanguage(lang) {
   by("scene").placeholder = words.paste;
   by("scene").setAttribute("aria-label", words.paste);
   if (latest) show(latest);
+  return true;
 }
 
 by("gate").onsubmit = (event) => {
@@ -174,11 +179,7 @@ by("search").onsubmit = (event) => {
 };
 by("logout").onclick = leave;
 by("site").textContent = document.querySelector('meta[name="scanpush-site"]').content;
-by("lang").value = chosenLanguage();
-by("lang").onchange = ({ target }) => {
-  keepLanguage(target.value);
-  changeLanguage(target.value);
-};
+offerLanguages(changeLanguage);
 document.addEventListener("visibilitychange", () => { if (token && document.visibilityState === "visible") refresh(); });
 followTheme();
 changeLanguage(chosenLanguage());

@@ -1,20 +1,32 @@
-// What the pages share: language and appearance, chosen once and kept in this browser.
+// What the pages share: language and appearance, chosen once and kept in this browser, and the door.
 
 import { language } from "./scan-login.js";
 
-const keep = (name, value) => {
+const keep = (name, value, storage = "localStorage") => {
   try {
-    if (value === undefined) return localStorage.getItem(`scanpush ${name}`);
-    localStorage.setItem(`scanpush ${name}`, value);
+    if (value === undefined) return globalThis[storage].getItem(`scanpush ${name}`);
+    globalThis[storage].setItem(`scanpush ${name}`, value);
   } catch {
     // No storage (private mode): the choice lasts as long as the page.
   }
   return value;
 };
 
-/** Fills every `data-t` and `data-t-label` in the page with the words of `lang`. */
+/** The door chosen in this tab, which a reload must not leave: somebody may be on the way through. */
+export const keepDoor = (kind) => keep("door", kind, "sessionStorage");
+export const keptDoor = () => keep("door", undefined, "sessionStorage");
+
+let wanted;
+
+/**
+ * Fills every `data-t` and `data-t-label` in the page with the words of `lang`, and gives them.
+ * Nothing is given, and the page stays as it is, where they cannot be had (no network), or where
+ * another language was asked for meanwhile.
+ */
 export async function speak(lang) {
-  const { default: words } = await import(`./i18n/pages/${lang}.js`);
+  wanted = lang;
+  const words = await import(`./i18n/pages/${lang}.js`).then((module) => module.default, () => null);
+  if (!words || lang !== wanted) return null;
   document.documentElement.lang = lang;
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = words[element.dataset.t];
   for (const element of document.querySelectorAll("[data-t-label]"))
@@ -22,8 +34,18 @@ export async function speak(lang) {
   return words;
 }
 
+/** The field `lang` chooses among the languages; `change` says whether it could. */
+export function offerLanguages(change) {
+  const field = document.getElementById("lang");
+  field.value = chosenLanguage();
+  field.onchange = async () => {
+    const { value } = field;
+    if (await change(value)) keep("lang", value);
+    else if (field.value === value) field.value = document.documentElement.lang;
+  };
+}
+
 export const chosenLanguage = () => language(keep("lang") ?? navigator.language);
-export const keepLanguage = (lang) => keep("lang", lang);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 

@@ -357,7 +357,7 @@ export class ScanLogin extends EventTarget {
     const claims = CLAIMED.includes(state);
     const counts = claims ? !CLAIMED.includes(lead?.status.state) : !this.view.retry;
     if (!(watch === lead ? claims || counts : claims && counts)) return;
-    if (state === "consumed" && before === "authorized") return;
+    if (before === { consumed: "authorized", expired: "paused" }[state]) return;
     // Whichever code was scanned first wins; no other may be scanned now.
     if (claims) this.#drop(watch);
     this.#show(watch);

@@ -9,9 +9,10 @@ export { ScanLogin };
 export const language = (tag = "") => /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
 
 const inWeChat = /MicroMessenger/.test(globalThis.navigator?.userAgent);
-const PHONE = "M7 3h10v18H7z";
+const PHONE = "M7 3h10v18H7zM11 18h2";
 const PICTURES = {
   starting: "M6 12h.01M12 12h.01M18 12h.01",
+  waiting: "M3 5h18v14H3zM3 9h18",
   scanned: `${PHONE}M10 12l2 2 2-4`,
   confirming: `${PHONE}M12 8v4l2 2`,
   registering: "M10 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM3 20q0-6 7-6M17 14v6M14 17h6",
@@ -124,9 +125,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   #find(selector) { return this.shadowRoot.querySelector(selector); }
 
   async #speak(lang) {
-    const words = (await import(`./i18n/${lang}.js`).catch(() => import("./i18n/en.js"))).default;
-    if (lang !== this.#login.lang) return;
-    this.#words = words;
+    const words = await import(`./i18n/${lang}.js`).catch(() => import("./i18n/en.js")).catch(() => 0);
+    if (!words || lang !== this.#login.lang) return;
+    this.#words = words.default;
     this.#face = "";
     this.#find("[part=box]").lang = lang;
     this.#draw();
@@ -204,14 +205,14 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
 
   // Once a second, and outside the live region.
   #time() {
-    const { state, began, fresh_until, ends, retry } = this.#login.view;
-    const until = retry ?? { waiting: fresh_until, confirming: ends, registering: ends }[state];
+    const { state, began, fresh_until, ends, retry, trouble } = this.#login.view;
+    const until = retry ?? (trouble ? 0 : { waiting: fresh_until, confirming: ends, registering: ends }[state]);
     const left = Math.max(0, Math.ceil((until - Date.now()) / 1000)) || 0;
-    const share = state === "waiting" && !retry ? left / (fresh_until - began) * 1e5 : 0;
+    const share = until && until === fresh_until ? left / (until - began) * 1e5 : 0;
     this.#find(".time").setAttribute("stroke-dasharray", `${share} 200`);
     const text = `${left / 60 | 0}:${String(left % 60).padStart(2, "0")}`;
     const words = this.#words?.[retry ? "retry" : state === "waiting" ? "refresh" : "left"];
-    this.#find(".timer").textContent = until && words ? words.replace("{time}", text) : "";
+    this.#find(".timer").textContent = until && words && left < 3600 ? words.replace("{time}", text) : "";
   }
 }
 

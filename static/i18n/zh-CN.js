@@ -18,7 +18,7 @@ export default {
   "waiting website": ["用微信登录", "会打开微信的登录窗口", "打开微信登录"],
   "waiting code": ["把这串数字发给公众号", "在公众号对话框里输入并发送"],
   scanned: ["{name} 已扫码", "请看手机，马上就好"],
-  confirming: ["等待 {name} 确认", "请在公众号对话里回复 1 允许，回复 0 拒绝"],
+  confirming: ["等待 {name} 确认", "请在公众号对话里回复：1 允许，0 拒绝"],
   registering: ["欢迎，{name}", "第一次来，请补全资料"],
   authorized: ["{name}，已登录", "这个浏览器已经登录"],
   expired: ["二维码已过期", "换一个新的再扫"],

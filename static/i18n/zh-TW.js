@@ -18,7 +18,7 @@ export default {
   "waiting website": ["用微信登入", "將開啟微信的登入視窗", "開啟微信登入"],
   "waiting code": ["把這串數字傳給公眾號", "在公眾號對話框輸入並傳送"],
   scanned: ["{name} 已掃碼", "請看手機，馬上就好"],
-  confirming: ["等待 {name} 確認", "請在公眾號對話中回覆 1 允許，回覆 0 拒絕"],
+  confirming: ["等待 {name} 確認", "請在公眾號對話中回覆：1 允許，0 拒絕"],
   registering: ["歡迎，{name}", "第一次來，請補齊資料"],
   authorized: ["{name}，已登入", "這個瀏覽器已經登入"],
   expired: ["QR 碼已過期", "換一個新的再掃"],

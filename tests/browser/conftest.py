@@ -1,6 +1,6 @@
-"""A real Chromium, and a fake server in a process of its own to point it at.
+"""A real Chromium, and servers in processes of their own to point it at: real ones, and a fake.
 
-Playwright's sync API keeps an event loop of its own in this thread, so the server lives elsewhere.
+Playwright's sync API keeps an event loop of its own in this thread, so servers live elsewhere.
 """
 
 import json
@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
-SCREENSHOTS = ROOT / "artifacts" / "screenshots"
+from tests.processes import ROOT
+
+from .real_server import Real
+
+ARTIFACTS = ROOT / "artifacts"
+SCREENSHOTS = ARTIFACTS / "screenshots"
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 """The first is the same browser without windows and menus, for half of the work."""
 
@@ -90,10 +94,55 @@ def fake(fake_process: Fake) -> Fake:
     return fake_process
 
 
+Servers = Callable[..., Real]
+"""Gives the server that runs with these settings, started when first asked for."""
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Real servers that tests share: whoever uses one leaves it as it was, but for its people."""
+    running: dict[str, Real] = {}
+
+    def serve(**sections: Any) -> Real:
+        key = json.dumps(sections, sort_keys=True)
+        if key not in running:
+            server = Real(tmp_path_factory.mktemp("server"), **sections)
+            server.start()
+            running[key] = server
+        return running[key]
+
+    yield serve
+    for server in running.values():
+        server.stop()
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """What a test changes about the server, by parametrisation."""
+    return {}
+
+
+@pytest.fixture
+def real(tmp_path: Path, settings: dict[str, Any]) -> Iterator[Real]:
+    """A real server of the test's own."""
+    with Real(tmp_path, **settings) as server:
+        yield server
+
+
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser profile."""
     opened = browser.new_context(locale="zh-CN", viewport={"width": 1280, "height": 800})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[BrowserContext]:
+    """The browser of a phone, outside WeChat."""
+    opened = browser.new_context(
+        locale="zh-CN", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
     yield opened
     opened.close()
 

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from .conftest import eventually, view, wait_for_state
-from .test_look import look
-from .test_real import Real
+from .look import look
+from .real_server import Real
 
 pytestmark = pytest.mark.browser
 

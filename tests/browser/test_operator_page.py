@@ -1,45 +1,86 @@
 """The operator's page: figures, one scene's story, and a token that is kept nowhere."""
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from .conftest import Fake, eventually, wait_for_state
-from .fake_server import OPERATOR_TOKEN
-from .test_look import look
+from .conftest import Fake, Servers, view, wait_for_state
+from .fake_server import OPERATOR_TOKEN as FAKE_TOKEN
+from .look import look
+from .real_server import OPERATOR_TOKEN, TEA_HOUSE, Real
+from .walks import CODES, TITLE, open_on_socket, open_page
 
 pytestmark = pytest.mark.browser
 
 
-def enter(page: Page, fake: Fake, token: str = OPERATOR_TOKEN) -> None:
-    page.goto(fake.url + "/operator")
+def enter(page: Page, url: str, token: str = OPERATOR_TOKEN) -> None:
+    page.goto(url + "/operator")
     page.get_by_label("运营令牌").fill(token)
     page.get_by_role("button", name="查看").click()
 
 
-def test_the_board_shows_and_renews_its_figures(page: Page, fake: Fake) -> None:
-    """Sockets, states, funnel, percentiles, errors and nodes; renewed every two seconds."""
-    enter(page, fake)
-    expect(page.locator("#sockets")).to_have_text("18,432")
-    expect(page.locator("#funnel")).to_contain_text("9,120")
-    expect(page.locator("#latency")).to_contain_text("3.8 ms")
-    expect(page.locator("#wechat .bad").first).to_have_text("40001 × 2, 45009 × 1")
-    expect(page.locator("#nodes")).to_contain_text("正在退出")
-    other = page.context.new_page()
-    other.goto(fake.url)
-    wait_for_state(other, "waiting")
-    expect(page.locator("#sockets")).to_have_text("18,433")
+@pytest.fixture
+def tea(servers: Servers) -> Real:
+    """The shared server of most tests."""
+    return servers(**TEA_HOUSE)
 
 
-def test_a_wrong_token_opens_nothing(page: Page, fake: Fake) -> None:
+@pytest.mark.parametrize("settings", [TEA_HOUSE], ids=["operator"])
+def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Real) -> None:
+    """The overview fills the board and renews itself: socket, login, funnel, WeChat's errors."""
+    real.do("faults", path=CODES, errcode=45009)
+    page.goto(real.url)
+    expect(page.locator(TITLE)).to_have_text("今天的二维码用完了")
+    content = open_on_socket(page, real.url)
+    board = context.new_page()
+    enter(board, real.url)
+    expect(board.locator("#sockets")).to_have_text("1")
+    expect(board.locator("#wechat .bad")).to_have_text("45009 × 1")
+    expect(board.locator("#logins")).to_have_text("0")
+    real.do("scan", person="xiaoming", url=content)
+    wait_for_state(page, "authorized")
+    expect(board.locator("#logins")).to_have_text("1")
+    expect(board.locator("#funnel")).to_contain_text("已领取")
+    expect(board.locator("#latency")).to_contain_text("ms")
+    expect(board.locator("#sockets")).to_have_text("0")
+
+
+def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> None:
+    """By its scene_str each step of a login is told, the repeats of WeChat, too."""
+    scene = tell_a_story(page, tea)
+    board = context.new_page()
+    enter(board, tea.url)
+    find(board, scene)
+    for step in ("made", "shown", "scanned", "authorized", "delivered", "acked", "duplicate"):
+        expect(board.locator(".timeline")).to_contain_text(step)
+    expect(board.locator(".facts")).to_contain_text("consumed")
+    find(board, "nobody")
+    expect(board.locator("#story")).to_contain_text("找不到这个场景")
+
+
+def tell_a_story(page: Page, real: Real) -> str:
+    """A login whose push WeChat sends three times; its scene."""
+    content = open_on_socket(page, real.url)
+    scene = str(view(page)["scene_str"])
+    real.do("scan", person="eager", url=content, options={"duplicate": 2})
+    wait_for_state(page, "authorized")
+    return scene
+
+
+def find(board: Page, scene: str) -> None:
+    board.locator("#scene").fill(scene)
+    board.get_by_role("button", name="查找").click()
+
+
+def test_a_wrong_token_opens_nothing(page: Page, tea: Real) -> None:
     """Refused: the gate stays, and says why."""
-    enter(page, fake, "wrong")
+    enter(page, tea.url, "wrong")
     expect(page.locator("#alert")).to_contain_text("令牌不对")
     expect(page.locator("#board")).to_be_hidden()
 
 
-def test_the_token_is_kept_nowhere(page: Page, fake: Fake) -> None:
+def test_the_token_is_kept_nowhere(page: Page, tea: Real) -> None:
     """Neither storage nor address nor field holds it; a reload asks again."""
-    enter(page, fake)
+    enter(page, tea.url)
     expect(page.locator("#board")).to_be_visible()
     kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, location.href])")
     assert OPERATOR_TOKEN not in kept and OPERATOR_TOKEN not in page.content()
@@ -48,45 +89,55 @@ def test_the_token_is_kept_nowhere(page: Page, fake: Fake) -> None:
     expect(page.locator("#gate")).to_be_visible()
 
 
-def test_one_scenes_story(page: Page, fake: Fake) -> None:
-    """By its scene_str each step of a login is told; an unknown one is said."""
-    other = page.context.new_page()
-    other.goto(fake.url)
-    wait_for_state(other, "waiting")
-    scene = fake.seen()["scenes"][0]["scene_str"]
-    enter(page, fake)
-    page.locator("#scene").fill(scene)
-    page.get_by_role("button", name="查找").click()
-    expect(page.locator(".timeline li")).to_have_count(7)
-    expect(page.locator(".timeline li").last).to_contain_text("2 of 3, duplicate")
-    page.locator("#scene").fill("nobody")
-    page.get_by_role("button", name="查找").click()
-    expect(page.locator("#story")).to_contain_text("找不到这个场景")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(320, 640), (1440, 900)])
-def test_the_board_looks_right(
-    browser: Browser, fake: Fake, width: int, height: int, theme: str
-) -> None:
-    """Gate and board, in both themes, on a phone and on a desk."""
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        locale="zh-CN",
-        color_scheme=theme,  # type: ignore[arg-type]
-        reduced_motion="reduce",
-    )
-    page = context.new_page()
-    page.goto(fake.url)
-    wait_for_state(page, "waiting")
-    scene = fake.seen()["scenes"][0]["scene_str"]
-    enter(page, fake)
+@pytest.mark.parametrize("settings", [TEA_HOUSE], ids=["operator"])
+def test_a_restart_is_said_and_survived(page: Page, real: Real) -> None:
+    """While the server is away the board says so, and goes on afterwards."""
+    enter(page, real.url)
     expect(page.locator("#board")).to_be_visible()
-    page.locator("#scene").fill(scene)
-    page.get_by_role("button", name="查找").click()
-    eventually(lambda: page.locator(".timeline li").count() == 7)
-    wrong = look(page, f"operator-{theme}-{width}")
-    page.get_by_role("button", name="退出").click()
-    wrong += look(page, f"operator-gate-{theme}-{width}")
+    real.stop()
+    expect(page.locator("#alert")).to_contain_text("连接不上服务器")
+    real.start()
+    expect(page.locator("#alert")).to_be_empty(timeout=30000)
+    expect(page.locator("#board")).to_be_visible()
+
+
+def test_a_busy_cluster_fits_the_board(page: Page, fake: Fake) -> None:
+    """Figures of many sockets, several accounts and a node that leaves, which a test has not."""
+    enter(page, fake.url, FAKE_TOKEN)
+    expect(page.locator("#sockets")).to_have_text("18,432")
+    expect(page.locator("#nodes")).to_contain_text("正在退出")
+    wrong = []
+    for theme, width, height in LOOKS:
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": height})
+        wrong += look(page, f"operator-cluster-{theme}-{width}")
+    assert not wrong, wrong
+
+
+LOOKS = [("light", 320, 640), ("dark", 320, 640), ("light", 1440, 900), ("dark", 1440, 900)]
+
+
+@pytest.mark.parametrize("lang", ["zh-CN", "en"])
+def test_the_board_looks_right(browser: Browser, tea: Real, lang: str) -> None:
+    """Gate and board, in both themes, on a phone and on a desk."""
+    context = browser.new_context(locale="zh-CN", reduced_motion="reduce")
+    scene = tell_a_story(context.new_page(), tea)
+    # A page of its own: the first one's ack may still be on its way.
+    open_page(context.new_page(), tea.url)
+    board = context.new_page()
+    enter(board, tea.url)
+    find(board, scene)
+    board.locator(".timeline li").first.wait_for()
+    board.locator("#lang").select_option(lang)
+    wrong = []
+    for theme, width, height in LOOKS:
+        board.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        board.set_viewport_size({"width": width, "height": height})
+        wrong += look(board, f"operator-{lang}-{theme}-{width}")
+    board.locator("#logout").click()
+    for theme, width, height in LOOKS:
+        board.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        board.set_viewport_size({"width": width, "height": height})
+        wrong += look(board, f"operator-gate-{lang}-{theme}-{width}")
     context.close()
     assert not wrong, wrong

@@ -191,10 +191,14 @@ class Node:
     short_way = True
     """Whether plain upgrades are served by `Reception`, as in the real server."""
 
+    at_hand_too = False
+    """Whether the scenes can be read without waiting."""
+
     def __init__(self, *, send_buffer: int = 0, **options: Any) -> None:
         self.clock = FakeClock()
         self.broker = LocalBroker()
         self.scenes = FakeScenes(self.clock, self.broker.publish)
+        self.scenes.at_hand_too = self.at_hand_too
         self.counters = Counters()
         self.supervisor = Supervisor()
         self._send_buffer = send_buffer

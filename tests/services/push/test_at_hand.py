@@ -5,7 +5,6 @@ import json
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from services.push.broker import Notice
 from services.push.close_codes import Ending
 from services.scenes.states import State
 from tests.services.push.kit import Node, closed, eventually, status
@@ -57,21 +56,6 @@ async def test_one_socket_too_many_is_refused_all_the_same():
 
 
 @pytest.mark.gen_test
-async def test_a_store_that_fails_is_waited_for():
-    """When nothing is at hand any more, a notice is brought the patient way."""
-    async with Node() as node:
-        node.scenes.at_hand_too = True
-        scene_str = node.scenes.begin()
-        async with node.connect(scene_str) as page:
-            await status(page)
-            node.scenes.down = True
-            node.scenes.move(scene_str, State.SCANNED)
-            await eventually(lambda: node.scenes.calls.count("read") >= 2)
-            node.scenes.down = False
-            assert (await status(page))["state"] == "scanned"
-
-
-@pytest.mark.gen_test
 async def test_two_notices_in_one_turn_end_in_the_newest():
     """Notices that come before the first is brought: the newest state, once."""
     async with Node() as node:
@@ -84,19 +68,6 @@ async def test_two_notices_in_one_turn_end_in_the_newest():
             assert (await status(page))["seq"] == 3
             await page.send('{"type": "cancel"}')
             assert (await status(page))["seq"] == 4
-
-
-@pytest.mark.gen_test
-async def test_a_forgotten_scene():
-    """A scene that the store no longer knows ends in 4408."""
-    async with Node() as node:
-        node.scenes.at_hand_too = True
-        scene_str = node.scenes.begin()
-        async with node.connect(scene_str) as page:
-            await status(page)
-            del node.scenes.scenes[scene_str]
-            node.broker.publish(Notice(scene_str, 2))
-            assert await closed(page) == 4408
 
 
 @pytest.mark.gen_test

@@ -12,6 +12,12 @@ from services.scenes.states import State
 from tests.services.push.kit import TOKEN, Node, closed, eventually, status
 
 
+@pytest.fixture(params=[False, True], ids=["waited for", "at hand"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a test twice: with a store that has to be waited for, and with one that has not."""
+    monkeypatch.setattr(Node, "at_hand_too", request.param)
+
+
 @pytest.mark.gen_test
 async def test_status_at_once():
     """The first status comes by itself, right after the upgrade."""
@@ -45,6 +51,7 @@ async def test_whole_login():
         assert node.counters.endings == [Ending.FINISHED]
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.gen_test
 async def test_cancel():
     """The page gives up: the cancelled status, then 1000."""
@@ -174,6 +181,7 @@ async def test_expires_by_itself():
             assert await closed(page) == 4408
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.gen_test
 async def test_forgotten_scene():
     """A scene that the store no longer knows ends in 4408: the page begins anew."""
@@ -197,6 +205,7 @@ async def test_page_that_leaves_is_detached():
         assert node.push.hub.sockets == 0
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.gen_test
 async def test_store_away_during_delivery():
     """While the store is away the delivery is tried again, and never lost."""

@@ -5,8 +5,7 @@ together: a call costs a third then (docs/performance.md).
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,18 +31,22 @@ FOREIGN = (
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, OSError)
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
+class translated:
     """Turn whatever redis-py raises into `StoreUnavailable`.
 
     That covers a server that is gone, hangs, loads its data (LOADING), lost its master
     (MASTERDOWN), became a replica (READONLY), is full (OOM) or no longer lets us in (NOAUTH): in
     each case the caller may ask again, and what was asked may or may not have happened.
+
+    A class, like contextlib's: around every call, a generator's context manager would cost.
     """
-    try:
-        yield
-    except FOREIGN as error:
-        raise StoreUnavailable(f"Redis: {brief(error)}") from error
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, FOREIGN):
+            raise StoreUnavailable(f"Redis: {brief(error)}") from error
 
 
 def brief(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from services.errors import SettingsError, StoreUnavailable
 from services.redis_lane import FOREIGN, LOST, Command, Lane, translated
+from services.redis_wire import Wire
 from services.supervisor import Supervisor
 
 try:
@@ -59,6 +60,7 @@ class RedisLink:
         self._supervisor = Supervisor()
         self._lanes: dict[str, Lane] = {}
         self._client: Any = None
+        self._wire: Wire | None = None
         self._clustered = False
         self._refreshed_at = 0.0
 
@@ -84,6 +86,8 @@ class RedisLink:
             with translated():
                 async with asyncio.timeout(self.timeout_seconds):
                     await self._client.initialize()
+        else:
+            self._wire = Wire(self._client)
 
     async def _ask_mode(self) -> str:
         """HELLO tells ``standalone``, ``sentinel`` or ``cluster`` (redis.io, "HELLO")."""
@@ -99,10 +103,18 @@ class RedisLink:
             ) from error
         return str(hello["mode"])
 
-    def single(self, *, retries: int = 1) -> aioredis.Redis:
+    def single(self) -> aioredis.Redis:
         """A client of the one server that the URL names, with connections of its own."""
-        options = self._options() | {"retry": Retry(NoBackoff(), retries)}
-        return aioredis.Redis.from_url(self._url, **options)
+        return aioredis.Redis.from_url(self._url, **self._options())
+
+    def listening(self) -> Any:
+        """A new connection to that server, for its owner to subscribe with and to close.
+
+        In RESP2, where a notice is an ordinary answer: redis-py takes a detour for RESP3's pushes.
+        """
+        options = self._options() | {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
+        pool: Any = aioredis.ConnectionPool.from_url(self._url, **options)
+        return pool.make_connection()
 
     def _cluster(self) -> aioredis.RedisCluster:
         try:
@@ -164,49 +176,18 @@ class RedisLink:
         """Send one batch to that server; one answer or exception for each command."""
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                if self._clustered:
-                    answers = await self._send_to_cluster(commands)
+                if self._wire is not None:
+                    answers = await self._wire.exchange(b"".join(commands), len(commands))
                 else:
-                    answers = await self._send_to_one(commands)
+                    answers = await self._send_to_cluster(commands)
         except FOREIGN as error:
             answers = [error] * len(commands)
         if self._clustered and any(isinstance(answer, LOST) for answer in answers):
             self._supervisor.spawn(self._refresh(server), name="cluster layout")
         elif any(isinstance(answer, exceptions.ReadOnlyError) for answer in answers):
-            # We hold connections to what was the master; its name may lead elsewhere by now.
-            if not self._clustered:
-                await self._client.connection_pool.disconnect()
-        return answers
-
-    async def _send_to_one(self, commands: Sequence[bytes]) -> list[Any]:
-        """As redis-py's pipeline does, but packed by hiredis, which takes a tenth of the time.
-
-        A connection that was lost while nobody used it is noticed only now: hence a second try,
-        on a new one.
-        """
-        packed = b"".join(commands)
-        try:
-            return await self._exchange(packed, len(commands))
-        except exceptions.ConnectionError:
-            return await self._exchange(packed, len(commands))
-
-    async def _exchange(self, packed: bytes, count: int) -> list[Any]:
-        pool = self._client.connection_pool
-        connection = await pool.get_connection()
-        answers: list[Any] = []
-        try:
-            await connection.send_packed_command(packed)
-            while len(answers) < count:
-                try:
-                    answers.append(await connection.read_response())
-                except exceptions.ResponseError as error:
-                    answers.append(error)
-        except exceptions.ConnectionError as error:
-            if not answers:
-                raise
-            answers += [error] * (count - len(answers))
-        finally:
-            await pool.release(connection)
+            # We are connected to what was the master; its name may lead elsewhere by now.
+            if self._wire is not None:
+                await self._wire.close()
         return answers
 
     async def _send_to_cluster(self, commands: Sequence[Command]) -> list[Any]:
@@ -243,6 +224,8 @@ class RedisLink:
         if self._client is not None:
             client, self._client = self._client, None
             with contextlib.suppress(*FOREIGN):  # nothing is lost with a farewell
+                if self._wire is not None:
+                    await self._wire.close()
                 await client.aclose()
 
 

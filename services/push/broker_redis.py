@@ -12,8 +12,6 @@ import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from redis.asyncio.client import PubSub
-
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.push.broker import Notice
@@ -76,14 +74,14 @@ class RedisBroker:
         pause = SHORTEST_PAUSE_SECONDS
         while True:
             try:
-                async with self._subscription() as pubsub:
+                async with self._subscription() as connection:
                     pause = SHORTEST_PAUSE_SECONDS
                     if first.done():
                         log.info("notices are back")
                         on_gap()
                     else:
                         first.set_result(None)
-                    await self._receive(pubsub, on_notice)
+                    await self._receive(connection, on_notice)
             except StoreUnavailable as error:
                 if not first.done():
                     first.set_exception(error)
@@ -93,25 +91,26 @@ class RedisBroker:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     @contextlib.asynccontextmanager
-    async def _subscription(self) -> AsyncIterator[PubSub]:
-        """A subscription that Redis has confirmed, on a connection of its own."""
-        # With retries, redis-py would subscribe again in silence, and the gap go unnoticed.
-        client = self._link.single(retries=0)
-        pubsub: Any = client.pubsub()
+    async def _subscription(self) -> AsyncIterator[Any]:
+        """A connection of its own, on which Redis has confirmed the subscription.
+
+        Not redis-py's `PubSub`: that one subscribes again in silence, and the gap would go
+        unnoticed; and it takes longer over a notice than we do.
+        """
+        connection = self._link.listening()
         try:
             with translated():
                 async with asyncio.timeout(self._link.timeout_seconds):
-                    await pubsub.subscribe(self._channel)
-                    await pubsub.get_message(timeout=None)  # the confirmation
+                    await connection.send_command("SUBSCRIBE", self._channel)
+                    await connection.read_response()  # the confirmation
             self._subscribed = True
-            yield pubsub
+            yield connection
         finally:
             self._subscribed = False
-            for part in (pubsub, client):
-                with contextlib.suppress(StoreUnavailable), translated():  # nothing more to lose
-                    await part.aclose()
+            with contextlib.suppress(StoreUnavailable), translated():  # nothing more to lose
+                await connection.disconnect()
 
-    async def _receive(self, pubsub: PubSub, on_notice: Callable[[Notice], None]) -> None:
+    async def _receive(self, connection: Any, on_notice: Callable[[Notice], None]) -> None:
         """Hand over notices until the connection is lost, then raise `StoreUnavailable`.
 
         One watch beside the reading, instead of a time-out for each notice, which would cost more
@@ -119,13 +118,13 @@ class RedisBroker:
         """
         with translated():
             async with asyncio.timeout(None) as silence:
-                watch = self._supervisor.spawn(self._watch(pubsub, silence), name="heartbeat")
+                watch = self._supervisor.spawn(self._watch(connection, silence), name="heartbeat")
                 try:
                     while True:
-                        message = await pubsub.get_message(timeout=None)
+                        message = await connection.read_response()
                         self._heard = True
-                        if message is not None and message["type"] == "message":
-                            self._hand_over(message["data"], on_notice)
+                        if message[0] == "message":
+                            self._hand_over(message[2], on_notice)
                 finally:
                     watch.cancel()
 
@@ -139,14 +138,14 @@ class RedisBroker:
         if not self._moves.expects(notice):
             on_notice(notice)
 
-    async def _watch(self, pubsub: PubSub, silence: asyncio.Timeout) -> None:
+    async def _watch(self, connection: Any, silence: asyncio.Timeout) -> None:
         """Ask for a sign of life; when none comes within the same time, end the reading."""
         self._heard = True
         while self._heard:
             self._heard = False
             with contextlib.suppress(StoreUnavailable), translated():  # the reading fails as well
                 async with asyncio.timeout(self._heartbeat_seconds):
-                    await pubsub.ping()
+                    await connection.send_command("PING")
             await asyncio.sleep(self._heartbeat_seconds)
         silence.reschedule(asyncio.get_running_loop().time())
 

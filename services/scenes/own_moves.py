@@ -8,8 +8,7 @@ answer to the move, and where there was none the scene is read.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from services.ids import SceneStr
 from services.push.broker import Notice
@@ -26,12 +25,13 @@ NEVER = 2**53
 """A `seq` that no scene has: whoever is told of it has to read."""
 
 
-class _Move:
+class UnderWay:
     """Moves of one scene that are under way."""
 
-    __slots__ = ("count", "heard")
+    __slots__ = ("count", "heard", "scene_str")
 
-    def __init__(self) -> None:
+    def __init__(self, scene_str: SceneStr) -> None:
+        self.scene_str = scene_str
         self.count = 0
         self.heard = 0
         """The newest `seq` noticed meanwhile."""
@@ -41,7 +41,7 @@ class OwnMoves:
     """Plain calls on the event loop, shared by a node's store and its broker."""
 
     def __init__(self) -> None:
-        self._under_way: dict[SceneStr, _Move] = {}
+        self._under_way: dict[SceneStr, UnderWay] = {}
         self._recent: OrderedDict[SceneStr, tuple[float, Scene]] = OrderedDict()
         self._tell: Callable[[Notice], None] | None = None
 
@@ -49,35 +49,32 @@ class OwnMoves:
         """Have `tell` called after each move made here, whatever became of it."""
         self._tell = tell
 
-    @contextmanager
-    def moving(self, scene_str: SceneStr) -> Iterator[Callable[[Scene | None], None]]:
-        """Around a move: call what it gives with the scene of the store's answer. Without a call,
-        because the store failed or the caller stopped waiting, listeners are told to read."""
-        move = self._under_way.setdefault(scene_str, _Move())
-        move.count += 1
-        seq = NEVER
+    def begin(self, scene_str: SceneStr) -> UnderWay:
+        """A move begins. What this gives is for `end`, which must follow."""
+        moves = self._under_way.get(scene_str)
+        if moves is None:
+            moves = self._under_way[scene_str] = UnderWay(scene_str)
+        moves.count += 1
+        return moves
 
-        def answered(scene: Scene | None) -> None:
-            nonlocal seq
-            if scene is not None:
-                seq = scene.seq
-                self._keep(scene)
-
-        try:
-            yield answered
-        finally:
-            move.count -= 1
-            if not move.count:
-                del self._under_way[scene_str]
-            if self._tell is not None:
-                self._tell(Notice(scene_str, max(seq, move.heard)))
+    def end(self, moves: UnderWay, scene: Scene | None) -> None:
+        """The move is over, with the scene of the store's answer. None: the store failed, or the
+        caller stopped waiting; then listeners are told to read."""
+        moves.count -= 1
+        if not moves.count:
+            del self._under_way[moves.scene_str]
+        if scene is not None:
+            self._keep(scene)
+        if self._tell is not None:
+            seq = NEVER if scene is None else scene.seq
+            self._tell(Notice(moves.scene_str, max(seq, moves.heard)))
 
     def expects(self, notice: Notice) -> bool:
         """Whether a move of that scene is under way here, whose end tells of this notice too."""
-        move = self._under_way.get(notice.scene_str)
-        if move is None or notice.connection or self._tell is None:
+        moves = self._under_way.get(notice.scene_str)
+        if moves is None or notice.connection or self._tell is None:
             return False
-        move.heard = max(move.heard, notice.seq)
+        moves.heard = max(moves.heard, notice.seq)
         return True
 
     def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:

@@ -106,10 +106,14 @@ class RedisSceneStore:
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         outcome = move.outcome
         keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
-        with self._moves.moving(scene_str) as answered:
+        under_way = self._moves.begin(scene_str)
+        scene = None
+        try:
             answer = await self._run("advance", scene_str, _json(_asked(move)), more_keys=keys)
             step = _step(scene_str, answer)
-            answered(step.scene)
+            scene = step.scene
+        finally:
+            self._moves.end(under_way, scene)
         return step
 
     async def attach(
@@ -208,6 +212,10 @@ def _kept(key: str) -> str:
     return f"scanpush:kept:{key}"
 
 
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+_STATES = {state.value: state for state in State}
+_KINDS = {kind.value: kind for kind in Kind}
+
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -256,29 +264,18 @@ def _asked(move: Move) -> dict[str, Any]:
 
 def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:
     scene = _scene(scene_str, answer) if len(answer) > 3 else None
-    return Step(Verdict(answer[0]), scene, answer[2], int(answer[1]) / MICRO)
+    return Step(_VERDICTS[answer[0]], scene, answer[2], int(answer[1]) / MICRO)
 
 
 def _scene(scene_str: SceneStr, answer: Sequence[Any]) -> Scene:
     """A scene from the script's answer: the order is that of FIELDS there."""
     state, seq, kind, account, lang, created, changed, ends, watch, begin = answer[3:13]
     openid, user_id, jti, iat, exp, is_new, owed, error = answer[13:21]
-    return Scene(
-        scene_str=scene_str,
-        state=State(state),
-        seq=int(seq),
-        kind=Kind(kind),
-        account=account,
-        lang=lang,
-        created_at=int(created) / MICRO,
-        changed_at=int(changed) / MICRO,
-        ends_at=int(ends) / MICRO,
-        watch_hash=bytes.fromhex(watch),
-        begin_hash=bytes.fromhex(begin),
-        openid=openid,
-        user_id=user_id,
-        claims=None if jti is None else Claims(jti, int(iat), int(exp), is_new == "1"),
-        owed=owed == "1",
-        error=error,
-        details=dict(zip(answer[21::2], answer[22::2], strict=True)),
+    claims = None if jti is None else Claims(jti, int(iat), int(exp), is_new == "1")
+    details = dict(zip(answer[21::2], answer[22::2], strict=True))
+    times = (int(created) / MICRO, int(changed) / MICRO, int(ends) / MICRO)
+    hashes = (bytes.fromhex(watch), bytes.fromhex(begin))
+    named = (scene_str, _STATES[state], int(seq), _KINDS[kind], account, lang)
+    return Scene._make(
+        (*named, *times, *hashes, openid, user_id, claims, owed == "1", error, details)
     )

@@ -1,6 +1,8 @@
 """What a node may deliver because it has just moved it, and what it must read all the same."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,12 +25,23 @@ def told(moves: OwnMoves) -> list[Notice]:
     return notices
 
 
+@contextmanager
+def moving(moves: OwnMoves) -> Iterator[Callable[[Scene], None]]:
+    """A move as a store makes it; call what this gives with the scene of the store's answer."""
+    under_way = moves.begin(NAME)
+    answers: list[Scene] = []
+    try:
+        yield answers.append
+    finally:
+        moves.end(under_way, answers[-1] if answers else None)
+
+
 @pytest.mark.gen_test
 async def test_a_move_tells_of_itself() -> None:
     """Its result is at hand for everybody who wants that state, or an older one."""
     moves = OwnMoves()
     notices = told(moves)
-    with moves.moving(NAME) as answered:
+    with moving(moves) as answered:
         answered(scene(2))
     assert notices == [Notice(NAME, 2)]
     assert moves.at_hand(NAME, 2) == moves.at_hand(NAME, 1) == scene(2)
@@ -40,10 +53,10 @@ async def test_a_move_without_an_answer_has_to_be_read() -> None:
     """Whether it happened is unknown, so nothing that is at hand will do."""
     moves = OwnMoves()
     notices = told(moves)
-    with moves.moving(NAME) as answered:
+    with moving(moves) as answered:
         answered(scene(2))
     for failure in (ConnectionError, asyncio.CancelledError):
-        with pytest.raises(failure), moves.moving(NAME):
+        with pytest.raises(failure), moving(moves):
             raise failure
     assert [notice.seq for notice in notices] == [2, NEVER, NEVER]
     assert moves.at_hand(NAME, NEVER) is None
@@ -55,7 +68,7 @@ async def test_a_notice_during_a_move_is_not_lost() -> None:
     moves = OwnMoves()
     notices = told(moves)
     for heard in (2, 3):
-        with moves.moving(NAME) as answered:
+        with moving(moves) as answered:
             assert moves.expects(Notice(NAME, heard))
             answered(scene(2))
     assert notices == [Notice(NAME, 2), Notice(NAME, 3)]
@@ -67,8 +80,8 @@ async def test_of_two_moves_the_last_to_end_still_tells() -> None:
     """Each tells what it knows, and what was heard while either was under way."""
     moves = OwnMoves()
     notices = told(moves)
-    with moves.moving(NAME) as first:
-        with moves.moving(NAME) as second:
+    with moving(moves) as first:
+        with moving(moves) as second:
             moves.expects(Notice(NAME, 5))
             second(scene(3))
         first(scene(2))
@@ -81,7 +94,7 @@ async def test_what_was_replaced_is_always_heard() -> None:
     """A notice that names a connection says more than that the scene has moved."""
     moves = OwnMoves()
     told(moves)
-    with moves.moving(NAME):
+    with moving(moves):
         assert not moves.expects(Notice(NAME, 2, connection=7))
 
 
@@ -89,7 +102,7 @@ async def test_what_was_replaced_is_always_heard() -> None:
 async def test_without_a_listener_every_notice_is_heard() -> None:
     """Nobody would tell of what was held back."""
     moves = OwnMoves()
-    with moves.moving(NAME):
+    with moving(moves):
         assert not moves.expects(Notice(NAME, 2))
 
 
@@ -97,7 +110,7 @@ async def test_without_a_listener_every_notice_is_heard() -> None:
 async def test_what_is_at_hand_does_not_stay_so() -> None:
     """A node that slept wakes up with nothing to deliver from memory."""
     moves = OwnMoves()
-    with moves.moving(NAME) as answered:
+    with moving(moves) as answered:
         answered(scene(2))
     await asyncio.sleep(FRESH_SECONDS + 0.05)
     assert moves.at_hand(NAME, 2) is None

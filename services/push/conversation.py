@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
+from websockets.streams import StreamReader
 
 from services.push.close_codes import CloseCode
 
@@ -23,6 +25,9 @@ MAX_MESSAGE_BYTES = 4096
 
 MAX_SEQ = 2**31
 """No scene changes that often: a larger `seq` in an ack cannot be ours."""
+
+_LAST_TEXT = b"\x81"
+"""How a text frame begins that is the last, or only one, of its message."""
 
 EMPTY_PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
@@ -104,13 +109,22 @@ class Conversation:
         now: when it began, for `began`.
     """
 
-    __slots__ = ("_message", "_pending", "_protocol", "began", "busy", "deaf", "failure", "said")
+    __slots__ = (
+        "_closing",
+        "_made",
+        "_message",
+        "_pending",
+        "began",
+        "busy",
+        "deaf",
+        "failure",
+        "said",
+    )
 
     def __init__(self, closing: CloseCode | None, now: float) -> None:
-        self._protocol = Protocol(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
-        if closing is not None:
-            self._protocol.send_close(closing)
-            self._protocol.data_to_send()
+        self._closing = closing
+        self._made: Protocol | None = None
+        """The protocol, once it is needed: most pages say one message in one frame, no more."""
         self._message: bytearray | None = None
         """The fragments so far of a message that is not complete."""
         self._pending = 0
@@ -125,6 +139,15 @@ class Conversation:
         self.failure: CloseCode | None = None
         """Why we failed the connection, if we did."""
 
+    @property
+    def _protocol(self) -> Protocol:
+        if self._made is None:
+            self._made = Protocol(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+            if self._closing is not None:
+                self._made.send_close(self._closing)
+                self._made.data_to_send()
+        return self._made
+
     def receive(
         self, data: bytes, pongs_due: int, message: Callable[[], bool], fragment: Callable[[], bool]
     ) -> None:
@@ -135,6 +158,13 @@ class Conversation:
             message: counts a message, False when it is one too many (4429).
             fragment: counts a continuation frame, likewise.
         """
+        plain = self._made is None and self._closing is None
+        if plain and (text := _whole_text(data)) is not None:
+            if message():
+                self._complete(text)
+            else:
+                self._fail(CloseCode.FLOOD)
+            return
         self._protocol.receive_data(data)
         self._pending += len(data)
         for event in self._protocol.events_received():
@@ -166,7 +196,7 @@ class Conversation:
             message, self._message = self._message, None
             self._complete(message)
 
-    def _complete(self, message: bytearray) -> None:
+    def _complete(self, message: bytes | bytearray) -> None:
         try:
             said = parse(message.decode())
         except UnicodeDecodeError:
@@ -190,26 +220,52 @@ class Conversation:
 
     def close(self, code: CloseCode) -> bytes:
         """Ask to close, or, if the peer already did, take its answer out: the bytes to write."""
-        if self._protocol.state is State.OPEN:
-            self._protocol.send_close(code)
+        if self._made is None and self._closing is None:
+            self._closing = code
+            return close_frame(code)
+        if self._made is None:
+            return b""
+        if self._made.state is State.OPEN:
+            self._made.send_close(code)
         return self.outgoing()
 
     def outgoing(self) -> bytes:
         """What the protocol wants written now: pongs and close frames."""
-        return b"".join(self._protocol.data_to_send())
+        return b"".join(self._made.data_to_send()) if self._made is not None else b""
 
     @property
     def standing(self) -> Standing:
         if self.failure is not None:
             return Standing.FAILED
-        if self._protocol.close_rcvd is not None:
+        if self._made is None:
+            return Standing.OPEN if self._closing is None else Standing.CLOSING
+        if self._made.close_rcvd is not None:
             return Standing.DONE
-        return Standing.OPEN if self._protocol.state is State.OPEN else Standing.CLOSING
+        return Standing.OPEN if self._made.state is State.OPEN else Standing.CLOSING
 
     @property
     def idle(self) -> bool:
         """Whether nothing of a message or frame is pending, so that nothing need be kept."""
         return self._message is None and not self._pending and not self.said and not self.busy
+
+
+def _whole_text(data: bytes) -> bytes | None:
+    """The payload of a message in one frame, if `data` is just that.
+
+    None for everything else, mistakes included: the protocol says what follows from those.
+    """
+    if not data.startswith(_LAST_TEXT):
+        return None
+    reader = StreamReader()
+    reader.feed_data(data)
+    try:
+        next(Frame.parse(reader.read_exact, mask=True, max_size=MAX_MESSAGE_BYTES))
+    except StopIteration as parsed:
+        payload: bytes = parsed.value.data
+        return payload if len(data) == _wire_bytes(len(payload)) else None
+    except WebSocketException:
+        return None
+    return None
 
 
 def _wire_bytes(payload: int) -> int:

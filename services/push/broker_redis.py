@@ -17,7 +17,7 @@ from redis.asyncio.client import PubSub
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.push.broker import Notice
-from services.redis_lane import translated
+from services.redis_failures import translated
 from services.redis_link import RedisLink
 from services.scenes.own_moves import OwnMoves
 from services.supervisor import Supervisor

@@ -1,7 +1,7 @@
 """The way to Redis: one client for scenes, credentials and limits, and its failures by one name.
 
-Calls travel in batches (services/redis_lane.py). On a Redis Cluster each server has batches of its
-own, so that a dead master holds up only what it holds.
+Calls travel in batches (services/lane.py): one costs a third then. On a Redis Cluster each server
+has batches of its own, so that a dead master holds up only what it holds.
 
 Only what Redis documents is used. Redis 6.2 or newer (RESP3), or Valkey.
 """
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -20,7 +21,8 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from services.errors import SettingsError, StoreUnavailable
-from services.redis_lane import FOREIGN, LOST, Command, Lane, translated
+from services.lane import Lane
+from services.redis_failures import FOREIGN, LOST, translated
 from services.redis_wire import Wire
 from services.supervisor import Supervisor
 
@@ -31,7 +33,11 @@ except ImportError:
 
 log = logging.getLogger("scanpush.redis")
 
+Command = tuple[str | bytes | int | float, ...]
+
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # of any length
+
+MOST_IN_A_BATCH = 512
 
 REFRESH_SECONDS = 0.5
 """How often at most the layout of a failing cluster is asked for again."""
@@ -58,7 +64,7 @@ class RedisLink:
         self._url = url
         self.timeout_seconds = timeout_seconds
         self._supervisor = Supervisor()
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, Lane[Command | bytes, Any]] = {}
         self._client: Any = None
         self._wire: Wire | None = None
         self._clustered = False
@@ -159,7 +165,7 @@ class RedisLink:
         # Packed here, so that what cannot be packed fails alone and not with its batch.
         return self._lane(key).ask(command if self._clustered else _pack(command))
 
-    def _lane(self, key: str) -> Lane:
+    def _lane(self, key: str) -> Lane[Command | bytes, Any]:
         name = ""
         if self._clustered:
             with contextlib.suppress(exceptions.SlotNotCoveredError):  # then any server tells more
@@ -168,7 +174,11 @@ class RedisLink:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = Lane(
-                self._send, name, self.timeout_seconds, self._supervisor
+                partial(self._send, name),
+                self._supervisor,
+                name="redis",
+                timeout_seconds=self.timeout_seconds,
+                most_in_a_batch=MOST_IN_A_BATCH,
             )
         return lane
 

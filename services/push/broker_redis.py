@@ -15,7 +15,7 @@ from typing import Any
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.push.broker import Notice
-from services.redis_lane import translated
+from services.redis_failures import translated
 from services.redis_link import RedisLink
 from services.scenes.own_moves import OwnMoves
 from services.supervisor import Supervisor

@@ -21,6 +21,10 @@ FRESH_SECONDS = 0.5
 """For how long the answer to a move is delivered without reading again. A node that slept in
 between wakes up with nothing fresh, and so delivers nothing that is over by now."""
 
+HOLD_SECONDS = 0.05
+"""For how long nobody here is told of a scan whose login is already under way: nearly always the
+login is what the page sees next (states may be skipped), and showing both costs more."""
+
 NEVER = 2**53
 """A `seq` that no scene has: whoever is told of it has to read."""
 
@@ -44,9 +48,12 @@ class OwnMoves:
         self._under_way: dict[SceneStr, UnderWay] = {}
         self._recent: OrderedDict[SceneStr, tuple[float, Scene]] = OrderedDict()
         self._tell: Callable[[Notice], None] | None = None
+        self._held: dict[SceneStr, Notice] = {}
+        self._will_tell = False
 
     def listen(self, tell: Callable[[Notice], None]) -> None:
-        """Have `tell` called after each move made here, whatever became of it."""
+        """Have `tell` called after each move made here, whatever became of it: soon after one that
+        leaves the next step to this server, else at once."""
         self._tell = tell
 
     def begin(self, scene_str: SceneStr) -> UnderWay:
@@ -65,15 +72,39 @@ class OwnMoves:
             del self._under_way[moves.scene_str]
         if scene is not None:
             self._keep(scene)
-        if self._tell is not None:
-            seq = NEVER if scene is None else scene.seq
-            self._tell(Notice(moves.scene_str, max(seq, moves.heard)))
+        if self._tell is None:
+            return
+        seq = NEVER if scene is None else scene.seq
+        notice = Notice(moves.scene_str, max(seq, moves.heard))
+        if scene is not None and scene.owed:
+            self._hold(notice)
+        else:
+            self._held.pop(moves.scene_str, None)
+            self._tell(notice)
+
+    def _hold(self, notice: Notice) -> None:
+        self._held[notice.scene_str] = notice
+        if not self._will_tell:
+            self._will_tell = True
+            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
+
+    def _tell_held(self) -> None:
+        """Everything held, also what came a moment ago: one timer does for all."""
+        self._will_tell = False
+        held, self._held = self._held, {}
+        for notice in held.values():
+            if self._tell is not None:
+                self._tell(notice)
 
     def expects(self, notice: Notice) -> bool:
-        """Whether a move of that scene is under way here, whose end tells of this notice too."""
-        moves = self._under_way.get(notice.scene_str)
-        if moves is None or notice.connection or self._tell is None:
+        """Whether this notice will be told of from here: at the end of a move of that scene that is
+        under way, or with what is held."""
+        if notice.connection or self._tell is None:
             return False
+        moves = self._under_way.get(notice.scene_str)
+        if moves is None:
+            held = self._held.get(notice.scene_str)
+            return held is not None and notice.seq <= held.seq
         moves.heard = max(moves.heard, notice.seq)
         return True
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.ids import SceneStr
 from services.push.broker import Notice
-from services.scenes.own_moves import FRESH_SECONDS, NEVER, OwnMoves
+from services.scenes.own_moves import FRESH_SECONDS, HOLD_SECONDS, NEVER, OwnMoves
 from services.scenes.states import Kind, Scene, State
 
 NAME = SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301")
@@ -114,3 +114,41 @@ async def test_what_is_at_hand_does_not_stay_so() -> None:
         answered(scene(2))
     await asyncio.sleep(FRESH_SECONDS + 0.05)
     assert moves.at_hand(NAME, 2) is None
+
+
+@pytest.mark.gen_test
+async def test_a_scan_is_not_told_before_its_login() -> None:
+    """The page sees the login at once, and the scan only where nothing follows it."""
+    moves = OwnMoves()
+    notices = told(moves)
+    with moving(moves) as answered:
+        answered(scene(2)._replace(owed=True))
+    assert moves.expects(Notice(NAME, 2))
+    assert not notices
+    with moving(moves) as answered:
+        answered(scene(3))
+    assert notices == [Notice(NAME, 3)]
+    await asyncio.sleep(2 * HOLD_SECONDS)
+    assert notices == [Notice(NAME, 3)]
+
+
+@pytest.mark.gen_test
+async def test_a_scan_that_nothing_follows_is_told() -> None:
+    """The login may take a while, or fail: the page shows meanwhile that somebody scanned."""
+    moves = OwnMoves()
+    notices = told(moves)
+    with moving(moves) as answered:
+        answered(scene(2)._replace(owed=True))
+    await asyncio.sleep(2 * HOLD_SECONDS)
+    assert notices == [Notice(NAME, 2)]
+    assert not moves.expects(Notice(NAME, 2))
+
+
+@pytest.mark.gen_test
+async def test_what_is_held_holds_nothing_newer_back() -> None:
+    """Another node may finish the login."""
+    moves = OwnMoves()
+    told(moves)
+    with moving(moves) as answered:
+        answered(scene(2)._replace(owed=True))
+    assert not moves.expects(Notice(NAME, 3))

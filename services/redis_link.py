@@ -147,7 +147,7 @@ class RedisLink:
         with translated():
             return await self._ask(key, command)
 
-    async def run(self, script: Script, keys: Sequence[str], *arguments: str | int) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
         """Run a script on keys of one slot, by its name; Redis may have to learn it first.
 
         It forgets scripts when it restarts, fails over or is told SCRIPT FLUSH.

@@ -1,14 +1,13 @@
 """The status document: what a page may know of its scene, by socket or poll alike."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic_core import to_json
+
 from services.ids import UserId
 from services.scenes.states import FINAL, Claims, Scene, State
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 FAILURES: Mapping[str, str] = {
     "try_again": "The login could not be finished in time; please try again.",
@@ -77,7 +76,7 @@ def login_fields(user_id: UserId, claims: Claims, now: float, token: str) -> dic
 
 def encoded(body: Mapping[str, Any]) -> bytes:
     """One status document as the bytes of a frame or a response."""
-    return _encode(body).encode()
+    return to_json(body)
 
 
 def _remaining(scene: Scene, now: float) -> int:

@@ -10,11 +10,12 @@ store, `recall` does not see it, and an `Outcome` does not see what `remember` k
 """
 
 import asyncio
-import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 from services.ids import SceneStr
 from services.redis_link import RedisLink, Script
@@ -82,7 +83,7 @@ class RedisSceneStore:
     async def create(self, scene: Scene) -> Scene:
         until_changed = micros(scene.changed_at - scene.created_at)
         until_end = micros(scene.ends_at - scene.created_at)
-        text = _json(
+        text = to_json(
             {
                 "fields": _fields(scene),
                 "details": dict(scene.details),
@@ -109,7 +110,7 @@ class RedisSceneStore:
         under_way = self._moves.begin(scene_str)
         scene = None
         try:
-            answer = await self._run("advance", scene_str, _json(_asked(move)), more_keys=keys)
+            answer = await self._run("advance", scene_str, to_json(_asked(move)), more_keys=keys)
             step = _step(scene_str, answer)
             scene = step.scene
         finally:
@@ -170,16 +171,16 @@ class RedisSceneStore:
     async def ping(self) -> None:
         await self._link.ping()
 
-    async def _run(
+    def _run(
         self,
         todo: str,
         scene_str: SceneStr,
-        *arguments: str | int,
+        *arguments: str | bytes | int,
         more_keys: Sequence[str] = (),
-    ) -> Any:
+    ) -> Awaitable[Any]:
         keys = (*keys_of(scene_str), *more_keys)
         ahead = micros(self._ahead())
-        return await self._link.run(_SCENES, keys, todo, scene_str, ahead, *arguments)
+        return self._link.run(_SCENES, keys, todo, scene_str, ahead, *arguments)
 
 
 def micros(seconds: float) -> int:
@@ -216,8 +217,6 @@ _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 _STATES = {state.value: state for state in State}
 _KINDS = {kind.value: kind for kind in Kind}
 
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 def _fields(scene: Scene) -> dict[str, str | int]:
     """A new scene as the fields of its hash; times are set by the script."""
@@ -245,7 +244,7 @@ def _fields(scene: Scene) -> dict[str, str | int]:
 def _asked(move: Move) -> dict[str, Any]:
     """A move as the script reads it; what is None is left out, as Lua knows no null."""
     asked: dict[str, Any] = {
-        "to": move.to,
+        "to": move.to.value,
         "sources": f" {' '.join(move.sources)} ",
         "life": str(micros(move.life_seconds)),
         "owed": move.owed,
@@ -254,7 +253,9 @@ def _asked(move: Move) -> dict[str, Any]:
     }
     if move.to is State.AUTHORIZED:
         asked.update(jti=move.jti, is_new=move.is_new, token_ttl=move.token_ttl_seconds)
-    for name in ("openid", "account", "kind", "seq", "user_id"):
+    if move.kind is not None:
+        asked["kind"] = move.kind.value
+    for name in ("openid", "account", "seq", "user_id"):
         if (value := getattr(move, name)) is not None:
             asked[name] = value
     if move.outcome is not None and move.outcome.reply is not None:

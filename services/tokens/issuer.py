@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 import jwt
+from pydantic_core import to_json
 
 from services.errors import TokenError, TokenExpired, UnknownKey
 from services.ids import SceneStr, UserId, is_scene_str
@@ -29,8 +30,6 @@ MAX_FOREIGN_KEYS = 256
 """Keys of other nodes that are kept at once."""
 
 _TYPE = "JWT"
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Purpose(StrEnum):
@@ -117,7 +116,7 @@ class Issuer:
     def _signed(self, payload: Mapping[str, Any], header: dict[str, Any]) -> str:
         # PyJWT's lower half: the upper one would only look for dates among the claims.
         return self._jws.encode(
-            _encode(payload).encode(), self._private, self._own.signing.algorithm, header
+            to_json(payload), self._private, self._own.signing.algorithm, header
         )
 
     def verify_ticket(self, purpose: Purpose, ticket: str, now: float) -> Ticket:

@@ -51,6 +51,7 @@ _COLUMNS = (
     "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
     " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
 )
+_parsed = json.JSONDecoder().raw_decode
 _STATES = {state.value: state for state in State}
 _KINDS = {kind.value: kind for kind in Kind}
 _SELECT = f"SELECT {_COLUMNS} FROM scenes WHERE scene_str = ?"
@@ -298,7 +299,7 @@ def _row(scene: Scene) -> tuple[Any, ...]:
 def _scene(row: tuple[Any, ...]) -> Scene:
     """A scene from `_COLUMNS`, which stand in the order of its fields but for the claims."""
     claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
-    details = json.loads(row[19]) if row[19] else {}
+    details = _parsed(row[19])[0] if row[19] else {}
     state, kind = _STATES[row[1]], _KINDS[row[3]]
     return Scene._make(
         (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)

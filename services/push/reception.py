@@ -12,6 +12,7 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from http.client import responses
 
@@ -34,6 +35,9 @@ HEAD_BYTES = 4096
 
 PAUSE_SECONDS = 0.1
 """How long nobody is let in after the system refused a descriptor."""
+
+INHERITS_NODELAY = sys.platform == "linux"
+"""Whether a connection has TCP_NODELAY from its listening socket, which saves a call for each."""
 
 Address = tuple[str, int]
 
@@ -66,7 +70,7 @@ class Reception:
             if listening.family not in (socket.AF_INET, socket.AF_INET6):
                 self._server.add_socket(listening)
                 continue
-            _accept_with_data(listening)
+            _prepare(listening)
             self._sockets.append(listening)
             IOLoop.current().add_handler(listening, self._accept, IOLoop.READ)
 
@@ -130,8 +134,8 @@ class Reception:
         def take() -> tuple[int, bytes] | None:
             try:
                 connection.recv(length)
-                # Two statuses in a row (scanned, authorized) must not wait for a delayed ACK.
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if not INHERITS_NODELAY:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
                 return None
             return connection.detach(), b""
@@ -183,7 +187,10 @@ async def _refuse(
         return
 
 
-def _accept_with_data(listening: socket.socket) -> None:
-    """Let Linux wake us when a connection's first bytes are there, not before (tcp(7))."""
+def _prepare(listening: socket.socket) -> None:
+    """Set what holds for every connection."""
+    # Two statuses in a row (scanned, authorized) must not wait for a delayed ACK.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_DEFER_ACCEPT"):
+        # Linux wakes us when a connection's first bytes are there, not before (tcp(7)).
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 
 import pytest
@@ -48,6 +49,20 @@ async def test_connection_without_a_word():
         client = await Raw.connect(node.port)
         client.send(upgrade(node.scenes.begin()))
         assert b"101" in await _answers(client)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("more", [{}, {"Cookie": "c" * 5000}], ids=["short way", "long way"])
+async def test_no_delay(more):
+    """Small frames leave at once (TCP_NODELAY), whichever way the socket came in."""
+    async with Node() as node:
+        client = await Raw.connect(node.port)
+        client.send(upgrade(node.scenes.begin(), **more))
+        await client.head()
+        (key,) = node.push.hub.keys()
+        with socket.socket(fileno=os.dup(node.push.hub.descriptor(key))) as parked:
+            assert parked.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.leave()
 
 
 @pytest.mark.gen_test

@@ -26,7 +26,7 @@ from services.scenes.states import (
 from services.sqlite import Database, translated
 
 RECENT = 256
-"""Scenes kept in memory after their last change."""
+"""Scenes kept in memory after they were begun or changed."""
 
 OUTCOME_SECONDS = 600
 """How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
@@ -72,11 +72,13 @@ class SqliteSceneStore:
         self._clock = clock
         self._publish = publish
         self._recent: OrderedDict[SceneStr, Scene] = OrderedDict()
-        """The scenes changed last. This process alone writes the file, so they are as stored; a
-        notice makes somebody read just these, and a look here is cheaper than a query."""
+        """The scenes begun or changed last. This process alone writes the file, so they are as
+        stored. Just these are read soon, by the page that opens its socket or after a notice, and
+        a look here is cheaper than a query."""
 
     async def create(self, scene: Scene) -> Scene:
         await self._database.write(lambda db: db.execute(_INSERT, _row(scene)) and None)
+        self._keep_recent(self._recent.get(scene.scene_str, scene))
         return scene
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
@@ -108,10 +110,13 @@ class SqliteSceneStore:
     def changed(self, scene: Scene) -> None:
         """A change is committed: remember it for those who will ask, and tell them to."""
         known = self._recent.pop(scene.scene_str, scene)
-        self._recent[scene.scene_str] = scene if scene.seq >= known.seq else known
+        self._keep_recent(scene if scene.seq >= known.seq else known)
+        self._publish(Notice(scene.scene_str, scene.seq))
+
+    def _keep_recent(self, scene: Scene) -> None:
+        self._recent[scene.scene_str] = scene
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
-        self._publish(Notice(scene.scene_str, scene.seq))
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes

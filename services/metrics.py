@@ -1,33 +1,26 @@
 """What is measured, all in one place, in the Prometheus text format.
 
-Observing costs one dictionary lookup and one addition: the children of each family are kept.
-Labels come from closed sets (states, outcomes, endings, routes of WeChat's API), never from
-outside. `services.siblings` puts those of several processes together.
+All of it is counted on the event loop's thread (see `services.counting`). Labels come from closed
+sets (states, outcomes, endings, routes of WeChat's API), never from outside. `services.siblings`
+puts those of several processes together.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Generic, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
-    disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.metrics import MetricWrapperBase
 
+from services.counting import Counts, Times
 from services.push.close_codes import Ending
 from services.scenes.states import Scene, State
-
-# A second series for each counter, of when it was made: nobody here asks for it.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MOST_ERRCODES = 200
 """WeChat's errcodes come from outside; beyond this many different ones they count as "other"."""
@@ -74,31 +67,6 @@ class MetricName(StrEnum):
     RATE_LIMITED = "scanpush_rate_limited_total", "Requests over a limit, by action."
 
 
-_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
-
-
-class Family(Generic[_Metric]):
-    """A metric with labels that remembers its children: `labels` of the library costs more than
-    the addition."""
-
-    def __init__(self, metric: _Metric) -> None:
-        self._metric = metric
-        self._children: dict[tuple[str, ...], _Metric] = {}
-
-    def __getitem__(self, labels: tuple[str, ...] | str) -> _Metric:
-        key = (labels,) if isinstance(labels, str) else labels
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._metric.labels(*key)
-        return child
-
-    def __len__(self) -> int:
-        return len(self._children)
-
-    def __contains__(self, label: str) -> bool:
-        return (label,) in self._children
-
-
 class Metrics:
     """One registry of its own, so that two servers in one process (tests) do not share it.
 
@@ -115,27 +83,26 @@ class Metrics:
         ProcessCollector(namespace="scanpush", registry=self._registry)
         self._sockets = self._gauge(MetricName.SOCKETS)
         self._sockets_opened = self._counter(MetricName.SOCKETS_OPENED)
-        self._sockets_ended = Family(self._counter(MetricName.SOCKETS_ENDED, "ending"))
-        self._upgrades_refused = Family(self._counter(MetricName.UPGRADES_REFUSED, "code"))
+        self._sockets_ended = self._counter(MetricName.SOCKETS_ENDED, "ending")
+        self._upgrades_refused = self._counter(MetricName.UPGRADES_REFUSED, "code")
         self._statuses_written = self._counter(MetricName.STATUSES_WRITTEN)
         self._pings_written = self._counter(MetricName.PINGS_WRITTEN)
         self._long_polls = self._gauge(MetricName.LONG_POLLS)
-        self._scenes_begun = Family(self._counter(MetricName.SCENES_BEGUN, "kind"))
-        self._scenes_ended = Family(self._counter(MetricName.SCENES_ENDED, "state"))
-        self._logins = Family(self._counter(MetricName.LOGINS, "is_new"))
-        self._callbacks = Family(self._counter(MetricName.CALLBACKS, "outcome"))
+        self._scenes_begun = self._counter(MetricName.SCENES_BEGUN, "kind")
+        self._scenes_ended = self._counter(MetricName.SCENES_ENDED, "state")
+        self._logins = self._counter(MetricName.LOGINS, "is_new")
+        self._callbacks = self._counter(MetricName.CALLBACKS, "outcome")
         self._callback_seconds = self._histogram(MetricName.CALLBACK_SECONDS)
         self._push_seconds = self._histogram(MetricName.PUSH_SECONDS)
-        self._wechat_calls = Family(self._counter(MetricName.WECHAT_CALLS, "endpoint", "outcome"))
-        self._wechat_call_seconds = Family(
-            self._histogram(MetricName.WECHAT_CALL_SECONDS, "endpoint")
-        )
-        self._errcodes = Family(self._counter(MetricName.WECHAT_ERRCODES, "errcode"))
+        self._wechat_calls = self._counter(MetricName.WECHAT_CALLS, "endpoint", "outcome")
+        self._wechat_call_seconds = self._histogram(MetricName.WECHAT_CALL_SECONDS, "endpoint")
+        self._errcodes = self._counter(MetricName.WECHAT_ERRCODES, "errcode")
         self._credential = self._gauge(MetricName.CREDENTIAL_SECONDS, "account")
-        self._notices = Family(self._counter(MetricName.NOTICES, "result"))
-        self._rate_limited = Family(self._counter(MetricName.RATE_LIMITED, "action"))
+        self._notices = self._counter(MetricName.NOTICES, "result")
+        self._rate_limited = self._counter(MetricName.RATE_LIMITED, "action")
         self.recent_callbacks: deque[float] = deque(maxlen=RECENT)
         self.recent_pushes: deque[float] = deque(maxlen=RECENT)
+        self._sockets.set_function(lambda: self._sockets_opened.total - self._sockets_ended.total)
         self._make_labels_known()
 
     def exposition(self) -> tuple[bytes, str]:
@@ -145,22 +112,20 @@ class Metrics:
     # Sockets and polls.
 
     def socket_opened(self) -> None:
-        self._sockets_opened.inc()
-        self._sockets.inc()
+        self._sockets_opened.add()
 
     def socket_ended(self, ending: Ending) -> None:
         """Follows one `socket_opened`."""
-        self._sockets_ended[ending].inc()
-        self._sockets.dec()
+        self._sockets_ended.add(ending)
 
     def upgrade_refused(self, code: str) -> None:
-        self._upgrades_refused[code].inc()
+        self._upgrades_refused.add(code)
 
     def status_written(self) -> None:
-        self._statuses_written.inc()
+        self._statuses_written.add()
 
     def ping_written(self) -> None:
-        self._pings_written.inc()
+        self._pings_written.add()
 
     def count_long_polls(self, waiting: Callable[[], int]) -> None:
         """Ask `waiting` for the number of long polls whenever somebody reads the metrics."""
@@ -169,14 +134,14 @@ class Metrics:
     # Scenes.
 
     def scene_begun(self, kind: str) -> None:
-        self._scenes_begun[kind].inc()
+        self._scenes_begun.add(kind)
 
     def scene_ended(self, state: str) -> None:
         """Count once, where the move to the final state was decided."""
-        self._scenes_ended[state].inc()
+        self._scenes_ended.add(state)
 
     def login(self, is_new: bool) -> None:
-        self._logins["true" if is_new else "false"].inc()
+        self._logins.add("true" if is_new else "false")
 
     def delivered(self, scene: Scene) -> None:
         """A change was written to a waiting socket; of logins it is measured how soon."""
@@ -191,19 +156,19 @@ class Metrics:
     # WeChat.
 
     def callback(self, outcome: str, seconds: float) -> None:
-        self._callbacks[outcome].inc()
+        self._callbacks.add(outcome)
         self._callback_seconds.observe(seconds)
         self.recent_callbacks.append(seconds)
 
     def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
         """`endpoint` is the API's path without a query; `outcome` is ok or our error code."""
-        self._wechat_calls[endpoint, outcome].inc()
-        self._wechat_call_seconds[endpoint].observe(seconds)
+        self._wechat_calls.add(endpoint, outcome)
+        self._wechat_call_seconds.observe(seconds, endpoint)
 
     def errcode(self, errcode: int) -> None:
         label = str(errcode)
         known = label in self._errcodes or len(self._errcodes) < MOST_ERRCODES
-        self._errcodes[label if known else "other"].inc()
+        self._errcodes.add(label if known else "other")
 
     def credential_ends(self, account: str, at: float) -> None:
         """The account's access_token ends `at` that unix time; the metric counts down by itself."""
@@ -211,27 +176,29 @@ class Metrics:
 
     def notice(self, result: str) -> None:
         """WeChat's later word on a login notice: delivered or refused."""
-        self._notices[result].inc()
+        self._notices.add(result)
 
     # Limits.
 
     def rate_limited(self, action: str) -> None:
-        self._rate_limited[action].inc()
+        self._rate_limited.add(action)
 
     def _make_labels_known(self) -> None:
         """Series that exist from the start: a rate over a missing series alarms nobody."""
         for ending in Ending:
-            self._sockets_ended[ending]
+            self._sockets_ended.know(ending)
         for is_new in ("true", "false"):
-            self._logins[is_new]
+            self._logins.know(is_new)
 
-    def _counter(self, name: MetricName, *labels: str) -> Counter:
-        return Counter(name, name.help, labels, registry=self._registry)
+    def _counter(self, name: MetricName, *labels: str) -> Counts:
+        counts = Counts(name, name.help, *labels)
+        self._registry.register(counts)
+        return counts
 
     def _gauge(self, name: MetricName, *labels: str) -> Gauge:
         return Gauge(name, name.help, labels, registry=self._registry)
 
-    def _histogram(
-        self, name: MetricName, *labels: str, buckets: Sequence[float] = FAST_SECONDS
-    ) -> Histogram:
-        return Histogram(name, name.help, labels, registry=self._registry, buckets=buckets)
+    def _histogram(self, name: MetricName, *labels: str) -> Times:
+        times = Times(name, name.help, FAST_SECONDS, *labels)
+        self._registry.register(times)
+        return times

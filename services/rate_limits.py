@@ -188,10 +188,12 @@ def client_address(remote_ip: str, x_forwarded_for: str, trusted_proxies: Sequen
     such a proxy too, for the next. The first that is none is the client: what stands left of it,
     it may have made up. IPv4 addresses written as IPv6 count as IPv4.
     """
+    if not trusted_proxies:
+        return _one_spelling(remote_ip)
     address = _parsed(remote_ip)
     if address is None:
         return remote_ip
-    hops = x_forwarded_for.rsplit(",", MOST_HOPS) if trusted_proxies else []
+    hops = x_forwarded_for.rsplit(",", MOST_HOPS)
     while hops and any(address in network for network in trusted_proxies):
         hop = _parsed(_without_port(hops.pop().strip()))
         if hop is None:
@@ -211,6 +213,13 @@ def _without_port(hop: str) -> str:
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+@lru_cache(maxsize=4096)
+def _one_spelling(text: str) -> str:
+    """The address as the library writes it; what is none stays as it is."""
+    address = _parsed(text)
+    return text if address is None else str(address)
 
 
 @lru_cache(maxsize=4096)

@@ -161,5 +161,6 @@ class Admission:
         self.parking.park(fd, key, connection)
         self.hub.register(key, connection, fd, scene, greeting, status, replaced)
         log.debug("socket opened", extra={"scene_str": offer.scene_str, "connection": connection})
-        self.parking.serve(fd, connection, early)
+        if early:
+            self.parking.serve(fd, connection, early)
         return True

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 
 from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
@@ -38,7 +38,14 @@ _quiet.setLevel(logging.WARNING)
 
 def text_frame(payload: bytes) -> bytes:
     """One text message to a page; `payload` is UTF-8."""
-    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+    return _text_header(len(payload)) + payload
+
+
+@lru_cache(maxsize=1024)
+def _text_header(length: int) -> bytes:
+    """What stands before the payload of an unmasked frame depends on its length alone."""
+    whole = Frame(Opcode.TEXT, bytes(length)).serialize(mask=False)
+    return whole[: len(whole) - length]
 
 
 @cache

@@ -19,7 +19,10 @@ _TOKEN = re.compile(r"watch\.([A-Za-z0-9_-]{43})")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, because one of each is made a handshake: that would take thrice as long.
+
+
+@dataclass(slots=True)
 class Request:
     """The head of an HTTP request."""
 
@@ -30,7 +33,7 @@ class Request:
     remote_ip: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer:
     """A well-formed request for a socket; nothing in it is believed yet."""
 
@@ -63,8 +66,8 @@ def check_request(request: Request) -> None:
     headers = request.headers
     if request.method != "GET":
         raise ApiError("method_not_allowed", "a socket is opened with GET")
-    if headers.get("Upgrade", "").lower() != "websocket" or not _has_token(
-        headers.get("Connection", ""), "upgrade"
+    if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in _listed(
+        headers.get("Connection", "").lower()
     ):
         raise ApiError("upgrade_required", "this address speaks WebSocket")
     if headers.get("Sec-Websocket-Version") != "13" or request.version != "HTTP/1.1":
@@ -76,9 +79,7 @@ def check_request(request: Request) -> None:
 def read_offer(request: Request, address: str) -> Offer:
     """What the request asks for. Raises `ApiError`: 400 without our subprotocol, else 403."""
     scene_str = request.path.partition("?")[0].removeprefix(PREFIX)
-    offered = [
-        name.strip() for name in request.headers.get("Sec-Websocket-Protocol", "").split(",")
-    ]
+    offered = _listed(request.headers.get("Sec-Websocket-Protocol", ""))
     tokens = [found for name in offered if (found := _TOKEN.fullmatch(name))]
     if not is_scene_str(scene_str) or len(tokens) != 1:
         raise forbidden()
@@ -127,5 +128,6 @@ def refusal_answer(refusal: ApiError, request_id: str) -> tuple[dict[str, str], 
     return headers, body
 
 
-def _has_token(header: str, wanted: str) -> bool:
-    return any(token.strip().lower() == wanted for token in header.split(","))
+def _listed(header: str) -> list[str]:
+    """The members of a header that is a list (RFC 9110 section 5.6.1)."""
+    return [member.strip() for member in header.split(",")]

@@ -6,6 +6,7 @@ This is no HTTP parser: whatever is not plain is None, and a real parser decides
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 Headers = Mapping[str, str]
 """Request headers under the names Tornado gives them: ``Sec-Websocket-Key``."""
@@ -15,7 +16,11 @@ _PLAIN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+# Browsers send the same dozen names in every head.
+_titled = lru_cache(maxsize=512)(str.title)
+
+
+@dataclass(slots=True)
 class Head:
     """A whole request head; its body, if it has one, begins after `length` bytes."""
 
@@ -34,13 +39,8 @@ def plain_head(data: bytes) -> Head | None:
     match = _PLAIN.match(data)
     if match is None:
         return None
-    headers: dict[str, str] = {}
-    for line in match[3].decode("ascii").split("\r\n")[:-1]:
-        name, _, value = line.partition(": ")
-        name = name.title()
-        if name in headers:
-            return None
-        headers[name] = value.strip()
-    if "Host" not in headers:
+    lines = [line.partition(": ") for line in match[3].decode("ascii").split("\r\n")[:-1]]
+    headers = {_titled(name): value.strip() for name, _, value in lines}
+    if len(headers) < len(lines) or "Host" not in headers:
         return None
     return Head(match[1].decode("ascii"), match[2].decode("ascii"), headers, match.end())

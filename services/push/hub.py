@@ -4,7 +4,6 @@ The hub never waits: every method is a plain call. It knows one socket a scene (
 any number of waiters; it does not know the network (that is `Parking`) nor the store (`Delivery`).
 """
 
-import itertools
 import secrets
 from collections.abc import Callable
 from typing import Protocol
@@ -29,11 +28,10 @@ class ConnectionIds:
 
     def __init__(self) -> None:
         self._first = secrets.randbits(52) + 1
-        self._numbers = itertools.count(self._first)
-        self._last = 0
+        self._last = self._first - 1
 
     def next(self) -> int:
-        self._last = next(self._numbers)
+        self._last += 1
         return self._last
 
     def __contains__(self, connection: int) -> bool:

@@ -112,7 +112,7 @@ class Parking:
 
     def serve(self, fd: int, connection: int, early: bytes) -> None:
         """Take in what the peer said before it was parked, in the same packet as its upgrade."""
-        if early and self.slots.holds(fd, connection):
+        if self.slots.holds(fd, connection):
             self._take_in(fd, early)
 
     def send(self, fd: int, data: bytes) -> bool:

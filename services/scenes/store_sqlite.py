@@ -26,7 +26,7 @@ from services.scenes.states import (
 from services.sqlite import Database, translated
 
 RECENT = 256
-"""Scenes kept in memory after their last change."""
+"""Scenes kept in memory after they were begun or changed."""
 
 OUTCOME_SECONDS = 600
 """How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
@@ -51,6 +51,7 @@ _COLUMNS = (
     "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
     " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
 )
+_parsed = json.JSONDecoder().raw_decode
 _STATES = {state.value: state for state in State}
 _KINDS = {kind.value: kind for kind in Kind}
 _SELECT = f"SELECT {_COLUMNS} FROM scenes WHERE scene_str = ?"
@@ -71,11 +72,13 @@ class SqliteSceneStore:
         self._clock = clock
         self._publish = publish
         self._recent: OrderedDict[SceneStr, Scene] = OrderedDict()
-        """The scenes changed last. This process alone writes the file, so they are as stored; a
-        notice makes somebody read just these, and a look here is cheaper than a query."""
+        """The scenes begun or changed last. This process alone writes the file, so they are as
+        stored. Just these are read soon, by the page that opens its socket or after a notice, and
+        a look here is cheaper than a query."""
 
     async def create(self, scene: Scene) -> Scene:
         await self._database.write(lambda db: db.execute(_INSERT, _row(scene)) and None)
+        self._keep_recent(self._recent.get(scene.scene_str, scene))
         return scene
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
@@ -107,10 +110,13 @@ class SqliteSceneStore:
     def changed(self, scene: Scene) -> None:
         """A change is committed: remember it for those who will ask, and tell them to."""
         known = self._recent.pop(scene.scene_str, scene)
-        self._recent[scene.scene_str] = scene if scene.seq >= known.seq else known
+        self._keep_recent(scene if scene.seq >= known.seq else known)
+        self._publish(Notice(scene.scene_str, scene.seq))
+
+    def _keep_recent(self, scene: Scene) -> None:
+        self._recent[scene.scene_str] = scene
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
-        self._publish(Notice(scene.scene_str, scene.seq))
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
@@ -298,7 +304,7 @@ def _row(scene: Scene) -> tuple[Any, ...]:
 def _scene(row: tuple[Any, ...]) -> Scene:
     """A scene from `_COLUMNS`, which stand in the order of its fields but for the claims."""
     claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
-    details = json.loads(row[19]) if row[19] else {}
+    details = _parsed(row[19])[0] if row[19] else {}
     state, kind = _STATES[row[1]], _KINDS[row[3]]
     return Scene._make(
         (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)

@@ -1,12 +1,13 @@
 """The short way in: what it takes, what it hands on, and a process out of descriptors."""
 
 import asyncio
-import errno
+import contextlib
+import os
+import resource
 import socket
+from collections.abc import Iterator
 
 import pytest
-from tornado.httpserver import HTTPServer
-from tornado.web import Application
 
 from tests.conformance.raw import Raw, upgrade
 from tests.services.push.kit import Node, eventually
@@ -51,6 +52,20 @@ async def test_connection_without_a_word():
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("more", [{}, {"Cookie": "c" * 5000}], ids=["short way", "long way"])
+async def test_no_delay(more):
+    """Small frames leave at once (TCP_NODELAY), whichever way the socket came in."""
+    async with Node() as node:
+        client = await Raw.connect(node.port)
+        client.send(upgrade(node.scenes.begin(), **more))
+        await client.head()
+        (key,) = node.push.hub.keys()
+        with socket.socket(fileno=os.dup(node.push.hub.descriptor(key))) as parked:
+            assert parked.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.leave()
+
+
+@pytest.mark.gen_test
 async def test_stop():
     """After `stop`, which may be called twice, nobody is let in."""
     async with Node() as node:
@@ -60,23 +75,17 @@ async def test_stop():
             await Raw.connect(node.port)
 
 
-class _Exhausted:
-    """A listening socket whose accept fails for want of descriptors, as often as told."""
-
-    family = socket.AF_INET
-
-    def __init__(self, listening: socket.socket, failures: int) -> None:
-        self._listening = listening
-        self.failures = failures
-
-    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        if self.failures:
-            self.failures -= 1
-            raise OSError(errno.EMFILE, "no descriptor")
-        return self._listening.accept()
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._listening, name)
+@contextlib.contextmanager
+def _no_descriptor() -> Iterator[None]:
+    """No descriptor is left for this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_one = os.dup(0)
+    os.close(next_one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.gen_test
@@ -84,14 +93,9 @@ async def test_out_of_descriptors(logs):
     """Without descriptors nothing spins: a pause, one line, and then the next is let in."""
     logs.expect("no descriptor for a connection")
     async with Node() as node:
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setblocking(False)
-        exhausted = _Exhausted(listening, failures=2)
-        reception = node.push.reception(HTTPServer(Application()), lambda *connection: False)
-        reception.listen([exhausted])
-        client = await Raw.connect(listening.getsockname()[1])
-        client.send(upgrade(node.scenes.begin()))
+        client = await Raw.connect(node.port)
+        with _no_descriptor():
+            client.send(upgrade(node.scenes.begin()))
+            await eventually(lambda: len(logs.lines) == 2)
         assert b"101" in await _answers(client)
-        assert exhausted.failures == 0 and len(logs.lines) == 2
-        await eventually(lambda: node.sockets == 0)
-        reception.stop()
+        assert len(logs.lines) <= 3

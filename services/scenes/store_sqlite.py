@@ -50,7 +50,7 @@ _COLUMNS = (
     "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
     " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
 )
-_NO_CLAIMS = (None, None, None, None)
+_NO_CLAIMS = (None, None, None, False)
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _STATES = {state.value: state for state in State}
 _KINDS = {kind.value: kind for kind in Kind}
@@ -291,7 +291,7 @@ def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
     Args:
         details: whether they changed. Few moves change them, and they are half of what is stored.
     """
-    row = (scene.state.value, scene.seq, scene.changed_at, scene.ends_at, *_login(scene))
+    row = (str(scene.state), scene.seq, scene.changed_at, scene.ends_at, *_login(scene))
     key = (scene.scene_str, scene.seq)
     if details:
         return db.execute(_UPDATE_DETAILS, (*row, _encoded(scene.details), *key)).rowcount > 0
@@ -301,9 +301,9 @@ def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
 def _row(scene: Scene) -> tuple[Any, ...]:
     return (
         scene.scene_str,
-        scene.state.value,
+        str(scene.state),
         scene.seq,
-        scene.kind.value,
+        str(scene.kind),
         *scene[4:11],
         *_login(scene),
         _encoded(scene.details),
@@ -311,9 +311,13 @@ def _row(scene: Scene) -> tuple[Any, ...]:
 
 
 def _login(scene: Scene) -> tuple[Any, ...]:
-    """What a login changes, in the order of the columns."""
+    """What a login changes, in the order of the columns.
+
+    Numbers in place of what is true or false: sqlite3 looks for an adapter of everything that it
+    does not know, and that costs more than all the rest of a column.
+    """
     jti, iat, exp, is_new = scene.claims or _NO_CLAIMS
-    return scene.openid, scene.user_id, jti, iat, exp, is_new, scene.owed, scene.error
+    return scene.openid, scene.user_id, jti, iat, exp, int(is_new), int(scene.owed), scene.error
 
 
 def _encoded(details: Mapping[str, str]) -> str:

@@ -94,6 +94,9 @@ async def serve(settings: Settings, *, lan: bool = False, place: Place | None = 
         # measured with 19,000 sockets, a full collection takes 0.1 ms instead of 26.
         gc.collect()
         gc.freeze()
+        # Nearly all that a login makes is gone by itself before the collector looks for the first
+        # time; looking less often saves 1.4 % of a login's instructions.
+        gc.set_threshold(5_000)
         server.listen(sockets)
         if place is None:
             print(banner(container, phone), flush=True)

@@ -7,7 +7,7 @@ plain_callbacks.py (straight from the listening socket, for the plain case).
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from handlers.base import JSON, as_api_error
@@ -38,8 +38,7 @@ def named_account(container: Container, path: str) -> Account:
         raise ApiError("not_found", "There is nothing here.") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole answer; `headers` names the length of `body`, too."""
 
     status: int

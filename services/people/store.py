@@ -1,13 +1,11 @@
 """The port to the people who log in."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """How WeChat names a person to one of our accounts. `unionid` is None while unknown."""
 
     app_id: AppId
@@ -15,8 +13,7 @@ class Identity:
     unionid: UnionId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """What is known of a person besides; empty text is unknown and never overwrites.
 
     `phone` and `email` are what the person typed; nobody verified them, and they link nobody.
@@ -28,8 +25,7 @@ class Profile:
     email: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """One person, whatever door was used. Times are unix seconds."""
 
     id: UserId
@@ -41,8 +37,7 @@ class User:
     logins: int
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """What `UserStore.login` did, the same however often it is asked for one scene."""
 
     user: User

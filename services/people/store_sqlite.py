@@ -143,36 +143,40 @@ def _follow(db: sqlite3.Connection, identity: Identity, at: float, following: bo
 
 
 def log_in_within(
-    db: sqlite3.Connection, identity: Identity, scene: Scene, now: float, *, first_try: bool
-) -> Login:
+    db: sqlite3.Connection,
+    identity: Identity,
+    scene: Scene,
+    now: float,
+    *,
+    first_try: bool,
+    unionid_wanted: bool,
+) -> Login | None:
     """A login in the caller's transaction, which also authorizes the scene.
 
     Args:
         first_try: the scene was waiting until this transaction, so no login of it can exist, and
             none needs to be remembered by it.
+        unionid_wanted: where no unionid of the identity is known, nothing is done: None.
     """
+    row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()
+    has_unionid = row is not None and row[0] is not None
+    if unionid_wanted and not has_unionid:
+        return None
     if not first_try and (done := _done(db, scene.scene_str)) is not None:
         return done
-    if (known := _log_in_known(db, identity, now)) is not None:
-        return known
+    if row is not None and (has_unionid or identity.unionid is None):
+        return _log_in_known(db, row, now)
     found, is_new = _find_or_register(db, identity, scene.account, now, None)
     return _noted(db, found, is_new, scene.scene_str, NOTHING_KNOWN, now)
 
 
-def has_unionid_within(db: sqlite3.Connection, identity: Identity) -> bool:
-    """Whether the identity is known with its unionid."""
-    row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()
-    return row is not None and row[0] is not None
-
-
-def _log_in_known(db: sqlite3.Connection, identity: Identity, now: float) -> Login | None:
-    """The common case in two statements: a known person of whom nothing new is known."""
-    row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()
-    if row is None or (identity.unionid is not None and row[0] is None):
-        return None
-    logins = row[6] + 1
-    db.execute("UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?", (now, logins, row[1]))
-    user = User(UserId(row[1]), row[2], row[3], row[4], row[5], now, logins)
+def _log_in_known(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> Login:
+    """The common case, in one more statement: a person of whom nothing new is known."""
+    _, user_id, name, avatar, account, created_at, logins = row
+    db.execute(
+        "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?", (now, logins + 1, user_id)
+    )
+    user = User(UserId(user_id), name, avatar, account, created_at, now, logins + 1)
     return Login(user, is_new=False)
 
 

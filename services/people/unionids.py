@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 
 from services.clock import Clock
 from services.errors import StoreUnavailable, WeChatError, WeChatRefused
@@ -46,13 +45,13 @@ class UnionIds:
             return identity
         known = await self._stored(identity)
         if known is not None:
-            return replace(identity, unionid=known)
+            return identity._replace(unionid=known)
         asking = self._supervisor.spawn(self._ask(account, identity), name="user/info")
         answered, _ = await asyncio.wait({asking}, timeout=UNIONID_SECONDS)
         if not answered:
             self._supervisor.spawn(self._join_later(asking, identity), name="join unionid")
             return identity
-        return replace(identity, unionid=asking.result())
+        return identity._replace(unionid=asking.result())
 
     def wanted(self, account: Account, identity: Identity) -> bool:
         """Whether WeChat could tell a unionid that `identity` lacks."""
@@ -93,6 +92,6 @@ class UnionIds:
         if unionid is None:
             return
         try:
-            await self._users.join(replace(identity, unionid=unionid))
+            await self._users.join(identity._replace(unionid=unionid))
         except StoreUnavailable as error:
             log.warning("a unionid waits for the next login: %s", error)

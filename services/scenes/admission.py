@@ -4,7 +4,7 @@ Every door ends here, so that the same person meets the same rules whichever way
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from services.clock import Clock
 from services.hooks import Hook
@@ -24,8 +24,7 @@ Wording = Callable[[str, Scene], str]
 NOT_REGISTERED = "not_registered"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """How far a scene came: `outcome` is a word of the reply texts, `step` the last move, `said`
     the reply kept with it, where it is known."""
 
@@ -34,8 +33,7 @@ class Entry:
     said: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """One person at one scene, by one event of one account.
 
     `outcome_key` names the event whose reply is kept with the move (empty: none), `wording` says
@@ -146,7 +144,7 @@ class AdmissionService:
         """
         identity = await self._unionids.completed(visit.account, visit.identity)
         if self._settings.registration != "auto" and await self._users.find(identity) is None:
-            return await self._meet_stranger(replace(visit, identity=identity))
+            return await self._meet_stranger(visit._replace(identity=identity))
         login = await self._login.log_in(visit.scene, identity, visit.profile)
         return await self._authorize(visit, login, allowed or _word(login))
 

@@ -8,7 +8,7 @@ fails before leaves no trace that could make WeChat's next try look like a repea
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
@@ -26,8 +26,7 @@ MOST_HELD = 1_000
 """Callbacks waiting for a failing store at once; more are answered 500 immediately."""
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """A POST to the callback address, as it came; another server may have passed it on."""
 
     query: Mapping[str, str]
@@ -37,8 +36,7 @@ class Push:
     hops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The body of a 200 answer. An empty `content_type` means: as our own replies are."""
 
     body: bytes

@@ -7,7 +7,7 @@ scan brought; an unfollow ends what is open. Everything else is no login and non
 import logging
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.errors import ApiError
 from services.ids import OpenId, SceneStr, is_scene_str
@@ -41,8 +41,7 @@ DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny canc
 """The answers to the question in the chat, after `plain`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of an event: a word for the metrics, and the reply in the chat, if any.
 
     `login` is False for what is no login: another system may want to see it.

@@ -4,7 +4,7 @@ import hmac
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.clock import Clock
@@ -15,7 +15,6 @@ from services.scenes.states import (
     Claims,
     Kind,
     Move,
-    Outcome,
     Scene,
     State,
     Step,
@@ -51,13 +50,17 @@ _COLUMNS = (
     "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
     " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
 )
+_NO_CLAIMS = (None, None, None, False)
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _parsed = json.JSONDecoder().raw_decode
 _STATES = {state.value: state for state in State}
 _KINDS = {kind.value: kind for kind in Kind}
 _SELECT = f"SELECT {_COLUMNS} FROM scenes WHERE scene_str = ?"
 _INSERT = f"INSERT INTO scenes ({_COLUMNS}) VALUES ({', '.join('?' * 20)})"
+# The last condition holds unless somebody moved the scene meanwhile.
 _UPDATE = """UPDATE scenes SET state=?, seq=?, changed_at=?, ends_at=?, openid=?, user_id=?, jti=?,
-    iat=?, exp=?, is_new=?, owed=?, error=?, details=? WHERE scene_str=?"""
+    iat=?, exp=?, is_new=?, owed=?, error=? WHERE scene_str=? AND seq<?"""
+_UPDATE_DETAILS = _UPDATE.replace(" WHERE", ", details=? WHERE")
 
 
 class SqliteSceneStore:
@@ -102,7 +105,12 @@ class SqliteSceneStore:
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         now = self._clock.now()
-        step = await self._database.write(lambda db: _advance(db, scene_str, move, now))
+        known = self._recent.get(scene_str)
+        try:
+            step = await self._database.write(lambda db: _advance(db, scene_str, move, now, known))
+        except BaseException:
+            self.doubt(scene_str)
+            raise
         if step.verdict is Verdict.MOVED and step.scene is not None:
             self.changed(step.scene)
         return step
@@ -117,6 +125,10 @@ class SqliteSceneStore:
         self._recent[scene.scene_str] = scene
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
+
+    def doubt(self, scene_str: SceneStr) -> None:
+        """A change failed, or nobody waited for it. It may be stored all the same: read anew."""
+        self._recent.pop(scene_str, None)
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
@@ -216,10 +228,19 @@ def _watched(scene: Scene | None, watch_hash: bytes) -> Scene | None:
     return scene if matches else None
 
 
-def _advance(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
+def _advance(
+    db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float, known: Scene | None
+) -> Step:
+    """`known` is the scene as it was stored when this was asked. Most often it still is, which the
+    writing itself finds out; else it is read, and decided again."""
+    if known is not None and move.outcome is None:
+        step = apply(known, move, now)
+        if step.verdict is Verdict.MOVED and step.scene is not None:
+            if _update(db, step.scene, details=bool(move.details)):
+                return step
     step = claimed_within(db, scene_str, move, now)
     if step.verdict is Verdict.MOVED and step.scene is not None:
-        saved_within(db, step.scene, move.outcome, now)
+        saved_within(db, step.scene, (move,), now)
     return step
 
 
@@ -232,15 +253,12 @@ def claimed_within(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now:
     return apply(scene, move, now)
 
 
-def saved_within(db: sqlite3.Connection, scene: Scene, outcome: Outcome | None, now: float) -> None:
-    """Write down a move, in the caller's transaction."""
-    _update(db, scene)
-    _keep_outcome(db, outcome, now)
-
-
-def _keep_outcome(db: sqlite3.Connection, outcome: Outcome | None, now: float) -> None:
-    if outcome is not None and outcome.reply is not None:
-        _keep(db, outcome.key, outcome.reply, now + OUTCOME_SECONDS)
+def saved_within(db: sqlite3.Connection, scene: Scene, moves: Sequence[Move], now: float) -> None:
+    """Write down what `moves` made of a scene just read, in the caller's transaction."""
+    _update(db, scene, details=any(move.details for move in moves))
+    for move in moves:
+        if move.outcome is not None and move.outcome.reply is not None:
+            _keep(db, move.outcome.key, move.outcome.reply, now + OUTCOME_SECONDS)
 
 
 def _expire(
@@ -255,7 +273,7 @@ def _expire(
         if scene is None:
             db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
         else:
-            _update(db, scene)
+            _update(db, scene, details=False)
         ended.append((SceneStr(row[0]), scene))
     forgotten = db.execute(
         "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE ends_at <= ? LIMIT ?)",
@@ -273,32 +291,43 @@ def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
     db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, value, ends_at))
 
 
-def _update(db: sqlite3.Connection, scene: Scene) -> None:
-    row = _row(scene)
-    db.execute(_UPDATE, (row[1], row[2], row[7], row[8], *row[11:], row[0]))
+def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
+    """Write down a scene; False: somebody else has moved it as far, and nothing is done.
+
+    Args:
+        details: whether they changed. Few moves change them, and they are half of what is stored.
+    """
+    row = (str(scene.state), scene.seq, scene.changed_at, scene.ends_at, *_login(scene))
+    key = (scene.scene_str, scene.seq)
+    if details:
+        return db.execute(_UPDATE_DETAILS, (*row, _encoded(scene.details), *key)).rowcount > 0
+    return db.execute(_UPDATE, (*row, *key)).rowcount > 0
 
 
 def _row(scene: Scene) -> tuple[Any, ...]:
-    claims = scene.claims
     return (
         scene.scene_str,
         str(scene.state),
         scene.seq,
         str(scene.kind),
-        scene.account,
-        scene.lang,
-        scene.created_at,
-        scene.changed_at,
-        scene.ends_at,
-        scene.watch_hash,
-        scene.begin_hash,
-        scene.openid,
-        scene.user_id,
-        *((claims.jti, claims.iat, claims.exp, claims.is_new) if claims else (None,) * 4),
-        scene.owed,
-        scene.error,
-        json.dumps(scene.details, ensure_ascii=False) if scene.details else "",
+        *scene[4:11],
+        *_login(scene),
+        _encoded(scene.details),
     )
+
+
+def _login(scene: Scene) -> tuple[Any, ...]:
+    """What a login changes, in the order of the columns.
+
+    Numbers in place of what is true or false: sqlite3 looks for an adapter of everything that it
+    does not know, and that costs more than all the rest of a column.
+    """
+    jti, iat, exp, is_new = scene.claims or _NO_CLAIMS
+    return scene.openid, scene.user_id, jti, iat, exp, int(is_new), int(scene.owed), scene.error
+
+
+def _encoded(details: Mapping[str, str]) -> str:
+    return _encode(details) if details else ""
 
 
 def _scene(row: tuple[Any, ...]) -> Scene:

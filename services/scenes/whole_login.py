@@ -11,7 +11,7 @@ from typing import Protocol
 from services.clock import Clock
 from services.ids import SceneStr
 from services.people.store import Identity, Login
-from services.people.store_sqlite import has_unionid_within, log_in_within
+from services.people.store_sqlite import log_in_within
 from services.scenes.states import Move, Scene, State, Step, Verdict, apply
 from services.scenes.store_sqlite import SqliteSceneStore, claimed_within, saved_within
 from services.sqlite import Connection, Database
@@ -67,17 +67,27 @@ class SqliteWholeLogin:
                 return claimed, None
             if claimed.verdict is Verdict.REFUSED:
                 return claimed, None
-            if unionid_wanted and not has_unionid_within(db, identity):
+            login = log_in_within(
+                db,
+                identity,
+                scene,
+                now,
+                first_try=claimed.verdict is Verdict.MOVED,
+                unionid_wanted=unionid_wanted,
+            )
+            if login is None:
                 return None
-            first_try = claimed.verdict is Verdict.MOVED
-            login = log_in_within(db, identity, scene, now, first_try=first_try)
             move = then(scene, login)
             step = apply(scene, move, now)
             if step.verdict is Verdict.MOVED and step.scene is not None:
-                saved_within(db, step.scene, move.outcome, now)
+                saved_within(db, step.scene, (claim, move), now)
             return step, login
 
-        done = await self._database.write(job)
+        try:
+            done = await self._database.write(job)
+        except BaseException:
+            self._scenes.doubt(scene_str)
+            raise
         if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:
             assert done[0].scene is not None
             self._scenes.changed(done[0].scene)

@@ -9,8 +9,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from services.errors import ScanpushError
 from services.wechat import documents, events, replies
@@ -45,8 +44,7 @@ class Malformed(CallbackRefused):
     """Not what WeChat sends: 400."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A verified push."""
 
     event: Event

@@ -127,9 +127,10 @@ def sealed_reply(
     signed = signature(callback_token, timestamp, nonce, encrypted)
     if as_json:
         return _json(Encrypt=encrypted, MsgSignature=signed, TimeStamp=int(now), Nonce=nonce)
+    # Base64 and hexadecimal digits: nothing in them could need `_cdata`.
     return (
-        f"<xml><Encrypt>{_cdata(encrypted)}</Encrypt>"
-        f"<MsgSignature>{_cdata(signed)}</MsgSignature>"
+        f"<xml><Encrypt><![CDATA[{encrypted}]]></Encrypt>"
+        f"<MsgSignature><![CDATA[{signed}]]></MsgSignature>"
         f"<TimeStamp>{timestamp}</TimeStamp><Nonce>{_cdata(nonce)}</Nonce></xml>"
     ).encode()
 

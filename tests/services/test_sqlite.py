@@ -127,17 +127,39 @@ async def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
     """Writes without a pause would keep it from ever being begun anew by itself."""
     async with database(tmp_path) as one:
         log = tmp_path / "a" / "b.db-wal"
+        enough = asyncio.Event()
 
-        async def grows(turn: int) -> bool:
-            before = log.stat().st_size
-            await asyncio.gather(*(one.write(note(f"{turn} {n} " * 9000)) for n in range(20)))
-            return log.stat().st_size > before
-
-        turn = 0
-        async with asyncio.timeout(40):
-            while await grows(turn):
+        async def write_on(writer: int) -> None:
+            turn = 0
+            while not enough.is_set():
+                await one.write(note(f"{writer} {turn} " * 9000))
                 turn += 1
-        assert log.stat().st_size > LONG_LOG_PAGES * 4096
+
+        writers = [asyncio.ensure_future(write_on(number)) for number in range(20)]
+        before = -1
+        async with asyncio.timeout(40):
+            while (size := log.stat().st_size) > before or size < LONG_LOG_PAGES * 4096:
+                before = size
+                await asyncio.sleep(0.1)
+        enough.set()
+        await asyncio.gather(*writers)
+
+
+async def test_a_pause_is_enough_for_the_log_to_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once all of it is copied, nobody has to be held for it."""
+    monkeypatch.setattr("services.sqlite.CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr(Database, "_begin_log_anew", None)
+    async with database(tmp_path) as one:
+        log = tmp_path / "a" / "b.db-wal"
+        sizes = []
+        for turn in range(5):
+            for number in range(20):
+                await one.write(note(f"{turn} {number} " * 900))
+            sizes.append(log.stat().st_size)
+            await asyncio.sleep(0.3)
+        assert max(sizes) < 2 * sizes[0]
 
 
 async def test_a_read_that_fails_is_a_store_that_fails(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from services.people.documents import (
     profile_fields,
     unionid_name,
 )
+from services.people.lanes_mongo import DocumentReader
 from services.people.store import NOTHING_KNOWN
 
 log = logging.getLogger("scanpush.people")
@@ -32,18 +33,19 @@ TRIES = 20
 class Kinship:
     """Follows, makes and joins links between identities."""
 
-    def __init__(self, people: AsyncCollection[Document]) -> None:
+    def __init__(self, people: AsyncCollection[Document], reader: DocumentReader) -> None:
         self._people = people
+        self._reader = reader
 
     async def chain(self, key: str) -> list[Document]:
         """The document at `key` and where its links lead, the last one being the home."""
         chain: list[Document] = []
-        document = await self._people.find_one({"_id": key})
+        document = await self._reader.read(key)
         while document is not None:
             chain.append(document)
             if document["home"]:
                 break
-            document = await self._people.find_one({"_id": document["of"]})
+            document = await self._reader.read(document["of"])
         return chain
 
     async def make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
@@ -56,7 +58,7 @@ class Kinship:
         try:
             await self._people.insert_one(claim_document(name, key))
         except DuplicateKeyError:
-            claimed = await self._people.find_one({"_id": name})
+            claimed = await self._reader.read(name)
             return str(claimed["of"]) if claimed is not None else key
         return key
 

@@ -1,8 +1,4 @@
-"""Counting the logins of known people in MongoDB, many of them in one command.
-
-A command costs a node a third of a whole login (docs/performance.md), and with many logins in it
-not much more than with one.
-"""
+"""Counting the logins of known people in MongoDB, many of them in one command."""
 
 import asyncio
 from collections import Counter
@@ -11,9 +7,8 @@ from dataclasses import dataclass
 
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import BulkWriteError, PyMongoError, WriteConcernError, WriteError
+from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
 
-from services.lane import Lane
 from services.people.documents import (
     LOGIN_FIELDS,
     Document,
@@ -22,24 +17,10 @@ from services.people.documents import (
     counting,
     uncounted,
 )
+from services.people.lanes_mongo import FOREIGN, mongo_lane
 from services.supervisor import Supervisor
 
-FOREIGN = (PyMongoError, OSError)
-"""Whatever goes wrong with MongoDB; OSError includes the TimeoutError that asyncio raises."""
-
-MOST_IN_A_BATCH = 16
-"""The two commands of a full batch cost each login a sixth of what one of its own would."""
-
-MOST_UNDER_WAY = 8
-"""With a MongoDB that needs 100 ms for each command, a node still does 640 logins a second."""
-
-PATIENCE_SECONDS = 0.05
-"""How long a batch that hangs holds up others."""
-
-CROWD, LINGER_SECONDS = 4, 0.01
-"""Above 400 logins a second a login waits 5 ms more on average, and costs a half or a third."""
-
-Outcome = Document | None | Exception
+Outcome = Document | Exception | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,16 +43,8 @@ class LoginCounter:
     ) -> None:
         self._people = people
         self._timeout_seconds = timeout_seconds
-        self._lane: Lane[_Asked, Document | None] = Lane(
-            self._send,
-            supervisor,
-            name="logins",
-            timeout_seconds=timeout_seconds,
-            most_in_a_batch=MOST_IN_A_BATCH,
-            most_under_way=MOST_UNDER_WAY,
-            patience_seconds=PATIENCE_SECONDS,
-            crowd=CROWD,
-            linger_seconds=LINGER_SECONDS,
+        self._lane = mongo_lane(
+            self._send, supervisor, name="logins", timeout_seconds=timeout_seconds
         )
 
     def count(self, key: str, wish: Wish) -> "asyncio.Future[Document | None]":

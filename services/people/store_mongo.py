@@ -33,7 +33,8 @@ from services.people.documents import (
     user_of,
 )
 from services.people.kinship_mongo import TRIES, Kinship
-from services.people.logins_mongo import FOREIGN, LoginCounter
+from services.people.lanes_mongo import FOREIGN, DocumentReader
+from services.people.logins_mongo import LoginCounter
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 from services.supervisor import Supervisor
 
@@ -83,10 +84,10 @@ class MongoUserStore:
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise SettingsError("mongodb.url", str(error)) from None
         self._supervisor = Supervisor()
-        self._kinship = Kinship(self._people)
-        self._counter = LoginCounter(
-            self._people, self._supervisor, timeout_seconds=self._timeout_seconds
-        )
+        seconds = self._timeout_seconds
+        reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
+        self._kinship = Kinship(self._people, reader)
+        self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
         try:
             async with self._call():
                 await self._people.create_index("user_id", unique=True, sparse=True)

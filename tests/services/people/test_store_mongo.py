@@ -9,7 +9,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.ids import AppId, OpenId, SceneStr, UnionId
-from services.people.logins_mongo import MOST_IN_A_BATCH
+from services.people.lanes_mongo import MOST_IN_A_BATCH
 from services.people.store import Identity
 from services.people.store_mongo import MongoUserStore
 from tests.servers import MongoServer
@@ -88,6 +88,18 @@ async def test_many_known_people_cost_two_trips(bench: Bench) -> None:
         await bench.log_in(person)
     assert await bench.log_in_all(crowd) == ["update", "find"]
     assert await bench.log_in_all(crowd[:2]) == ["update", "find"]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_many_are_found_in_one_trip(bench: Bench) -> None:
+    """Known or not, and also when one is looked for twice."""
+    crowd = [Identity(AppId("wx1"), OpenId(f"{n}")) for n in range(4)]
+    for person in crowd[:3]:
+        await bench.log_in(person)
+    bench.asked.clear()
+    found = await asyncio.gather(*(bench.store.find(one) for one in (*crowd, crowd[0])))
+    assert [one is not None and one[1] for one in found] == [*crowd[:3], False, crowd[0]]
+    assert bench.asked == ["find"]
 
 
 @pytest.mark.gen_test(timeout=20)

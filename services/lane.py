@@ -78,16 +78,20 @@ class Lane(Generic[Question, Answer]):
         """The answer to come."""
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append(_Asked(question, answer, self._loop.time()))
-        if not self._starting:
-            if self._under_way == 0 or self._may_leave_beside():
-                self._start()
-            elif not self._watching and self._under_way < self._most_under_way:
-                self._watch(self._patience_seconds)
+        if self._under_way == 0:
+            self._start()
+        else:
+            self._see_to_the_rest()
         return answer
 
-    def _may_leave_beside(self) -> bool:
-        full = len(self._waiting) >= self._most_in_a_batch
-        return full and self._under_way < self._most_under_way
+    def _see_to_the_rest(self) -> None:
+        """What waits beside a batch under way leaves when it is full, or out of patience."""
+        if self._starting or not self._waiting or self._under_way >= self._most_under_way:
+            return
+        if len(self._waiting) >= self._most_in_a_batch:
+            self._start()
+        elif not self._watching:
+            self._watch(self._patience_seconds)
 
     def _watch(self, seconds: float) -> None:
         if seconds < math.inf:
@@ -117,8 +121,7 @@ class Lane(Generic[Question, Answer]):
         self._starting = False
         while True:
             batch[:] = self._next_batch()
-            if self._may_leave_beside() and not self._starting:
-                self._start()
+            self._see_to_the_rest()
             left_at = self._loop.time()
             if batch:
                 _resolve(batch, await self._send([asked.question for asked in batch]))
@@ -128,6 +131,7 @@ class Lane(Generic[Question, Answer]):
             if not full and (not self._waiting or self._under_way > 1):
                 break  # with others under way, the last of them takes what waits
         self._under_way -= 1
+        self._see_to_the_rest()
 
     def _next_batch(self) -> list[_Asked[Question, Answer]]:
         most = self._most_in_a_batch

@@ -92,8 +92,8 @@ class LoginCounter:
     async def _count_together(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
         """Count, then read whom that, or an earlier try, has counted.
 
-        The update waits for a majority even where it changes nothing (MongoDB manual, "Write
-        Concern"), so what an earlier try has written is as safe then.
+        The update waits for a majority even where it changes nothing (MongoDB holds itself to that
+        by noop_writes_wait_for_write_concern.js): what an earlier try has written is as safe then.
         """
         changes = [UpdateOne(uncounted(one.key, one.wish), counting(one.wish)) for one in logins]
         outcomes: dict[_Asked, Outcome] = {}

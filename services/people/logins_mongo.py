@@ -55,15 +55,6 @@ class LoginCounter:
         """
         return self._lane.ask(_Asked(key, wish))
 
-    async def count_alone(self, key: str, wish: Wish) -> Document | None:
-        """The same at once, and in one command of its own."""
-        return await self._people.find_one_and_update(
-            uncounted(key, wish),
-            counting(wish),
-            projection=LOGIN_FIELDS,
-            return_document=ReturnDocument.AFTER,
-        )
-
     async def _send(self, logins: Sequence[_Asked]) -> list[Outcome]:
         """Everybody who is here once travels together.
 
@@ -85,9 +76,18 @@ class LoginCounter:
             async with asyncio.timeout(self._timeout_seconds):
                 if len(logins) > 1:
                     return await self._count_together(logins)
-                return {login: await self.count_alone(login.key, login.wish) for login in logins}
+                return {login: await self._count_alone(login.key, login.wish) for login in logins}
         except FOREIGN as error:
             return dict.fromkeys(logins, error)
+
+    async def _count_alone(self, key: str, wish: Wish) -> Document | None:
+        """In one trip, for somebody without company."""
+        return await self._people.find_one_and_update(
+            uncounted(key, wish),
+            counting(wish),
+            projection=LOGIN_FIELDS,
+            return_document=ReturnDocument.AFTER,
+        )
 
     async def _count_together(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
         """Count, then read whom that, or an earlier try, has counted.

@@ -55,7 +55,6 @@ class MongoUserStore:
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._client: AsyncMongoClient[Document] | None = None
-        self._supervisor = Supervisor()
 
     async def open(self) -> None:
         """Connect and make the index.
@@ -64,6 +63,24 @@ class MongoUserStore:
             SettingsError: URL, user, password or database name are wrong.
             StoreUnavailable: nobody answers; trying again may help.
         """
+        self._supervisor = Supervisor()
+        self._people = self._connected()
+        seconds = self._timeout_seconds
+        reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
+        self._kinship = Kinship(self._people, reader)
+        self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
+        try:
+            async with self._call():
+                await self._people.create_index("user_id", unique=True, sparse=True)
+        except StoreUnavailable as error:
+            await self.close()
+            _raise_if_settings(error.__cause__)
+            raise StoreUnavailable(
+                f"{error} (look at mongodb.url: the hosts, and tls=true only if they speak TLS)"
+            ) from error
+
+    def _connected(self) -> AsyncCollection[Document]:
+        """The collection. Nothing is sent yet."""
         milliseconds = round(self._timeout_seconds * 1000)
         selection = round(milliseconds * 0.8)  # earlier, so that its reason is what is reported
         try:
@@ -78,25 +95,11 @@ class MongoUserStore:
                 connectTimeoutMS=selection,
                 maxPoolSize=64,
             )
-            self._people: AsyncCollection[Document] = self._client[self._database]["people"]
+            return self._client[self._database]["people"]
         except InvalidName as error:
             raise SettingsError("mongodb.database", str(error)) from None
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise SettingsError("mongodb.url", str(error)) from None
-        self._supervisor = Supervisor()
-        seconds = self._timeout_seconds
-        reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
-        self._kinship = Kinship(self._people, reader)
-        self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
-        try:
-            async with self._call():
-                await self._people.create_index("user_id", unique=True, sparse=True)
-        except StoreUnavailable as error:
-            await self.close()
-            _raise_if_settings(error.__cause__)
-            raise StoreUnavailable(
-                f"{error} (look at mongodb.url: the hosts, and tls=true only if they speak TLS)"
-            ) from error
 
     @contextlib.asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:
@@ -157,7 +160,7 @@ class MongoUserStore:
             is_new = any(document.get("born") == wish.scene_str for document in chain)
             home = await self._people.find_one({"_id": chain[-1]["_id"], "home": True})
         else:
-            home = await self._counter.count_alone(chain[-1]["_id"], wish)
+            home = await self._counter.count(chain[-1]["_id"], wish)
         return None if home is None else Login(user_of(home), is_new)
 
     async def _register(self, identity: Identity, wish: Wish) -> Login | None:

@@ -30,15 +30,20 @@ class Lane(Generic[Question, Answer]):
     """Gathers calls; a batch leaves at once when none is under way.
 
     Else it waits for that one to end, but not once it is full or has waited `patience_seconds`:
-    then it leaves beside the others. A call that has waited for `timeout_seconds` before it could
-    be sent is not sent and ends with `TimeoutError`; what is left when the supervisor closes ends
-    with `ConnectionError`. A call whose future was cancelled in time is not sent either.
+    then it leaves beside the others. After a batch of a crowd the next one waits a little for more
+    to come, unless it is full.
+
+    A call that has waited for `timeout_seconds` before it could be sent is not sent and ends with
+    `TimeoutError`; what is left when the supervisor closes ends with `ConnectionError`. A call
+    whose future was cancelled in time is not sent either.
 
     Args:
         send: takes a batch and brings one answer or exception for each; ends within a time of its
             own, and raises nothing.
         name: of the background tasks.
         most_under_way: how many batches may travel at a time.
+        crowd: from how many calls on a batch shows that more are to be expected.
+        linger_seconds: how long after such a batch has left the next one leaves.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class Lane(Generic[Question, Answer]):
         most_in_a_batch: int,
         most_under_way: int = 1,
         patience_seconds: float = math.inf,
+        crowd: float = math.inf,
+        linger_seconds: float = 0.0,
     ) -> None:
         self._send = send
         self._supervisor = supervisor
@@ -59,6 +66,8 @@ class Lane(Generic[Question, Answer]):
         self._most_in_a_batch = most_in_a_batch
         self._most_under_way = most_under_way
         self._patience_seconds = patience_seconds
+        self._crowd = crowd
+        self._linger_seconds = linger_seconds
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Asked[Question, Answer]] = []
         self._under_way = 0
@@ -69,16 +78,20 @@ class Lane(Generic[Question, Answer]):
         """The answer to come."""
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append(_Asked(question, answer, self._loop.time()))
-        if not self._starting:
-            if self._under_way == 0 or self._may_leave_beside():
-                self._start()
-            elif not self._watching and self._under_way < self._most_under_way:
-                self._watch(self._patience_seconds)
+        if self._under_way == 0:
+            self._start()
+        else:
+            self._see_to_the_rest()
         return answer
 
-    def _may_leave_beside(self) -> bool:
-        full = len(self._waiting) >= self._most_in_a_batch
-        return full and self._under_way < self._most_under_way
+    def _see_to_the_rest(self) -> None:
+        """What waits beside a batch under way leaves when it is full, or out of patience."""
+        if self._starting or not self._waiting or self._under_way >= self._most_under_way:
+            return
+        if len(self._waiting) >= self._most_in_a_batch:
+            self._start()
+        elif not self._watching:
+            self._watch(self._patience_seconds)
 
     def _watch(self, seconds: float) -> None:
         if seconds < math.inf:
@@ -108,14 +121,17 @@ class Lane(Generic[Question, Answer]):
         self._starting = False
         while True:
             batch[:] = self._next_batch()
-            if self._may_leave_beside() and not self._starting:
-                self._start()
+            self._see_to_the_rest()
+            left_at = self._loop.time()
             if batch:
                 _resolve(batch, await self._send([asked.question for asked in batch]))
+            if len(batch) >= self._crowd:
+                await asyncio.sleep(left_at + self._linger_seconds - self._loop.time())
             full = len(self._waiting) >= self._most_in_a_batch
             if not full and (not self._waiting or self._under_way > 1):
                 break  # with others under way, the last of them takes what waits
         self._under_way -= 1
+        self._see_to_the_rest()
 
     def _next_batch(self) -> list[_Asked[Question, Answer]]:
         most = self._most_in_a_batch

@@ -22,6 +22,15 @@ PROFILE = ("name", "avatar", "phone", "email")
 
 SCHEMA = 1
 
+RECENT = 32
+"""Logins remembered by their scene. A repeat comes within half a minute of the first."""
+
+LOGIN_FIELDS = (
+    *("unionid", "born", "user_id", "name", "avatar"),
+    *("account", "created_at", "last_login_at", "logins"),
+)
+"""What of a home a login reads; most of the rest of it are the scenes in `recent`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -62,6 +71,28 @@ def home_document(key: str, unionid: UnionId | None, wish: Wish) -> Document:
         "following": True,
         "follow_changed_at": 0.0,
     }
+
+
+def uncounted(key: str, wish: Wish) -> Document:
+    """Matches the home at `key` unless this login is counted there."""
+    return {"_id": key, "home": True, "recent": {"$nin": [wish.scene_str]}}
+
+
+def counting(wish: Wish) -> Document:
+    """The change that counts this login and notes what is newly known of the person."""
+    change: Document = {
+        "$inc": {"logins": 1},
+        "$max": {"last_login_at": wish.now},
+        "$push": {"recent": {"$each": [wish.scene_str], "$slice": -RECENT}},
+    }
+    if learned := {field: text for field, text in profile_fields(wish.profile).items() if text}:
+        change["$set"] = learned
+    return change
+
+
+def counted(key: str, wish: Wish) -> Document:
+    """Matches the home at `key` if this login is counted there."""
+    return {"_id": key, "home": True, "recent": wish.scene_str}
 
 
 def link_document(key: str, of: str, unionid: UnionId | None) -> Document:

@@ -128,6 +128,101 @@ async def test_one_scene_a_hundred_times_at_once_counts_once(people: UserBench) 
     assert user is not None and user.logins == 1
 
 
+# Many people at once.
+
+
+async def registered(store: UserStore, count: int) -> list[Identity]:
+    """So many people, each of whom has logged in once."""
+    crowd = [person(f"crowd{number}", unionid=f"u{number}") for number in range(count)]
+    await asyncio.gather(*(logged_in(store, identity) for identity in crowd))
+    return crowd
+
+
+async def counted(store: UserStore, crowd: list[Identity]) -> list[int]:
+    """How often each of them has logged in."""
+    found = [await store.find(identity) for identity in crowd]
+    return [one[0].logins for one in found if one is not None]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_many_people_at_once_are_each_counted_once(people: UserBench) -> None:
+    """Each gets an answer about himself, on whichever node."""
+    stores = people.store("a"), people.store("b")
+    crowd = await registered(stores[0], 60)
+    logins = await asyncio.gather(
+        *(logged_in(stores[i % 2], identity, NOW + i) for i, identity in enumerate(crowd))
+    )
+    for number, (identity, login) in enumerate(zip(crowd, logins, strict=True)):
+        found = await stores[0].find(identity)
+        assert found is not None and found == (login.user, identity)
+        assert not login.is_new and login.user.logins == 2
+        assert login.user.last_login_at == NOW + number
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_one_person_often_among_many_is_counted_each_time(people: UserBench) -> None:
+    """Forty logins of one of them come between those of the others."""
+    store = people.store()
+    crowd = await registered(store, 20)
+    burst = [identity for other in crowd for identity in (crowd[0], other, crowd[0])]
+    logins = await asyncio.gather(*(logged_in(store, identity) for identity in burst))
+    assert not any(login.is_new for login in logins)
+    assert await counted(store, crowd) == [42, *[2] * 19]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_repeat_among_many_is_still_the_same(people: UserBench) -> None:
+    """The scene that registered somebody, and one that did not, come again in a crowd."""
+    store, first, second = people.store(), scene(), scene()
+    ann, bob = person("ann"), person("bob")
+    crowd = await registered(store, 10)
+    await store.login(ann, first, "default", NOW)
+    await logged_in(store, bob)
+    await store.login(bob, second, "default", NOW)
+    again = await asyncio.gather(
+        store.login(ann, first, "default", NOW + 1),
+        store.login(bob, second, "default", NOW + 1),
+        *(logged_in(store, identity) for identity in crowd),
+    )
+    assert [login.is_new for login in again] == [True, *[False] * 11]
+    assert await counted(store, [ann, bob, *crowd]) == [1, *[2] * 11]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_stranger_among_many_is_registered(people: UserBench) -> None:
+    """The others log in, and a known person learns a unionid, at the same time."""
+    store = people.store()
+    crowd = await registered(store, 10)
+    bob = await logged_in(store, person("bob"))
+    mixed = [*crowd[:5], person("stranger"), person("bob", unionid="ub"), *crowd[5:]]
+    logins = await asyncio.gather(*(logged_in(store, identity) for identity in mixed))
+    assert [login.is_new for login in logins] == [*[False] * 5, True, *[False] * 6]
+    assert logins[6].user.id == bob.user.id
+    assert await counted(store, mixed) == [*[2] * 5, 1, *[2] * 6]
+    found = await store.find(person("bob"))
+    assert found is not None and found[1].unionid == "ub"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_somebody_who_gives_up_hurts_nobody(people: UserBench) -> None:
+    """Cancelled before or while others log in; asked again for the scene, counted once."""
+    store, scenes = people.store(), [scene() for _ in range(12)]
+    crowd = await registered(store, 12)
+    for turns in (0, 1, 3):
+        calls = [
+            asyncio.ensure_future(store.login(identity, name, "default", NOW))
+            for identity, name in zip(crowd, scenes, strict=True)
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls[::3]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert all(call.exception() is None for call in calls if not call.cancelled())
+    for identity, name in zip(crowd, scenes, strict=True):
+        assert (await store.login(identity, name, "default", NOW)).user.logins == 2
+
+
 # One person, several doors.
 
 

@@ -8,11 +8,14 @@ from tornado.ioloop import IOLoop
 
 from services.lane import Lane
 from services.supervisor import Supervisor
+from tests.conftest import UnexpectedLogs
 from tests.contracts.benches import eventually
 
 
 class Bench:
     """A lane to a server that answers when the test lets it."""
+
+    RAISES = -1
 
     def __init__(self) -> None:
         self.sent: list[list[int]] = []
@@ -20,7 +23,9 @@ class Bench:
         self._doors: list[asyncio.Event] = []
         self._calls: list[asyncio.Future[int]] = []
 
-    def lane(self, *, under_way: int = 1, patience: float = 60.0) -> Lane[int, int]:
+    def lane(
+        self, *, under_way: int = 1, patience: float = 60.0, crowd: int = 100
+    ) -> Lane[int, int]:
         return Lane(
             self._send,
             self.supervisor,
@@ -29,9 +34,13 @@ class Bench:
             most_in_a_batch=4,
             most_under_way=under_way,
             patience_seconds=patience,
+            crowd=crowd,
+            linger_seconds=60,
         )
 
     async def _send(self, batch: Sequence[int]) -> list[int | Exception]:
+        if self.RAISES in batch:
+            raise RuntimeError("a bug")
         self.sent.append(list(batch))
         self._doors.append(door := asyncio.Event())
         await door.wait()
@@ -106,14 +115,43 @@ async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
 
 @pytest.mark.gen_test
 async def test_one_batch_that_hangs_does_not_hold_up_others(bench: Bench) -> None:
-    """After a while what waits leaves without it."""
-    lane = bench.lane(under_way=2, patience=0.01)
-    bench.ask(lane, 0)
-    await bench.have_sent([0])
-    (later,) = bench.ask(lane, 2)
-    await bench.have_sent([0], [2])
-    bench.let_through(1)
-    assert await later == 2
+    """After a while what waits leaves without it, whether asked at the same time or later."""
+    lane = bench.lane(under_way=3, patience=0.01)
+    bench.ask(lane, 0, 2, 4, 6, 8)
+    await bench.have_sent([0, 2, 4, 6], [8])
+    (later,) = bench.ask(lane, 10)
+    await bench.have_sent([0, 2, 4, 6], [8], [10])
+    bench.let_through(2)
+    assert await later == 10
+
+
+@pytest.mark.gen_test
+async def test_after_a_crowd_a_batch_waits_for_more(bench: Bench) -> None:
+    """Nothing is under way, and what comes still travels together; a full batch does not wait."""
+    lane = bench.lane(under_way=2, crowd=2)
+    bench.ask(lane, 0, 2)
+    await bench.have_sent([0, 2])
+    bench.let_through(0)
+    for number in (4, 6, 8):
+        bench.ask(lane, number)
+        await bench.have_sent([0, 2])
+    bench.ask(lane, 10)
+    await bench.have_sent([0, 2], [4, 6, 8, 10])
+
+
+@pytest.mark.gen_test
+async def test_a_bug_leaves_nobody_waiting(bench: Bench, logs: UnexpectedLogs) -> None:
+    """A sender that raises is logged; everybody hears of it, and the next batch leaves."""
+    logs.expect("background task test failed")
+    lane = bench.lane()
+    calls = bench.ask(lane, bench.RAISES, 2)
+    for call in calls:
+        with pytest.raises(ConnectionError):
+            await call
+    (later,) = bench.ask(lane, 4)
+    await bench.have_sent([4])
+    bench.let_through(0)
+    assert await later == 4
 
 
 @pytest.mark.gen_test

@@ -1,5 +1,6 @@
 """What only the store in MongoDB does; its contract is in tests/contracts."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.ids import AppId, OpenId, SceneStr, UnionId
+from services.people.lanes_mongo import MOST_IN_A_BATCH
 from services.people.store import Identity
 from services.people.store_mongo import MongoUserStore
 from tests.servers import MongoServer
@@ -44,8 +46,14 @@ class Bench:
 
     async def log_in(self, identity: Identity) -> list[str]:
         """What one login asks of the server."""
+        return await self.log_in_all([identity])
+
+    async def log_in_all(self, people: list[Identity]) -> list[str]:
+        """What logins at once ask of the server."""
         self.asked.clear()
-        await self.store.login(identity, SceneStr(str(uuid.uuid4())), "default", NOW)
+        await asyncio.gather(
+            *(self.store.login(one, SceneStr(str(uuid.uuid4())), "default", NOW) for one in people)
+        )
         return list(self.asked)
 
 
@@ -73,12 +81,54 @@ async def test_a_known_person_costs_one_trip(bench: Bench) -> None:
 
 
 @pytest.mark.gen_test(timeout=20)
+async def test_many_known_people_cost_two_trips(bench: Bench) -> None:
+    """One update and one find, while they are no more than fit into a batch."""
+    crowd = [Identity(AppId("wx1"), OpenId(f"{n}")) for n in range(MOST_IN_A_BATCH)]
+    for person in crowd:
+        await bench.log_in(person)
+    assert await bench.log_in_all(crowd) == ["update", "find"]
+    assert await bench.log_in_all(crowd[:2]) == ["update", "find"]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_many_are_found_in_one_trip(bench: Bench) -> None:
+    """Known or not, and also when one is looked for twice."""
+    crowd = [Identity(AppId("wx1"), OpenId(f"{n}")) for n in range(4)]
+    for person in crowd[:3]:
+        await bench.log_in(person)
+    bench.asked.clear()
+    found = await asyncio.gather(*(bench.store.find(one) for one in (*crowd, crowd[0])))
+    assert [one is not None and one[1] for one in found] == [*crowd[:3], False, crowd[0]]
+    assert bench.asked == ["find"]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_comes_twice_goes_alone(bench: Bench) -> None:
+    """Two logins of one person are two findAndModify, beside the batch of the others."""
+    crowd = [Identity(AppId("wx1"), OpenId(f"{n}")) for n in range(4)]
+    for person in crowd:
+        await bench.log_in(person)
+    asked = await bench.log_in_all([crowd[0], *crowd])
+    assert sorted(asked) == ["find", "findAndModify", "findAndModify", "update"]
+
+
+@pytest.mark.gen_test(timeout=20)
 async def test_a_second_door_costs_four_trips(bench: Bench) -> None:
     """A link is followed to the home: nothing grows with the number of doors."""
     for number in range(4):
         door = Identity(AppId(f"wx{number}"), OpenId("ann"), UnionId("u"))
         await bench.log_in(door)
     assert await bench.log_in(door) == ["findAndModify", "find", "find", "findAndModify"]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_many_second_doors_cost_six_trips(bench: Bench) -> None:
+    """However many come: two that find no home, two along the links, two that count."""
+    doors = [[Identity(AppId(a), OpenId(f"{n}"), UnionId(f"u{n}")) for n in range(4)] for a in "xy"]
+    for person in doors[0] + doors[1]:
+        await bench.log_in(person)
+    asked = ["update", "find", "find", "find", "update", "find"]
+    assert await bench.log_in_all(doors[1]) == asked
 
 
 @pytest.mark.gen_test(timeout=20)

@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from pymongo import AsyncMongoClient
-from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import (
     ConfigurationError,
     DuplicateKeyError,
@@ -64,7 +63,11 @@ class MongoUserStore:
             StoreUnavailable: nobody answers; trying again may help.
         """
         self._supervisor = Supervisor()
-        self._people = self._connected()
+        self._client = make_client(self._url, self._timeout_seconds)
+        try:
+            self._people = self._client[self._database]["people"]
+        except InvalidName as error:
+            raise SettingsError("mongodb.database", str(error)) from None
         seconds = self._timeout_seconds
         reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
         self._kinship = Kinship(self._people, reader)
@@ -78,28 +81,6 @@ class MongoUserStore:
             raise StoreUnavailable(
                 f"{error} (look at mongodb.url: the hosts, and tls=true only if they speak TLS)"
             ) from error
-
-    def _connected(self) -> AsyncCollection[Document]:
-        """The collection. Nothing is sent yet."""
-        milliseconds = round(self._timeout_seconds * 1000)
-        selection = round(milliseconds * 0.8)  # earlier, so that its reason is what is reported
-        try:
-            self._client = AsyncMongoClient(
-                self._url,
-                appname="scanpush",
-                w="majority",
-                retryWrites=True,
-                retryReads=True,
-                timeoutMS=milliseconds,
-                serverSelectionTimeoutMS=selection,
-                connectTimeoutMS=selection,
-                maxPoolSize=64,
-            )
-            return self._client[self._database]["people"]
-        except InvalidName as error:
-            raise SettingsError("mongodb.database", str(error)) from None
-        except (InvalidURI, ConfigurationError, ValueError) as error:
-            raise SettingsError("mongodb.url", str(error)) from None
 
     @contextlib.asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:
@@ -236,6 +217,26 @@ class MongoUserStore:
         if self._client is not None:
             await self._supervisor.close()
             await self._client.close()
+
+
+def make_client(url: str, timeout_seconds: float) -> AsyncMongoClient[Document]:
+    """A client that has sent nothing yet; `SettingsError` where the URL is none."""
+    milliseconds = round(timeout_seconds * 1000)
+    selection = round(milliseconds * 0.8)  # earlier, so that its reason is what is reported
+    try:
+        return AsyncMongoClient(
+            url,
+            appname="scanpush",
+            w="majority",
+            retryWrites=True,
+            retryReads=True,
+            timeoutMS=milliseconds,
+            serverSelectionTimeoutMS=selection,
+            connectTimeoutMS=selection,
+            maxPoolSize=64,
+        )
+    except (InvalidURI, ConfigurationError, ValueError) as error:
+        raise SettingsError("mongodb.url", str(error)) from None
 
 
 def _raise_if_settings(error: BaseException | None) -> None:

@@ -1,5 +1,6 @@
 """Scenes in the embedded database."""
 
+import asyncio
 import hmac
 import json
 import sqlite3
@@ -23,6 +24,9 @@ from services.scenes.states import (
     settle,
 )
 from services.sqlite import Database, translated
+
+UNKNOWN_WHETHER_DONE = (StoreUnavailable, asyncio.CancelledError)
+"""How waiting for a write ends that may be done all the same."""
 
 RECENT = 256
 """Scenes kept in memory after they were begun or changed."""
@@ -108,7 +112,7 @@ class SqliteSceneStore:
         known = self._recent.get(scene_str)
         try:
             step = await self._database.write(lambda db: _advance(db, scene_str, move, now, known))
-        except BaseException:
+        except UNKNOWN_WHETHER_DONE:
             self.doubt(scene_str)
             raise
         if step.verdict is Verdict.MOVED and step.scene is not None:

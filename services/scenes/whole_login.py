@@ -13,7 +13,12 @@ from services.ids import SceneStr
 from services.people.store import Identity, Login
 from services.people.store_sqlite import log_in_within
 from services.scenes.states import Move, Scene, State, Step, Verdict, apply
-from services.scenes.store_sqlite import SqliteSceneStore, claimed_within, saved_within
+from services.scenes.store_sqlite import (
+    UNKNOWN_WHETHER_DONE,
+    SqliteSceneStore,
+    claimed_within,
+    saved_within,
+)
 from services.sqlite import Connection, Database
 
 Authorization = Callable[[Scene, Login], Move]
@@ -85,7 +90,7 @@ class SqliteWholeLogin:
 
         try:
             done = await self._database.write(job)
-        except BaseException:
+        except UNKNOWN_WHETHER_DONE:
             self._scenes.doubt(scene_str)
             raise
         if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:

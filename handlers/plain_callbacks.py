@@ -1,10 +1,9 @@
 """``POST /wechat/callback[/<account>]`` of the plainest form, straight from the listening socket.
 
 Tornado's HTTP is a third of what a login costs, and a proxy sends WeChat's pushes one like the
-other, each in one piece. So, as for sockets (services/push/reception.py), a request is looked at
-while it is still in the kernel's buffer (``MSG_PEEK``). If it is a whole push and plain in every
-respect, it is served from here. Anything else that comes over the same connection is handed
-untouched to Tornado, which keeps the connection then.
+other, each in one piece. So, as for sockets (services/push/reception.py), a request that is a whole
+push, nothing more, and plain in every respect is served from here. Anything else that comes over
+the same connection is handed untouched to Tornado, which keeps the connection then.
 """
 
 import asyncio
@@ -19,8 +18,8 @@ from services.push.heads import Head, plain_head
 from services.push.reception import Address
 from services.supervisor import Supervisor
 
-PEEK_BYTES = 8192
-"""The longest push that is looked at, head and body; WeChat's have 1 to 2 KB."""
+READ_BYTES = 8192
+"""The longest push that is served, head and body; WeChat's have 1 to 2 KB."""
 
 WRITE_SECONDS = 5
 """How long the client may take to read an answer that does not fit into the kernel at once."""
@@ -31,8 +30,8 @@ _LENGTH = re.compile(r"[0-9]{1,4}")
 _NOT_PLAIN = ("Transfer-Encoding", "Expect", "Upgrade", "Trailer", "Te")
 
 
-def plain_push(data: bytes) -> tuple[Head, int] | None:
-    """The head and the whole length of the push that `data` begins with; None: not plain."""
+def plain_push(data: bytes) -> Head | None:
+    """The head of the push that `data` is, no more and no less; None: it is not, or not plain."""
     if not data.startswith(_FIRST_BYTES) or (head := plain_head(data)) is None:
         return None
     headers = head.headers
@@ -45,8 +44,7 @@ def plain_push(data: bytes) -> tuple[Head, int] | None:
         or any(name in headers for name in _NOT_PLAIN)
     ):
         return None
-    end = head.length + int(length)
-    return (head, end) if end <= len(data) else None
+    return head if head.length + int(length) == len(data) else None
 
 
 class PlainCallbacks:
@@ -54,7 +52,7 @@ class PlainCallbacks:
 
     Args:
         under_way: where requests at work stand, so that nobody leaves before they are done.
-        hand_on: gives a connection away, to be served from its first unread byte on.
+        hand_on: gives a connection away, and what was read of it and not served.
         idle_seconds: how long a kept-alive connection may be idle.
     """
 
@@ -63,7 +61,7 @@ class PlainCallbacks:
         desk: CallbackDesk,
         supervisor: Supervisor,
         under_way: set[object],
-        hand_on: Callable[[socket.socket, Address], None],
+        hand_on: Callable[[socket.socket, Address, bytes], None],
         idle_seconds: float,
     ) -> None:
         self.desk = desk
@@ -75,12 +73,12 @@ class PlainCallbacks:
 
     def take(self, connection: socket.socket, address: Address, data: bytes) -> bool:
         """A `Taker`: serve the connection if it begins with a plain push."""
-        push = plain_push(data)
-        if push is None:
+        head = plain_push(data)
+        if head is None:
             return False
         line = _Line(self, connection, address)
         self.lines.add(line)
-        line.serve(*push)
+        line.serve(head, data)
         return True
 
     def close(self) -> None:
@@ -113,13 +111,8 @@ class _Line:
         self._used = self._loop.time()
         self._idle = self._loop.call_later(every.idle_seconds, self._leave_if_idle)
 
-    def serve(self, head: Head, end: int) -> None:
-        """Read the push that was looked at, and answer it in a task."""
-        try:
-            data = self._connection.recv(end)
-        except OSError:
-            self.close()
-            return
+    def serve(self, head: Head, data: bytes) -> None:
+        """Answer the push that `data` is in a task."""
         self._busy = True
         self._all.under_way.add(self)
         self._all.supervisor.spawn(self._answer(head, data[head.length :]), name="callback")
@@ -167,18 +160,18 @@ class _Line:
             self._stop_listening()
             return
         try:
-            data = self._connection.recv(PEEK_BYTES, socket.MSG_PEEK)
+            data = self._connection.recv(READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
             self.close()
-        elif (push := plain_push(data)) is not None:
-            self.serve(*push)
+        elif (head := plain_push(data)) is not None:
+            self.serve(head, data)
         else:
             self._forget()
-            self._all.hand_on(self._connection, self._address)
+            self._all.hand_on(self._connection, self._address, data)
 
     def _leave_if_idle(self) -> None:
         most = self._all.idle_seconds

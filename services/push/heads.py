@@ -1,4 +1,4 @@
-"""The head of an HTTP request of the plainest form, read while it is still in the kernel's buffer.
+"""The head of an HTTP request of the plainest form, if a connection begins with all of it.
 
 This is no HTTP parser: whatever is not plain is None, and a real parser decides about it.
 """

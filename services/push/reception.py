@@ -1,11 +1,11 @@
 """The short way in: an upgrade that arrives in one piece never becomes a Tornado connection.
 
 A connection, a stream, two tasks and a parsed header list a handshake are most of what a handshake
-costs in Tornado. So the head of each new connection is looked at while it is still in the kernel's
-buffer (``MSG_PEEK``). If it is a request for a socket of the plainest form, and nothing but the
-store can still refuse it, it is served from here; the checks are those of `Admission`. Everything
-else, refusals included, is handed untouched to Tornado's `HTTPServer`, byte for byte as it came,
-unless somebody else who looks for plain requests takes it.
+costs in Tornado. So what each new connection begins with is read here. If it is a request for a
+socket of the plainest form, and nothing but the store can still refuse it, it is served from here;
+the checks are those of `Admission`. Everything else, refusals included, is handed untouched to
+Tornado's `HTTPServer`, byte for byte as it came, unless somebody else who looks for plain requests
+takes it.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ INHERITS_NODELAY = sys.platform == "linux"
 Address = tuple[str, int]
 
 Taker = Callable[[socket.socket, Address, bytes], bool]
-"""Shown a new connection and what it begins with, still unread: takes it over (True), or not."""
+"""Shown a new connection and what was read of it: takes both over (True), or not."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -110,44 +110,45 @@ class Reception:
     def _arrived(self, connection: socket.socket, address: Address) -> None:
         connection.setblocking(False)
         try:
-            head = connection.recv(HEAD_BYTES, socket.MSG_PEEK)
+            data = connection.recv(HEAD_BYTES)
         except BlockingIOError:
-            head = b""
+            data = b""
         except OSError:
             connection.close()
             return
-        found = plain_request(head, address[0])
-        if found is not None and self._asks(found[0], connection, found[1]):
+        found = plain_request(data, address[0])
+        if found is not None and self._asks(found[0], connection, data[found[1] :]):
             return
-        if found is not None or not self._other(connection, address, head):
-            hand_to(self._server, connection, address)
+        if found is not None or not self._other(connection, address, data):
+            hand_to(self._server, connection, address, data)
 
-    def _asks(self, request: Request, connection: socket.socket, length: int) -> bool:
+    def _asks(self, request: Request, connection: socket.socket, early: bytes) -> bool:
         """Whether this request for a socket was served here."""
         try:
             offer = self._admission.check(request)
         except ApiError:
             return False
-        self._admit(offer, connection, length)
+        self._admit(offer, connection, early)
         return True
 
-    def _admit(self, offer: Offer, connection: socket.socket, length: int) -> None:
+    def _admit(self, offer: Offer, connection: socket.socket, early: bytes) -> None:
         def take() -> tuple[int, bytes] | None:
-            try:
-                connection.recv(length)
-                if not INHERITS_NODELAY:
+            if not INHERITS_NODELAY:
+                try:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError:
-                connection.close()
-                return None
-            return connection.detach(), b""
+                except OSError:
+                    connection.close()
+                    return None
+            return connection.detach(), early
 
+        told = False
         try:
-            done = self._admission.admit_at_hand(offer, take)
-        except BaseException:
-            connection.close()
-            raise
-        if not done:
+            waits = not self._admission.admit_at_hand(offer, take)
+            told = True
+        finally:
+            if not told:
+                connection.close()
+        if waits:
             work = self._admit_in_time(offer, connection, take)
             self._supervisor.spawn(work, name="push upgrade")
 
@@ -181,10 +182,27 @@ class _Door(socket.socket):
         return self._type
 
 
-def hand_to(server: HTTPServer, connection: socket.socket, address: Address) -> None:
-    """Let Tornado serve a connection from its first unread byte on, for good."""
-    stream = IOStream(
+class _Begun(IOStream):
+    """A stream that begins with what was read of the connection before."""
+
+    def __init__(self, connection: socket.socket, begun: bytes, **options: int | None) -> None:
+        self._begun = begun
+        super().__init__(connection, **options)
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        """Tornado asks here before it waits for the connection."""
+        if not self._begun:
+            return super().read_from_fd(buf)
+        now, self._begun = self._begun[: len(buf)], self._begun[len(buf) :]
+        buf[: len(now)] = now
+        return len(now)
+
+
+def hand_to(server: HTTPServer, connection: socket.socket, address: Address, begun: bytes) -> None:
+    """Let Tornado serve a connection for good; `begun` was read of it already."""
+    stream = _Begun(
         connection,
+        begun,
         max_buffer_size=server.max_buffer_size,
         read_chunk_size=server.read_chunk_size,
     )

@@ -41,6 +41,19 @@ async def test_large_head():
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("size", [0, 1900, 4000, 4096, 9000])
+async def test_handed_on_byte_for_byte(size):
+    """Tornado answers two requests in one packet, wherever the one read of ours ends in them."""
+    async with Node() as node:
+        client = await Raw.connect(node.port)
+        client.send(2 * (b"GET /hello HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (size * b"x")))
+        for _ in range(2):
+            assert b"200 OK" in await client.head()
+            assert await client.reader.readexactly(5) == b"hello"
+        client.leave()
+
+
+@pytest.mark.gen_test
 async def test_connection_without_a_word():
     """A peer that connects and leaves is nobody."""
     async with Node() as node:

@@ -7,7 +7,6 @@ Only for measuring: what is left of a login's cost when MongoDB costs nothing.
 
 import sys
 import uuid
-from dataclasses import replace
 from typing import Any
 
 import server
@@ -48,7 +47,7 @@ class PeopleInMemory:
         if user is None:
             user = User(UserId(uuid.uuid4().hex), "", "", account, now, now, 0)
             self._born[user.id] = scene_str
-        user = replace(user, last_login_at=now, logins=user.logins + 1)
+        user = user._replace(last_login_at=now, logins=user.logins + 1)
         self._users[key] = user
         self._unionids[key] = identity.unionid or self._unionids.get(key)
         return Login(user, self._born[user.id] == scene_str)
@@ -56,7 +55,7 @@ class PeopleInMemory:
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         key = (identity.app_id, identity.openid)
         user = self._users.get(key)
-        return None if user is None else (user, replace(identity, unionid=self._unionids[key]))
+        return None if user is None else (user, identity._replace(unionid=self._unionids[key]))
 
     async def join(self, identity: Identity) -> None:
         """Nobody has two identities here."""

@@ -30,8 +30,7 @@ class Lane(Generic[Question, Answer]):
     """Gathers calls; a batch leaves at once when none is under way.
 
     Else it waits for that one to end, but not once it is full or has waited `patience_seconds`:
-    then it leaves beside the others. After a batch of a crowd the next one waits a little for more
-    to come, unless it is full.
+    then it leaves beside the others.
 
     A call that has waited for `timeout_seconds` before it could be sent is not sent and ends with
     `TimeoutError`; what is left when the supervisor closes ends with `ConnectionError`. A call
@@ -42,8 +41,6 @@ class Lane(Generic[Question, Answer]):
             own, and raises nothing.
         name: of the background tasks.
         most_under_way: how many batches may travel at a time.
-        crowd: from how many calls on a batch shows that more are to be expected.
-        linger_seconds: how long after such a batch has left the next one leaves.
     """
 
     def __init__(
@@ -56,8 +53,6 @@ class Lane(Generic[Question, Answer]):
         most_in_a_batch: int,
         most_under_way: int = 1,
         patience_seconds: float = math.inf,
-        crowd: float = math.inf,
-        linger_seconds: float = 0.0,
     ) -> None:
         self._send = send
         self._supervisor = supervisor
@@ -66,8 +61,6 @@ class Lane(Generic[Question, Answer]):
         self._most_in_a_batch = most_in_a_batch
         self._most_under_way = most_under_way
         self._patience_seconds = patience_seconds
-        self._crowd = crowd
-        self._linger_seconds = linger_seconds
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Asked[Question, Answer]] = []
         self._under_way = 0
@@ -122,11 +115,8 @@ class Lane(Generic[Question, Answer]):
         while True:
             batch[:] = self._next_batch()
             self._see_to_the_rest()
-            left_at = self._loop.time()
             if batch:
                 _resolve(batch, await self._send([asked.question for asked in batch]))
-            if len(batch) >= self._crowd:
-                await asyncio.sleep(left_at + self._linger_seconds - self._loop.time())
             full = len(self._waiting) >= self._most_in_a_batch
             if not full and (not self._waiting or self._under_way > 1):
                 break  # with others under way, the last of them takes what waits

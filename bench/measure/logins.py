@@ -39,13 +39,14 @@ LOST_SECONDS = 10.0
 
 
 class Driver:
-    """Runs logins against one server."""
+    """Runs logins against one server, `in_flight` at a time where it is to be saturated."""
 
-    def __init__(self, running: Running, count: int) -> None:
+    def __init__(self, running: Running, count: int, in_flight: int = IN_FLIGHT) -> None:
         self.running = running
+        self.in_flight = in_flight
         self.loop = Loop()
         self.crew = Crew(self.loop, running.ws, common.sources(count))
-        self.callbacks = Callbacks(self.loop, running.push, IN_FLIGHT, PEOPLE)
+        self.callbacks = Callbacks(self.loop, running.push, in_flight, PEOPLE)
         self.scenes_per_s = self.opens_per_s = 0.0
 
     def __enter__(self) -> Self:
@@ -74,7 +75,7 @@ class Driver:
         self.saturate(self.open(self.begin(PEOPLE)))
 
     def saturate(self, pages: Sequence[Page]) -> dict[str, Any]:
-        """IN_FLIGHT logins at a time until all pages have had theirs."""
+        """`in_flight` logins at a time until all pages have had theirs."""
         waiting = deque(pages)
         tally = self.crew.tally
         ended = tally.consumed + tally.lost
@@ -89,7 +90,7 @@ class Driver:
 
         self.crew.after_gone = next_one
         with common.costing(self.running) as cost:
-            for _ in range(min(IN_FLIGHT, len(pages))):
+            for _ in range(min(self.in_flight, len(pages))):
                 next_one()
             self.loop.run_until(done, within=common.OPEN_SECONDS)
         self.crew.after_gone = lambda page, code: None

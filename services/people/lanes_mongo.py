@@ -27,9 +27,6 @@ MOST_UNDER_WAY = 8
 PATIENCE_SECONDS = 0.05
 """How long a batch that hangs holds up others."""
 
-CROWD, LINGER_SECONDS = 4, 0.01
-"""Above 400 logins a second a login waits 5 ms more on average, and costs a half or a third."""
-
 Question = TypeVar("Question")
 
 
@@ -49,8 +46,6 @@ def mongo_lane(
         most_in_a_batch=MOST_IN_A_BATCH,
         most_under_way=MOST_UNDER_WAY,
         patience_seconds=PATIENCE_SECONDS,
-        crowd=CROWD,
-        linger_seconds=LINGER_SECONDS,
     )
 
 

@@ -23,9 +23,7 @@ class Bench:
         self._doors: list[asyncio.Event] = []
         self._calls: list[asyncio.Future[int]] = []
 
-    def lane(
-        self, *, under_way: int = 1, patience: float = 60.0, crowd: int = 100
-    ) -> Lane[int, int]:
+    def lane(self, *, under_way: int = 1, patience: float = 60.0) -> Lane[int, int]:
         return Lane(
             self._send,
             self.supervisor,
@@ -34,8 +32,6 @@ class Bench:
             most_in_a_batch=4,
             most_under_way=under_way,
             patience_seconds=patience,
-            crowd=crowd,
-            linger_seconds=60,
         )
 
     async def _send(self, batch: Sequence[int]) -> list[int | Exception]:
@@ -123,20 +119,6 @@ async def test_one_batch_that_hangs_does_not_hold_up_others(bench: Bench) -> Non
     await bench.have_sent([0, 2, 4, 6], [8], [10])
     bench.let_through(2)
     assert await later == 10
-
-
-@pytest.mark.gen_test
-async def test_after_a_crowd_a_batch_waits_for_more(bench: Bench) -> None:
-    """Nothing is under way, and what comes still travels together; a full batch does not wait."""
-    lane = bench.lane(under_way=2, crowd=2)
-    bench.ask(lane, 0, 2)
-    await bench.have_sent([0, 2])
-    bench.let_through(0)
-    for number in (4, 6, 8):
-        bench.ask(lane, number)
-        await bench.have_sent([0, 2])
-    bench.ask(lane, 10)
-    await bench.have_sent([0, 2], [4, 6, 8, 10])
 
 
 @pytest.mark.gen_test

@@ -3,9 +3,9 @@
 The node has CPU 0; Redis, the MongoDB-protocol server and the generator share CPU 1, so the rate
 with a MongoDB server written in Python (nx-27017) is mostly that server's: CPU a login is the
 node's own. More logins are in flight than on the embedded backend, for each waits longer in
-servers than it keeps the node busy. The second row is the same node with people in its memory. In the third, callbacks go
-to another node than the one that holds the sockets; its ratio of "callback to frame" compares it
-to the first row in the same round.
+servers than it keeps the node busy. The second row is the same node with people in its memory. In
+the third, callbacks go to another node than the one that holds the sockets; its ratio of "callback
+to frame" compares it to the first row in the same round.
 """
 
 import sys

@@ -24,6 +24,7 @@ from services.container import Container, build_container
 from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
 from services.processes import Parent, Place
+from services.push.capacity import make_room, open_file_limit
 from services.settings import Settings, load_settings, simulated
 from services.version import VERSION
 
@@ -77,6 +78,7 @@ def bound_sockets(settings: Settings, *, shared: bool = False) -> list[socket.so
 
 async def serve(settings: Settings, *, lan: bool = False, place: Place | None = None) -> None:
     """Run until SIGTERM or SIGINT, or until the parent is gone, then drain."""
+    make_room(open_file_limit())
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -62,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--churn-held", type=int, default=12_000)
     made.add_argument("--churn-seconds", type=float, default=25.0)
+    made.add_argument(
+        "--ordinary-priority",
+        action="store_true",
+        help="churn: let other processes of the machine count (else, as root on Linux, servers and "
+        "generator have real-time priority)",
+    )
     made.add_argument("--ping-seconds", type=float, default=30.0)
     made.add_argument("--pushes", type=int, default=2_000, help="paced, for each peer and round")
     made.add_argument(

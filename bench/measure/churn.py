@@ -4,11 +4,10 @@ So many pages are held; for `seconds` there are 200 pushes (stock Tornado) or wh
 (scanpush) a second; during the first four fifths 300 further pages a second open, and then all of
 those close at once. They belong to a second process at a lower priority, so that its work does not
 look like the server's. A page that has logged in is replaced by a new one. Every scene was begun
-beforehand.
+beforehand. Servers and generator have real-time priority where that is allowed (bench/priority.py).
 """
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from bench.kit.sockets import Page, open_at_rate
 from bench.kit.toys import ToyCrew
 from bench.measure import common
 from bench.measure.common import Options
+from bench.priority import step_back, undisturbed
 from bench.results import Board, Figure
 from bench.servers import Running, peer
 
@@ -40,6 +40,7 @@ FIGURES = (
     Figure("memory_after_percent", "memory after, % of before", 1),
     Figure("generator_cpu", "generator CPU", 2),
     Figure("generator_stall_ms", "generator's longest stall ms", 1),
+    Figure("realtime", "real-time priority", 0),
     Figure("faults", "lost, misdelivered, after ack", 0),
 )
 PUSHES_PER_SECOND = 200.0
@@ -83,7 +84,7 @@ class Visit:
 
 def visit(work: Visit, pipe: Connection) -> None:
     """Open at a rate, then close everything at once; sends the handshakes' times."""
-    os.nice(VISITOR_NICENESS)
+    step_back(VISITOR_NICENESS)
     count = round(VISITORS_PER_SECOND * work.seconds)
     if work.tickets:
         with common.full_crew(work.running, count, VISITOR_BLOCK) as (loop, crew):
@@ -147,9 +148,10 @@ def toy(running: Running, loop: Loop, crew: ToyCrew, options: Options) -> dict[s
         targets.append(page)
         crew.push(page, due)
 
-    handshakes, cost = paced(
-        loop, running, (), options.churn_seconds, push, lambda: not crew.waiting
-    )
+    with undisturbed(running, wanted=not options.ordinary_priority) as realtime:
+        handshakes, cost = paced(
+            loop, running, (), options.churn_seconds, push, lambda: not crew.waiting
+        )
     loop.run_for(common.SETTLE_SECONDS)
     return {
         **common.latency("frame_ms", crew.seconds),
@@ -160,6 +162,7 @@ def toy(running: Running, loop: Loop, crew: ToyCrew, options: Options) -> dict[s
         "memory_after_percent": running.usage().rss_bytes / before * 100,
         "generator_cpu": cost.generator_cpu,
         "generator_stall_ms": loop.longest_stall * 1e3,
+        "realtime": int(realtime),
         "faults": len(crew.waiting) + crew.misdelivered + crew.http_errors,
     }
 
@@ -189,9 +192,10 @@ def full(running: Running, loop: Loop, crew: Crew, options: Options) -> dict[str
             crew.open(reserve.popleft())
 
     crew.after_gone = replace
-    handshakes, cost = paced(
-        loop, running, for_visitors, options.churn_seconds, push, lambda: crew.at_rest
-    )
+    with undisturbed(running, wanted=not options.ordinary_priority) as realtime:
+        handshakes, cost = paced(
+            loop, running, for_visitors, options.churn_seconds, push, lambda: crew.at_rest
+        )
     crew.count_lost(0)
     loop.run_for(common.SETTLE_SECONDS)
     return {
@@ -205,6 +209,7 @@ def full(running: Running, loop: Loop, crew: Crew, options: Options) -> dict[str
         "memory_after_percent": running.usage().rss_bytes / before * 100,
         "generator_cpu": cost.generator_cpu,
         "generator_stall_ms": loop.longest_stall * 1e3,
+        "realtime": int(realtime),
         "slowest": slowest(tally.token_at[first:], tally.scan_to_token[first:]),
         "faults": tally.lost
         + tally.misdelivered

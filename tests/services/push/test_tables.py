@@ -1,5 +1,8 @@
 """The small tables of the push side: slots, buckets, meter, capacity, keys, expiry, ids."""
 
+import os
+import sys
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.ids import SceneStr
 from services.push.buckets import Buckets
-from services.push.capacity import AddressLimit, Capacity, open_file_limit
+from services.push.capacity import AddressLimit, Capacity, make_room, open_file_limit
 from services.push.expiry import Expiry
 from services.push.hub import ConnectionIds
 from services.push.keys import scene_key, scene_str_of
@@ -110,6 +113,17 @@ def test_capacity():
     assert not capacity.has_room(9)
     assert Capacity(limit=20, reserve=500).sockets == 1
     assert open_file_limit() > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the size of its table")
+def test_room_for_descriptors():
+    """The system's table has grown before the first socket comes, and none is left open."""
+    before = os.listdir("/proc/self/fd")
+    make_room(3000)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    size = next(line for line in status.splitlines() if line.startswith("FDSize"))
+    assert int(size.split()[1]) >= 3000
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_address_limit():

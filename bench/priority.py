@@ -1,0 +1,62 @@
+"""Real-time priority for what is measured, so that other processes of the machine do not count.
+
+An ordinary process waits while a system call of another one runs, however long, and whatever their
+nice values; a real-time one does not (sched(7)). On the machine of docs/performance.md the first
+process looks at every open descriptor each three seconds: 30 ms at a time with 24,000 of them.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.servers import Running
+
+LOOP, OTHERS = 1, 2
+"""Above the event loop's are the priorities of a server's other threads: on one CPU they would else
+wait until the loop is idle, where ordinary ones take turns with it."""
+
+
+@contextlib.contextmanager
+def undisturbed(running: Running, *, wanted: bool = True) -> Iterator[bool]:
+    """Put a server and this process before all others until the block ends.
+
+    Yields whether that was allowed; it takes Linux and root, or CAP_SYS_NICE.
+    """
+    if not wanted or not hasattr(os, "SCHED_FIFO") or not _allowed():
+        yield False
+        return
+    server = running.process.pid
+    for thread in _threads(server):
+        _schedule(thread, os.SCHED_FIFO, LOOP if thread == server else OTHERS)
+    try:
+        yield True
+    finally:
+        for thread in (0, *_threads(server)):
+            _schedule(thread, os.SCHED_OTHER, 0)
+
+
+def step_back(niceness: int) -> None:
+    """Make this process, which `undisturbed` may have started, an ordinary and nice one."""
+    if hasattr(os, "SCHED_OTHER"):
+        _schedule(0, os.SCHED_OTHER, 0)
+    os.nice(niceness)
+
+
+def _allowed() -> bool:
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LOOP))
+    except PermissionError:
+        return False
+    return True
+
+
+def _threads(process: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError):
+        return [int(task.name) for task in Path(f"/proc/{process}/task").iterdir()]
+    return []
+
+
+def _schedule(thread: int, policy: int, priority: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.sched_setscheduler(thread, policy, os.sched_param(priority))

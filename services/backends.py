@@ -15,7 +15,7 @@ from services.push.broker_redis import RedisBroker
 from services.rate_limits import MemoryWindows, Windows
 from services.rate_limits_redis import RedisWindows
 from services.redis_link import RedisLink
-from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes import rows_sqlite
 from services.scenes.own_moves import OwnMoves
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
@@ -77,7 +77,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     database = Database(
         settings.embedded.path,
         settings.embedded.synchronous,
-        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA),
+        (rows_sqlite.SCHEMA, people_sqlite.SCHEMA),
     )
     database.open()
     broker = LocalBroker()

@@ -72,8 +72,14 @@ class DocumentReader:
     async def _send(self, keys: Sequence[str]) -> list[Document | Exception | None]:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                found = await self._people.find({"_id": {"$in": list(set(keys))}}).to_list()
+                found = await self._find(set(keys))
         except FOREIGN as error:
             return [error] * len(keys)
         documents = {document["_id"]: document for document in found}
         return [documents.get(key) for key in keys]
+
+    async def _find(self, keys: set[str]) -> list[Document]:
+        if len(keys) > 1:
+            return await self._people.find({"_id": {"$in": list(keys)}}).to_list()
+        found = await self._people.find_one({"_id": keys.pop()})
+        return [] if found is None else [found]

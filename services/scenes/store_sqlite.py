@@ -2,22 +2,18 @@
 
 import asyncio
 import hmac
-import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.push.broker import Notice
+from services.scenes.rows_sqlite import COLUMNS, INSERT, SELECT, row_of, scene_of, update
 from services.scenes.states import (
-    Claims,
-    Kind,
     Move,
     Scene,
-    State,
     Step,
     Verdict,
     apply,
@@ -33,38 +29,6 @@ RECENT = 256
 
 OUTCOME_SECONDS = 600
 """How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS scenes (
-    scene_str TEXT PRIMARY KEY, state TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
-    account TEXT NOT NULL, lang TEXT NOT NULL, created_at REAL NOT NULL,
-    changed_at REAL NOT NULL, ends_at REAL NOT NULL, watch_hash BLOB NOT NULL,
-    begin_hash BLOB NOT NULL, openid TEXT, user_id TEXT, jti TEXT, iat INTEGER, exp INTEGER,
-    is_new INTEGER, owed INTEGER NOT NULL, error TEXT NOT NULL, details TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS scenes_by_end ON scenes (ends_at);
-CREATE INDEX IF NOT EXISTS scenes_owed ON scenes (changed_at) WHERE owed = 1;
-CREATE TABLE IF NOT EXISTS kept (
-    key TEXT PRIMARY KEY, value TEXT NOT NULL, ends_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS kept_by_end ON kept (ends_at);
-"""
-
-_COLUMNS = (
-    "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
-    " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
-)
-_NO_CLAIMS = (None, None, None, False)
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-_parsed = json.JSONDecoder().raw_decode
-_STATES = {state.value: state for state in State}
-_KINDS = {kind.value: kind for kind in Kind}
-_SELECT = f"SELECT {_COLUMNS} FROM scenes WHERE scene_str = ?"
-_INSERT = f"INSERT INTO scenes ({_COLUMNS}) VALUES ({', '.join('?' * 20)})"
-# The last condition holds unless somebody moved the scene meanwhile.
-_UPDATE = """UPDATE scenes SET state=?, seq=?, changed_at=?, ends_at=?, openid=?, user_id=?, jti=?,
-    iat=?, exp=?, is_new=?, owed=?, error=? WHERE scene_str=? AND seq<?"""
-_UPDATE_DETAILS = _UPDATE.replace(" WHERE", ", details=? WHERE")
 
 
 class SqliteSceneStore:
@@ -84,7 +48,7 @@ class SqliteSceneStore:
         a look here is cheaper than a query."""
 
     async def create(self, scene: Scene) -> Scene:
-        await self._database.write(lambda db: db.execute(_INSERT, _row(scene)) and None)
+        await self._database.write(lambda db: db.execute(INSERT, row_of(scene)) and None)
         self._keep_recent(self._recent.get(scene.scene_str, scene))
         return scene
 
@@ -101,10 +65,10 @@ class SqliteSceneStore:
         scene = self._recent.get(scene_str)
         if scene is None:
             with translated():
-                row = self._database.reader.execute(_SELECT, (scene_str,)).fetchone()
+                row = self._database.reader.execute(SELECT, (scene_str,)).fetchone()
             if row is None:
                 return None
-            scene = _scene(row)
+            scene = scene_of(row)
         return settle(scene, self._clock.now())
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
@@ -151,10 +115,10 @@ class SqliteSceneStore:
         now = self._clock.now()
         with translated():
             rows = self._database.reader.execute(
-                f"SELECT {_COLUMNS} FROM scenes WHERE owed = 1 AND changed_at <= ? LIMIT ?",
+                f"SELECT {COLUMNS} FROM scenes WHERE owed = 1 AND changed_at <= ? LIMIT ?",
                 (now - older_than_seconds, limit),
             ).fetchall()
-        settled = (settle(_scene(row), now) for row in rows)
+        settled = (settle(scene_of(row), now) for row in rows)
         return [scene for scene in settled if scene is not None and scene.owed]
 
     async def expire(self, limit: int) -> int:
@@ -240,7 +204,7 @@ def _advance(
     if known is not None and move.outcome is None:
         step = apply(known, move, now)
         if step.verdict is Verdict.MOVED and step.scene is not None:
-            if _update(db, step.scene, details=bool(move.details)):
+            if update(db, step.scene, details=bool(move.details)):
                 return step
     step = claimed_within(db, scene_str, move, now)
     if step.verdict is Verdict.MOVED and step.scene is not None:
@@ -250,8 +214,8 @@ def _advance(
 
 def claimed_within(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
     """What `move` does to the scene, not yet written down: for a caller in the writer thread."""
-    row = db.execute(_SELECT, (scene_str,)).fetchone()
-    scene = None if row is None else _scene(row)
+    row = db.execute(SELECT, (scene_str,)).fetchone()
+    scene = None if row is None else scene_of(row)
     if move.outcome is not None and (reply := _kept(db, move.outcome.key, now)) is not None:
         return Step(Verdict.REPEATED, settle(scene, now) if scene else None, reply, now)
     return apply(scene, move, now)
@@ -259,7 +223,7 @@ def claimed_within(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now:
 
 def saved_within(db: sqlite3.Connection, scene: Scene, moves: Sequence[Move], now: float) -> None:
     """Write down what `moves` made of a scene just read, in the caller's transaction."""
-    _update(db, scene, details=any(move.details for move in moves))
+    update(db, scene, details=any(move.details for move in moves))
     for move in moves:
         if move.outcome is not None and move.outcome.reply is not None:
             _keep(db, move.outcome.key, move.outcome.reply, now + OUTCOME_SECONDS)
@@ -269,15 +233,15 @@ def _expire(
     db: sqlite3.Connection, now: float, limit: int
 ) -> tuple[list[tuple[SceneStr, Scene | None]], int]:
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM scenes WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", (now, limit)
+        f"SELECT {COLUMNS} FROM scenes WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", (now, limit)
     ).fetchall()
     ended = []
     for row in rows:
-        scene = settle(_scene(row), now)
+        scene = settle(scene_of(row), now)
         if scene is None:
             db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
         else:
-            _update(db, scene, details=False)
+            update(db, scene, details=False)
         ended.append((SceneStr(row[0]), scene))
     forgotten = db.execute(
         "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE ends_at <= ? LIMIT ?)",
@@ -293,52 +257,3 @@ def _kept(db: sqlite3.Connection, key: str, now: float) -> str | None:
 
 def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
     db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, value, ends_at))
-
-
-def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
-    """Write down a scene; False: somebody else has moved it as far, and nothing is done.
-
-    Args:
-        details: whether they changed. Few moves change them, and they are half of what is stored.
-    """
-    row = (str(scene.state), scene.seq, scene.changed_at, scene.ends_at, *_login(scene))
-    key = (scene.scene_str, scene.seq)
-    if details:
-        return db.execute(_UPDATE_DETAILS, (*row, _encoded(scene.details), *key)).rowcount > 0
-    return db.execute(_UPDATE, (*row, *key)).rowcount > 0
-
-
-def _row(scene: Scene) -> tuple[Any, ...]:
-    return (
-        scene.scene_str,
-        str(scene.state),
-        scene.seq,
-        str(scene.kind),
-        *scene[4:11],
-        *_login(scene),
-        _encoded(scene.details),
-    )
-
-
-def _login(scene: Scene) -> tuple[Any, ...]:
-    """What a login changes, in the order of the columns.
-
-    Numbers in place of what is true or false: sqlite3 looks for an adapter of everything that it
-    does not know, and that costs more than all the rest of a column.
-    """
-    jti, iat, exp, is_new = scene.claims or _NO_CLAIMS
-    return scene.openid, scene.user_id, jti, iat, exp, int(is_new), int(scene.owed), scene.error
-
-
-def _encoded(details: Mapping[str, str]) -> str:
-    return _encode(details) if details else ""
-
-
-def _scene(row: tuple[Any, ...]) -> Scene:
-    """A scene from `_COLUMNS`, which stand in the order of its fields but for the claims."""
-    claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
-    details = _parsed(row[19])[0] if row[19] else {}
-    state, kind = _STATES[row[1]], _KINDS[row[3]]
-    return Scene._make(
-        (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)
-    )

@@ -37,7 +37,7 @@ def test_a_drain_counts_close_codes() -> None:
 
 def test_churn_meets_every_visitor() -> None:
     """Visitors of the second process all open and close while pushes go on."""
-    options = argparse.Namespace(churn_held=30, churn_seconds=0.5)
+    options = argparse.Namespace(churn_held=30, churn_seconds=0.5, ordinary_priority=False)
     with peer("tornado", cpu=None) as running, common.toy_crew(running, 30) as (loop, crew):
         figures = churn.toy(running, loop, crew, options)
     assert (figures["pushes"], figures["visitors"], figures["faults"]) == (100, 120, 0)

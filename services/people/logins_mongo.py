@@ -103,7 +103,8 @@ class LoginCounter:
             matched = error.details["nMatched"]
             outcomes = _failures(error, logins)
         rest = [login for login in logins if login not in outcomes]
-        homes = await self._read(rest, all_counted=matched == len(rest)) if rest else {}
+        # Where nobody was counted now, the callers find out why, each by reading on.
+        homes = await self._read(rest, all_counted=matched == len(rest)) if matched else {}
         return outcomes | {login: homes.get(login.key) for login in rest}
 
     async def _read(self, logins: Iterable[_Asked], *, all_counted: bool) -> dict[str, Document]:

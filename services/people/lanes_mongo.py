@@ -5,8 +5,9 @@ not much more than with one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeVar
 
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
@@ -30,27 +31,15 @@ PATIENCE_SECONDS = 0.05
 Question = TypeVar("Question")
 
 
-def mongo_lane(
-    send: Callable[[Sequence[Question]], Awaitable[Sequence[Document | Exception | None]]],
-    supervisor: Supervisor,
-    *,
-    name: str,
-    timeout_seconds: float,
-) -> Lane[Question, Document | None]:
-    """A lane for questions about one person each, whose answer is that person's document."""
-    return Lane(
-        send,
-        supervisor,
-        name=name,
-        timeout_seconds=timeout_seconds,
-        most_in_a_batch=MOST_IN_A_BATCH,
-        most_under_way=MOST_UNDER_WAY,
-        patience_seconds=PATIENCE_SECONDS,
-    )
+class InCompany(ABC, Generic[Question]):
+    """Asks MongoDB about one person each, with whoever else asks; each gets that one's document.
 
+    Args:
+        timeout_seconds: for a call before it is sent; `_send` has to keep to it by itself.
+    """
 
-class DocumentReader:
-    """Reads documents by their names, together where several are asked for."""
+    name: ClassVar[str]
+    """Of its background tasks."""
 
     def __init__(
         self,
@@ -61,22 +50,38 @@ class DocumentReader:
     ) -> None:
         self._people = people
         self._timeout_seconds = timeout_seconds
-        self._lane = mongo_lane(
-            self._send, supervisor, name="people", timeout_seconds=timeout_seconds
+        self._lane: Lane[Question, Document | None] = Lane(
+            self._send,
+            supervisor,
+            name=self.name,
+            timeout_seconds=timeout_seconds,
+            most_in_a_batch=MOST_IN_A_BATCH,
+            most_under_way=MOST_UNDER_WAY,
+            patience_seconds=PATIENCE_SECONDS,
         )
+
+    @abstractmethod
+    async def _send(self, batch: Sequence[Question]) -> Sequence[Document | Exception | None]:
+        """One answer or exception for each; raises nothing."""
+
+
+class DocumentReader(InCompany[str]):
+    """Reads documents by their names, together where several are asked for."""
+
+    name = "people"
 
     def read(self, key: str) -> "asyncio.Future[Document | None]":
         """The document of that name as it is now or later. Raises what `FOREIGN` names."""
         return self._lane.ask(key)
 
-    async def _send(self, keys: Sequence[str]) -> list[Document | Exception | None]:
+    async def _send(self, batch: Sequence[str]) -> list[Document | Exception | None]:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                found = await self._find(set(keys))
+                found = await self._find(set(batch))
         except FOREIGN as error:
-            return [error] * len(keys)
+            return [error] * len(batch)
         documents = {document["_id"]: document for document in found}
-        return [documents.get(key) for key in keys]
+        return [documents.get(key) for key in batch]
 
     async def _find(self, keys: set[str]) -> list[Document]:
         if len(keys) > 1:

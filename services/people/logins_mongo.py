@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pymongo import ReturnDocument, UpdateOne
-from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
 
 from services.people.documents import (
@@ -17,8 +16,7 @@ from services.people.documents import (
     counting,
     uncounted,
 )
-from services.people.lanes_mongo import FOREIGN, mongo_lane
-from services.supervisor import Supervisor
+from services.people.lanes_mongo import FOREIGN, InCompany
 
 Outcome = Document | Exception | None
 
@@ -31,21 +29,10 @@ class _Asked:
     wish: Wish
 
 
-class LoginCounter:
+class LoginCounter(InCompany[_Asked]):
     """Counts logins at homes, each once, however often it is asked."""
 
-    def __init__(
-        self,
-        people: AsyncCollection[Document],
-        supervisor: Supervisor,
-        *,
-        timeout_seconds: float,
-    ) -> None:
-        self._people = people
-        self._timeout_seconds = timeout_seconds
-        self._lane = mongo_lane(
-            self._send, supervisor, name="logins", timeout_seconds=timeout_seconds
-        )
+    name = "logins"
 
     def count(self, key: str, wish: Wish) -> "asyncio.Future[Document | None]":
         """What of the home at `key` a login reads, this one counted; in company where there is.
@@ -55,21 +42,21 @@ class LoginCounter:
         """
         return self._lane.ask(_Asked(key, wish))
 
-    async def _send(self, logins: Sequence[_Asked]) -> list[Outcome]:
+    async def _send(self, batch: Sequence[_Asked]) -> list[Outcome]:
         """Everybody who is here once travels together.
 
         Afterwards a person is found as one document, which would not tell several logins apart.
         """
-        times = Counter(login.key for login in logins)
-        groups = [[login] for login in logins if times[login.key] > 1]
-        if together := [login for login in logins if times[login.key] == 1]:
+        times = Counter(login.key for login in batch)
+        groups = [[login] for login in batch if times[login.key] > 1]
+        if together := [login for login in batch if times[login.key] == 1]:
             groups.append(together)
         if len(groups) == 1:
             outcomes = await self._count_group(groups[0])
         else:
             done = await asyncio.gather(*(self._count_group(group) for group in groups))
             outcomes = {login: outcome for group in done for login, outcome in group.items()}
-        return [outcomes[login] for login in logins]
+        return [outcomes[login] for login in batch]
 
     async def _count_group(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
         try:
@@ -103,8 +90,9 @@ class LoginCounter:
             matched = error.details["nMatched"]
             outcomes = _failures(error, logins)
         rest = [login for login in logins if login not in outcomes]
-        # Where nobody was counted now, the callers find out why, each by reading on.
-        homes = await self._read(rest, all_counted=matched == len(rest)) if matched else {}
+        homes: dict[str, Document] = {}
+        if matched and rest:  # else nobody was counted now: the callers find out why by reading on
+            homes = await self._read(rest, all_counted=matched == len(rest))
         return outcomes | {login: homes.get(login.key) for login in rest}
 
     async def _read(self, logins: Iterable[_Asked], *, all_counted: bool) -> dict[str, Document]:

@@ -105,6 +105,23 @@ async def test_a_batch_that_is_not_safe_is_unavailable(
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_nothing_is_read_where_nobody_is_safe(mongo_server: MongoServer) -> None:
+    """Without a majority there is nobody left to look up, and MongoDB refuses to look for none."""
+    async with proxied(mongo_server) as (proxy, store):
+        await a_known_crowd(store)
+        refused, asked = always(("update",), NO_MAJORITY), []
+
+        def plan(request: bytes) -> Fault | bytes:
+            asked.append(name_of(request))
+            return refused(request)
+
+        proxy.plan = plan
+        outcomes = await all_at_once(store, scenes_for_all())
+        assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+        assert "update" in asked and "find" not in asked
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_one_failing_write_fails_alone(mongo_server: MongoServer) -> None:
     """The others log in, and the error does not quote whose login it was."""
     async with proxied(mongo_server, 5) as (proxy, store):

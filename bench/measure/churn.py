@@ -148,10 +148,7 @@ def toy(running: Running, loop: Loop, crew: ToyCrew, options: Options) -> dict[s
         targets.append(page)
         crew.push(page, due)
 
-    with undisturbed(running, wanted=not options.ordinary_priority) as realtime:
-        handshakes, cost = paced(
-            loop, running, (), options.churn_seconds, push, lambda: not crew.waiting
-        )
+    handshakes, cost, realtime = paced(loop, running, (), options, push, lambda: not crew.waiting)
     loop.run_for(common.SETTLE_SECONDS)
     return {
         **common.latency("frame_ms", crew.seconds),
@@ -192,10 +189,9 @@ def full(running: Running, loop: Loop, crew: Crew, options: Options) -> dict[str
             crew.open(reserve.popleft())
 
     crew.after_gone = replace
-    with undisturbed(running, wanted=not options.ordinary_priority) as realtime:
-        handshakes, cost = paced(
-            loop, running, for_visitors, options.churn_seconds, push, lambda: crew.at_rest
-        )
+    handshakes, cost, realtime = paced(
+        loop, running, for_visitors, options, push, lambda: crew.at_rest
+    )
     crew.count_lost(0)
     loop.run_for(common.SETTLE_SECONDS)
     return {
@@ -237,12 +233,17 @@ def paced(
     loop: Loop,
     running: Running,
     tickets: Sequence[Ticket],
-    seconds: float,
+    options: Options,
     push: Callable[[float], None],
     at_rest: Callable[[], bool],
-) -> tuple[list[float], common.Cost]:
-    """Push at PUSHES_PER_SECOND for `seconds` while visitors come; their handshake times."""
-    with visitors(running, tickets, seconds * OPENING_SHARE) as pipe:
+) -> tuple[list[float], common.Cost, bool]:
+    """Push at PUSHES_PER_SECOND while visitors come; their handshake times, what it cost, and
+    whether that was at real-time priority."""
+    seconds = options.churn_seconds
+    with (
+        undisturbed(running, wanted=not options.ordinary_priority) as realtime,
+        visitors(running, tickets, seconds * OPENING_SHARE) as pipe,
+    ):
         loop.run_for(0.1)
         loop.longest_stall = 0.0
         began = loop.now()
@@ -262,4 +263,4 @@ def paced(
         handshakes, refusals = pipe.recv()
     if refusals:
         raise NotUsable(f"visitors were refused: {refusals}")
-    return handshakes, cost
+    return handshakes, cost, realtime

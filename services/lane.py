@@ -79,12 +79,16 @@ class Lane(Generic[Question, Answer]):
 
     def _see_to_the_rest(self) -> None:
         """What waits beside a batch under way leaves when it is full, or out of patience."""
-        if self._starting or not self._waiting or self._under_way >= self._most_under_way:
+        if not self._may_start():
             return
         if len(self._waiting) >= self._most_in_a_batch:
             self._start()
         elif not self._watching:
             self._watch(self._patience_seconds)
+
+    def _may_start(self) -> bool:
+        more = bool(self._waiting) and not self._starting
+        return more and self._under_way < self._most_under_way
 
     def _watch(self, seconds: float) -> None:
         if seconds < math.inf:
@@ -94,7 +98,7 @@ class Lane(Generic[Question, Answer]):
     def _look(self) -> None:
         """Whoever waits first may have waited long enough for a batch that hangs."""
         self._watching = False
-        if not self._waiting or self._starting or self._under_way >= self._most_under_way:
+        if not self._may_start():
             return
         left = self._waiting[0].since + self._patience_seconds - self._loop.time()
         if left > 0:

@@ -67,7 +67,7 @@ class RedisLink:
         self._lanes: dict[str, Lane[Command | bytes, Any]] = {}
         self._client: Any = None
         self._wire: Wire | None = None
-        self._clustered = False
+        """The way to the one server; a cluster has none."""
         self._refreshed_at = 0.0
 
     async def open(self) -> None:
@@ -87,7 +87,6 @@ class RedisLink:
             raise SettingsError("redis.url", "names a Sentinel; name the Redis server itself")
         if mode == "cluster":
             await self._client.aclose()
-            self._clustered = True
             self._client = self._cluster()
             with translated():
                 async with asyncio.timeout(self.timeout_seconds):
@@ -163,11 +162,11 @@ class RedisLink:
         if self._client is None:
             raise exceptions.ConnectionError("closed")
         # Packed here, so that what cannot be packed fails alone and not with its batch.
-        return self._lane(key).ask(command if self._clustered else _pack(command))
+        return self._lane(key).ask(command if self._wire is None else _pack(command))
 
     def _lane(self, key: str) -> Lane[Command | bytes, Any]:
         name = ""
-        if self._clustered:
+        if self._wire is None:
             with contextlib.suppress(exceptions.SlotNotCoveredError):  # then any server tells more
                 node = self._client.get_node_from_key(key)
                 name = node.name if node is not None else ""
@@ -192,12 +191,12 @@ class RedisLink:
                     answers = await self._send_to_cluster(commands)
         except FOREIGN as error:
             answers = [error] * len(commands)
-        if self._clustered and any(isinstance(answer, LOST) for answer in answers):
-            self._supervisor.spawn(self._refresh(server), name="cluster layout")
+        if self._wire is None:
+            if any(isinstance(answer, LOST) for answer in answers):
+                self._supervisor.spawn(self._refresh(server), name="cluster layout")
         elif any(isinstance(answer, exceptions.ReadOnlyError) for answer in answers):
             # We are connected to what was the master; its name may lead elsewhere by now.
-            if self._wire is not None:
-                await self._wire.close()
+            await self._wire.close()
         return answers
 
     async def _send_to_cluster(self, commands: Sequence[Command]) -> list[Any]:
@@ -222,7 +221,7 @@ class RedisLink:
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless Redis takes writes now (a cluster: each master lives)."""
-        if self._clustered:
+        if self._wire is None:
             with translated():
                 async with asyncio.timeout(self.timeout_seconds):
                     await self._client.ping(target_nodes=aioredis.RedisCluster.PRIMARIES)

@@ -89,7 +89,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
         credentials=MemoryCredentialStore(),
         windows=MemoryWindows(clock.now),
         database=database,
-        whole_login=SqliteWholeLogin(database, clock, scenes),
+        whole_login=SqliteWholeLogin(clock, scenes),
     )
 
 

@@ -119,7 +119,7 @@ class LoginService:
         """The status document, its token signed now."""
         if self._timeline is not None and scene.state is State.AUTHORIZED:
             self._timeline.note(scene.scene_str, "delivered", f"seq {scene.seq}")
-        return status.rendered(scene, self._clock.now(), self._mint)
+        return status.encoded(status.document(scene, self._clock.now(), self._mint))
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
         """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.

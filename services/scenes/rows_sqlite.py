@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from services.scenes.states import Claims, Kind, Scene, State
+from services.scenes.states import KIND_OF, STATE_OF, Claims, Scene
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scenes (
@@ -30,8 +30,6 @@ COLUMNS = (
 _NO_CLAIMS = (None, None, None, False)
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _parsed = json.JSONDecoder().raw_decode
-_STATES = {state.value: state for state in State}
-_KINDS = {kind.value: kind for kind in Kind}
 SELECT = f"SELECT {COLUMNS} FROM scenes WHERE scene_str = ?"
 INSERT = f"INSERT INTO scenes ({COLUMNS}) VALUES ({', '.join('?' * 20)})"
 # The last condition holds unless somebody moved the scene meanwhile.
@@ -84,7 +82,7 @@ def scene_of(row: tuple[Any, ...]) -> Scene:
     """A scene from `COLUMNS`, which stand in the order of its fields but for the claims."""
     claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
     details = _parsed(row[19])[0] if row[19] else {}
-    state, kind = _STATES[row[1]], _KINDS[row[3]]
+    state, kind = STATE_OF[row[1]], KIND_OF[row[3]]
     return Scene._make(
         (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)
     )

@@ -118,6 +118,11 @@ NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 # in a fifth of the time.
 
 
+STATE_OF = {state.value: state for state in State}
+KIND_OF = {kind.value: kind for kind in Kind}
+"""By what stores keep of them; calling the enums does the same and takes longer."""
+
+
 class Claims(NamedTuple):
     """What a token will say, fixed once; every delivery signs exactly these."""
 

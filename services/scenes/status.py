@@ -74,16 +74,6 @@ def login_fields(user_id: UserId, claims: Claims, now: float, token: str) -> dic
     }
 
 
-def rendered(scene: Scene, now: float, mint: Callable[[Scene], str]) -> bytes:
-    """`document` as `encoded`: what every page is greeted with is written without an encoder."""
-    if scene.state is State.WAITING and "name" not in scene.details:
-        return (
-            f'{{"type":"status","scene_str":"{scene.scene_str}","state":"waiting",'
-            f'"seq":{scene.seq},"expires_in":{_remaining(scene, now)}}}'
-        ).encode()
-    return encoded(document(scene, now, mint))
-
-
 def encoded(body: Mapping[str, Any]) -> bytes:
     """One status document as the bytes of a frame or a response."""
     return to_json(body)

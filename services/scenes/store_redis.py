@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from services.ids import SceneStr
 from services.redis_link import RedisLink, Script
 from services.scenes.own_moves import OwnMoves
-from services.scenes.states import Claims, Kind, Move, Scene, State, Step, Verdict
+from services.scenes.states import KIND_OF, STATE_OF, Claims, Move, Scene, State, Step, Verdict
 
 SHARDS = 64
 """Enough to spread over the masters of a cluster, few enough to ask all of them for debts."""
@@ -214,8 +214,6 @@ def _kept(key: str) -> str:
 
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
-_STATES = {state.value: state for state in State}
-_KINDS = {kind.value: kind for kind in Kind}
 
 
 def _fields(scene: Scene) -> dict[str, str | int]:
@@ -276,7 +274,7 @@ def _scene(scene_str: SceneStr, answer: Sequence[Any]) -> Scene:
     details = dict(zip(answer[21::2], answer[22::2], strict=True))
     times = (int(created) / MICRO, int(changed) / MICRO, int(ends) / MICRO)
     hashes = (bytes.fromhex(watch), bytes.fromhex(begin))
-    named = (scene_str, _STATES[state], int(seq), _KINDS[kind], account, lang)
+    named = (scene_str, STATE_OF[state], int(seq), KIND_OF[kind], account, lang)
     return Scene._make(
         (*named, *times, *hashes, openid, user_id, claims, owed == "1", error, details)
     )

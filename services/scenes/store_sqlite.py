@@ -5,6 +5,7 @@ import hmac
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
@@ -20,6 +21,8 @@ from services.scenes.states import (
     settle,
 )
 from services.sqlite import Database, translated
+
+T = TypeVar("T")
 
 UNKNOWN_WHETHER_DONE = (StoreUnavailable, asyncio.CancelledError)
 """How waiting for a write ends that may be done all the same."""
@@ -74,11 +77,7 @@ class SqliteSceneStore:
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         now = self._clock.now()
         known = self._recent.get(scene_str)
-        try:
-            step = await self._database.write(lambda db: _advance(db, scene_str, move, now, known))
-        except UNKNOWN_WHETHER_DONE:
-            self.doubt(scene_str)
-            raise
+        step = await self.written(scene_str, lambda db: _advance(db, scene_str, move, now, known))
         if step.verdict is Verdict.MOVED and step.scene is not None:
             self.changed(step.scene)
         return step
@@ -94,9 +93,17 @@ class SqliteSceneStore:
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
 
-    def doubt(self, scene_str: SceneStr) -> None:
-        """A change failed, or nobody waited for it. It may be stored all the same: read anew."""
-        self._recent.pop(scene_str, None)
+    async def written(self, scene_str: SceneStr, job: Callable[[sqlite3.Connection], T]) -> T:
+        """`Database.write` of a job that may move that scene.
+
+        One that fails, or that nobody waits for any more, may be done all the same: then the scene
+        is not remembered as it was before.
+        """
+        try:
+            return await self._database.write(job)
+        except UNKNOWN_WHETHER_DONE:
+            self._recent.pop(scene_str, None)
+            raise
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes

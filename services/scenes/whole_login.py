@@ -13,13 +13,8 @@ from services.ids import SceneStr
 from services.people.store import Identity, Login
 from services.people.store_sqlite import log_in_within
 from services.scenes.states import Move, Scene, State, Step, Verdict, apply
-from services.scenes.store_sqlite import (
-    UNKNOWN_WHETHER_DONE,
-    SqliteSceneStore,
-    claimed_within,
-    saved_within,
-)
-from services.sqlite import Connection, Database
+from services.scenes.store_sqlite import SqliteSceneStore, claimed_within, saved_within
+from services.sqlite import Connection
 
 Authorization = Callable[[Scene, Login], Move]
 """The last move, once it is known who logs in."""
@@ -49,8 +44,7 @@ class WholeLogin(Protocol):
 class SqliteWholeLogin:
     """`WholeLogin` in the embedded database."""
 
-    def __init__(self, database: Database, clock: Clock, scenes: SqliteSceneStore) -> None:
-        self._database = database
+    def __init__(self, clock: Clock, scenes: SqliteSceneStore) -> None:
         self._clock = clock
         self._scenes = scenes
 
@@ -88,11 +82,7 @@ class SqliteWholeLogin:
                 saved_within(db, step.scene, (claim, move), now)
             return step, login
 
-        try:
-            done = await self._database.write(job)
-        except UNKNOWN_WHETHER_DONE:
-            self._scenes.doubt(scene_str)
-            raise
+        done = await self._scenes.written(scene_str, job)
         if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:
             assert done[0].scene is not None
             self._scenes.changed(done[0].scene)

@@ -36,6 +36,12 @@ def moving(moves: OwnMoves) -> Iterator[Callable[[Scene], None]]:
         moves.end(under_way, answers[-1] if answers else None)
 
 
+def scanned(moves: OwnMoves) -> None:
+    """A scan whose login this server owes."""
+    with moving(moves) as answered:
+        answered(scene(2)._replace(owed=True))
+
+
 @pytest.mark.gen_test
 async def test_a_move_tells_of_itself() -> None:
     """Its result is at hand for everybody who wants that state, or an older one."""
@@ -121,8 +127,7 @@ async def test_a_scan_is_not_told_before_its_login() -> None:
     """The page sees the login at once, and the scan only where nothing follows it."""
     moves = OwnMoves()
     notices = told(moves)
-    with moving(moves) as answered:
-        answered(scene(2)._replace(owed=True))
+    scanned(moves)
     assert moves.expects(Notice(NAME, 2))
     assert not notices
     with moving(moves) as answered:
@@ -137,8 +142,7 @@ async def test_a_scan_that_nothing_follows_is_told() -> None:
     """The login may take a while, or fail: the page shows meanwhile that somebody scanned."""
     moves = OwnMoves()
     notices = told(moves)
-    with moving(moves) as answered:
-        answered(scene(2)._replace(owed=True))
+    scanned(moves)
     await asyncio.sleep(2 * HOLD_SECONDS)
     assert notices == [Notice(NAME, 2)]
     assert not moves.expects(Notice(NAME, 2))
@@ -149,6 +153,5 @@ async def test_what_is_held_holds_nothing_newer_back() -> None:
     """Another node may finish the login."""
     moves = OwnMoves()
     told(moves)
-    with moving(moves) as answered:
-        answered(scene(2)._replace(owed=True))
+    scanned(moves)
     assert not moves.expects(Notice(NAME, 3))

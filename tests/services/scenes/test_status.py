@@ -118,13 +118,3 @@ def test_a_token_that_is_over_has_no_negative_life() -> None:
 def test_documents_are_compact_utf_8() -> None:
     """One frame, no escapes."""
     assert status.encoded({"name": "张", "a": [1]}) == '{"name":"张","a":[1]}'.encode()
-
-
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("details", [SCENE.details, {}, {"name": ""}, {"kiosk": "k"}])
-def test_the_frame_is_the_document(state: State, details: dict[str, str]) -> None:
-    """To the byte, with or without an encoder."""
-    scene = SCENE._replace(state=state, details=details)
-    for now in (NOW, scene.ends_at + 1):
-        expected = status.encoded(status.document(scene, now, lambda _: "signed.now"))
-        assert status.rendered(scene, now, lambda _: "signed.now") == expected

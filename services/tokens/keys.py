@@ -168,22 +168,32 @@ def _warn_if_readable_by_others(path: Path) -> None:
         )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """``add``, ``list`` or ``remove`` keys; returns the exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.tokens.keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("action", choices=("add", "list", "remove"))
-    parser.add_argument("file", type=Path)
-    parser.add_argument("kid", nargs="?", help="the key to remove")
-    parser.add_argument("--algorithm", choices=("ES256", "EdDSA", "RS256"), default="ES256")
+    actions = parser.add_subparsers(dest="action", required=True)
+    on_file = argparse.ArgumentParser(add_help=False)
+    on_file.add_argument("file", type=Path)
+    add = actions.add_parser("add", parents=[on_file], help="make a key that signs from now on")
+    add.add_argument("--algorithm", choices=("ES256", "EdDSA", "RS256"), default="ES256")
+    actions.add_parser("list", parents=[on_file], help="name the keys, newest first")
+    remove = actions.add_parser("remove", parents=[on_file], help="forget a key")
+    # REMAINDER because one thumbprint in 64 starts with "-", which else means an option.
+    remove.add_argument("kid", nargs=argparse.REMAINDER, metavar="KID", help="the key to remove")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``add``, ``list`` or ``remove`` keys; returns the exit code."""
+    parser = _parser()
     given = parser.parse_args(arguments)
-    if (given.action == "remove") != (given.kid is not None):
-        parser.error("remove, and only remove, takes a KID")
+    if given.action == "remove" and len(given.kid) != 1:
+        parser.error("remove takes one KID")
     try:
         if given.action == "add":
             add_key(given.file, given.algorithm)
         elif given.action == "remove":
-            remove_key(given.file, given.kid)
+            remove_key(given.file, given.kid[0])
         for key in _read(given.file):
             print(key.kid, key.algorithm)
     except SettingsError as error:

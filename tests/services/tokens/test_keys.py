@@ -174,8 +174,21 @@ def test_the_command_never_prints_a_private_part(
     assert json.loads(path.read_text())["keys"][0]["d"] not in capsys.readouterr().out
 
 
-def test_removing_an_unknown_key_fails(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With an exit code and one line."""
+@pytest.mark.parametrize("kid", ["nobody", "-nobody", "-hither", "--nobody"])
+def test_removing_an_unknown_key_fails(
+    path: Path, kid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an exit code and one line, also where its name looks like an option."""
     keys.main(["add", str(path)])
-    assert keys.main(["remove", str(path), "nobody"]) == 1
-    assert "no key nobody" in capsys.readouterr().err
+    assert keys.main(["remove", str(path), kid]) == 1
+    assert f"no key {kid}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kids", [[], ["one", "two"]])
+def test_remove_takes_one_key(
+    path: Path, kids: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is removed by half a command."""
+    with pytest.raises(SystemExit):
+        keys.main(["remove", str(path), *kids])
+    assert "remove takes one KID" in capsys.readouterr().err

@@ -90,11 +90,6 @@ def counting(wish: Wish) -> Document:
     return change
 
 
-def counted(key: str, wish: Wish) -> Document:
-    """Matches the home at `key` if this login is counted there."""
-    return {"_id": key, "home": True, "recent": wish.scene_str}
-
-
 def link_document(key: str, of: str, unionid: UnionId | None) -> Document:
     """A further identity of the person whose document is named `of`."""
     return {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymongo import ReturnDocument, UpdateOne
@@ -12,7 +12,6 @@ from services.people.documents import (
     LOGIN_FIELDS,
     Document,
     Wish,
-    counted,
     counting,
     uncounted,
 )
@@ -95,18 +94,23 @@ class LoginCounter(InCompany[_Asked]):
             homes = await self._read(rest, all_counted=matched == len(rest))
         return outcomes | {login: homes.get(login.key) for login in rest}
 
-    async def _read(self, logins: Iterable[_Asked], *, all_counted: bool) -> dict[str, Document]:
+    async def _read(self, logins: Sequence[_Asked], *, all_counted: bool) -> dict[str, Document]:
         """The homes where those logins are counted.
 
-        When all are, nobody is looked up by scene: so many others of one person may have come
+        When all are, no home is asked for the scene: so many others of one person may have come
         meanwhile that the home has forgotten it. Else that person would be counted again, which
         takes `RECENT` logins between two commands and a stranger in the batch.
         """
-        where: Document = {"$or": [counted(login.key, login.wish) for login in logins]}
-        if all_counted:
-            where = {"_id": {"$in": [login.key for login in logins]}, "home": True}
-        found = await self._people.find(where, LOGIN_FIELDS).to_list()
-        return {home["_id"]: home for home in found}
+        scenes = {login.key: login.wish.scene_str for login in logins}
+        fields = LOGIN_FIELDS if all_counted else (*LOGIN_FIELDS, "recent")
+        found = await self._people.find(
+            {"_id": {"$in": list(scenes)}, "home": True}, fields
+        ).to_list()
+        return {
+            home["_id"]: home
+            for home in found
+            if all_counted or scenes[home["_id"]] in home["recent"]
+        }
 
 
 def _failures(error: BulkWriteError, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:

@@ -6,10 +6,12 @@ import random
 from collections import Counter
 
 import pytest
+from pymongo import MongoClient
 
 from services.errors import StoreUnavailable
 from services.ids import AppId, OpenId, SceneStr, UnionId
-from services.people.store import Identity, Login
+from services.people.documents import Document, Wish, home_document, key_of
+from services.people.store import NOTHING_KNOWN, Identity, Login
 from services.people.store_mongo import MongoUserStore
 from tests.faults.mongo import (
     NO_MAJORITY,
@@ -133,6 +135,29 @@ async def test_one_failing_write_fails_alone(mongo_server: MongoServer) -> None:
         assert "out of disk space" in str(outcomes[5]) and "person" not in str(outcomes[5])
         await each_patiently(store, scenes)
         await expect_counted(store, known, 2)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_home_made_meanwhile_is_no_counted_login(mongo_server: MongoServer) -> None:
+    """Another node registers a stranger between the two commands of a batch: both logins count."""
+    stranger = Identity(AppId("wx1"), OpenId("stranger"))
+    elsewhere = Wish(a_scene_str(), "default", NOW, NOTHING_KNOWN, None)
+
+    def plan(request: bytes) -> Fault:
+        if name_of(request) == "find" and not homes.count_documents({"_id": key_of(stranger)}):
+            homes.insert_one(home_document(key_of(stranger), None, elsewhere))
+        return Fault.PASS
+
+    async with proxied(mongo_server, 5) as (proxy, store):
+        await a_known_crowd(store)
+        people = [*CROWD[:2], stranger]
+        with MongoClient[Document](mongo_server.url) as client:
+            homes = client[store._database]["people"]
+            proxy.plan = plan
+            logins = await asyncio.gather(
+                *(store.login(one, a_scene_str(), "default", NOW) for one in people)
+            )
+        assert [(login.user.logins, login.is_new) for login in logins] == [(2, False)] * 3
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -1,13 +1,11 @@
 """server.py as a process with its simulated WeChat, its people's hands, and the way to it."""
 
-import asyncio
 import json
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +14,8 @@ import httpx
 
 from tests.processes import ROOT, environment, write_config
 from tests.wire_proxy import Fault, Proxy, one_read
+
+from .aside import Aside
 
 SOCKETS, LONG_POLLS, EVERYTHING = b"Upgrade: websocket", b"?wait=", b""
 """What a `Way` can block: requests that contain this."""
@@ -178,16 +178,15 @@ class Phone:
 
 
 class Way:
-    """The way from a browser to a server, which can be blocked piece by piece. Use it in ``with``.
+    """The way from a browser to a server, which can be blocked piece by piece.
 
-    It runs in a thread of its own, for Playwright's loop is the one of this thread.
+    Use it in ``with``.
     """
 
     def __init__(self, real: Real) -> None:
         self.asked: list[bytes] = []
         self._blocked: tuple[bytes, ...] = ()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._aside = Aside()
         self._proxy = Proxy(real.port, message=one_read)
         self._proxy.plan = self._plan
 
@@ -198,13 +197,10 @@ class Way:
     def block(self, *what: bytes) -> None:
         """From now on exactly this is cut; what is open is cut once."""
         self._blocked = what
-        self._run(self._cut())
+        self._aside.run(self._cut())
 
     async def _cut(self) -> None:
         self._proxy.cut()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     def saw(self, mark: bytes) -> bool:
         """Whether a request with this was made, blocked or not."""
@@ -215,8 +211,8 @@ class Way:
         return f"http://127.0.0.1:{self._proxy.port}"
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._run(self._proxy.open())
+        self._aside.__enter__()
+        self._aside.run(self._proxy.open())
         return self
 
     def __exit__(
@@ -225,7 +221,5 @@ class Way:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._run(self._proxy.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(20)
-        self._loop.close()
+        self._aside.run(self._proxy.close())
+        self._aside.__exit__(kind, error, trace)

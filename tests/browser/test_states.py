@@ -12,24 +12,13 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from .conftest import Servers, eventually, view, wait_for_state
+from .faces import FACES, MORE_FACES, in_many_faces
 from .look import look
 from .real_server import TEA_HOUSE, Real, tea_house
 from .walks import QR, TIMER, TITLE, Twin, break_wechat, open_page, scan, scan_at_the_door, speak
 
 pytestmark = pytest.mark.browser
 
-Face = tuple[str, str, int, int]
-FACES: list[Face] = [
-    ("zh-CN", "light", 320, 640),
-    ("zh-CN", "dark", 1280, 800),
-    ("en", "light", 1280, 800),
-    ("en", "dark", 320, 640),
-]
-MORE_FACES: list[Face] = [
-    ("ja", "light", 320, 640),
-    ("zh-TW", "dark", 768, 1024),
-    ("zh-CN", "light", 3840, 2160),
-]
 CHAT = tea_house(confirm="always")
 FORM = tea_house(registration="ask", register_fields=["name", "phone"])
 BRIEF_FORM = tea_house(registration="ask", register_ttl_seconds=4)
@@ -202,21 +191,6 @@ STATES: list[tuple[Walk, dict[str, Any], str]] = [
 
 
 RICH = (waiting, scanned, registering, authorized)
-
-
-def in_many_faces(page: Page, name: str, faces: list[Face]) -> list[Any]:
-    """Look at the page in languages, themes and sizes, without disturbing its state."""
-    wrong = []
-    for lang, theme, width, height in faces:
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
-        page.set_viewport_size({"width": width, "height": height})
-        speak(page, lang)
-        page.evaluate("document.activeElement.blur()")
-        if width == 3840:
-            box = page.locator("scan-login [part=plate]").bounding_box()
-            assert box is not None and box["width"] > 800
-        wrong += look(page, f"{name}-{lang}-{theme}-{width}")
-    return wrong
 
 
 @pytest.mark.parametrize(("walk", "settings", "title"), STATES, ids=lambda value: _named(value))

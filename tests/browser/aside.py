@@ -1,0 +1,47 @@
+"""An event loop in a thread of its own, for what must go on while Playwright waits in ours."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+Result = TypeVar("Result")
+WITHIN_SECONDS = 20
+
+
+class Aside:
+    """Use it in ``with``."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What `work` returns, done in that loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_SECONDS)
+
+    @contextlib.contextmanager
+    def entered(self, what: AbstractAsyncContextManager[Result]) -> Iterator[Result]:
+        """`what`, entered and left in that loop."""
+        there = self.run(what.__aenter__())
+        try:
+            yield there
+        finally:
+            self.run(what.__aexit__(None, None, None))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WITHIN_SECONDS)
+        self._loop.close()

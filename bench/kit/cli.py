@@ -45,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _ask_where(made)
+    _ask_what(made)
+    _ask_how(made)
+    return made
+
+
+def _ask_where(made: argparse.ArgumentParser) -> None:
     where = made.add_argument_group("where")
     where.add_argument("--url", default=None, help=f"the server (default {DEFAULT_URL})")
     where.add_argument(
@@ -67,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="spend the QR codes of a real account (one for every page)",
     )
+
+
+def _ask_what(made: argparse.ArgumentParser) -> None:
     what = made.add_argument_group("what")
     what.add_argument(
         "--sockets", type=_count, default=1000, metavar="N", help="pages to hold (default 1000)"
@@ -122,6 +132,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="pages leave without a word instead of closing properly",
     )
+
+
+def _ask_how(made: argparse.ArgumentParser) -> None:
     how = made.add_argument_group("how")
     how.add_argument(
         "--as-you-go",
@@ -157,7 +170,6 @@ def parser() -> argparse.ArgumentParser:
         help="write STEM.json and STEM.html (default artifacts/load/<time>)",
     )
     how.add_argument("--quiet", action="store_true", help="no progress line")
-    return made
 
 
 def _count(text: str) -> int:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable
 from typing import Any
 
+import pydantic_core
 from tornado.web import HTTPError, RequestHandler
 
 from services.container import Container
@@ -21,7 +22,7 @@ log = logging.getLogger("scanpush.http")
 
 JSON = "application/json; charset=utf-8"
 
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_NUMBER = re.compile(r"([0-9]+)(\.[0-9]+)?")
 """Python's own reading takes far more for a number: other scripts' digits, blanks, underscores."""
 
 MAX_HOST = 261
@@ -126,8 +127,9 @@ class BaseHandler(RequestHandler):
         if not self.request.body:
             return {}
         try:
-            body = json.loads(self.request.body)
-        except (ValueError, RecursionError):
+            # Unlike json, it refuses a lone surrogate, which no store could write.
+            body = pydantic_core.from_json(self.request.body)
+        except ValueError:
             raise ApiError("bad_request", "The body is not JSON.") from None
         if not isinstance(body, dict):
             raise ApiError("bad_request", "The body must be a JSON object.")
@@ -238,12 +240,14 @@ def optional_text(body: dict[str, Any], field: str, most: int = 64) -> str | Non
     return value
 
 
-def query_number(text: str | None, field: str, most: float) -> float | None:
+def query_number(text: str | None, field: str, most: float, *, whole: bool = False) -> float | None:
     """A number of the query string, in plain digits; over `most` counts as `most`."""
     if text is None:
         return None
-    if not _NUMBER.fullmatch(text):
-        raise ApiError("bad_request", f"{field} must be a number.", field=field)
+    number = _NUMBER.fullmatch(text)
+    if number is None or (whole and number[2]):
+        kind = "whole number" if whole else "number"
+        raise ApiError("bad_request", f"{field} must be a {kind}.", field=field)
     return min(float(text), most)
 
 

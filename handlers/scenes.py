@@ -52,7 +52,7 @@ class SceneHandler(BaseHandler):
         self.share_with_origin()
         scene_str = self.scene_str(text)
         wait = query_number(self.get_query_argument("wait", None), "wait", MOST_WAIT_SECONDS)
-        seq = query_number(self.get_query_argument("seq", None), "seq", 1e9)
+        seq = query_number(self.get_query_argument("seq", None), "seq", 1e9, whole=True)
         polling = self.container.polling
         if wait is None:
             scene = await polling.now(scene_str, self.watch_token())

@@ -141,14 +141,17 @@ class Parent:
     def _signal_all(self, signum: signal.Signals) -> None:
         for child in self._children:
             if child.pid:
-                os.kill(child.pid, signum)
+                # The handler may run between its burial and the note of it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signum)
 
     def _begin(self, child: _Child) -> None:
         child.begun_at = time.monotonic()
         # A signal that comes now waits until it is clear whose it is.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-        child.pid = os.fork()
-        if child.pid:
+        if self._stop_by is None:  # else it came between two of them, and told those there were
+            child.pid = os.fork()
+        if child.pid or self._stop_by is not None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
             return
         code = 1

@@ -108,7 +108,9 @@ class WeChatSettings(_Section):
     api_base: BaseUrl = "https://api.weixin.qq.com"
     mp_base: BaseUrl = "https://mp.weixin.qq.com"
     open_base: BaseUrl = "https://open.weixin.qq.com"
-    timeout_seconds: Annotated[Number, Field(gt=0, le=60)] = 3
+    timeout_seconds: Annotated[Number, Field(gt=0, le=5)] = 3
+    """Two calls in a row stay within what others wait for them: doors/turns.py (10 s), and
+    wechat/credentials_redis.py (15 s)."""
     callback_deadline_seconds: Annotated[Number, Field(gt=0, lt=5)] = 4
     """Below the 5 s after which WeChat gives up."""
     timestamp_window_seconds: Annotated[Whole, Field(ge=1, le=86400)] = 600

@@ -107,7 +107,7 @@ def _app(app: SimulatedApp) -> AppSettings:
 
 def _numbered(text: str, number: int) -> str:
     """The first account keeps its id; the others get one of their own, the same at each start."""
-    return f"{text[:-1]}{number:x}" if number else text
+    return f"{text[:-2]}{number:02x}" if number else text
 
 
 def _lan_address() -> str:

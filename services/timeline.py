@@ -79,7 +79,7 @@ class Timeline:
         now = self._clock.now()
         events = self._events
         events.append((now, scene_str, event, note))
-        if now - events[0][0] > KEPT_SECONDS:
+        while now - events[0][0] > KEPT_SECONDS:
             events.popleft()
 
     def made(self, scene: Scene) -> None:
@@ -99,8 +99,9 @@ class Timeline:
         """What is known of one scene, oldest first. Looks through everything: some milliseconds."""
         tries = 1
         story = []
+        since = self._clock.now() - KEPT_SECONDS
         for at, of, event, note in self._events:
-            if of == scene_str:
+            if of == scene_str and at >= since:
                 if note == DUPLICATE:
                     tries += 1
                     note = f"{tries} of {WECHAT_TRIES}, duplicate"

@@ -21,7 +21,7 @@ export function fill(form, fields, words, login) {
   form.replaceChildren(alert, button);
   const add = (name) => {
     const label = document.createElement("label"), input = document.createElement("input");
-    Object.assign(input, { name, required: true, maxLength: 64, type: TYPES[name] ?? "text", autocomplete: TYPES[name] ?? "name" });
+    Object.assign(input, { name, required: true, maxLength: name === "email" ? 254 : 64, type: TYPES[name] ?? "text", autocomplete: TYPES[name] ?? "name" });
     label.append(words[name] ?? name, input);
     alert.before(label);
   };

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 
 from services.doors.mini_program import scene_hex
-from services.errors import WeChatError, WeChatUnavailable
+from services.errors import StoreUnavailable, WeChatError, WeChatUnavailable
 from services.ids import SceneStr
 from services.rate_limits import RateLimits
 from services.supervisor import Supervisor
@@ -15,6 +15,8 @@ CACHED = 64
 
 TYPES = frozenset({"image/jpeg", "image/png"})
 
+Failure = WeChatError | StoreUnavailable
+
 
 class MiniProgramPictures:
     """One call to WeChat for each code, however many ask for it meanwhile."""
@@ -23,35 +25,35 @@ class MiniProgramPictures:
         self._api = api
         self._limits = limits
         self._supervisor = supervisor
-        self._kept: OrderedDict[SceneStr, asyncio.Task[Picture | WeChatError]] = OrderedDict()
+        self._kept: OrderedDict[SceneStr, asyncio.Task[Picture | Failure]] = OrderedDict()
 
     async def of(self, scene_str: SceneStr, address: str) -> Picture:
         """The picture of that scene's code, for somebody at `address`.
 
         Raises:
             ApiError: ``rate_limited``: that address had WeChat draw too many.
-            WeChatError: the next call tries again.
+            WeChatError, StoreUnavailable: the next call tries again.
         """
         if scene_str not in self._kept:
             await self._limits.spend("pictures", address)
         result = await asyncio.shield(self._kept.get(scene_str) or self._begin(scene_str))
-        if isinstance(result, WeChatError):
+        if isinstance(result, Failure):
             raise result.with_traceback(None)
         return result
 
-    def _begin(self, scene_str: SceneStr) -> asyncio.Task[Picture | WeChatError]:
+    def _begin(self, scene_str: SceneStr) -> asyncio.Task[Picture | Failure]:
         fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
         self._kept[scene_str] = fetching
         while len(self._kept) > CACHED:
             self._kept.popitem(last=False)
         return fetching
 
-    async def _fetch(self, scene_str: SceneStr) -> Picture | WeChatError:
+    async def _fetch(self, scene_str: SceneStr) -> Picture | Failure:
         try:
             picture = await self._api.mini_program_code(scene_hex(scene_str))
             if picture.content_type not in TYPES:
                 raise WeChatUnavailable("the answer is no picture that browsers show")
-        except WeChatError as error:
+        except (WeChatError, StoreUnavailable) as error:
             self._kept.pop(scene_str, None)
             return error
         return picture

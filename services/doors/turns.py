@@ -11,7 +11,7 @@ from services.errors import ApiError, ScanpushError
 from services.scenes.store import SceneStore
 
 WAIT_SECONDS = 10.0
-"""How long the others wait for the first: longer than its calls to WeChat take."""
+"""How long the others wait for the first: as long as its two calls to WeChat may take."""
 
 PAUSE_SECONDS = 0.05
 

@@ -89,12 +89,17 @@ async def open_ground(
         metrics=metrics,
         origins=Origins(settings.server.public_url, list(settings.server.allowed_origins)),
         limits=RateLimits(settings.limits, backend.windows, metrics.rate_limited),
-        http=make_client(settings.wechat.api_base),
+        http=make_client(settings.wechat.api_base, _addresses_of_the_operator(settings)),
         issuer=Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience),
         timeline=timeline,
         simulation=simulation,
         own_url=settings.server.public_url or f"http://{_shown(host)}:{port}",
     )
+
+
+def _addresses_of_the_operator(settings: Settings) -> list[str]:
+    forwards = (account.forward_url for account in settings.wechat.accounts.values())
+    return [url for url in (settings.login.hook_url, *forwards) if url]
 
 
 def record(backend: Backend, clock: Clock) -> Timeline:

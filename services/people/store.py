@@ -58,7 +58,8 @@ class UserStore(Protocol):
       the same ``is_new`` and counts once.
     - **unionid joins**: a new identity whose unionid is known belongs to the user who has it. When
       two users turn out to be one, the older id stays and the other is its alias for ever, no
-      identity is lost, and one log line says so.
+      identity is lost, and one log line says so. What is known of the other fills what is not
+      known of the older, and is kept nowhere else.
 
     Raises `errors.StoreUnavailable`, and only that; doing it again is then safe.
     """

@@ -40,6 +40,15 @@ _KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u
     FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
 _USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins FROM users"
 
+_ABSORB = """UPDATE users SET
+    logins = users.logins + gone.logins,
+    last_login_at = max(users.last_login_at, gone.last_login_at),
+    name = iif(users.name = '', gone.name, users.name),
+    avatar = iif(users.avatar = '', gone.avatar, users.avatar),
+    phone = iif(users.phone = '', gone.phone, users.phone),
+    email = iif(users.email = '', gone.email, users.email)
+    FROM users AS gone WHERE users.id = ? AND gone.id = ?"""
+
 
 class SqliteUserStore:
     """`UserStore` in one file: the writer thread decides every race by its order."""
@@ -135,11 +144,15 @@ def _follow(db: sqlite3.Connection, identity: Identity, at: float, following: bo
         (following, at, identity.app_id, identity.openid, at),
     ).fetchone()
     if changed is not None and not following:
-        db.execute(
-            "UPDATE users SET name = '', avatar = '', phone = '', email = '' WHERE id = ?",
-            (_id_after_aliases(db, changed[0]),),
-        )
+        _forget(db, _id_after_aliases(db, changed[0]))
     return changed is not None
+
+
+def _forget(db: sqlite3.Connection, user_id: str) -> None:
+    """What is known of a person besides being one."""
+    db.execute(
+        "UPDATE users SET name = '', avatar = '', phone = '', email = '' WHERE id = ?", (user_id,)
+    )
 
 
 def log_in_within(
@@ -238,11 +251,12 @@ def _join(db: sqlite3.Connection, identity: Identity) -> None:
 
 
 def _make_alias(db: sqlite3.Connection, one: UserId, two: UserId) -> None:
-    (older, _), (younger, logins) = db.execute(
-        "SELECT id, logins FROM users WHERE id IN (?, ?) ORDER BY created_at, id", (one, two)
+    (older,), (younger,) = db.execute(
+        "SELECT id FROM users WHERE id IN (?, ?) ORDER BY created_at, id", (one, two)
     ).fetchall()
+    db.execute(_ABSORB, (older, younger))
+    _forget(db, younger)
     db.execute("UPDATE users SET alias_of = ? WHERE id = ?", (older, younger))
-    db.execute("UPDATE users SET logins = logins + ? WHERE id = ?", (logins, older))
     db.execute("UPDATE identities SET user_id = ? WHERE user_id = ?", (older, younger))
     log.info("two users are one person: %s is now an alias of %s", younger, older)
 

@@ -78,7 +78,11 @@ class BeginService:
         self._poll_interval_seconds = poll_interval_seconds
 
     async def begin(self, request: BeginRequest) -> Begun:
-        """Make one scene, or raise `ApiError` or `WeChatError` and leave nothing behind."""
+        """Make one scene, or leave nothing behind.
+
+        Raises:
+            ApiError, WeChatError, StoreUnavailable: the page may try again.
+        """
         account = self._accounts.named(request.account)
         kind, code = self._code(request.kind)
         await self._limits.spend("scenes", request.address)

@@ -56,8 +56,9 @@ NOT_A_LOGIN = Answer("ignored", login=False)
 
 
 def plain(message: str) -> str:
-    """A message as it is compared: full-width characters made plain, case and spaces dropped."""
-    return unicodedata.normalize("NFKC", message).strip().strip("。.!！").casefold()
+    """A message as it is compared: full-width characters made plain, case dropped, and so are
+    spaces and full stops around it."""
+    return unicodedata.normalize("NFKC", message).strip(" \t\r\n。.!").casefold()
 
 
 class ChatService:

@@ -44,7 +44,11 @@ class SceneCode(Protocol):
     """One kind of scene."""
 
     async def details(self, wish: Wish) -> Mapping[str, str]:
-        """What the scene keeps of its code. Raises `ApiError` or `WeChatError`."""
+        """What the scene keeps of its code.
+
+        Raises:
+            ApiError, WeChatError, StoreUnavailable: it has none now.
+        """
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         """The kind's part of the answer to ``POST /api/scenes``."""

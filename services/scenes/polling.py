@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from services.clock import Clock
-from services.errors import ApiError
+from services.errors import ApiError, StoreUnavailable
 from services.ids import SceneStr, WatchToken
 from services.metrics import Metrics
 from services.push.capacity import AddressLimit
@@ -106,7 +106,9 @@ class PollingService:
             try:
                 return await self._newer(scene, waiter, seconds, scene.seq if seq is None else seq)
             finally:
-                await self._login.unwatch(scene_str, connection)
+                # A courtesy: attachments end with their scenes, and the answer is at hand.
+                with contextlib.suppress(StoreUnavailable):
+                    await self._login.unwatch(scene_str, connection)
 
     async def _newer(self, scene: Scene, waiter: Waiter, seconds: float, seq: int) -> Scene:
         if scene.seq > seq or scene.state in FINAL or seconds <= 0:

@@ -33,8 +33,9 @@ class Follower:
 class WeChatAPI(Protocol):
     """What we ask of WeChat for one account.
 
-    Every method raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those,
-    within the configured time-out. Their texts hold no secret.
+    Every method raises `errors.WeChatUnavailable` or `errors.WeChatRefused` within the configured
+    time-out, or `errors.StoreUnavailable` where the credential cannot be had from the store of all
+    nodes, and only those. Their texts hold no secret.
     """
 
     async def create_qr_code(self, scene_str: str, expire_seconds: int) -> QrCode:

@@ -37,8 +37,9 @@ class Picture:
 class MiniProgramAPI(Protocol):
     """What we ask of WeChat for the mini program.
 
-    Raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those; a code that is no
-    good, and a person WeChat calls high-risk, have the error code ``bad_request``.
+    Raises `errors.WeChatUnavailable`, `errors.WeChatRefused` or `errors.StoreUnavailable` (see
+    `WeChatAPI`), and only those; a code that is no good, and a person WeChat calls high-risk, have
+    the error code ``bad_request``.
     """
 
     app_id: AppId

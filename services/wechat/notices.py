@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 
-from services.errors import WeChatError, WeChatRefused
+from services.errors import StoreUnavailable, WeChatError, WeChatRefused
 from services.ids import OpenId, SceneStr
 from services.supervisor import Supervisor
 from services.wechat.api import WeChatAPI
@@ -119,7 +119,7 @@ class Notices:
             msgid = await self._api.send_template(
                 openid, self._template_id, data, scene_str.replace("-", "")
             )
-        except WeChatError as error:
+        except (WeChatError, StoreUnavailable) as error:
             errcode = error.errcode if isinstance(error, WeChatRefused) else None
             log.warning(
                 "login notice not accepted: %s",

@@ -100,6 +100,9 @@ class UserBench(Protocol):
     def store(self, node: str = "a") -> UserStore:
         """The store as `node` uses it, over connections of its own."""
 
+    async def kept(self) -> str:
+        """Everything that is kept of people, as one text."""
+
 
 class SqliteUserBench:
     """The embedded store: one file, one node."""
@@ -115,6 +118,9 @@ class SqliteUserBench:
 
     def store(self, node: str = "a") -> UserStore:
         return SqliteUserStore(self._database)
+
+    async def kept(self) -> str:
+        return await self._database.write(lambda db: "\n".join(db.iterdump()))
 
 
 class BrokerBench(Protocol):

@@ -25,3 +25,6 @@ class MongoUserBench:
 
     def store(self, node: str = "a") -> UserStore:
         return self._stores[node]
+
+    async def kept(self) -> str:
+        return repr(await self._stores["a"]._people.find().to_list())

@@ -399,6 +399,36 @@ async def test_an_unfollow_forgets_the_profile(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_was_known_of_two_is_known_of_the_one(people: UserBench) -> None:
+    """The older one's own name stays, what it lacked is filled, and the later login is the last."""
+    store = people.store()
+    one, other = person("ann", "wx1", "u"), person("ann", "wx2")
+    older = await store.login(one, scene(), "default", NOW, profile=Profile(name="Ann"))
+    both = Profile(name="Bob", avatar="https://example.com/b")
+    await store.login(other, scene(), "default", NOW + 9, profile=both)
+    await store.join(person("ann", "wx2", "u"))
+    user = await store.get(older.user.id)
+    assert user is not None
+    assert (user.name, user.avatar) == ("Ann", "https://example.com/b")
+    assert (user.logins, user.last_login_at) == (2, NOW + 9)
+
+
+@pytest.mark.gen_test
+async def test_an_unfollow_forgets_what_was_known_of_an_alias(people: UserBench) -> None:
+    """Whatever was known of either is gone, wherever it was kept."""
+    store = people.store()
+    one, other = person("ann", "wx1", "u"), person("ann", "wx2")
+    typed = Profile(name="Bob", avatar="https://example.com/b", phone="138", email="b@x.org")
+    await store.login(one, scene(), "default", NOW)
+    await store.login(other, scene(), "default", NOW + 1, profile=typed)
+    await store.join(person("ann", "wx2", "u"))
+    for identity in (one, other):
+        assert await store.follow(identity, NOW + 2, following=False)
+    kept = await people.kept()
+    assert not [word for word in ("Bob", "example.com", "138", "b@x.org") if word in kept]
+
+
+@pytest.mark.gen_test
 async def test_an_older_change_of_following_changes_nothing(people: UserBench) -> None:
     """Changes arrive in any order and more than once; the newest one counts."""
     store = people.store()

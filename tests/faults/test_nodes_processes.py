@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 from tests.faults.nodes import Cluster, cluster, eventually
 from tests.faults.test_nodes_ends import rest_of, socket_at
-from tests.processes import run, write_config
+from tests.processes import ROOT, run, write_config
 
 pytestmark = [
     pytest.mark.redis,
@@ -83,6 +84,36 @@ async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None
             return not any(Path(f"/proc/{pid}").exists() for pid in before)
 
         await eventually(gone)
+
+
+STOPPED_BETWEEN = """
+import os, select, signal, sys, time
+from services.processes import Parent
+
+class Interrupted(Parent):
+    def _begin(self, child):
+        if child.number == 2:
+            select.select([self._started], [], [])  # child 1 can be told
+            os.kill(os.getpid(), signal.SIGTERM)
+        super()._begin(child)
+
+def work(place):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    place.tell_started()
+    time.sleep(60)
+
+sys.exit(Interrupted(4, work, 40, lambda: None).run())
+"""
+
+
+async def test_a_stop_between_two_processes_stops_all() -> None:
+    """SIGTERM while the parent is still making its processes: none is left that was not told."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STOPPED_BETWEEN, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert (process.returncode, said) == (0, b"")
 
 
 @pytest.mark.parametrize("backend", ["embedded", "distributed"])

@@ -64,7 +64,8 @@ async def test_the_question_names_the_screen_as_configured(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "answer", ["1", "１", " 1 ", "1。", "允许", "確認", "同意", "yes", "YES", "Ok!", "はい"]
+    "answer",
+    ["1", "１", " 1 ", "1。", "1 。", "yes .", "允许", "確認", "同意", "yes", "YES", "Ok!", "はい"],
 )
 async def test_words_that_allow(tmp_path: Path, answer: str) -> None:
     """The page goes from the question to the login while it watches."""

@@ -162,6 +162,15 @@ async def test_leaving_ends_long_polls(tmp_path: Path) -> None:
         assert (await waiting).status_code == 200
 
 
+async def test_a_poll_that_has_its_answer_needs_no_store_to_leave(tmp_path: Path) -> None:
+    """Detaching is a courtesy: what is at hand is told."""
+    async with Stack(tmp_path, faulty=True) as stack:
+        page = await stack.begin()
+        stack.scenes.refuse("detach")
+        answer = await page.poll(wait=0)
+        assert (answer.status_code, answer.json()["state"]) == (200, "waiting")
+
+
 async def test_a_poll_of_a_failing_store_is_503(tmp_path: Path, logs) -> None:
     """With Retry-After; once the store is back, the state is there."""
     logs.expect("store_unavailable")

@@ -223,11 +223,29 @@ def test_only_plain_digits_are_a_number(server: Running, name: str, text: str) -
     assert answer.status_code == 400 and error_of(answer)["field"] == name
 
 
-@pytest.mark.parametrize("text", ["0", "007", "0.5", "9" * 5_000])
-def test_any_plain_number_will_do(server: Running, text: str) -> None:
+def test_half_a_seq_is_refused(server: Running) -> None:
+    """A wait may have a decimal point, the count of a scene's changes has none."""
+    page = server.begin()
+    query = {"wait": "0", "seq": "1.5"}
+    answer = server.http.get(page.document["status"], params=query, headers=page.bearer)
+    assert answer.status_code == 400 and error_of(answer)["field"] == "seq"
+
+
+@pytest.mark.parametrize("path", ["/api/scenes", "/api/register", "/api/miniprogram/login"])
+def test_half_a_character_is_refused(server: Running, path: str) -> None:
+    """JSON can spell a lone surrogate, which is no text: nothing could store it or send it on."""
+    lone = b'{"kind": "\\ud800", "code": "\\ud800", "registration_token": "\\ud800"}'
+    answer = server.http.post(path, content=lone)
+    assert answer.status_code == 400 and error_of(answer)["code"] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("wait", "seq"), [("0", "0"), ("0", "007"), ("0.0", "0"), ("0", "9" * 5_000)]
+)
+def test_any_plain_number_will_do(server: Running, wait: str, seq: str) -> None:
     """However long; too large ones count as the largest."""
     page = server.begin()
-    query = {"wait": "0", "seq": text}
+    query = {"wait": wait, "seq": seq}
     answer = server.http.get(page.document["status"], params=query, headers=page.bearer)
     assert answer.status_code == 200
 

@@ -62,9 +62,12 @@ def test_old_events_go_as_new_ones_come() -> None:
     clock = Clock()
     timeline = Timeline(clock)
     timeline.note(SceneStr("a"), "old")
+    timeline.note(SceneStr("a"), "as old")
     clock.time += KEPT_SECONDS + 1
+    assert timeline.story(SceneStr("a")) == []
     timeline.note(SceneStr("a"), "new")
     assert [event.event for event in timeline.story(SceneStr("a"))] == ["new"]
+    assert len(timeline._events) == 1
 
 
 def test_states_count_each_scene_once_while_it_lives() -> None:

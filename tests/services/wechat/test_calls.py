@@ -312,6 +312,23 @@ async def test_proxies_of_the_environment(
         assert client.trust_env is proxied
 
 
+@pytest.mark.parametrize(
+    ("other", "proxied"),
+    [("http://127.0.0.1:9/hook", False), ("http://10.0.0.5/hook", False), (f"{API}/hook", True)],
+)
+@pytest.mark.gen_test
+async def test_no_proxy_stands_before_the_operators_own_network(
+    other: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook on this machine is asked directly, though WeChat is asked through a proxy."""
+    listener, port = bind_unused_port()
+    listener.close()
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
+    async with make_client(API, [other]) as client:
+        assert client._transport_for_url(httpx.URL(API)) is not client._transport
+        assert (client._transport_for_url(httpx.URL(other)) is not client._transport) is proxied
+
+
 @pytest.mark.gen_test
 async def test_cancelled_caller() -> None:
     """Whoever gives up first (a callback's own deadline) is not held."""

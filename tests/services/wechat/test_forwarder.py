@@ -31,6 +31,7 @@ class Other(web.RequestHandler):
         if answer == "hang":
             await asyncio.Event().wait()
         self.set_status(200 if isinstance(answer, bytes) else answer)
+        self.set_cookie("PHPSESSID", "abc")
         self.write(answer if isinstance(answer, bytes) else b"error page")
 
 
@@ -68,6 +69,15 @@ async def test_forwarded_as_received() -> None:
     assert request.body == BODY
     assert request.headers["Content-Type"] == "text/xml"
     assert parse_qsl(request.query) == [("tenant", "1"), *parse_qsl(QUERY)]
+
+
+@pytest.mark.gen_test
+async def test_cookies_of_one_answer_are_not_sent_with_the_next_push() -> None:
+    """The pushes are of many people: a session of the other system would be everybody's."""
+    async with other_system() as (url, seen), forwarder(url) as (forward, _):
+        for _ in range(2):
+            await forward.forward(QUERY, BODY, "text/xml")
+    assert [request.headers.get("Cookie") for request in seen] == [None, None]
 
 
 @pytest.mark.parametrize("answer", [500, 404, 302, b"x" * (MAX_ANSWER_BYTES + 1), "hang"])

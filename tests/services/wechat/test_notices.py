@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.errors import StoreUnavailable
 from services.ids import OpenId, SceneStr
 from services.wechat import notices
 from services.wechat.api_httpx import HttpxWeChatAPI
@@ -92,6 +93,17 @@ async def test_failure_is_seen_by_the_operator_only(errcode: int, logs: Any) -> 
         assert len(b.wechat.asked(SEND)) == 1
     assert any("login notice not accepted" in line for line in logs.lines)
     assert "oSomebody" not in "".join(logs.lines)
+
+
+@pytest.mark.gen_test
+async def test_without_a_credential_the_notice_is_dropped_aloud(logs: Any) -> None:
+    """The store of all nodes has none and gives none: a warning, as for WeChat's own failures."""
+    logs.expect("login notice not accepted: gone|no new access_token: gone")
+    async with bench() as b:
+        b.store.fail = StoreUnavailable("gone")
+        sender(b).send_later(OpenId("oA"), SCENE, "", 0)
+        await eventually(lambda: b.supervisor.running == 0)
+    assert any("login notice not accepted: gone" in line for line in logs.lines)
 
 
 @pytest.mark.gen_test

@@ -29,7 +29,8 @@ import jwt
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from deploy.cluster import CannotStart, LocalCluster
+from deploy.cluster import LocalCluster
+from deploy.programs import CannotStart
 
 FINAL = ("consumed", "expired", "denied", "cancelled", "failed")
 PAGE_SECONDS = 120

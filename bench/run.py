@@ -11,6 +11,7 @@ from bench.kit.discover import NotUsable
 from bench.measure import churn, distributed, drain, logins, peers, ping, sockets
 from bench.results import Board
 from bench.servers import GENERATOR_CPU, NotInstalled
+from deploy.programs import CannotStart
 
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "logins": logins.run,
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{measure.__module__.rpartition('.')[2]}:", flush=True)
         try:
             measure(options).write()
-        except (NotUsable, NotInstalled) as error:
+        except (NotUsable, NotInstalled, CannotStart) as error:
             print(f"  not measured: {error}", file=sys.stderr)
             code = 1
         except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from bench.callbacks import APP_ID, CALLBACK_TOKEN, ENCODING_AES_KEY
 from bench.kit.discover import NotUsable, ask
 from bench.kit.server_process import Usage, usage
 from bench.kit.wire import Target
+from deploy.programs import free_port
 
 TREE = Path(__file__).resolve().parent.parent
 PEERS = TREE / "bench" / "peers"
@@ -74,13 +75,6 @@ def pinned(cpu: int | None) -> Sequence[str]:
     if cpu is None or (os.cpu_count() or 1) <= cpu or not shutil.which("taskset"):
         return ()
     return ("taskset", "-c", str(cpu))
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """Redis and a MongoDB-protocol server for the benchmarks, on the generator's CPU."""
 
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,7 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bench.kit.discover import NotUsable
-from bench.servers import GENERATOR_CPU, READY_SECONDS, NotInstalled, free_port, pinned, scratch
+from bench.servers import GENERATOR_CPU, READY_SECONDS, pinned, scratch
+from deploy.programs import free_port, mongodb_command, redis_command
 
 Environment = dict[str, str]
 
@@ -24,12 +23,11 @@ def mongodb_name() -> str:
 
 @contextmanager
 def shared_stores() -> Iterator[Environment]:
-    """The settings of nodes that share the stores, until the block ends. Raises NotInstalled."""
+    """The settings of nodes that share the stores, until the block ends. Raises `CannotStart`."""
     with ExitStack() as stack:
         directory = stack.enter_context(scratch())
         port = free_port()
-        redis = [_program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
-        stack.enter_context(_process([*redis, "--save", "", "--dir", str(directory)], port))
+        stack.enter_context(_process(redis_command(directory, port), port))
         yield {
             "SCANPUSH_BACKEND": "distributed",
             "SCANPUSH_REDIS__URL": f"redis://127.0.0.1:{port}/0",
@@ -42,19 +40,8 @@ def _mongodb(stack: ExitStack, directory: Path) -> str:
     if url := os.environ.get("TEST_MONGODB_URL"):
         return url
     port = free_port()
-    command = [_program("nx-27017"), "--host", "127.0.0.1", "--port", str(port)]
-    for option, name in (("data-dir", "people"), ("pid-file", "pid"), ("log-file", "log")):
-        command += [f"--{option}", str(directory / name)]
-    stack.enter_context(_process(command, port))
+    stack.enter_context(_process(mongodb_command(directory, port), port))
     return f"mongodb://127.0.0.1:{port}"
-
-
-def _program(name: str) -> str:
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
-        raise NotInstalled(name)
-    return found
 
 
 @contextmanager

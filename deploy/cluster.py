@@ -11,8 +11,6 @@ import asyncio
 import contextlib
 import os
 import re
-import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -24,14 +22,12 @@ from typing import Any
 
 import yaml
 
+from deploy.programs import CannotStart, free_port, mongodb_command, program, redis_command
+
 ROOT = Path(__file__).resolve().parent.parent
 STARTS_WITHIN_SECONDS = 60
 STOPS_WITHIN_SECONDS = 15
 RESTART_PAUSE_SECONDS = 1
-
-
-class CannotStart(Exception):
-    """One line for the person who started the cluster."""
 
 
 class Part:
@@ -97,25 +93,6 @@ class Part:
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
-
-
-def program(name: str, package: str) -> str:
-    """Where it is: beside our Python, or on the path."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
-        raise CannotStart(f"{name} is missing: {package}")
-    return found
-
-
-def free_port() -> int:
-    """Below the ports that the system gives to connections (ip(7), ip_local_port_range): a part
-    that is started again must find its port as it left it."""
-    while True:
-        port = secrets.choice(range(10_000, 32_000))
-        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _accepts(port: int) -> bool:
@@ -209,22 +186,15 @@ class LocalCluster:
         await part.until_port(self.port)
 
     async def _start_stores(self) -> tuple[str, str]:
-        redis = program("redis-server", "apt-get install redis-server")
         port = free_port()
-        options = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder))
-        command = (redis, "--port", str(port), *options, *self._redis_options)
+        command = redis_command(self._folder, port, *self._redis_options)
         self.redis = await self._start("redis", *command)
         await self.redis.until_port(port)
         redis_url = f"redis://127.0.0.1:{port}/0"
         if url := os.environ.get("TEST_MONGODB_URL"):
             return redis_url, url
-        mongo = program("nx-27017", "pip install nx-27017, or set TEST_MONGODB_URL")
         port = free_port()
-        files = [
-            f"--{kind}={self._folder / name}"
-            for kind, name in (("data-dir", "people"), ("pid-file", "pid"), ("log-file", "log"))
-        ]
-        part = await self._start("mongodb", mongo, "--host", "127.0.0.1", f"--port={port}", *files)
+        part = await self._start("mongodb", *mongodb_command(self._folder, port))
         await part.until_port(port)
         return redis_url, f"mongodb://127.0.0.1:{port}"
 

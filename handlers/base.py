@@ -227,7 +227,7 @@ def as_api_error(error: BaseException | None, status_code: int) -> ApiError:
 
 
 def _retry(error: WeChatError) -> int | None:
-    return 60 if error.code in ("wechat_quota", "overloaded") else None
+    return 60 if error.code == "wechat_quota" else None
 
 
 def optional_text(body: dict[str, Any], field: str, most: int = 64) -> str | None:

@@ -19,7 +19,8 @@ from services.push.reception import Address
 from services.supervisor import Supervisor
 
 READ_BYTES = 8192
-"""The longest push that is served, head and body; WeChat's have 1 to 2 KB."""
+"""The longest push that is served, head and body; WeChat's have 1 to 2 KB. A connection's first
+one is read by `reception`, up to its `HEAD_BYTES`."""
 
 WRITE_SECONDS = 5
 """How long the client may take to read an answer that does not fit into the kernel at once."""

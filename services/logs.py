@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-from services.scrubbing import scrub, scrub_field, scrub_line, scrub_uri, short_hash
+from services.scrubbing import scrub, scrub_field, scrub_line
 from services.settings import LoggingSettings
-
-__all__ = ["configure", "new_request_id", "request_id", "scrub_uri", "short_hash"]
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being served, for every line written meanwhile; empty outside of one."""

@@ -51,7 +51,10 @@ class MetricName(StrEnum):
     PINGS_WRITTEN = "scanpush_pings_written_total", "Pings written to idle sockets."
     LONG_POLLS = "scanpush_long_polls", "Long polls waiting now."
     SCENES_BEGUN = "scanpush_scenes_begun_total", "Scenes begun, by kind."
-    SCENES_ENDED = "scanpush_scenes_ended_total", "Scenes that reached a final state, by state."
+    SCENES_ENDED = (
+        "scanpush_scenes_ended_total",
+        "Scenes that a move ended, by state; time ends others.",
+    )
     LOGINS = "scanpush_logins_total", "Scenes authorized, by whether the person is new."
     CALLBACKS = "scanpush_callbacks_total", "Requests to the WeChat callback, by outcome."
     CALLBACK_SECONDS = "scanpush_callback_seconds", "Seconds from a callback to its answer."

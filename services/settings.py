@@ -21,6 +21,7 @@ from services.settings_fields import (
     BaseUrl,
     CallbackToken,
     EncodingAesKey,
+    MiniProgramPage,
     MongoUrl,
     Name,
     NoticeFields,
@@ -102,6 +103,12 @@ class AppSettings(_Section):
     app_secret: AppSecret = SecretStr("")
 
 
+class MiniProgramSettings(AppSettings):
+    page: MiniProgramPage = ""
+    """Empty: the program's first page."""
+    env_version: Literal["release", "trial", "develop"] = "release"
+
+
 class WeChatSettings(_Section):
     simulator: Simulator = "auto"
     """Ask `simulated`, which knows what auto means."""
@@ -121,7 +128,7 @@ class WeChatSettings(_Section):
         "default": AccountSettings()
     }
     """In the order of the file; the first serves whoever names none."""
-    mini_program: AppSettings = AppSettings()
+    mini_program: MiniProgramSettings = MiniProgramSettings()
     website: AppSettings = AppSettings()
 
 

@@ -110,6 +110,12 @@ def _app_id(value: str) -> str:
     return value
 
 
+def _mini_program_page(value: str) -> str:
+    if value.startswith("/") or not re.fullmatch(r"[^?\s]{0,128}", value):
+        raise ValueError("must be like pages/login/index: no slash before it, no query")
+    return value
+
+
 def _app_secret(value: SecretStr) -> SecretStr:
     if value and not re.fullmatch(r"[0-9a-fA-F]{32}", value.get_secret_value()):
         raise ValueError("must be 32 hexadecimal characters, as in WeChat's console")
@@ -164,6 +170,8 @@ def _verify_files(files: Mapping[str, str]) -> Mapping[str, str]:
 def _notice_fields(fields: Mapping[str, str]) -> Mapping[str, str]:
     known = " ".join(f"{{{name}}}" for name in NOTICE_PLACEHOLDERS)
     for name, text in fields.items():
+        if "{{" in text or "}}" in text:
+            raise ValueError(f"{name}: braces stand only around placeholders; {known} exist")
         try:
             parsed = list(string.Formatter().parse(text))
         except ValueError:
@@ -192,6 +200,7 @@ BaseUrl = Annotated[str, AfterValidator(_base)]
 OptionalUrl = Annotated[str, AfterValidator(_optional_url)]
 AddressRange = Annotated[Network, BeforeValidator(_network)]
 Simulator = Annotated[Literal["auto", True, False], BeforeValidator(_simulator)]
+MiniProgramPage = Annotated[str, AfterValidator(_mini_program_page)]
 WeChatAppId = Annotated[str, AfterValidator(_app_id)]
 AppSecret = Annotated[SecretStr, AfterValidator(_app_secret)]
 CallbackToken = Annotated[SecretStr, AfterValidator(_callback_token)]

@@ -6,11 +6,12 @@ The settings are given the simulated account, and everything else is the real co
 import secrets
 import socket
 from dataclasses import replace
+from typing import Any
 
 from pydantic import SecretStr
 
 from services.errors import SettingsError
-from services.settings import AppSettings, Settings
+from services.settings import Settings
 from simulator.config import SimulatedApp, SimulatorConfig
 from simulator.wechat import SimulatedWeChat
 
@@ -88,21 +89,22 @@ class Simulation:
                 settings.wechat.accounts.items(), config.accounts, strict=True
             )
         }
-        wechat = settings.wechat.model_copy(
+        wechat = settings.wechat
+        wechat = wechat.model_copy(
             update={
                 "api_base": self._simulated.api_base,
                 "mp_base": self._simulated.mp_base,
                 "open_base": self._simulated.open_base,
                 "accounts": accounts,
-                "mini_program": _app(config.mini_programs[0]),
-                "website": _app(config.websites[0]),
+                "mini_program": wechat.mini_program.model_copy(update=_of(config.mini_programs[0])),
+                "website": wechat.website.model_copy(update=_of(config.websites[0])),
             }
         )
         return settings.model_copy(update={"wechat": wechat})
 
 
-def _app(app: SimulatedApp) -> AppSettings:
-    return AppSettings(app_id=app.app_id, app_secret=SecretStr(app.app_secret))
+def _of(app: SimulatedApp) -> dict[str, Any]:
+    return {"app_id": app.app_id, "app_secret": SecretStr(app.app_secret)}
 
 
 def _numbered(text: str, number: int) -> str:

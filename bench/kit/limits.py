@@ -20,7 +20,7 @@ PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many sockets fit, and why not more; `reason` is written for the user."""
+    """How many sockets fit."""
 
     per_process: int
     per_source: int

@@ -46,7 +46,7 @@ class Listener(Protocol):
 
 
 class Page:
-    """One socket. `Sockets` keeps the first seven fields; the others belong to its listener:
+    """One socket. `Sockets` keeps the first eight fields; the others belong to its listener:
     what the page is there for, when it was pushed to, when that was due, the `seq` it has
     acknowledged, and whether it was this side that began to close."""
 

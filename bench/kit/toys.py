@@ -55,11 +55,6 @@ class ToyCrew:
         if not 200 <= status < 300:
             self.http_errors += 1
 
-    def lost_older_than(self, seconds: float) -> int:
-        """How many pushes have waited longer than that."""
-        limit = self._loop.now() - seconds
-        return sum(page.fired < limit for page in self.waiting)
-
     def on_open(self, page: Page, now: float) -> None:
         """Nothing is due to an opened page."""
 

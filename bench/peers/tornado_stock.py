@@ -1,6 +1,7 @@
 """Stock Tornado: web.Application and WebSocketHandler, as its documentation shows them.
 
-This is the yardstick: every ratio in docs/performance.md is to this server in the same run.
+This is the yardstick: in docs/performance.md every ratio of sockets is to this server in the same
+run; those of logins are to stock_login.py.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
+from services.wechat.reply_texts import LANGUAGES
 
 Words = Mapping[str, tuple[str, str]]
 

@@ -3,13 +3,11 @@
 from services.parts.ground import Ground
 from services.settings import AccountSettings
 from services.wechat.accounts import Account, Accounts
-from services.wechat.api_httpx import Authorized, HttpxWeChatAPI
+from services.wechat.api_httpx import HttpxWeChatAPI, authorized
 from services.wechat.callback import CallbackGate
 from services.wechat.calls import Calls
-from services.wechat.credentials import Credentials
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
-from services.wechat.token_sources import ClassicToken, StableToken
 from services.wechat.watch import AccountWatch
 
 
@@ -46,15 +44,17 @@ def build_api(ground: Ground, account: AccountSettings, watch: AccountWatch) -> 
         timeout_seconds=wechat.timeout_seconds,
         observer=watch,
     )
-    make_source = StableToken if wechat.credential == "stable" else ClassicToken
-    credentials = Credentials(
-        make_source(calls, ground.clock, account.app_id, account.app_secret.get_secret_value()),
+    signed = authorized(
+        calls,
         ground.backend.credentials,
         ground.clock,
         ground.supervisor,
+        app_id=account.app_id,
+        app_secret=account.app_secret.get_secret_value(),
+        credential=wechat.credential,
         on_renewed=watch.credential_ends,
     )
-    return HttpxWeChatAPI(Authorized(calls, credentials))
+    return HttpxWeChatAPI(signed)
 
 
 def build_gate(ground: Ground, account: AccountSettings) -> CallbackGate:

@@ -114,7 +114,14 @@ def build_mini_program(ground: Ground, calls: Calls) -> HttpxMiniProgram:
         app_secret=secret,
         credential=ground.settings.wechat.credential,
     )
-    return HttpxMiniProgram(calls, signed, app_id=app.app_id, app_secret=secret)
+    return HttpxMiniProgram(
+        calls,
+        signed,
+        app_id=app.app_id,
+        app_secret=secret,
+        page=app.page,
+        env_version=app.env_version,
+    )
 
 
 def build_oauth_apps(ground: Ground, calls: Calls) -> OAuthApps:

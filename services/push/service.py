@@ -143,11 +143,6 @@ class PushService:
         """A long poll's wait for news; see `Hub.waiter`."""
         return self.hub.waiter(scene_str)
 
-    @property
-    def max_sockets(self) -> int:
-        """How many sockets this process lets in."""
-        return self._capacity.sockets
-
     # Ears of the parking.
 
     def heard(self, fd: int, connection: int, key: bytes, said: Sequence[Said]) -> None:

@@ -19,8 +19,7 @@ from services.scenes.login import secret_hash
 from services.scenes.states import Kind, Scene, State
 from services.scenes.store import SceneStore
 from services.wechat.accounts import Accounts
-
-LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
+from services.wechat.reply_texts import LANGUAGES
 
 _BEGIN_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 

@@ -25,7 +25,7 @@ WECHAT_LEAST_SECONDS = 60
 """The life WeChat is asked for is never less: its minimum is not documented."""
 
 BEIJING = timezone(timedelta(hours=8))
-"""WeChat counts its days there (unconfirmed; see docs)."""
+"""WeChat counts its days there (unconfirmed; docs/errors.md, errcode 45009)."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -12,7 +12,6 @@ from services.scenes.states import FINAL, Claims, Scene, State
 FAILURES: Mapping[str, str] = {
     "try_again": "The login could not be finished in time; please try again.",
     "not_registered": "This person has no account here.",
-    "wechat_refused": "WeChat did not confirm this login.",
     "hook_refused": "The site did not admit this person.",
 }
 """What `error.code` of a failed scene may be, and its sentence."""

@@ -174,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     on_file = argparse.ArgumentParser(add_help=False)
     on_file.add_argument("file", type=Path)
-    add = actions.add_parser("add", parents=[on_file], help="make a key that signs from now on")
+    add = actions.add_parser(
+        "add", parents=[on_file], help="make a key that signs from the next start on"
+    )
     add.add_argument("--algorithm", choices=("ES256", "EdDSA", "RS256"), default="ES256")
     actions.add_parser("list", parents=[on_file], help="name the keys, newest first")
     remove = actions.add_parser("remove", parents=[on_file], help="forget a key")

@@ -22,30 +22,6 @@ MAX_EXPIRE_SECONDS = 2_592_000
 """Thirty days (WeChat: "Generating a Parametric QR Code")."""
 
 
-def official_account_api(
-    calls: Calls,
-    store: CredentialStore,
-    clock: Clock,
-    supervisor: Supervisor,
-    *,
-    app_id: str,
-    app_secret: str,
-    credential: Literal["stable", "classic"] = "stable",
-) -> "HttpxWeChatAPI":
-    """The API of one Official Account, with credentials of its own."""
-    return HttpxWeChatAPI(
-        authorized(
-            calls,
-            store,
-            clock,
-            supervisor,
-            app_id=app_id,
-            app_secret=app_secret,
-            credential=credential,
-        )
-    )
-
-
 def authorized(
     calls: Calls,
     store: CredentialStore,
@@ -55,11 +31,12 @@ def authorized(
     app_id: str,
     app_secret: str,
     credential: Literal["stable", "classic"] = "stable",
+    on_renewed: Callable[[float], None] | None = None,
 ) -> "Authorized":
     """Calls with the access_token of one app_id (an account's or a mini program's)."""
     kind = StableToken if credential == "stable" else ClassicToken
     source = kind(calls, clock, app_id, app_secret)
-    return Authorized(calls, Credentials(source, store, clock, supervisor))
+    return Authorized(calls, Credentials(source, store, clock, supervisor, on_renewed=on_renewed))
 
 
 class Authorized:

@@ -17,9 +17,6 @@ from services.wechat.crypto import RANDOM_BYTES, Cipher, CryptoError, signature_
 from services.wechat.documents import EventError
 from services.wechat.events import Event
 
-MAX_BODY_BYTES = 64 * 1024
-"""Longest callback body; the handler refuses more before it is read."""
-
 Mode = Literal["safe", "compatible", "plaintext"]
 
 _MAX_ARGUMENT = 256

@@ -75,7 +75,8 @@ class HttpxMiniProgram:
         self._authorized = authorized
         self._options: dict[str, Any] = {"env_version": env_version}
         if page:
-            self._options["page"] = page
+            # Checked by WeChat against the published version only.
+            self._options |= {"page": page, "check_path": env_version == "release"}
 
     async def code_to_session(self, js_code: str) -> MiniProgramPerson:
         if CODE.fullmatch(js_code) is None:

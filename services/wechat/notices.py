@@ -19,9 +19,6 @@ from services.wechat.replies import inert
 
 log = logging.getLogger("scanpush.notices")
 
-PLACEHOLDERS = ("site", "time", "name")
-"""What the values of ``notice_fields`` may hold in braces."""
-
 MOST_IN_FLIGHT = 200
 """More notices under way than this are dropped, and said so: logins go before."""
 

@@ -77,20 +77,6 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "again.",
             "ja": "{site} へのログイン中に問題が発生しました。ページを更新してもう一度お試しください。",
         },
-        "wrong_door": {
-            "zh-CN": "这个码不能用这种方式登录 {site}，请按页面上的提示操作。",
-            "zh-TW": "這個碼不能用這種方式登入 {site}，請依頁面上的提示操作。",
-            "en": "This code cannot be used in this way. Please follow the instructions on the "
-            "page of {site}.",
-            "ja": "このコードはこの方法では使えません。{site} のページの案内に従ってください。",
-        },
-        "welcome": {
-            "zh-CN": "感谢关注！要登录 {site}，请在其登录页面扫描二维码。",
-            "zh-TW": "感謝關注！要登入 {site}，請在其登入頁面掃描 QR Code。",
-            "en": "Thank you for following! To log in to {site}, scan the code on its login page.",
-            "ja": "フォローありがとうございます。{site} にログインするには、"
-            "ログインページの QR コードを読み取ってください。",
-        },
         "confirm_ask": {
             "zh-CN": "有人请求以您的身份登录 {site}。\n浏览器（自称）：{browser}\n屏幕：{label}\n"
             "时间：{time}\n回复 1 允许，回复 0 拒绝。\n不是您本人在操作？请回复 0。",
@@ -143,14 +129,6 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "zh-TW": "嘗試次數過多，請稍後再試。",
             "en": "Too many attempts. Please try again later.",
             "ja": "試行回数が多すぎます。しばらくしてからもう一度お試しください。",
-        },
-        "code_ambiguous": {
-            "zh-CN": "无法识别这个登录码，请刷新 {site} 的页面，发送新的登录码。",
-            "zh-TW": "無法識別這個登入碼，請重新整理 {site} 的頁面，傳送新的登入碼。",
-            "en": "This login code cannot be told apart from another. Refresh the page of {site} "
-            "and send the new code.",
-            "ja": "このログインコードを判別できません。{site} のページを更新し、"
-            "新しいコードを送信してください。",
         },
     }
 )

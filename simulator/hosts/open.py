@@ -47,13 +47,16 @@ class OpenPageHandler(PageHandler):
             self.show_message(str(page.number), str(page).partition(" ")[2])
 
 
+SNAPSHOT_NICKNAME = "微信用户"
+
+
 def consent(
     world: World, request: AuthorisationRequest, name: str, snapshot: bool = False
 ) -> Consent:
     """The person `name` allows it: where the browser goes then, with code and state."""
     person = world.people.named(f"{name} (snapshot)" if snapshot else name)
     if snapshot:
-        person.nickname = "微信用户"
+        person.nickname = SNAPSHOT_NICKNAME
     code = world.grants.issue(request.app.app_id, person, request.scope, snapshot)
     return Consent(returning(request.redirect_uri, code=code, state=request.state))
 

@@ -11,7 +11,6 @@ from simulator.hosts.base import PLAIN, WeChatHandler
 from simulator.people import Person
 from simulator.refusals import Refusal
 
-SNAPSHOT_NICKNAME = "微信用户"
 _ESCAPED_CONTROL = re.compile(r"\\u00([01][0-9a-f])")
 
 

@@ -29,7 +29,6 @@ export default {
   "failed try_again": ["ログインできませんでした", "時間内に処理できませんでした。もう一度スキャンしてください"],
   "failed not_registered": ["アカウントがありません", "登録済みの方だけがログインできます。管理者にお問い合わせください"],
   "failed hook_refused": ["ログインできません", "このサイトで許可されていないアカウントです。管理者にお問い合わせください"],
-  "failed wechat_refused": ["WeChat で確認できませんでした", "もう一度スキャンしてください"],
   "failed already_used": ["このコードは使用済みです", "新しいコードを表示してください"],
   "failed forbidden_origin": ["このサイトでは利用できません", "アドレスが許可リストにありません（forbidden_origin）"],
   "failed unknown_account": ["該当するアカウントがありません", "account 属性が間違っています（unknown_account）"],

@@ -29,7 +29,6 @@ export default {
   "failed try_again": ["没有登录成功", "服务器没能按时完成，请再扫一次"],
   "failed not_registered": ["还没有账号", "这里只接受已登记的用户，请联系管理员"],
   "failed hook_refused": ["没有登录权限", "此网站没有接受您的账号，请联系管理员"],
-  "failed wechat_refused": ["微信没有确认这次登录", "请再扫一次"],
   "failed already_used": ["这个二维码已用过", "登录已经被领取，请换一个新的"],
   "failed forbidden_origin": ["此网站不能使用该登录", "站点地址不在允许名单内（forbidden_origin）"],
   "failed unknown_account": ["没有这个公众号", "account 属性写错了（unknown_account）"],

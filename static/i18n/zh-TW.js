@@ -29,7 +29,6 @@ export default {
   "failed try_again": ["登入未成功", "伺服器未能及時完成，請再掃一次"],
   "failed not_registered": ["還沒有帳號", "這裡只接受已登記的使用者，請聯絡管理員"],
   "failed hook_refused": ["沒有登入權限", "此網站沒有接受您的帳號，請聯絡管理員"],
-  "failed wechat_refused": ["微信沒有確認這次登入", "請再掃一次"],
   "failed already_used": ["這個 QR 碼已用過", "登入已被領取，請換一個新的"],
   "failed forbidden_origin": ["此網站不能使用這個登入", "網站位址不在允許名單內（forbidden_origin）"],
   "failed unknown_account": ["沒有這個公眾號", "account 屬性寫錯了（unknown_account）"],

@@ -7,7 +7,7 @@ from bench.kit.limits import Allowance
 from bench.kit.plan import TooMany, Wish
 from bench.kit.wire import Target
 
-LOOPBACK = Allowance(per_process=19_900, per_source=20_000, loopback=True)
+LOOPBACK = Allowance(per_process=19_900, per_source=limits.PORTS_PER_SOURCE, loopback=True)
 REMOTE = Allowance(per_process=1_000_000, per_source=28_232, loopback=False)
 SERVER = Target("http", "127.0.0.1", 8888)
 
@@ -17,8 +17,8 @@ def wish(sockets: int, processes: int = 1) -> Wish:
 
 
 def test_workers_share_no_source_address() -> None:
-    """Each worker gets addresses of its own, one for every 20,000 sockets."""
-    first, second = (limits.sources(worker, 25_000, LOOPBACK) for worker in (0, 1))
+    """Each worker gets addresses of its own, one for every 7,000 sockets."""
+    first, second = (limits.sources(worker, 8_000, LOOPBACK) for worker in (0, 1))
     assert first == ["127.0.0.2", "127.0.0.3"]
     assert second == ["127.0.0.4", "127.0.0.5"]
 

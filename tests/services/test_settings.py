@@ -298,6 +298,8 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"mongodb": {"url": "http://x"}}, "mongodb.url", "mongodb://"),
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
+        ({"wechat": {"timeout_seconds": 6}}, "wechat.timeout_seconds", "equal to 5"),
+        ({"wechat": {"mini_program": {"page": "/x"}}}, "wechat.mini_program.page", "slash"),
         ({"wechat": {"callback_deadline_seconds": 5}}, "wechat.callback_deadline_seconds", "5"),
         ({"wechat": {"accounts": {}}}, "wechat.accounts", "one entry"),
         ({"wechat": {"verify_files": {"../x.txt": "y"}}}, "wechat.verify_files", "MP_verify"),
@@ -306,6 +308,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         (account(mode="safest"), "wechat.accounts.default.mode", "safe"),
         (account(forward_url="ftp://x"), "wechat.accounts.default.forward_url", "http"),
         (account(notice_fields={"a": "{when}"}), "wechat.accounts.default.notice_fields", "{time}"),
+        (account(notice_fields={"a": "{{site}}"}), "wechat.accounts.default.notice_fields", "only"),
         (account(notice_fields={"a": "{time"}), "wechat.accounts.default.notice_fields", "closed"),
         (
             account(notice_fields={"a": "{time!r}"}),

@@ -10,7 +10,7 @@ import pytest
 from services.errors import WeChatRefused, WeChatUnavailable
 from services.ids import OpenId
 from services.wechat.api import Follower, QrCode, show_qr_url
-from services.wechat.api_httpx import HttpxWeChatAPI, official_account_api
+from services.wechat.api_httpx import HttpxWeChatAPI, authorized
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench
 
 CREATE = "/cgi-bin/qrcode/create"
@@ -173,10 +173,10 @@ async def test_accounts_are_apart() -> None:
     """Each account's api has credentials of its own."""
     async with bench() as b:
         for app_id in (APP_ID, "wx00000000000000ff"):
-            made = official_account_api(
+            signed = authorized(
                 b.calls, b.store, b.clock, b.supervisor, app_id=app_id, app_secret=APP_SECRET
             )
-            await made.user_info(OpenId("oA"))
+            await HttpxWeChatAPI(signed).user_info(OpenId("oA"))
         asked = [seen.body["appid"] for seen in b.wechat.asked("/cgi-bin/stable_token")]
         assert asked == [APP_ID, "wx00000000000000ff"]
 

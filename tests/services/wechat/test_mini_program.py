@@ -95,7 +95,20 @@ async def test_code_picture() -> None:
             "scene": SCENE,
             "env_version": "release",
             "page": "pages/login",
+            "check_path": True,
         }
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_is_not_published_yet_is_not_looked_for() -> None:
+    """WeChat would refuse the code (41030), for it looks into the published version."""
+    async with bench() as b:
+        b.wechat.script[CODE] = [
+            httpx.Response(200, content=b"\x89PNG", headers={"Content-Type": "image/png"})
+        ]
+        await program(b, page="pages/new", env_version="trial").mini_program_code(SCENE)
+        asked = b.wechat.asked(CODE)[0].body
+        assert (asked["env_version"], asked["check_path"]) == ("trial", False)
 
 
 @pytest.mark.parametrize("errcode", [40129, 40169, 41030, 45009])

@@ -21,8 +21,6 @@ OUTCOMES = {
     "cancelled",
     "denied",
     "failed",
-    "wrong_door",
-    "welcome",
     "confirm_ask",
     "confirm_allowed",
     "confirm_denied",
@@ -30,7 +28,6 @@ OUTCOMES = {
     "not_registered",
     "code_unknown",
     "code_locked",
-    "code_ambiguous",
 }
 
 

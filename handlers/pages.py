@@ -45,10 +45,19 @@ def page_facts(container: Container) -> dict[str, str]:
     """What a page is told of this server in its meta tags."""
     settings = container.settings
     return {
-        "simulated": "true" if container.simulation is not None else "false",
+        "simulated": "true" if settings.wechat.is_simulated else "false",
+        "phone": _simulated_phone(container),
         "site": settings.wechat.site_name or urlsplit(container.own_url).netloc,
         "kinds": " ".join(container.scene_codes),
     }
+
+
+def _simulated_phone(container: Container) -> str:
+    """Below what address the simulator's phone is, the one beside this server included."""
+    if container.simulation is not None:
+        return container.simulation.phone_base
+    wechat = container.settings.wechat
+    return wechat.open_base.removesuffix("/open") if wechat.is_simulated else ""
 
 
 class FilesHandler(StaticFileHandler):

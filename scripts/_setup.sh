@@ -1,9 +1,22 @@
 # Sourced by the other scripts: a virtual environment with what they need, made once and
 # renewed when setup.cfg changes. Usage: setup_venv EXTRAS
 set -eu
+asked_from=$PWD
+script=$(basename "$0")
 cd "$(dirname "$0")/.."
+root=$PWD
 
 say() { printf 'scanpush: %s\n' "$*" >&2; }
+
+asks_for_help() {
+    for argument in "$@"; do
+        case $argument in -h | --help) return 0 ;; esac
+    done
+    return 1
+}
+
+# The comment at the head of the script.
+tell_usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "scripts/$script"; }
 
 find_python() {
     for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
@@ -21,7 +34,11 @@ setup_venv() {
     extras=$1
     stamp=.venv/installed-$(echo "$extras" | tr , -)
     if [ ! -e "$stamp" ] || [ setup.cfg -nt "$stamp" ]; then
-        [ -x .venv/bin/python ] || { say "making .venv"; "$(find_python)" -m venv .venv; }
+        # One that was interrupted while it was made has a python, but no pip yet.
+        if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+            say "making .venv"
+            "$(find_python)" -m venv --clear .venv
+        fi
         say "installing dependencies${extras:+ for $extras}"
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
         touch "$stamp"

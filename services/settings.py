@@ -11,6 +11,7 @@ not the paths: those belong to `load_settings`.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -21,6 +22,7 @@ from services.settings_fields import (
     BaseUrl,
     CallbackToken,
     EncodingAesKey,
+    KioskSecret,
     MiniProgramPage,
     MongoUrl,
     Name,
@@ -131,6 +133,14 @@ class WeChatSettings(_Section):
     mini_program: MiniProgramSettings = MiniProgramSettings()
     website: AppSettings = AppSettings()
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether this is not the real WeChat, but a simulator, built in or beside this server.
+
+        Phones open `open_base` themselves, so with the real one it can be no other address.
+        """
+        return urlsplit(self.open_base).hostname != "open.weixin.qq.com"
+
 
 class LoginSettings(_Section):
     scene_ttl_seconds: SceneLife = 180
@@ -150,7 +160,7 @@ class LoginSettings(_Section):
 
 class KioskSettings(_Section):
     label: Annotated[str, Field(max_length=64)] = ""
-    secret: OwnSecret = SecretStr("")
+    secret: KioskSecret = SecretStr("")
 
 
 class JwtSettings(_Section):

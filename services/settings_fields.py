@@ -148,6 +148,12 @@ def _own_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _in_an_address(value: SecretStr) -> SecretStr:
+    if "%" in value.get_secret_value():
+        raise ValueError("must not hold %, which has a meaning of its own in the address of a page")
+    return value
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     if not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
         raise ValueError("must begin with redis://, rediss:// or unix://")
@@ -205,6 +211,7 @@ WeChatAppId = Annotated[str, AfterValidator(_app_id)]
 AppSecret = Annotated[SecretStr, AfterValidator(_app_secret)]
 CallbackToken = Annotated[SecretStr, AfterValidator(_callback_token)]
 EncodingAesKey = Annotated[SecretStr, AfterValidator(_aes_key)]
+KioskSecret = Annotated[SecretStr, AfterValidator(_own_secret), AfterValidator(_in_an_address)]
 OwnSecret = Annotated[SecretStr, AfterValidator(_own_secret)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 MongoUrl = Annotated[SecretStr, AfterValidator(_mongodb_url)]

@@ -52,9 +52,14 @@ class Simulation:
         return self._simulated.url
 
     @property
+    def phone_base(self) -> str:
+        """Below what address the simulated phone's pages are."""
+        return self._simulated.phone_base
+
+    @property
     def phone_url(self) -> str:
         """Where a person finds the simulated phone."""
-        return f"{self._simulated.phone_base}/phone"
+        return f"{self.phone_base}/phone"
 
     def open_to_lan(self, host: str = "") -> str:
         """Let real phones of this network open the phone's page, and nothing else: its address.

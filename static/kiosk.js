@@ -13,11 +13,23 @@ const SPARE_BEFORE = 20_000, BUSY = 600_000, GREETING = 5_000, DAY = 86_400_000;
 const ENDINGS = ["authorized", "denied", "failed", "expired", "cancelled"];
 const by = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`).content.trim();
-const [name, secret] = decodeURIComponent(location.hash.slice(1)).split(/:(.*)/s);
+const [name, secret] = decoded(location.hash.slice(1)).split(/:(.*)/s);
 const lang = language(new URLSearchParams(location.search).get("lang") ?? navigator.language);
 const opened = Date.now();
 const way = {};
 let words, states, shown, spare, timer, tries = 0, busyUntil = 0, beginning = false, beat = Date.now();
+
+// A corrected address is another screen.
+addEventListener("hashchange", () => location.reload());
+
+/** Browsers escape some characters of an address; what is no escape stays as it was typed. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 /** Begin one scene; the way it fails says what the screen shows. */
 async function fetchScene() {

@@ -126,11 +126,22 @@ scan.addEventListener("login", ({ detail }) => {
   askServer();
 });
 
+/** Where the simulated phone does what a person would do with this code. */
+function atThePhone({ state, trouble, kind, qr, scene_str }) {
+  if (!simulated || state !== "waiting" || trouble) return "";
+  if (kind === "mini_program") return `${meta("phone")}/m/?scene=${scene_str.replaceAll("-", "")}`;
+  if (kind === "code") return `${meta("phone")}/phone`;
+  return /^https?:/.test(qr?.content) ? qr.content : "";
+}
+
 scan.addEventListener("change", ({ detail }) => {
-  const content = detail.state === "waiting" && !detail.trouble && detail.qr?.content;
-  by("phone").hidden = !(simulated && content);
+  const address = atThePhone(detail), link = by("phone-link");
+  by("phone").hidden = !address;
   closeDoors();
-  if (simulated && content && /^https?:/.test(content)) by("phone-link").href = content;
+  if (!address) return;
+  link.href = address;
+  link.dataset.t = detail.kind === "code" ? "phone_chat" : "phone";
+  link.textContent = words?.[link.dataset.t] ?? "";
 });
 
 by("logout").onclick = () => {

@@ -136,7 +136,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   // A trouble of the way hides a code, but never what a person already did.
   #faceOf({ state, trouble, kind, error }) {
     if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
-    return [state, state === "waiting" ? kind : error];
+    return [state, state !== "waiting" ? error : kind === "web" && inWeChat ? "inside" : kind];
   }
 
   #draw() {
@@ -155,7 +155,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#showCode(shows ? view : {});
       this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
       const button = this.#find("button");
-      button.textContent = (variant === "web" && !inWeChat ? "" : words[2]) ?? (AGAIN.includes(face) ? this.#words.again : "");
+      button.textContent = words[2] ?? (AGAIN.includes(face) ? this.#words.again : "");
       button.hidden = !button.textContent;
     }
     this.#time();

@@ -43,7 +43,7 @@ class Ground:
     @property
     def amr(self) -> tuple[str, ...]:
         """How people are known here, for the tokens' claim of that name."""
-        return ("wechat",) if self.simulation is None else ("simulated",)
+        return ("simulated",) if self.settings.wechat.is_simulated else ("wechat",)
 
     @property
     def site_name(self) -> str:

@@ -35,7 +35,7 @@ def build_operator(ground: Ground, accounts: Accounts, nodes: Nodes) -> Operator
         ground.timeline,
         nodes,
         ground.clock,
-        {"backend": ground.settings.backend, "simulated": ground.simulation is not None},
+        {"backend": ground.settings.backend, "simulated": ground.settings.wechat.is_simulated},
     )
 
 

@@ -40,7 +40,7 @@ class WebsiteDecisionHandler(PageHandler):
 
 
 class MiniProgramHandler(PageHandler):
-    """``/m/<app_id>?scene=``: the mini program that its code opens.
+    """``/m/<app_id>?scene=``: the mini program that its code opens; the first one without app_id.
 
     First it asks who holds the phone; then it tells the server that this person scanned, and
     asks to allow or to deny, as design and WeChat's own samples do.
@@ -69,9 +69,10 @@ class MiniProgramHandler(PageHandler):
         self.show_message("not_possible", _problem(status, answer))
 
     def _ask(self, app_id: str, question: str, holder: str, step: str) -> None:
-        app = self.world.mini_program_apps.get(app_id)
-        if app is None:
-            raise HTTPError(404)
+        try:
+            app = self.world.mini_programs.app(app_id)
+        except KeyError:
+            raise HTTPError(404) from None
         self.show_decision(question, "mini_program", app.name, holder, step=step)
 
 

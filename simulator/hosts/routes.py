@@ -89,7 +89,7 @@ def _phone_routes(world: World, base: str) -> _Routes:
         (rf"{base}/phone", phone.PhonePageHandler, shared),
         (rf"{base}/q/([\w-]+)", phone.PhonePageHandler, shared),
         (rf"{base}/w/(\w+)", decisions.WebsiteDecisionHandler, shared),
-        (rf"{base}/m/(\w+)", decisions.MiniProgramHandler, shared),
+        (rf"{base}/m/(\w*)", decisions.MiniProgramHandler, shared),
         (rf"{base}/phone/state", phone.StateHandler, shared),
         (rf"{base}/phone/act", phone.ActHandler, shared),
         (rf"{base}/phone/static/(.*)", StaticFileHandler, STATIC),

@@ -32,6 +32,13 @@ class Aside:
         finally:
             self.run(what.__aexit__(None, None, None))
 
+    async def _end_tasks(self) -> None:
+        """A connection that came at the last moment may still be served."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -42,6 +49,7 @@ class Aside:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.run(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WITHIN_SECONDS)
         self._loop.close()

@@ -104,8 +104,39 @@ def test_a_page_inside_wechat_comes_back_logged_in(browser: Browser, real: Real)
     page.goto(real.url)
     wait_for_state(page, "waiting")
     assert view(page)["kind"] == "web"
+    expect(page.locator("scan-login [part=title]")).to_have_text("用微信登录")
     page.locator("scan-login button").first.click()
     allow_at_wechat(page)
     expect(page.locator("#me-sub")).to_be_visible()
     assert page.evaluate("location.pathname + location.hash") == "/"
     context.close()
+
+
+def test_the_simulated_phone_opens_the_mini_program(
+    context: BrowserContext, page: Page, real: Real
+) -> None:
+    """A laptop has no camera for the code: the link below it opens what the code would."""
+    show(page, real, "mini_program")
+    with context.expect_page() as opened:
+        page.get_by_role("link", name="打开模拟手机扫这个码").click()
+    phone = opened.value
+    phone.get_by_role("button", name="打开").click()
+    wait_for_state(page, "scanned")
+    phone.get_by_role("button", name="允许").click()
+    expect(page.locator("#me-sub")).to_be_visible()
+
+
+def test_the_simulated_phone_sends_the_number(
+    context: BrowserContext, page: Page, real: Real
+) -> None:
+    """The chat of the account is one click away, too."""
+    show(page, real, "code")
+    number = page.locator("scan-login [part=code]").inner_text()
+    with context.expect_page() as opened:
+        page.get_by_role("link", name="打开模拟手机发送这串数字").click()
+    phone = opened.value
+    phone.get_by_role("button", name="小明").click()
+    phone.locator("#main").click()
+    phone.locator("#text").fill(number)
+    phone.locator("#text").press("Enter")
+    expect(page.locator("#me-sub")).to_be_visible()

@@ -212,6 +212,15 @@ def test_a_wrong_secret_is_said(page: Page, tea: Real) -> None:
     assert asked.count("POST") == 1
 
 
+@pytest.mark.parametrize("typed", ["", "#", "#lobby3", "#100%zz:100%"])
+def test_a_corrected_address_is_obeyed(page: Page, tea: Real, typed: str) -> None:
+    """Whoever sets a screen up mends the end of its address, and needs no reload."""
+    page.goto(f"{tea.url}/kiosk?lang=zh-CN{typed}")
+    expect(page.locator("#trouble")).to_contain_text("这块屏幕没有登记")
+    page.evaluate("(hash) => { location.hash = hash; }", f"lobby3:{KIOSK_SECRET}")
+    expect(page.locator("#code")).to_be_visible()
+
+
 @pytest.mark.timeout(3600)
 def test_many_cycles_leave_nothing_behind(page: Page, tea: Real) -> None:
     """Scene after scene, heap, nodes and listeners stay flat (5,000 cycles in --all)."""

@@ -298,6 +298,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"mongodb": {"url": "http://x"}}, "mongodb.url", "mongodb://"),
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
+        ({"kiosks": {"k": {"secret": "100%-of-the-lobby"}}}, "kiosks.k.secret", "%"),
         ({"wechat": {"timeout_seconds": 6}}, "wechat.timeout_seconds", "equal to 5"),
         ({"wechat": {"mini_program": {"page": "/x"}}}, "wechat.mini_program.page", "slash"),
         ({"wechat": {"callback_deadline_seconds": 5}}, "wechat.callback_deadline_seconds", "5"),

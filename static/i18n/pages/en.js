@@ -20,6 +20,7 @@ export default {
   simulated: "WeChat is simulated.",
   simulated_more: "Nothing leaves this computer, and the token says “simulated” too.",
   phone: "Open the simulated phone and scan",
+  phone_chat: "Open the simulated phone and send it",
   nameless: "WeChat user",
   logged_in: "Logged in",
   sub_new: "First login",

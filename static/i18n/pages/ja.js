@@ -20,6 +20,7 @@ export default {
   simulated: "WeChat はシミュレーションです。",
   simulated_more: "データはこのパソコンから出ません。トークンにも simulated と記録されます。",
   phone: "仮想スマホでこのコードをスキャン",
+  phone_chat: "仮想スマホでこの番号を送信",
   nameless: "WeChat ユーザー",
   logged_in: "ログイン済み",
   sub_new: "はじめてのログイン",

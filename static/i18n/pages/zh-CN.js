@@ -20,6 +20,7 @@ export default {
   simulated: "微信是模拟的。",
   simulated_more: "没有任何数据离开这台电脑，登录令牌里也写着 simulated。",
   phone: "打开模拟手机扫这个码",
+  phone_chat: "打开模拟手机发送这串数字",
   nameless: "微信用户",
   logged_in: "已登录",
   sub_new: "第一次登录",

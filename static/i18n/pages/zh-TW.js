@@ -20,6 +20,7 @@ export default {
   simulated: "微信是模擬的。",
   simulated_more: "沒有任何資料離開這台電腦，登入權杖裡也寫著 simulated。",
   phone: "開啟模擬手機掃這個碼",
+  phone_chat: "開啟模擬手機傳送這串數字",
   nameless: "微信使用者",
   logged_in: "已登入",
   sub_new: "第一次登入",

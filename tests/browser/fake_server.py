@@ -500,7 +500,7 @@ class Page(Base):
         switches = self.world.switches
         self.finish(
             Template(text).generate(
-                simulated=switches["simulated"], site="示例站点", kinds=switches["kinds"]
+                simulated=switches["simulated"], site="示例站点", phone="", kinds=switches["kinds"]
             )
         )
 

@@ -9,6 +9,9 @@ from services.scrubbing import scrub_uri
 
 log = logging.getLogger("scanpush.http")
 
+MOST_METHOD_CHARACTERS = 16
+"""RFC 9110 and WebDAV have none much longer; a stranger may send one of 64 KiB."""
+
 
 def log_request(handler: RequestHandler) -> None:
     """Our failures at WARNING; what a client did wrong, and all else, below that."""
@@ -22,7 +25,7 @@ def log_request(handler: RequestHandler) -> None:
             level,
             "%d %s %s %.1f ms",
             status,
-            request.method,
+            (request.method or "")[:MOST_METHOD_CHARACTERS],
             scrub_uri(request.uri or ""),
             1000 * request.request_time(),
         )

@@ -54,7 +54,8 @@ _NAME = (
 _PAIR = re.compile(rf"(?i)({_NAME})(=|%3d)((?:(?!%26)[^&\s\"'<>,;)])+)")
 _QUOTED = re.compile(rf"(?i)([\"'])({_NAME})\1(\s*:\s*)([\"'])((?:(?!\4).)*)\4")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+")
-_JWT = re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
+# Never from within a run of its own characters: that would look through the run once for each.
+_JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _WATCH = re.compile(r"\bwatch\.[\w-]{20,}")
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
 # WeChat's openids: 28 characters that begin with "o".

@@ -122,6 +122,17 @@ def test_a_long_uri_is_cut() -> None:
     assert len(scrub_uri("/" + "x" * 100_000)) <= MOST_URI_CHARACTERS + 3
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "part",
+    ["-eyJ", "eyJ-", "eyJa.", "watch.-", "-oo", "://:", "://a:", "bearer ", "basic  ", "code=%3d"]
+    + ['"code":\'', "'code' : \"", "%aa=", "a_=", '"token" ', "o" * 28],
+)
+def test_no_text_takes_long(part: str) -> None:
+    """A megabyte of whatever begins a secret is looked through once, not once for each start."""
+    assert scrub("=: " + part * (1_000_000 // len(part)))
+
+
 @given(st.text(max_size=300))
 def test_any_text_becomes_one_printable_line(text: str) -> None:
     """Whatever comes from outside."""

@@ -6,6 +6,7 @@ socket, for the plain case). What is checked, and in which order, is decided in 
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +51,19 @@ request's headers: proxies are believed only when trusted."""
 Take = Callable[[], tuple[int, bytes] | None]
 """Gives the connection as a descriptor of our own, and what the peer has already said behind its
 request; None if the peer is gone. Called once, when nothing can refuse the upgrade any more."""
+
+Gone = Callable[[], bool]
+"""Whether the peer has hung up since it asked."""
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """`Gone` for a connection that does not block. Browsers never close one side only."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def direct_client(remote_ip: str, _headers: Headers) -> tuple[str, str]:
@@ -100,8 +114,14 @@ class Admission:
             if not parked:
                 self.addresses.leave(connection)
 
-    async def admit(self, offer: Offer, take: Take) -> None:
-        """Ask the store, answer 101 with the first status, and park. Raises `ApiError`."""
+    async def admit(self, offer: Offer, take: Take, gone: Gone) -> None:
+        """Ask the store, answer 101 with the first status, and park. Raises `ApiError`.
+
+        Not for a page that has given up: it may be watching on another node by now, and this
+        attachment would take the place of that one.
+        """
+        if gone():
+            raise ApiError("overloaded", "nobody waits any more", retry_after=RETRY_SECONDS)
         connection = self.hub.ids.next()
         if not self.addresses.enter(connection, offer.address):
             raise ApiError("rate_limited", "too many sockets", retry_after=RETRY_SECONDS)

@@ -21,7 +21,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from services.errors import ApiError
-from services.push.admission import Admission, Take
+from services.push.admission import Admission, Take, hung_up
 from services.push.handshake import Offer, Request, plain_request
 from services.supervisor import Supervisor
 
@@ -154,7 +154,7 @@ class Reception:
 
     async def _admit_in_time(self, offer: Offer, connection: socket.socket, take: Take) -> None:
         try:
-            await self._admission.admit(offer, take)
+            await self._admission.admit(offer, take, lambda: hung_up(connection))
         except ApiError as refusal:
             await _refuse(connection, refusal.status, *self._admission.refused(refusal))
         finally:

@@ -27,7 +27,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
 from services.errors import ApiError
-from services.push.admission import Admission
+from services.push.admission import Admission, hung_up
 from services.push.handshake import PREFIX, Offer, Request
 
 log = logging.getLogger("scanpush.push.upgrade")
@@ -139,9 +139,14 @@ class _Upgrade(HTTPMessageDelegate):
 
     async def _admit(self, offer: Offer) -> None:
         try:
-            await self._admission.admit(offer, self._take)
+            await self._admission.admit(offer, self._take, self._gone)
         except ApiError as refusal:
             self._refusal = refusal
+
+    def _gone(self) -> bool:
+        assert isinstance(self._conn, HTTP1Connection)
+        connection = self._conn.stream.socket
+        return connection is None or hung_up(connection)
 
     def _take(self) -> tuple[int, bytes] | None:
         """The connection as a descriptor of our own, and what was read of it beyond the head."""

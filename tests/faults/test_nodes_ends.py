@@ -30,6 +30,21 @@ def socket_at(url: str, document: dict[str, Any]) -> connect:
     return connect(url.replace("http", "ws", 1) + document["ws"], subprotocols=subprotocols)
 
 
+def upgrade_of(document: dict[str, Any], port: int, header: str) -> bytes:
+    """The request for the page's socket, with one header more, if any."""
+    lines = [
+        f"GET {document['ws']} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"Sec-WebSocket-Protocol: scanpush.v1, watch.{document['watch_token']}",
+        *filter(None, [header]),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 async def rest_of(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
     """All that still comes, and the close code."""
     documents = []
@@ -75,6 +90,29 @@ async def test_a_node_that_slept_delivers_nothing_late(tmp_path: Path, seconds: 
                 documents, _ = await rest_of(old)
         assert not [late for late in documents if "login" in late]
         await eventually(lambda: one.is_ready(0))
+
+
+@pytest.mark.parametrize("extra", ["", "X: " + "x" * 5000], ids=["plain", "long"])
+async def test_an_upgrade_nobody_waits_for_takes_no_sockets_place(
+    tmp_path: Path, extra: str
+) -> None:
+    """A page gives up on a node that sleeps and opens on the other: when the first one wakes up,
+    the page keeps its socket there."""
+    async with cluster(tmp_path, 2) as running:
+        asleep, awake = running.nodes
+        document = await running.begin(awake.url)
+        asleep.send(signal.SIGSTOP)
+        _, abandoned = await asyncio.open_connection("127.0.0.1", asleep.port)
+        abandoned.write(upgrade_of(document, asleep.port, extra))
+        await abandoned.drain()
+        abandoned.close()
+        await abandoned.wait_closed()
+        async with socket_at(awake.url, document) as socket:
+            assert (await until(socket, "waiting"))["seq"] == 1
+            asleep.send(signal.SIGCONT)
+            await eventually(lambda: running.is_ready(0))
+            assert (await running.scan(document, "alice"))["outcome"] == "answered"
+            await until(socket, "authorized")
 
 
 async def test_sigterm_leaves_in_order(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ log = logging.getLogger("scanpush.sqlite")
 T = TypeVar("T")
 Connection = sqlite3.Connection
 Job = Callable[[sqlite3.Connection], Any]
-Asked = tuple[Job, "asyncio.Future[Any]"]
+Then = Callable[[Any], None] | None
+Asked = tuple[Job, "asyncio.Future[Any]", Then]
 
 BATCH = 256
 CHECKPOINT_SECONDS = 0.5
@@ -137,14 +138,21 @@ class Database:
             connection.executescript(schema)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
-    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `job` in the writer thread; its result, once it is committed."""
+    async def write(
+        self, job: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None
+    ) -> T:
+        """Run `job` in the writer thread; its result, once it is committed.
+
+        Args:
+            then: called on the event loop with that result, also where the caller has stopped
+                waiting for it.
+        """
         if self._closing.is_set():
             raise StoreUnavailable("SQLite: closed")
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._asked:
             self._loop.call_soon(self._hand_over)
-        self._asked.append((job, future))
+        self._asked.append((job, future, then))
         return await future
 
     def _hand_over(self) -> None:
@@ -177,7 +185,7 @@ class Database:
         """The result or exception of each job; only what is committed counts as a result."""
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            results = [job(self._writer) for job, _ in batch]
+            results = [job(self._writer) for job, _, _ in batch]
             self._writer.execute("COMMIT")
             return results
         except Exception as error:  # whatever a job raises belongs to its caller, not to the thread
@@ -232,7 +240,10 @@ class Database:
 
 def _resolve(batch: list[Asked], results: list[Any]) -> None:
     """On the loop: hand each caller its result. One who stopped waiting gets nothing."""
-    for (_, future), result in zip(batch, results, strict=True):
+    for (_, future, then), result in zip(batch, results, strict=True):
+        if then is not None and not isinstance(result, Exception):
+            # Before the caller goes on, and apart from the others of the batch, should it fail.
+            future.get_loop().call_soon(then, result)
         if future.done():
             continue
         if isinstance(result, sqlite3.Error):

@@ -77,10 +77,14 @@ class SqliteSceneStore:
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         now = self._clock.now()
         known = self._recent.get(scene_str)
-        step = await self.written(scene_str, lambda db: _advance(db, scene_str, move, now, known))
+        return await self.written(
+            scene_str, lambda db: _advance(db, scene_str, move, now, known), self.moved
+        )
+
+    def moved(self, step: Step) -> None:
+        """A move is committed, if it was one."""
         if step.verdict is Verdict.MOVED and step.scene is not None:
             self.changed(step.scene)
-        return step
 
     def changed(self, scene: Scene) -> None:
         """A change is committed: remember it for those who will ask, and tell them to."""
@@ -93,14 +97,19 @@ class SqliteSceneStore:
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
 
-    async def written(self, scene_str: SceneStr, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def written(
+        self,
+        scene_str: SceneStr,
+        job: Callable[[sqlite3.Connection], T],
+        then: Callable[[T], None],
+    ) -> T:
         """`Database.write` of a job that may move that scene.
 
         One that fails, or that nobody waits for any more, may be done all the same: then the scene
         is not remembered as it was before.
         """
         try:
-            return await self._database.write(job)
+            return await self._database.write(job, then)
         except UNKNOWN_WHETHER_DONE:
             self._recent.pop(scene_str, None)
             raise

@@ -82,8 +82,9 @@ class SqliteWholeLogin:
                 saved_within(db, step.scene, (claim, move), now)
             return step, login
 
-        done = await self._scenes.written(scene_str, job)
-        if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:
-            assert done[0].scene is not None
-            self._scenes.changed(done[0].scene)
-        return done
+        return await self._scenes.written(scene_str, job, self._done)
+
+    def _done(self, done: tuple[Step, Login | None] | None) -> None:
+        """Without a login the claim moved nothing."""
+        if done is not None and done[1] is not None:
+            self._scenes.moved(done[0])

@@ -1,6 +1,8 @@
 """Stores that fail while WeChat waits for an answer, and crashes in the middle of a login."""
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,21 @@ async def test_a_login_that_cannot_be_finished_fails_after_thirty_seconds(tmp_pa
         stack.users.heal()
         reply = sender.read(await sender.send(push), "alice")
         assert reply.text == text("failed", "en", site=f"127.0.0.1:{stack.port}")
+
+
+async def test_a_login_written_after_the_deadline_is_told(tmp_path: Path) -> None:
+    """The disk stands still until nobody waits for the write any more; the page hears of it all
+    the same, before WeChat has asked again."""
+    async with Stack(tmp_path, wechat=SHORT) as stack:
+        await stack.scan(await stack.begin())
+        page, sender = await stack.begin(), stack.sender()
+        async with page.socket() as socket:
+            await until(socket, "waiting")
+            with contextlib.closing(sqlite3.connect(tmp_path / "scanpush.db")) as other:
+                other.execute("BEGIN IMMEDIATE")
+                assert (await sender.send(stack.scan_of(page))).status_code == 500
+                other.rollback()
+            await until(socket, "authorized")
 
 
 async def test_harmless_events_do_not_need_the_store(tmp_path: Path) -> None:

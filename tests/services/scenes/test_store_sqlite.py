@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.push.broker import Notice
 from services.scenes.rows_sqlite import SCHEMA
 from services.scenes.states import OPEN, Move, Scene, State, Verdict
 from services.scenes.store_sqlite import RECENT, SqliteSceneStore
@@ -25,7 +26,8 @@ class Stored:
         self.clock = TurnedClock()
         self.database = Database(folder / "a.db", "NORMAL", (SCHEMA,))
         self.database.open()
-        self.store = SqliteSceneStore(self.database, self.clock, lambda notice: None)
+        self.notices: list[Notice] = []
+        self.store = SqliteSceneStore(self.database, self.clock, self.notices.append)
 
     async def scene(self, **fields: object) -> Scene:
         scene = a_scene(self, **fields)  # type: ignore[arg-type]
@@ -85,6 +87,20 @@ async def test_a_refusal_by_memory_is_decided_again(tmp_path: Path) -> None:
         )
         assert authorized.verdict is consumed.verdict is Verdict.MOVED
         assert stored.in_file(scene)[:2] == ("consumed", 4)
+
+
+async def test_a_move_nobody_waits_for_is_told(tmp_path: Path) -> None:
+    """It was asked for and is done; the sockets hear of it, and the memory has it."""
+    async with a_store(tmp_path) as stored:
+        scene = await stored.scene()
+        given_up = asyncio.ensure_future(stored.store.advance(scene.scene_str, ack(scene)))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await stored.database.write(lambda db: None)
+        await asyncio.sleep(0)
+        assert stored.notices[-1] == Notice(scene.scene_str, scene.seq + 1)
+        known = stored.store.at_hand(scene.scene_str)
+        assert known is not None and known.state is State.CONSUMED
 
 
 async def test_a_batch_rolled_back_is_decided_as_before(tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ class Scenes(Protocol):
         """`watch` where the store needs no waiting for it. None says nothing, and then nothing was
         attached: ask `watch`."""
 
+    async def watch_again(self, scene_str: SceneStr, connection: int) -> Scene | None:
+        """The scene now, with this node's `connection` attached again should the store have lost
+        it."""
+
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         """Detach exactly that connection."""
 
@@ -85,6 +89,8 @@ class Delivery:
         """Scenes being read."""
         self._dirty: set[bytes] = set()
         """Those of them that changed since their read began."""
+        self._unsure: set[bytes] = set()
+        """Scenes whose attachment here the store may have lost."""
         self._agenda: dict[bytes, None] = {}
         """Scenes to read again without a notice, in this order."""
         self._worker: asyncio.Task[None] | None = None
@@ -103,8 +109,14 @@ class Delivery:
             asyncio.get_running_loop().call_soon(self._bring_at_hand, key, notice.seq)
 
     def on_gap(self) -> None:
-        """For `Broker.listen`: notices may be missing, so every scene watched here is read."""
+        """For `Broker.listen`: notices may be missing, so every scene watched here is read.
+
+        Attachments may be missing, too, after whatever broke the way here. Sockets are attached
+        again; long polls are answered, for their next one attaches anyway.
+        """
         keys = self._hub.keys()
+        self._unsure = set(keys)
+        self._hub.release_waiters()
         log.info("reading every watched scene again", extra={"scenes": len(keys)})
         self._read_again(keys)
 
@@ -146,7 +158,7 @@ class Delivery:
                 self._dirty.discard(key)
                 try:
                     async with asyncio.timeout(READ_SECONDS):
-                        scene = await self._scenes.read(scene_str_of(key))
+                        scene = await self._read(key)
                 except (StoreUnavailable, TimeoutError):
                     await asyncio.sleep(pause * random.uniform(0.5, 1))
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -158,9 +170,24 @@ class Delivery:
         finally:
             del self._flights[key]
             self._dirty.discard(key)
+            if not self._hub.watched(key):
+                self._unsure.discard(key)
             if not done:
                 # A bug of ours, logged by the supervisor: the page must not wait for nothing.
                 self._hub.fail(key)
+
+    async def _read(self, key: bytes) -> Scene | None:
+        scene_str = scene_str_of(key)
+        connection = self._hub.connection(key) if key in self._unsure else None
+        if connection is None:
+            return await self._scenes.read(scene_str)
+        # Before it is asked for: the next gap may come meanwhile.
+        self._unsure.discard(key)
+        try:
+            return await self._scenes.watch_again(scene_str, connection)
+        except BaseException:
+            self._unsure.add(key)
+            raise
 
     def _hand_over(self, key: bytes, scene: Scene | None) -> None:
         if scene is None:

@@ -139,7 +139,7 @@ class Hub:
         return self._enter(Waiter(key, self._forget_waiter))
 
     def release_waiters(self) -> None:
-        """End every wait without news: this node is leaving."""
+        """End every wait without news: the page asks again, elsewhere or here."""
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
                 waiter.release()
@@ -179,6 +179,11 @@ class Hub:
     def descriptor(self, key: bytes) -> int | None:
         """The scene's socket here, if it has one."""
         return self._sockets.get(key)
+
+    def connection(self, key: bytes) -> int | None:
+        """The id of that socket."""
+        fd = self._sockets.get(key)
+        return None if fd is None else self._lot.slots.connections[fd]
 
     @property
     def sockets(self) -> int:

@@ -44,7 +44,7 @@ class Waiter:
             self._call()
 
     def release(self) -> None:
-        """End the wait without news: this node is leaving, or the peer is gone."""
+        """End the wait without news: the node leaves, the peer is gone, or notices are missing."""
         self.released = True
         self._call()
 

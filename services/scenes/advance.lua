@@ -7,7 +7,7 @@
 -- KEYS[1]  the scene, a hash; it expires by itself
 -- KEYS[2]  the debts of its shard: a sorted set of scene_str by the time of the claim
 -- KEYS[3]  (advance) the reply kept for the event, when the move has an outcome
--- ARGV[1]  what to do: create, read, advance, attach, detach, debt
+-- ARGV[1]  what to do: create, read, advance, attach, reattach, detach, debt
 -- ARGV[2]  scene_str
 -- ARGV[3]  microseconds added to the clock: 0 but in tests
 --
@@ -274,6 +274,23 @@ local function attach()
   return answer('moved', scene)
 end
 
+-- ARGV[4] and [5]: node and connection, which was attached here before Redis lost it: it goes
+-- before all others, and nobody is told.
+local function reattach()
+  local scene = settled()
+  if not scene then
+    return answer('unknown')
+  end
+  local entry = ARGV[4] .. '/' .. ARGV[5]
+  local others = without(scene.at, entry)
+  local known = #others < #without(scene.at, '')
+  if not known and #others < MOST_ATTACHED then
+    table.insert(others, 1, entry)
+    redis.call('HSET', scene_key, 'at', table.concat(others, ' '))
+  end
+  return answer('moved', scene)
+end
+
 local function detach()
   local attached = redis.call('HGET', scene_key, 'at')
   if attached then
@@ -298,6 +315,6 @@ local function read()
   return answer(scene and 'moved' or 'unknown', scene)
 end
 
-local todo = {create = create, read = read, advance = advance, attach = attach, detach = detach,
-              debt = debt}
+local todo = {create = create, read = read, advance = advance, attach = attach, reattach = reattach,
+              detach = detach, debt = debt}
 return todo[ARGV[1]]()

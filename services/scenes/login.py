@@ -112,6 +112,9 @@ class LoginService:
             scene_str, self._node, connection, secret_hash(watch_token)
         )
 
+    async def watch_again(self, scene_str: SceneStr, connection: int) -> Scene | None:
+        return await self._scenes.reattach(scene_str, self._node, connection)
+
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         await self._scenes.detach(scene_str, self._node, connection)
 

@@ -21,6 +21,7 @@ class RecordedScenes:
         self._timeline = timeline
         self.get = scenes.get
         self.at_hand = scenes.at_hand
+        self.reattach = scenes.reattach
         self.detach = scenes.detach
         self.owed = scenes.owed
         self.expire = scenes.expire

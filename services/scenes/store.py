@@ -62,6 +62,11 @@ class SceneStore(Protocol):
         """`attach` where the backend needs no waiting for it. None says nothing, and then nothing
         was recorded: ask `attach`."""
 
+    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        """Read the scene, and record an attachment anew that the backend may have lost: a restart
+        or a failover can take the newest writes with it. Nobody is noticed of it, and it takes no
+        newer one's place."""
+
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Forget exactly this attachment; unknown ones are no error."""
 

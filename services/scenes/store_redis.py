@@ -131,6 +131,9 @@ class RedisSceneStore:
     ) -> Scene | None:
         return None
 
+    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        return _step(scene_str, await self._run("reattach", scene_str, node, connection)).scene
+
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         await self._run("detach", scene_str, node, connection)
 

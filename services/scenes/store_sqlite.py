@@ -124,6 +124,9 @@ class SqliteSceneStore:
     ) -> Scene | None:
         return _watched(self.at_hand(scene_str), watch_hash)
 
+    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        return self._read(scene_str)
+
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Nothing was recorded."""
 

@@ -139,6 +139,42 @@ async def test_each_detaches_only_itself(shared_scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_attachment_that_was_lost_is_made_again(shared_scenes: SceneBench) -> None:
+    """It is noticed from then on, once however often it was made again, and told to nobody."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    await store.attach(scene.scene_str, "b", 2, scene.watch_hash)
+    for _ in range(2):
+        assert alike(await store.reattach(scene.scene_str, "a", 1), scene)
+    assert await shared_scenes.notices("b", scene.scene_str) == []
+    await store.advance(scene.scene_str, claim())
+    for node in ("a", "b"):
+        assert [n.seq for n in await shared_scenes.notices(node, scene.scene_str)] == [2]
+    await store.detach(scene.scene_str, "a", 1)
+    await store.advance(scene.scene_str, authorize())
+    assert [n.seq for n in await shared_scenes.notices("a", scene.scene_str)] == [2]
+
+
+@pytest.mark.gen_test
+async def test_making_an_attachment_again_drives_nobody_out(shared_scenes: SceneBench) -> None:
+    """The page may have moved on meanwhile: four newer ones stay, and one older goes first."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    for number in range(3):
+        await store.attach(scene.scene_str, f"node{number}", -1, scene.watch_hash)
+    await store.reattach(scene.scene_str, "old", 1)
+    await store.attach(scene.scene_str, "node3", -1, scene.watch_hash)
+    await store.reattach(scene.scene_str, "late", 1)
+    await store.advance(scene.scene_str, claim())
+    noticed = [
+        node
+        for node in ("old", "late", *(f"node{number}" for number in range(4)))
+        if await shared_scenes.notices(node, scene.scene_str)
+    ]
+    assert noticed == ["node0", "node1", "node2", "node3"]
+
+
+@pytest.mark.gen_test
 async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
     """A page that polls from everywhere costs four notices, not more."""
     store = shared_scenes.store("a")

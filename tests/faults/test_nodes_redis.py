@@ -37,6 +37,40 @@ async def both_ready(one: Cluster) -> bool:
     return await one.is_ready(0) and await one.is_ready(1)
 
 
+AT = """
+local at = {}
+for _, key in ipairs(redis.call('KEYS', 'scanpush:*:scene:*')) do
+  at[#at + 1] = redis.call('HGET', key, 'at') or ''
+  if ARGV[1] == 'forget' then redis.call('HDEL', key, 'at') end
+end
+return table.concat(at, ' ')
+"""
+"""Who is attached, and away with it where asked for."""
+
+
+async def test_an_attachment_that_redis_lost_is_made_again(tmp_path: Path) -> None:
+    """A snapshot or a replica knows the scene, but not yet who watches it: after the gap the page
+    hears of a scan on another node all the same."""
+    async with cluster(tmp_path, 2) as one:
+        document = await one.begin()
+        page = one.page(document, one.nodes[0].url)
+        watching = asyncio.ensure_future(page.watch())
+
+        async def is_attached() -> bool:
+            return b"/" in one.redis.ask("EVAL", AT, "0", "")
+
+        await eventually(is_attached)
+        one.redis.ask("EVAL", AT, "0", "forget")
+        assert not await is_attached()
+        one.redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(is_attached)
+        one.balancer.nodes = [one.nodes[1].port]
+        assert (await one.scan(document, "alice"))["outcome"] == "answered"
+        async with asyncio.timeout(20):
+            assert await watching == "consumed"
+        assert page.connections == 1
+
+
 async def test_redis_goes_and_comes_back_with_its_data(tmp_path: Path) -> None:
     """The page stays on its socket; WeChat is told 5xx in time and its next try is answered; the
     node is out of rotation, not out of life."""

@@ -116,6 +116,11 @@ class FakeScenes:
             self.attached.add((scene_str, connection))
         return scene
 
+    async def watch_again(self, scene_str: SceneStr, connection: int) -> Scene | None:
+        await self._turn("watch_again")
+        self.attached.add((scene_str, connection))
+        return self._now(scene_str)
+
     async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
         await self._turn("unwatch")
         self.attached.discard((scene_str, connection))

@@ -254,6 +254,38 @@ async def test_gap_reads_everything_again():
 
 
 @pytest.mark.gen_test
+async def test_gap_attaches_again():
+    """The store may have lost who watches: each socket is attached again, also when the store is
+    down at first; what comes later is read and nothing more."""
+    async with Node() as node:
+        scene_str = node.scenes.begin()
+        async with node.connect(scene_str) as page:
+            await status(page)
+            (attached,) = node.scenes.attached
+            node.scenes.attached.clear()
+            node.scenes.down = True
+            node.push.delivery.on_gap()
+            await eventually(lambda: "watch_again" in node.scenes.calls)
+            node.scenes.down = False
+            await eventually(lambda: node.scenes.attached == {attached})
+            again = node.scenes.calls.count("watch_again")
+            node.scenes.move(scene_str, State.SCANNED)
+            assert (await status(page))["state"] == "scanned"
+            assert node.scenes.calls.count("watch_again") == again
+
+
+@pytest.mark.gen_test
+async def test_gap_answers_long_polls():
+    """Their next one attaches anew."""
+    async with Node() as node:
+        with node.push.waiter(node.scenes.begin()) as waiter:
+            waiting = asyncio.ensure_future(waiter.newer(1, 60))
+            await asyncio.sleep(0)
+            node.push.delivery.on_gap()
+            assert await waiting is None
+
+
+@pytest.mark.gen_test
 async def test_gaps_in_a_row():
     """A broker that comes and goes starts nothing twice, and everything is read after the last."""
     async with Node() as node:
@@ -268,7 +300,7 @@ async def test_gaps_in_a_row():
         for page in pages:
             assert (await status(page))["state"] == "scanned"
             await page.close()
-        assert node.scenes.calls.count("read") < 10 * len(scenes)
+        assert node.scenes.calls.count("watch_again") < 10 * len(scenes)
 
 
 @pytest.mark.gen_test

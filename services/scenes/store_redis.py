@@ -10,6 +10,7 @@ store, `recall` does not see it, and an `Outcome` does not see what `remember` k
 """
 
 import asyncio
+import logging
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -17,10 +18,13 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.redis_link import RedisLink, Script
 from services.scenes.own_moves import OwnMoves
 from services.scenes.states import KIND_OF, STATE_OF, Claims, Move, Scene, State, Step, Verdict
+
+log = logging.getLogger("scanpush.scenes")
 
 SHARDS = 64
 """Enough to spread over the masters of a cluster, few enough to ask all of them for debts."""
@@ -144,8 +148,16 @@ class RedisSceneStore:
         )
         names = [SceneStr(name) for shard in shards for name in shard][:limit]
         answers = await asyncio.gather(*(self._run("debt", name) for name in names))
-        steps = [_step(name, answer) for name, answer in zip(names, answers, strict=True)]
-        return [step.scene for step in steps if step.scene is not None]
+        scenes = []
+        for name, answer in zip(names, answers, strict=True):
+            try:
+                scene = _step(name, answer).scene
+            except StoreUnavailable as error:
+                log.warning("a login that is left to others: %s", error)
+                continue
+            if scene is not None:
+                scenes.append(scene)
+        return scenes
 
     async def expire(self, limit: int) -> int:
         """Keys expire by themselves, without a notice: nodes re-read their scenes in time."""
@@ -265,7 +277,12 @@ def _asked(move: Move) -> dict[str, Any]:
 
 
 def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:
-    scene = _scene(scene_str, answer) if len(answer) > 3 else None
+    """A node of another version may have written what this one does not know."""
+    try:
+        scene = _scene(scene_str, answer) if len(answer) > 3 else None
+    except (KeyError, ValueError) as error:
+        problem = f"Redis: scene {scene_str} is not understood: {error}"
+        raise StoreUnavailable(problem) from error
     return Step(_VERDICTS[answer[0]], scene, answer[2], int(answer[1]) / MICRO)
 
 

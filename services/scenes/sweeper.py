@@ -5,6 +5,7 @@ import logging
 
 from services.errors import ApiError, StoreUnavailable, WeChatError
 from services.scenes.chat import ChatService
+from services.scenes.states import Scene
 from services.scenes.store import SceneStore
 from services.wechat.accounts import Accounts
 
@@ -46,20 +47,32 @@ class Sweeper:
             except StoreUnavailable as error:
                 log.warning("expiry waits for the store: %s", error)
                 await asyncio.sleep(1)
+            except Exception:
+                # A bug of ours: the next round may do without it, and no round may be the last.
+                log.error("expiry failed", exc_info=True)
+                await asyncio.sleep(1)
 
     async def finish_forever(self) -> None:
         while True:
             await asyncio.sleep(OWED_SECONDS)
             try:
-                await self._finish_some()
+                for scene in await self._scenes.owed(self._left_after_seconds, SLICE):
+                    await self._finish(scene)
             except (StoreUnavailable, WeChatError) as error:
                 log.warning("finishing left logins waits: %s", error)
+            except Exception:
+                log.error("finishing left logins failed", exc_info=True)
 
-    async def _finish_some(self) -> None:
-        for scene in await self._scenes.owed(self._left_after_seconds, SLICE):
-            try:
-                account = self._accounts.named(scene.account)
-            except ApiError:
-                continue  # the account is no longer configured: the scene fails by itself
-            log.info("finishing scene %s, left by a callback", scene.scene_str)
+    async def _finish(self, scene: Scene) -> None:
+        """What goes wrong with one scene is no matter of those behind it, unless all wait."""
+        try:
+            account = self._accounts.named(scene.account)
+        except ApiError:
+            return  # the account is no longer configured: the scene fails by itself
+        log.info("finishing scene %s, left by a callback", scene.scene_str)
+        try:
             await self._chat.finish_owed(account, scene)
+        except (StoreUnavailable, WeChatError):
+            raise
+        except Exception:
+            log.error("scene %s could not be finished", scene.scene_str, exc_info=True)

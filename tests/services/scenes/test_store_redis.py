@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.scenes.store_redis import SHARDS, keys_of
+from tests.conftest import UnexpectedLogs
 from tests.contracts.scenes import claim
 from tests.faults.test_redis import linked, new_scene
 from tests.servers import RedisServer
@@ -43,6 +45,25 @@ async def test_a_newer_scanpush_may_add_fields(server: RedisServer) -> None:
         step = await store.advance(scene.scene_str, claim())
         assert step.scene is not None and step.scene.details == {} and step.scene.seq == 2
         assert b"red" in server.ask("HGET", key, "colour")
+
+
+@pytest.mark.redis
+@pytest.mark.gen_test
+async def test_what_another_version_wrote_is_left_to_it(
+    server: RedisServer, logs: UnexpectedLogs
+) -> None:
+    """A scene that is not understood is unavailable here, and keeps no other from being found."""
+    logs.expect("left to others: Redis: scene .* is not understood")
+    async with linked(server.url) as store:
+        scenes = [await store.create(new_scene()) for _ in range(3)]
+        for scene in scenes:
+            await store.advance(scene.scene_str, claim())
+        odd = scenes[1].scene_str
+        server.ask("HSET", keys_of(odd)[0], "kind", "novel")
+        with pytest.raises(StoreUnavailable, match="not understood"):
+            await store.get(odd)
+        owed = {scene.scene_str for scene in await store.owed(-1, 10)}
+        assert owed == {scenes[0].scene_str, scenes[2].scene_str}
 
 
 @pytest.mark.redis

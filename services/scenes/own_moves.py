@@ -18,8 +18,9 @@ RECENT = 256
 """Scenes remembered after a move."""
 
 FRESH_SECONDS = 0.5
-"""For how long the answer to a move is delivered without reading again. A node that slept in
-between wakes up with nothing fresh, and so delivers nothing that is over by now."""
+"""For how long after a move was asked for its answer is delivered without reading again. A node
+that slept in between, or whose answer was long on its way, has nothing fresh, and so delivers
+nothing that is over by now."""
 
 HOLD_SECONDS = 0.05
 """For how long nobody here is told of a scan whose login is already under way: nearly always the
@@ -32,10 +33,12 @@ NEVER = 2**53
 class UnderWay:
     """Moves of one scene that are under way."""
 
-    __slots__ = ("count", "heard", "scene_str")
+    __slots__ = ("began", "count", "heard", "scene_str")
 
-    def __init__(self, scene_str: SceneStr) -> None:
+    def __init__(self, scene_str: SceneStr, began: float) -> None:
         self.scene_str = scene_str
+        self.began = began
+        """When the first of them was asked for, by the event loop's clock."""
         self.count = 0
         self.heard = 0
         """The newest `seq` noticed meanwhile."""
@@ -60,7 +63,9 @@ class OwnMoves:
         """A move begins. What this gives is for `end`, which must follow."""
         moves = self._under_way.get(scene_str)
         if moves is None:
-            moves = self._under_way[scene_str] = UnderWay(scene_str)
+            moves = self._under_way[scene_str] = UnderWay(
+                scene_str, asyncio.get_running_loop().time()
+            )
         moves.count += 1
         return moves
 
@@ -71,7 +76,7 @@ class OwnMoves:
         if not moves.count:
             del self._under_way[moves.scene_str]
         if scene is not None:
-            self._keep(scene)
+            self._keep(scene, moves.began)
         if self._tell is None:
             return
         seq = NEVER if scene is None else scene.seq
@@ -115,11 +120,11 @@ class OwnMoves:
             return None
         return scene if asyncio.get_running_loop().time() - at < FRESH_SECONDS else None
 
-    def _keep(self, scene: Scene) -> None:
+    def _keep(self, scene: Scene, at: float) -> None:
         before = self._recent.pop(scene.scene_str, None)
         if before is not None and before[1].seq > scene.seq:
             self._recent[scene.scene_str] = before
             return
-        self._recent[scene.scene_str] = (asyncio.get_running_loop().time(), scene)
+        self._recent[scene.scene_str] = (at, scene)
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)

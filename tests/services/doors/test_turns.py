@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from services.clock import SystemClock
-from services.doors.turns import Turns
-from services.errors import WeChatUnavailable
+from services.doors.turns import TURN_SECONDS, Turns
+from services.errors import StoreUnavailable, WeChatUnavailable
+from simulator.clock import TurnableClock
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -37,6 +38,28 @@ async def test_two_nodes_do_it_once(tmp_path: Path) -> None:
         assert set(results) == {"result 1"} and work.done == 1
         assert await nodes[0].once("a", 60, work) == "result 1"
         assert await nodes[0].once("b", 60, work) == "result 2"
+
+
+async def test_a_turn_whose_result_is_not_kept_is_given_back(tmp_path: Path) -> None:
+    """The store fails between the work and keeping what came of it."""
+    async with Stack(tmp_path, faulty=True) as stack:
+        turns, work = Turns(stack.scenes), Work()  # type: ignore[arg-type]
+        stack.scenes.refuse("replace", times=1)
+        with pytest.raises(StoreUnavailable):
+            await turns.once("a", 60, work)
+        assert await turns.once("a", 60, work) == "result 2"
+
+
+async def test_a_turn_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
+    """The first node was killed, or cannot reach the store: others wait a while, not for ever."""
+    clock = TurnableClock(SystemClock())
+    async with Stack(tmp_path, clock) as stack:
+        store, work = stack.container.backend.scenes, Work()
+        await store.remember("turn:a", "somebody who died", TURN_SECONDS)
+        clock.advance(TURN_SECONDS + 1)
+        assert await Turns(store).once("a", 60, work) == "result 1"
+        clock.advance(TURN_SECONDS + 1)
+        assert await Turns(store).once("a", 60, work) == "result 1"
 
 
 async def test_a_failed_turn_is_given_back(tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ async def test_a_move_tells_of_itself() -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_answer_that_was_long_on_its_way_is_read_again() -> None:
+    """Others may have moved the scene since: it is told of, and nothing is at hand."""
+    moves = OwnMoves()
+    notices = told(moves)
+    with moving(moves) as answered:
+        answered(scene(2))
+        await asyncio.sleep(FRESH_SECONDS)
+    assert notices == [Notice(NAME, 2)]
+    assert moves.at_hand(NAME, 2) is None
+
+
+@pytest.mark.gen_test
 async def test_a_move_without_an_answer_has_to_be_read() -> None:
     """Whether it happened is unknown, so nothing that is at hand will do."""
     moves = OwnMoves()

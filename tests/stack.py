@@ -26,6 +26,7 @@ from services.clock import Clock, SystemClock
 from services.container import Container, build_container
 from services.ids import SceneStr
 from services.scenes.callbacks import Push
+from services.scenes.recorded import RecordedScenes
 from services.scenes.states import Scene
 from services.settings import Settings
 from simulator.clock import TurnableClock
@@ -183,6 +184,8 @@ class Stack:
     def scenes(self) -> FaultyStore:
         """The scene store's switches, with ``faulty=True``."""
         store = self.container.backend.scenes
+        if isinstance(store, RecordedScenes):
+            store = store._scenes
         assert isinstance(store, FaultyStore)
         return store
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.clock import Clock
-from services.errors import ApiError
+from services.errors import ApiError, StoreUnavailable
 from services.ids import OpenId, SceneStr, UserId, WatchToken
 from services.metrics import Metrics
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
@@ -162,11 +162,21 @@ class LoginService:
 
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
         """The login document of a kiosk's scene, for the operator's server: once, for whoever comes
-        first, and None for everybody after."""
-        move = Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
-        step = await self._scenes.advance(scene_str, move)
+        first, and None for everybody after.
+
+        The scene keeps a mark of this call: a connection to the store that is lost in between
+        makes the same move come twice, and the second one must be known for its own.
+        """
+        mark = secrets.token_hex(8)
+        move = Move(
+            State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq, details={"exchange": mark}
+        )
+        try:
+            step = await self._scenes.advance(scene_str, move)
+        except StoreUnavailable:
+            step = await self._scenes.advance(scene_str, move)
         self._count_end(step)
-        if step.verdict is not Verdict.MOVED or step.scene is None:
+        if step.scene is None or step.scene.details.get("exchange") != mark:
             return None
         return status.login_document(step.scene, self._clock.now(), self._token(step.scene))
 

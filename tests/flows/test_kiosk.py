@@ -152,6 +152,16 @@ async def test_an_ordinary_page_still_acks_its_own_login(tmp_path: Path) -> None
         assert await page.state() == "consumed"
 
 
+async def test_an_exchange_whose_answer_the_store_lost_is_answered(tmp_path: Path) -> None:
+    """It was done, and nobody else can do it: the login must not be lost with the connection."""
+    async with Stack(tmp_path, faulty=True, **KIOSK) as stack:
+        _, authorized = await scanned(stack)
+        stack.scenes.lose("advance", times=1)
+        answer = await exchange(stack, authorized["exchange_code"])
+        assert answer.status_code == 200 and answer.json()["login"]["token"]
+        assert (await exchange(stack, authorized["exchange_code"])).status_code == 410
+
+
 async def test_only_the_operator_exchanges(tmp_path: Path) -> None:
     """With the kiosk's own secret or any other bearer nothing is collected."""
     async with Stack(tmp_path, **KIOSK) as stack:

@@ -38,6 +38,9 @@ class Capacity:
     def __init__(self, limit: int, reserve: int) -> None:
         self.sockets = max(1, limit - reserve)
         """How many sockets are let in."""
+        self.descriptors = limit - reserve // 2
+        """Below this number descriptors are given to requests of the ordinary kind. Beyond it they
+        are for the stores, for WeChat's callbacks and for sockets."""
         self.opening = 0
         """Upgrades under way."""
 

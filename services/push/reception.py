@@ -9,6 +9,7 @@ takes it.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -21,8 +22,9 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from services.errors import ApiError
-from services.push.admission import Admission, Take, hung_up
-from services.push.handshake import Offer, Request, plain_request
+from services.logs import new_request_id
+from services.push.admission import RETRY_SECONDS, Admission, Take, hung_up
+from services.push.handshake import Offer, Request, plain_request, refusal_answer
 from services.supervisor import Supervisor
 
 log = logging.getLogger("scanpush.push.reception")
@@ -32,6 +34,9 @@ SLICE = 8
 
 HEAD_BYTES = 4096
 """The longest head that is looked at; longer ones are Tornado's."""
+
+SAID_AGAIN_SECONDS = 60
+"""How often it is said that connections are turned away."""
 
 PAUSE_SECONDS = 0.1
 """How long nobody is let in after the system refused a descriptor."""
@@ -63,6 +68,7 @@ class Reception:
         self._supervisor = supervisor
         self._other = other
         self._sockets: list[socket.socket] = []
+        self._said_at = float("-inf")
 
     def listen(self, sockets: list[socket.socket]) -> None:
         """Accept on bound, listening, non-blocking sockets; they become ours, and are detached."""
@@ -119,8 +125,26 @@ class Reception:
         found = plain_request(data, address[0])
         if found is not None and self._asks(found[0], connection, data[found[1] :]):
             return
-        if found is not None or not self._other(connection, address, data):
-            hand_to(self._server, connection, address, data)
+        if found is None and self._other(connection, address, data):
+            return
+        # The system gives out the lowest free number, so a high one says how many are in use.
+        if connection.fileno() >= self._admission.capacity.descriptors:
+            self._turn_away(connection, bool(data))
+            return
+        hand_to(self._server, connection, address, data)
+
+    def _turn_away(self, connection: socket.socket, asked: bool) -> None:
+        """Idle connections must not take what stores and callbacks need."""
+        now = IOLoop.current().time()
+        if now - self._said_at > SAID_AGAIN_SECONDS:
+            self._said_at = now
+            log.error("the open-file limit is near: ordinary requests are turned away")
+        refusal = ApiError("overloaded", "no descriptor to spare", retry_after=RETRY_SECONDS)
+        with contextlib.suppress(OSError):
+            if asked:
+                headers, body = refusal_answer(refusal, new_request_id())
+                connection.send(_answer(refusal.status, headers, body))
+        connection.close()
 
     def _asks(self, request: Request, connection: socket.socket, early: bytes) -> bool:
         """Whether this request for a socket was served here."""
@@ -212,12 +236,9 @@ def hand_to(server: HTTPServer, connection: socket.socket, address: Address, beg
 async def _refuse(
     connection: socket.socket, status: int, headers: Mapping[str, str], body: bytes
 ) -> None:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    reason = responses.get(status, "Unknown")
-    head = f"HTTP/1.1 {status} {reason}\r\n{lines}Connection: close\r\n\r\n"
     try:
         # A few hundred bytes on a new connection: they fit, or nobody is there.
-        connection.send(head.encode() + body)
+        connection.send(_answer(status, headers, body))
         connection.shutdown(socket.SHUT_WR)
         # Closing with the request still unread would send a reset that may overtake the answer.
         async with asyncio.timeout(1):
@@ -225,6 +246,13 @@ async def _refuse(
                 pass
     except (OSError, TimeoutError):
         return
+
+
+def _answer(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    reason = responses.get(status, "Unknown")
+    head = f"HTTP/1.1 {status} {reason}\r\n{lines}Connection: close\r\n\r\n"
+    return head.encode() + body
 
 
 def _prepare(listening: socket.socket) -> None:

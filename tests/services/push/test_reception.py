@@ -88,6 +88,32 @@ async def test_stop():
             await Raw.connect(node.port)
 
 
+@pytest.mark.gen_test
+async def test_idle_connections_leave_what_is_reserved(logs):
+    """Half of the reserve is never theirs: later ones are told 503, and a page still gets in."""
+    logs.expect("the open-file limit is near")
+    limit = len(os.listdir("/proc/self/fd")) + 60
+    async with Node(open_files=limit, reserve_descriptors=40) as node:
+        idle = [await Raw.connect(node.port) for _ in range(40)]
+        for client in idle:
+            client.send(b"G")
+        await eventually(lambda: bool(logs.lines))
+        late = await Raw.connect(node.port)
+        late.send(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await late.head()
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After" in answer
+        page = await Raw.connect(node.port)
+        page.send(upgrade(node.scenes.begin()))
+        assert b"101" in await _answers(page)
+        assert len(logs.lines) == 1
+        for client in (*idle, late):
+            client.leave()
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) < limit - 20)
+        again = await Raw.connect(node.port)
+        again.send(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await _answers(again)).startswith(b"HTTP/1.1 200 ")
+
+
 @contextlib.contextmanager
 def _no_descriptor() -> Iterator[None]:
     """No descriptor is left for this process."""

@@ -183,11 +183,14 @@ class Delivery:
             return await self._scenes.read(scene_str)
         # Before it is asked for: the next gap may come meanwhile.
         self._unsure.discard(key)
+        attached = False
         try:
-            return await self._scenes.watch_again(scene_str, connection)
-        except BaseException:
-            self._unsure.add(key)
-            raise
+            scene = await self._scenes.watch_again(scene_str, connection)
+            attached = True
+        finally:
+            if not attached:
+                self._unsure.add(key)
+        return scene
 
     def _hand_over(self, key: bytes, scene: Scene | None) -> None:
         if scene is None:

@@ -142,7 +142,7 @@ async def test_store_hangs(monkeypatch):
 @pytest.mark.gen_test
 async def test_descriptor_limit():
     """Upgrades are refused with 503 before the open-file limit, and welcome again after a close."""
-    async with Node(open_files=12, reserve_descriptors=10) as node:
+    async with Node(open_files=4002, reserve_descriptors=4000) as node:
         clients = [await Raw.open(node, node.scenes.begin()) for _ in range(2)]
         status, headers, body = await _answer(node, upgrade(node.scenes.begin()))
         assert (status, body["error"]["code"]) == (503, "overloaded")

@@ -37,6 +37,7 @@ OWN_PARTS = {"services/push/service.py": "puts the push side together"}
 EDGES = {
     "handlers/base.py": "a request",
     "handlers/callback_desk.py": "a push",
+    "services/scenes/sweeper.py": "one left login, or one round of a task that must go on",
     "services/supervisor.py": "a background task",
     "services/sqlite.py": "a job of somebody else in the writer thread",
     "services/tokens/keys.py": "a temporary file is removed, and the failure goes on",

@@ -19,7 +19,7 @@ export interface User {
 }
 
 export interface Login {
-  /** The JWT. Verify it on your server with /.well-known/jwks.json. */
+  /** The JWT. Verify it on your server with /.well-known/jwks.json; with HS256, by the secret. */
   token: string;
   token_type: "Bearer";
   /** Seconds. */

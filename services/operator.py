@@ -17,7 +17,7 @@ from services.ids import SceneStr
 from services.metrics import Metrics
 from services.nodes import Nodes
 from services.scenes.codes import WECHAT_DAILY_CODES, codes_key
-from services.scenes.states import FINAL, Scene
+from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore
 from services.timeline import KEPT_SECONDS, Event, Timeline
 from services.version import VERSION
@@ -136,10 +136,15 @@ def _facts(scene: Scene) -> dict[str, Any]:
     }
 
 
+_UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node"}
+"""Who brought an end that this node did not; whatever is not here, another node did."""
+
+
 def _ended(story: list[Event], scene: Scene | None) -> list[Event]:
-    """The story with the end that time alone brought, which no move announced."""
+    """The story with the end that no move of this node announced: time brought it, or another."""
     if scene is None or scene.state not in FINAL:
         return story
     if any(event.event == scene.state.value for event in story):
         return story
-    return [*story, Event(scene.changed_at, scene.state.value, scene.error or "by time")]
+    note = scene.error or _UNSEEN_ENDS.get(scene.state, "by another node")
+    return [*story, Event(scene.changed_at, scene.state.value, note)]

@@ -45,6 +45,8 @@ LONG_LOG_PAGES = 16_384
 """64 MB of 4 KB pages: reached only where a writer never pauses."""
 SCHEMA_VERSION = 1
 
+_MAGIC = b"SQLite format 3\x00"
+"""What every database begins with (sqlite.org, "Database File Format")."""
 _CHECKPOINT = "PRAGMA wal_checkpoint({})"
 
 
@@ -93,6 +95,7 @@ class Database:
         self._loop = asyncio.get_running_loop()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_other_files()
             self._lock = open(f"{self._path}.lock", "w")  # noqa: SIM115, held until close
         except OSError as error:
             raise SettingsError("embedded.path", f"cannot be written: {error.strerror}") from None
@@ -115,6 +118,17 @@ class Database:
             thread = threading.Thread(target=target, name=f"sqlite{target.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _refuse_other_files(self) -> None:
+        """A path given by mistake gets no lock file beside it."""
+        # Before any connection: closing a file gives up this process's POSIX locks on it.
+        try:
+            with open(self._path, "rb") as file:
+                beginning = file.read(len(_MAGIC))
+        except FileNotFoundError:
+            return
+        if beginning not in (b"", _MAGIC):
+            raise SettingsError("embedded.path", "is not a usable database: another kind of file")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -75,6 +75,18 @@ const options = { algorithms: ["${alg}"], audience: "${c.aud}", issuer: "${c.iss
 const { payload: user } = await jwtVerify(token, keys, options);`,
 };
 
+/** The same with HS256, which has no public key: the server that verifies holds the secret, too. */
+const SECRET_SNIPPETS = {
+  "verify-python": (c) => `import os
+import jwt
+secret = os.environ["SCANPUSH_JWT__SECRET"]  # jwt.secret
+user = jwt.decode(token, secret, ["HS256"], audience="${c.aud}", issuer="${c.iss}")`,
+  "verify-node": (c) => `import { jwtVerify } from "jose";
+const secret = new TextEncoder().encode(process.env.SCANPUSH_JWT__SECRET);  // jwt.secret
+const options = { algorithms: ["HS256"], audience: "${c.aud}", issuer: "${c.iss}" };
+const { payload: user } = await jwtVerify(token, secret, options);`,
+};
+
 function showSnippet(id) {
   const [head, claims] = login.token.split(".").slice(0, 2).map(decode);
   for (const tab of document.querySelectorAll("[role=tab]")) {
@@ -83,7 +95,7 @@ function showSnippet(id) {
     tab.tabIndex = chosen ? 0 : -1;
     if (chosen) by("verify-panel").setAttribute("aria-labelledby", id);
   }
-  by("snippet").textContent = SNIPPETS[id](claims, head.alg);
+  by("snippet").textContent = (head.alg === "HS256" ? SECRET_SNIPPETS : SNIPPETS)[id](claims, head.alg);
 }
 
 /** What the server itself says about the token's owner; the page does without when it cannot. */

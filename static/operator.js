@@ -6,6 +6,8 @@ import { chosenLanguage, followTheme, offerLanguages, speak } from "./page.js";
 
 const EVERY = 2000, KEPT = 120;
 const STATES = ["waiting", "scanned", "confirming", "registering", "authorized", "consumed", "expired", "denied", "cancelled", "failed"];
+// What a node tells of itself alone; the rest is of all nodes.
+const OF_ONE_NODE = { "h-logins": "logins", "h-funnel": "funnel", "h-scenes": "scenes", "h-latency": "latency", "h-wechat": "wechat" };
 const by = (id) => document.getElementById(id);
 const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
 const sockets = [];
@@ -70,9 +72,20 @@ function columns(svg, values) {
 
 const milliseconds = (value) => value == null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
+/** Where there can be several nodes, says which one answered, over all that is of this one alone. */
+function nameNode({ backend, node_id = "" }) {
+  const several = backend === "distributed", only = words.only_node.replace("{node}", node_id);
+  for (const [id, key] of Object.entries(OF_ONE_NODE)) {
+    by(id).textContent = words[key];
+    if (several) by(id).append(" ", make("small", only));
+  }
+  by("counts").hidden = by("asks").hidden = !several;
+}
+
 /** Every field may be missing: an older server beside a newer page shows what it has. */
 function show(seen) {
   latest = seen;
+  nameNode(seen);
   by("fresh").textContent = words.updated.replace("{time}", clock(seen.now));
   by("sockets").textContent = count(seen.sockets);
   by("polls").textContent = `${words.polls} ${count(seen.waiting_polls)}`;
@@ -140,15 +153,13 @@ async function tell(scene) {
   }
   const steps = body.timeline ?? [], list = make("ol", "", "timeline");
   const start = steps[0]?.at ?? body.created_at;
-  // Most scenes stay on one node: it is named once.
-  const nodes = new Set(steps.map(({ node }) => node));
-  list.append(...steps.map(({ at, event, note, node }) => {
+  list.append(...steps.map(({ at, event, note }) => {
     const item = make("li"), time = make("time", at - start < 60 ? `+${(at - start).toFixed(3)} s` : clock(at));
     time.dateTime = new Date(at * 1000).toISOString();
-    item.append(time, make("b", event), make("span", [note, nodes.size > 1 && node].filter(Boolean).join(" · ")));
+    item.append(time, make("b", event), make("span", note));
     return item;
   }));
-  const facts = [body.state, body.kind, body.account, body.kiosk, nodes.size === 1 && steps[0].node].filter(Boolean).join(" · ");
+  const facts = [body.state, body.kind, body.account, body.kiosk, body.node_id].filter(Boolean).join(" · ");
   by("story").replaceChildren(make("p", facts, "facts"), list);
 }
 
@@ -157,9 +168,8 @@ async function changeLanguage(lang) {
   if (!spoken) return false;
   words = spoken.operator;
   document.title = `${words.title} · scanpush`;
-  const texts = { title: "title", "token-label": "token", open: "open", logout: "logout", find: "find",
-    "h-sockets": "sockets", "h-logins": "logins", "h-last-hour": "last_hour", "h-funnel": "funnel", "h-scenes": "scenes",
-    "h-latency": "latency", "h-wechat": "wechat", "h-nodes": "nodes", "h-scene": "scene" };
+  const texts = { title: "title", "token-label": "token", open: "open", logout: "logout", find: "find", counts: "counts",
+    "h-sockets": "sockets", "h-last-hour": "last_hour", "h-nodes": "nodes", "h-scene": "scene", asks: "asks" };
   for (const [id, key] of Object.entries(texts)) by(id).textContent = words[key];
   by("scene").placeholder = words.paste;
   by("scene").setAttribute("aria-label", words.paste);

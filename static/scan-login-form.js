@@ -32,9 +32,10 @@ export function fill(form, fields, words, login) {
     const error = await login.register(Object.fromEntries(new FormData(form)));
     button.disabled = false;
     if (!error) return;
-    const { field } = error;
-    if (["name", "phone", "email"].includes(field) && !form.elements[field]) add(field);
-    alert.textContent = words.refused;
+    const { field } = error, typed = ["name", "phone", "email"].includes(field);
+    if (typed && !form.elements[field]) add(field);
+    // Whatever names no field of theirs is not what people typed: the hook is down, or the network.
+    alert.textContent = typed ? words.refused : words.later;
     form.elements[field]?.focus();
   };
   form.elements[0].focus();

@@ -19,7 +19,7 @@ export interface User {
 }
 
 export interface Login {
-  /** The JWT. Verify it on your server with /.well-known/jwks.json. */
+  /** The JWT. Verify it on your server with /.well-known/jwks.json; with HS256, by the secret. */
   token: string;
   token_type: "Bearer";
   /** Seconds. */
@@ -36,6 +36,8 @@ export interface View {
   login?: Login;
   exchange_code?: string;
   registration_token?: string;
+  /** State `registering`: what `register()` must be given, in the order to ask for it. */
+  register_fields?: ("name" | "phone" | "email")[];
   /** What the QR code holds, and the server's own pictures of it. */
   qr?: { content?: string; expires_in: number; svg?: string; png: string; wechat_image?: string };
   /** Kind `code`: what the person types to the account. */

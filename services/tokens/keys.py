@@ -4,9 +4,9 @@ The file is a JSON Web Key Set with the private parts, newest key first, mode 06
 of the configured algorithm signs; all of them verify. To rotate, without stopping anything for
 longer than a restart:
 
-    python -m services.tokens.keys add data/jwt-keys.json       # then restart every node
-    python -m services.tokens.keys list data/jwt-keys.json
-    python -m services.tokens.keys remove data/jwt-keys.json KID    # after jwt.ttl_seconds
+    .venv/bin/python -m services.tokens.keys add data/jwt-keys.json    # then restart every node
+    .venv/bin/python -m services.tokens.keys list data/jwt-keys.json
+    .venv/bin/python -m services.tokens.keys remove data/jwt-keys.json KID  # after jwt.ttl_seconds
 """
 
 import argparse
@@ -79,7 +79,12 @@ def add_key(path: Path, algorithm: str) -> Key:
 
 
 def remove_key(path: Path, kid: str) -> None:
-    """Forget a key: tokens it signed are refused from the next start on."""
+    """Forget a key: tokens it signed are refused from the next start on.
+
+    Raises:
+        SettingsError: there is no such file, or no such key in it.
+    """
+    _read(path, must_exist=True)  # before the lock, which makes a missing folder
     with _alone_in(path.parent):
         keys = _read(path)
         kept = tuple(key for key in keys if key.kid != kid)
@@ -99,11 +104,13 @@ def _ensure(path: Path, algorithm: str) -> tuple[Key, ...]:
         return keys
 
 
-def _read(path: Path) -> tuple[Key, ...]:
-    """The keys of the file, newest first; none when there is no file yet."""
+def _read(path: Path, *, must_exist: bool = False) -> tuple[Key, ...]:
+    """The keys of the file, newest first; none when there is no file yet, if that may be."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(SETTING, f"there is no file {path}") from None
         return ()
     except OSError as error:
         raise SettingsError(SETTING, f"cannot read {path}: {error.strerror}") from None
@@ -169,7 +176,8 @@ def _warn_if_readable_by_others(path: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m services.tokens.keys", description=__doc__)
+    program = ".venv/bin/python -m services.tokens.keys"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(dest="action", required=True)
     on_file = argparse.ArgumentParser(add_help=False)
@@ -196,7 +204,7 @@ def main(arguments: Sequence[str]) -> int:
             add_key(given.file, given.algorithm)
         elif given.action == "remove":
             remove_key(given.file, given.kid[0])
-        for key in _read(given.file):
+        for key in _read(given.file, must_exist=True):
             print(key.kid, key.algorithm)
     except SettingsError as error:
         print(error, file=sys.stderr)

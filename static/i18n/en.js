@@ -11,6 +11,7 @@ export default {
   phone: "Phone",
   email: "Email",
   refused: "That could not be saved. Please check it and try again.",
+  later: "Not possible right now. Please try again shortly.",
   starting: ["Preparing your code", "One moment"],
   waiting: ["Scan with WeChat", "The first time, follow the account to finish"],
   "waiting web": ["Scan with WeChat", "Agree on the phone and you are logged in here"],

@@ -341,6 +341,7 @@ class Overview(Base):
                 "version": "0.1.0",
                 "backend": "distributed",
                 "simulated": False,
+                "node_id": "node-a",
                 "sockets": 18432 + sockets,
                 "waiting_polls": 211,
                 "scenes": {"waiting": 18604, "scanned": 12, "confirming": 3, "consumed": 241},
@@ -403,6 +404,7 @@ class Timeline(Base):
         self.finish(
             {
                 "scene_str": scene_str,
+                "node_id": "node-a",
                 "state": "consumed",
                 "kind": "official_account",
                 "account": "default",

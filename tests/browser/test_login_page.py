@@ -1,13 +1,25 @@
 """The login page through a whole login, and through reloads, on a real server."""
 
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.processes import environment
+
 from .conftest import Fake, Servers, eventually, view, wait_for_state
+from .faces import FACES, in_many_faces
 from .real_server import TEA_HOUSE, Phone, Real
 from .walks import CODES, KEPT, QR, TITLE, Twin, open_on_socket, open_page, scan, scan_at_the_door
 
 pytestmark = pytest.mark.browser
+
+MODULES = Path(__file__).parent / "node_modules"
 
 
 @pytest.fixture
@@ -34,11 +46,56 @@ def test_claims_are_shown_as_unverified(page: Page, tea: Real) -> None:
     scan(page, tea, "reads claims")
     expect(page.locator(".note")).to_contain_text("未验证签名")
     expect(page.locator("#claims")).to_contain_text(view(page)["login"]["user"]["id"])
-    snippet = page.locator("#snippet").inner_text()
-    assert len(snippet.splitlines()) == 4
-    assert 'audience="scanpush", issuer="scanpush"' in snippet
-    page.get_by_role("tab", name="Node.js").click()
-    assert len(page.locator("#snippet").inner_text().splitlines()) == 4
+    assert 'audience="scanpush", issuer="scanpush"' in page.locator("#snippet").inner_text()
+
+
+SECRET = "a-secret-of-thirty-two-bytes-or-more"
+ALGORITHMS: list[dict[str, Any]] = [
+    TEA_HOUSE,
+    {**TEA_HOUSE, "jwt": {"algorithm": "HS256", "secret": SECRET}},
+]
+VERIFIERS = {
+    "Python": ([sys.executable, "-c"], "token = {token}\n{lines}\nprint(user['sub'])"),
+    "Node.js": (
+        ["node", "--input-type=module", "-e"],
+        "const token = {token};\n{lines}\nconsole.log(user.sub);",
+    ),
+}
+
+
+@pytest.mark.parametrize("settings", ALGORITHMS, ids=["ES256", "HS256"])
+@pytest.mark.parametrize("language", VERIFIERS)
+def test_the_lines_shown_verify_the_token(
+    page: Page, servers: Servers, settings: dict[str, Any], language: str
+) -> None:
+    """Four lines, copied as they stand to a server that knows the secret, name the person."""
+    scan(page, servers(**settings), "is verified")
+    expect(page.locator("#me-sub")).to_contain_text("服务器已确认")
+    page.get_by_role("tab", name=language).click()
+    lines = page.locator("#snippet").inner_text()
+    assert len(lines.splitlines()) == 4
+    login = view(page)["login"]
+    assert verified(language, lines, login["token"]) == login["user"]["id"]
+    name = f"login-verify-{settings.get('jwt', {}).get('algorithm', 'ES256')}-{language}"
+    wrong = in_many_faces(page, name, FACES)
+    assert not wrong, wrong
+
+
+def verified(language: str, lines: str, token: str) -> str:
+    """Whose token that is, by the lines run as a program."""
+    command, program = VERIFIERS[language]
+    if language == "Node.js" and not (shutil.which("node") and (MODULES / "jose").exists()):
+        pytest.skip("node or jose is not installed: npm install in tests/browser")
+    done = subprocess.run(
+        [*command, program.format(token=json.dumps(token), lines=lines)],
+        cwd=MODULES.parent,
+        env={**environment(), "SCANPUSH_JWT__SECRET": SECRET},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_a_reload_takes_up_the_same_scene(page: Page, tea: Real) -> None:

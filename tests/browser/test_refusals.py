@@ -11,9 +11,10 @@ from tests.servers import MongoServer, RedisServer, unused_port
 
 from .aside import Aside
 from .conftest import wait_for_state
-from .faces import FACES, in_many_faces
+from .faces import FACES, Face, in_many_faces
+from .look import look
 from .real_server import Real, tea_house
-from .walks import QR, TITLE, scan
+from .walks import QR, TITLE, scan, speak
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +33,40 @@ def test_the_hook_of_the_site_denies(page: Page, tmp_path: Path) -> None:
             page.get_by_role("button", name="换一个二维码").click()
             wait_for_state(page, "waiting")
     assert not wrong, wrong
+
+
+LATER = {
+    "zh-CN": "暂时无法提交，请稍后再试。",
+    "zh-TW": "暫時無法送出，請稍後再試。",
+    "en": "Not possible right now. Please try again shortly.",
+    "ja": "ただいま登録できません。しばらくしてからもう一度お試しください。",
+}
+
+
+def test_a_form_while_the_hook_is_down(page: Page, tmp_path: Path) -> None:
+    """Nothing is wrong with what was typed, and the page does not say so; later the form works."""
+    wrong = []
+    with Aside() as aside, aside.entered(HookServer()) as hook:
+        hook.status = 503
+        with Real(tmp_path, **tea_house(registration="ask", **hook.login)) as real:
+            scan(page, real, "too early")
+            wait_for_state(page, "registering")
+            form = page.locator("scan-login form")
+            for lang, theme, width, height in FORM_FACES:
+                page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+                page.set_viewport_size({"width": width, "height": height})
+                speak(page, lang)
+                form.locator("input").fill("小明")
+                form.get_by_role("button").click()
+                expect(form.get_by_role("alert")).to_have_text(LATER[lang])
+                wrong += look(page, f"login-form_later-{lang}-{theme}-{width}")
+            hook.status = 200
+            form.get_by_role("button").click()
+            expect(page.locator("#me-name")).to_have_text("小明")
+    assert not wrong, wrong
+
+
+FORM_FACES: list[Face] = [*FACES, ("zh-TW", "light", 1280, 800), ("ja", "dark", 320, 640)]
 
 
 def test_a_page_under_an_unknown_address(page: Page, tmp_path: Path) -> None:

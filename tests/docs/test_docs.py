@@ -16,14 +16,16 @@ from services.errors import STATUS
 from services.metrics import MetricName
 from services.push.close_codes import CloseCode
 from services.scenes.states import FINAL, NEXT, State
-from services.scenes.status import FAILURES
+from services.scenes.status import FAILURES, document
 from services.settings import Settings
 from services.wechat.errcodes import TABLE, Action
 from tests.docs.pages import PAGES, READMES, ROOT, anchors, links, prose, spans, table, tables
+from tests.services.scenes.test_status import SCENE
 from tests.stack import ON_LOOP, Stack
 
 ERRORS = ROOT / "docs" / "errors.md"
 SECURITY = ROOT / "docs" / "security.md"
+TYPES = ROOT / "static" / "scan-login.d.ts"
 
 each_readme = pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
 
@@ -107,6 +109,26 @@ def test_every_state_is_in_the_table(readme: Path) -> None:
     assert {row[0].strip("`") for row in rows} == set(State) - FINAL
     for row in rows:
         assert set(re.split("[,、] ?", row[2])) == NEXT[State(row[0].strip("`"))]
+
+
+@pytest.mark.parametrize("page", [*READMES, TYPES], ids=lambda page: page.name)
+def test_every_field_of_a_status_is_named(page: Path) -> None:
+    """All that a page may be sent, in any state; a View tells `expires_in` by `ends`."""
+    text = page.read_text(encoding="utf-8")
+    if page == TYPES:
+        named = {"type", "expires_in", *re.findall(r"^  (\w+)\??:", text, re.MULTILINE)}
+    else:
+        named = set(re.findall(r'[`"](\w+)[`"]', text))
+    assert _fields_of_a_status() <= named
+
+
+def _fields_of_a_status() -> set[str]:
+    scenes = [
+        SCENE._replace(state=state, details={**SCENE.details, **more})
+        for state in State
+        for more in ({}, {"kiosk": "lobby3"})
+    ]
+    return {field for scene in scenes for field in document(scene, 0, lambda _: "signed")}
 
 
 @each_readme

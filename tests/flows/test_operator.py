@@ -8,7 +8,9 @@ import pytest
 
 from services.backends import OpenBackend
 from services.clock import SystemClock
+from services.ids import SceneStr
 from services.scenes.recorded import RecordedScenes
+from services.scenes.states import Move, State
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
 from tests.faulty import FaultyStore
@@ -162,6 +164,17 @@ async def test_the_story_tells_the_end_that_time_brought(tmp_path: Path) -> None
         assert (await story(stack, page))[-1] == ("expired", "by time")
         await stack.advance(200)
         assert await story(stack, page) == [("made", "")]
+
+
+async def test_the_story_lays_no_move_of_another_node_on_time(tmp_path: Path) -> None:
+    """What the store has, and this node did not bring, came from another, but for time-outs."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        page = await stack.begin()
+        recorded = stack.container.backend.scenes
+        assert isinstance(recorded, RecordedScenes)
+        gives_up = Move(State.CANCELLED, frozenset({State.WAITING}))
+        await recorded._scenes.advance(SceneStr(page.scene_str), gives_up)
+        assert (await story(stack, page))[-1] == ("cancelled", "by another node")
 
 
 @pytest.mark.parametrize("scene_str", [UNKNOWN, "nonsense", "..%2f..", "x" * 65])

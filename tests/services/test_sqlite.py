@@ -114,6 +114,25 @@ async def test_what_is_no_database_is_refused_untouched(tmp_path: Path, content:
     assert path.read_bytes() == content
 
 
+async def test_a_mistaken_path_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither beside a file of another kind nor beside a folder is a lock file made."""
+    (tmp_path / "README.md").write_text("# scanpush")
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs"):
+        with pytest.raises(SettingsError, match="embedded.path"):
+            Database(tmp_path / name, "NORMAL", ()).open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "docs"]
+
+
+async def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
+    """SQLite takes it for one, as a temporary file made beforehand."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.db").touch()
+    async with database(tmp_path) as one:
+        await one.write(note("written"))
+        assert texts(one) == ["written"]
+
+
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """An older scanpush must not write into it."""
     async with database(tmp_path) as one:

@@ -184,6 +184,17 @@ def test_removing_an_unknown_key_fails(
     assert f"no key {kid}\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("action", [["list"], ["remove", "KID"]], ids=lambda action: action[0])
+def test_a_missing_file_is_told(
+    path: Path, action: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped path is no empty key set, and neither file nor folder is made of it."""
+    assert keys.main([action[0], str(path), *action[1:]]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == f"jwt.key_file: there is no file {path}\n"
+    assert not path.parent.exists()
+
+
 @pytest.mark.parametrize("kids", [[], ["one", "two"]])
 def test_remove_takes_one_key(
     path: Path, kids: list[str], capsys: pytest.CaptureFixture[str]

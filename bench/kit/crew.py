@@ -169,7 +169,10 @@ class Crew:
     def on_gone(self, page: Page, code: int) -> None:
         self.watching.pop(page, None)
         self.finishing.discard(page)
-        self._lose(page)
+        if page.left:
+            self.waiting.pop(page, None)  # Nobody can tell whether its login would have come.
+        else:
+            self._lose(page)
         if page.seq and code == 1000:
             self.tally.consumed += 1
             self.tally.scan_to_consumed.append(self._loop.now() - page.fired)

@@ -195,7 +195,10 @@ class Worker:
 
     def _close_visitors(self, opened_before: float) -> None:
         while self._visitors and self._visitors[0][0] <= opened_before:
-            self._end(self._visitors.popleft()[1])
+            page = self._visitors.popleft()[1]
+            # Who has just scanned waits for the login; without one the page closes at the end.
+            if page not in self._crew.waiting:
+                self._end(page)
 
     def _end(self, page: Page) -> None:
         if self._job.abort:
@@ -224,6 +227,9 @@ class Worker:
     def _close(self) -> None:
         if self._loop.stopped:
             self._loop.resume()
+            # One that opened after the others were told to close would never be told.
+            self._loop.run_until(lambda: not self._crew.sockets.opening, within=CLOSE_SECONDS)
+            self._tick()
         if self._job.abort:
             for page in list(self._crew.sockets.open_pages):
                 self._crew.sockets.abort(page)

@@ -14,9 +14,12 @@ import uuid
 import tornado.web
 import tornado.websocket
 
-FAULTS = ("none", "lose", "misdeliver", "again", "limit", "drop", "refuse", "real")
+FAULTS = ("none", "lose", "misdeliver", "again", "limit", "drop", "refuse", "real", "slow")
 LIMIT = 5
 """Scenes that may be begun under the fault `limit`."""
+
+SLOW_SECONDS = 0.5
+"""What an upgrade takes under the fault `slow`."""
 
 
 class World:
@@ -87,6 +90,8 @@ class Socket(tornado.websocket.WebSocketHandler):
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(", ")
         if f"watch.{self.world.tokens.get(scene_str)}" not in offered:
             raise tornado.web.HTTPError(403)
+        if self.world.fault == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
         await super().get(scene_str)
 
     def open(self, scene_str: str) -> None:

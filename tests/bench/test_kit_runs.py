@@ -1,13 +1,10 @@
 """The load kit from its command line, against the reference server."""
 
-import json
-import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.conftest import RUN_SECONDS, TREE, KitRun, kit_command
+from tests.bench.conftest import KitRun
 
 Kit = Callable[..., KitRun]
 Reference = Callable[..., str]
@@ -38,6 +35,13 @@ def test_counts_lost_logins(kit: Kit, reference: Reference) -> None:
     assert run.code == 1
     assert run.document["logins"]["lost"] == run.document["logins"]["scans"] > 0
     assert "logins lost" in run.output
+
+
+def test_a_visitor_waits_for_the_login(kit: Kit, reference: Reference) -> None:
+    """Visitors who have scanned do not leave before their login has come or is lost."""
+    visits = ("--sockets", "1", "--churn", "30", "--visit", "0.2", "--hold", "1")
+    run = kit("--url", reference("lose"), *visits, "--scans", "20", "--timeout", "1")
+    assert run.document["logins"]["lost"] == run.document["logins"]["scans"] > 1
 
 
 def test_counts_misdelivered_logins(kit: Kit, reference: Reference) -> None:
@@ -102,25 +106,6 @@ def test_writes_one_report_that_needs_nothing_else(kit: Kit, reference: Referenc
     assert "scan to token" in text.lower()
     for outside in ("src=", "<script", "<link", "@import", "url("):
         assert outside not in text
-
-
-def test_ctrl_c_prints_what_there_is(tmp_path: Path, reference: Reference) -> None:
-    """SIGINT during the hold ends the run early with figures, files and exit code 130."""
-    stem = tmp_path / "run"
-    command = kit_command(stem, "--url", reference(), "--hold", "60")
-    with subprocess.Popen(
-        command, cwd=TREE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        # Off a terminal the kit prints a line whenever a phase begins; "" is its end.
-        for line in iter(process.stderr.readline, ""):
-            if "hold   held" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=RUN_SECONDS)
-    assert process.returncode == 130
-    assert "Ended early" in output and "Traceback" not in errors
-    assert json.loads(Path(f"{stem}.json").read_text())["sockets"]["opened"] == 12
 
 
 def test_a_real_account_is_only_held_and_only_when_told(kit: Kit, reference: Reference) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -195,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"scripts/load: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("scripts/load: ended before it had begun", file=sys.stderr)
+        print("scripts/load: ended without figures", file=sys.stderr)
         return 130
 
 
@@ -217,6 +218,9 @@ def _run(options: argparse.Namespace) -> int:
         progress = Progress(wish.sockets)
         show = (lambda moment: None) if options.quiet else progress.show
         run = Conductor(planned, pids, show, options.settle).run()
+        if run.stopped_by:
+            # What is left to do is short, and without it the figures would be gone.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if not options.quiet:
             progress.end()
     return _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)

@@ -1,5 +1,6 @@
 """Starts the workers, walks them through the phases, and watches the server meanwhile."""
 
+import math
 import multiprocessing
 import signal
 import time
@@ -16,6 +17,7 @@ from bench.kit.worker import work
 
 MOMENT_SECONDS = 0.5
 STOP_SECONDS = 30.0
+AT_ONCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,15 @@ class Moment:
 
 @dataclass(slots=True)
 class Run:
-    """Everything that came out. `memory` is by phase: start, begun, opened, held, closed."""
+    """Everything that came out. `memory` is by phase: start, begun, opened, held, closed;
+    `stopped_by` is the signal that ended it early, 0: none did."""
 
     result: Result = field(default_factory=Result)
     timeline: list[Moment] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
     held_at_memory: dict[str, int] = field(default_factory=dict)
     died: int = 0
+    stopped_by: int = 0
 
 
 class Conductor:
@@ -75,22 +79,25 @@ class Conductor:
         self._at_barrier: set[Connection] = set()
         self._began = self._last = time.perf_counter()
         self._last_usage: Usage | None = None
-        self._stopping = 0.0
+        self._kill_at = math.inf
         self._kit_cpu = 0.0
 
     def run(self) -> Run:
-        """Until every worker has given its result. Ctrl-C ends it early, with what there is."""
+        """Until every worker has given its result.
+
+        Ctrl-C ends it early, with what there is; a second one without waiting for closings.
+        """
         self._measure("start")
         # A flag and no exception: a KeyboardInterrupt could fall between any two steps.
-        before = signal.signal(signal.SIGINT, lambda number, frame: self._interrupted())
+        before = signal.signal(signal.SIGINT, lambda number, frame: self._interrupted(number))
         try:
             self._start()
             while self._workers:
                 self._listen()
+            time.sleep(0 if self._run.stopped_by else self._settle)
+            self._measure("closed")
         finally:
             signal.signal(signal.SIGINT, before)
-        time.sleep(0 if self._stopping else self._settle)
-        self._measure("closed")
         return self._run
 
     def _start(self) -> None:
@@ -109,8 +116,9 @@ class Conductor:
             self._hear(pipe)
         if time.perf_counter() - self._last >= MOMENT_SECONDS:
             self._note_moment()
-        if self._stopping and time.perf_counter() - self._stopping > STOP_SECONDS:
-            self._kill()
+        if time.perf_counter() > self._kill_at:
+            for process in self._workers.values():
+                process.kill()
 
     def _hear(self, pipe: Connection) -> None:
         try:
@@ -130,7 +138,7 @@ class Conductor:
             self._pass_barrier(said)
 
     def _pass_barrier(self, name: str) -> None:
-        if self._at_barrier != set(self._workers) or self._stopping:
+        if self._at_barrier != set(self._workers) or self._run.stopped_by:
             return
         time.sleep(self._settle)
         self._measure(name)
@@ -144,16 +152,13 @@ class Conductor:
         pipe.close()
         process.join(STOP_SECONDS)
 
-    def _interrupted(self) -> None:
-        if self._stopping:
-            self._kill()
-        self._stopping = time.perf_counter()
+    def _interrupted(self, number: int) -> None:
+        # A worker that is told again closes no more pages: its figures are still to be had.
+        patience = AT_ONCE_SECONDS if self._run.stopped_by else STOP_SECONDS
+        self._run.stopped_by = number
+        self._kill_at = min(self._kill_at, time.perf_counter() + patience)
         for pipe in self._workers:
             _tell(pipe, "stop")
-
-    def _kill(self) -> None:
-        for process in self._workers.values():
-            process.kill()
 
     def _measure(self, name: str) -> None:
         usage = server_process.usage(self._pids)

@@ -70,7 +70,6 @@ class Worker:
             order = "stop"
             self._loop.remove(self._pipe.fileno())
         if order == "stop":
-            self._result.stopped = True
             self._loop.stop()
         self._orders.append(order)
 

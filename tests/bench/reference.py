@@ -14,7 +14,7 @@ import uuid
 import tornado.web
 import tornado.websocket
 
-FAULTS = ("none", "lose", "misdeliver", "again", "limit", "drop", "refuse", "real", "slow")
+FAULTS = ("none", "lose", "misdeliver", "again", "limit", "drop", "refuse", "real", "slow", "deaf")
 LIMIT = 5
 """Scenes that may be begun under the fault `limit`."""
 
@@ -94,12 +94,15 @@ class Socket(tornado.websocket.WebSocketHandler):
             await asyncio.sleep(SLOW_SECONDS)
         await super().get(scene_str)
 
-    def open(self, scene_str: str) -> None:
+    async def open(self, scene_str: str) -> None:
         self.scene_str = scene_str
         self.world.sockets[scene_str] = self
         self.tell("waiting", 1)
         if self.world.fault == "drop":
             self.close(1011)
+        if self.world.fault == "deaf":
+            # Tornado reads no frame before this returns, not even the close of the page.
+            await asyncio.Event().wait()
 
     def tell(self, state: str, seq: int, **more: object) -> None:
         scene_str = self.scene_str

@@ -20,6 +20,15 @@ def test_ctrl_c_prints_what_there_is(kit_ended: KitEnded, reference: Reference) 
     assert run.document["sockets"]["opened"] == 12
 
 
+def test_a_second_ctrl_c_waits_for_no_closing(kit_ended: KitEnded, reference: Reference) -> None:
+    """SIGINT while the kit waits for closings ends it with its figures and exit code 130."""
+    signals = [("hold", SIGINT), ("close", SIGINT)]
+    run = kit_ended(signals, "--url", reference("deaf"), "--hold", "60")
+    assert run.code == 130
+    assert run.document["sockets"]["opened"] == 12
+    assert "No faults." in run.output
+
+
 def test_ctrl_c_before_the_hold_lets_nobody_scan(kit_ended: KitEnded, reference: Reference) -> None:
     """SIGINT while pages open leaves out the hold: no scan is begun that could be lost."""
     run = kit_ended([("open", SIGINT)], "--url", reference(), *GROWING, "--scans", "20")

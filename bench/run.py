@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.kit import limits
+from bench.kit import ending, limits
 from bench.kit.discover import NotUsable
 from bench.measure import churn, distributed, drain, logins, peers, ping, sockets
 from bench.results import Board
@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         vars(options).update(QUICK)
     options.scanpush = dict(setting.split("=", 1) for setting in options.settings)
     prepare()
+    ending.heed_sigterm()
     names = [options.what] if isinstance(options.what, str) else options.what
     wanted = [MEASURES["sockets" if name == "gc" else name] for name in names if name != "all"]
     code = 0
@@ -100,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (NotUsable, NotInstalled, CannotStart) as error:
             print(f"  not measured: {error}", file=sys.stderr)
             code = 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as ended:
             print("  interrupted", file=sys.stderr)
-            return 130
+            return ending.exit_code(ended)
     return code
 
 

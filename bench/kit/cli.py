@@ -3,14 +3,13 @@
 import argparse
 import datetime
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.kit import limits, server_process
+from bench.kit import ending, limits, server_process
 from bench.kit.conductor import Conductor
 from bench.kit.discover import Found, NotUsable, discover
 from bench.kit.outcome import faults, outcome
@@ -25,7 +24,8 @@ examples:
   scripts/load --serve --sockets 5000 --scans 50     start a scanpush for the run, then load it
   scripts/load --sockets 10000 --rate 500 --hold 30 --churn 300 --scans 50
   scripts/load --url https://login.example.com --sockets 2000 --yes
-exit code: 0 a clean run, 1 faults were found, 2 could not start, 130 ended by Ctrl-C
+exit code: 0 a clean run, 1 faults were found, 2 could not start,
+           130 ended by Ctrl-C, 143 by SIGTERM
 docs/load-kit.md explains every figure.
 """
 LIMIT_HINT = (
@@ -190,14 +190,15 @@ def _amount(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit code."""
     options = parser().parse_args(argv)
+    ending.heed_sigterm()
     try:
         return _run(options)
     except (NotUsable, TooMany) as error:
         print(f"scripts/load: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         print("scripts/load: ended without figures", file=sys.stderr)
-        return 130
+        return ending.exit_code(ended)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -220,10 +221,11 @@ def _run(options: argparse.Namespace) -> int:
         run = Conductor(planned, pids, show, options.settle).run()
         if run.stopped_by:
             # What is left to do is short, and without it the figures would be gone.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ending.ignore_both()
         if not options.quiet:
             progress.end()
-    return _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)
+    code = _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)
+    return ending.exit_code(run.stopped_by) if run.stopped_by else code
 
 
 def _wish(options: argparse.Namespace) -> Wish:
@@ -303,6 +305,4 @@ def _finish(options: argparse.Namespace, document: dict[str, Any], notes: list[s
     Path(f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
     Path(f"{stem}.html").write_text(report(document, notes, found))
     print(f"Written: {stem}.json and {stem}.html")
-    if document["ended_early"]:
-        return 130
     return 1 if found else 0

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from bench.kit import server_process
+from bench.kit.ending import EARLY
 from bench.kit.figures import quantile
 from bench.kit.job import Job, Result, Tick
 from bench.kit.server_process import Usage
@@ -85,11 +86,15 @@ class Conductor:
     def run(self) -> Run:
         """Until every worker has given its result.
 
-        Ctrl-C ends it early, with what there is; a second one without waiting for closings.
+        Ctrl-C and SIGTERM end it early, with what there is; a second Ctrl-C without waiting for
+        closings.
         """
         self._measure("start")
         # A flag and no exception: a KeyboardInterrupt could fall between any two steps.
-        before = signal.signal(signal.SIGINT, lambda number, frame: self._interrupted(number))
+        before = {
+            early: signal.signal(early, lambda number, frame: self._interrupted(number))
+            for early in EARLY
+        }
         try:
             self._start()
             while self._workers:
@@ -97,7 +102,9 @@ class Conductor:
             time.sleep(0 if self._run.stopped_by else self._settle)
             self._measure("closed")
         finally:
-            signal.signal(signal.SIGINT, before)
+            self._kill()  # After an exception some are left, and nothing else ends them.
+            for early, handler in before.items():
+                signal.signal(early, handler)
         return self._run
 
     def _start(self) -> None:
@@ -108,6 +115,8 @@ class Conductor:
             process.start()
             theirs.close()
             self._workers[mine] = process
+            if self._run.stopped_by:
+                _tell(mine, "stop")  # The signal came before there was anybody to tell.
         self._began = self._last = time.perf_counter()
 
     def _listen(self) -> None:
@@ -117,8 +126,7 @@ class Conductor:
         if time.perf_counter() - self._last >= MOMENT_SECONDS:
             self._note_moment()
         if time.perf_counter() > self._kill_at:
-            for process in self._workers.values():
-                process.kill()
+            self._kill()
 
     def _hear(self, pipe: Connection) -> None:
         try:
@@ -152,10 +160,16 @@ class Conductor:
         pipe.close()
         process.join(STOP_SECONDS)
 
+    def _kill(self) -> None:
+        for process in self._workers.values():
+            process.kill()
+
     def _interrupted(self, number: int) -> None:
+        if self._run.stopped_by and number == signal.SIGTERM:
+            return  # timeout(1) sends it twice.
         # A worker that is told again closes no more pages: its figures are still to be had.
         patience = AT_ONCE_SECONDS if self._run.stopped_by else STOP_SECONDS
-        self._run.stopped_by = number
+        self._run.stopped_by = self._run.stopped_by or number
         self._kill_at = min(self._kill_at, time.perf_counter() + patience)
         for pipe in self._workers:
             _tell(pipe, "stop")

@@ -2,13 +2,13 @@
 
 import gc
 import random
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from bench.kit.crew import Crew, Ticket
+from bench.kit.ending import ignore_both
 from bench.kit.job import Job, Result, Tick
 from bench.kit.loop import Loop
 from bench.kit.scanner import SimulatorScanner
@@ -25,9 +25,9 @@ HELD, VISITOR = "held", "visitor"
 def work(job: Job, pipe: Connection) -> None:
     """The body of a worker process: ticks, phases and at last one Result through `pipe`.
 
-    SIGINT is the conductor's: a worker stops when it is told, or when the pipe breaks.
+    Signals are the conductor's: a worker stops when it is told, or when the pipe breaks.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_both()
     # Nothing here makes reference cycles, and a pause of ours would look like one of the server's.
     gc.collect()
     gc.freeze()

@@ -1,6 +1,7 @@
 """A reference server for each test, and the kit as its users call it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,8 +68,8 @@ def kit_command(stem: Path, *arguments: str) -> list[str]:
 
 @pytest.fixture
 def kit_ended(tmp_path: Path) -> Callable[..., KitRun]:
-    """Runs the kit and sends it a signal in each of some phases,
-    `kit_ended([("hold", signal.SIGINT)], "--url", url)`."""
+    """Runs the kit and sends it a signal in each of some phases, to all of its processes as a
+    terminal and timeout(1) do: `kit_ended([("hold", signal.SIGINT)], "--url", url)`."""
 
     def run(signals: Sequence[tuple[str, signal.Signals]], *arguments: str) -> KitRun:
         stem = tmp_path / "run"
@@ -78,6 +79,7 @@ def kit_ended(tmp_path: Path) -> Callable[..., KitRun]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         ) as process:
             assert process.stderr is not None
             try:
@@ -86,7 +88,7 @@ def kit_ended(tmp_path: Path) -> Callable[..., KitRun]:
                     for line in iter(process.stderr.readline, ""):
                         if f"{phase:5}  held" in line:
                             break
-                    process.send_signal(number)
+                    os.killpg(process.pid, number)
                 output, errors = process.communicate(timeout=RUN_SECONDS)
             finally:
                 process.kill()

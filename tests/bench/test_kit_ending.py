@@ -1,8 +1,12 @@
 """The load kit when it is asked to end before its time, against the reference server."""
 
+import socket
 from collections.abc import Callable
-from signal import SIGINT
+from signal import SIGINT, SIGTERM
 
+import pytest
+
+from bench.kit.wire import Target
 from tests.bench.conftest import KitRun
 
 KitEnded = Callable[..., KitRun]
@@ -59,3 +63,13 @@ def test_ctrl_c_loses_no_login_that_is_under_way(kit_ended: KitEnded, reference:
     run = kit_ended([("hold", SIGINT)], "--url", reference("lose"), *scans)
     assert run.document["logins"]["scans"] > 0
     assert run.document["logins"]["lost"] == 0
+
+
+def test_sigterm_stops_the_server_of_the_run(kit_ended: KitEnded) -> None:
+    """SIGTERM ends as Ctrl-C does, with figures, exit code 143 and no server left behind."""
+    run = kit_ended([("hold", SIGTERM)], "--serve", "--hold", "60")
+    assert run.code == 143
+    assert run.document["sockets"]["opened"] == 12 and "No faults." in run.output
+    served = Target.parse(run.document["options"]["url"])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((served.host, served.port))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.kit import ending, limits, server_process
+from bench.kit.arguments import amount, count
 from bench.kit.conductor import Conductor
 from bench.kit.discover import Found, NotUsable, discover
 from bench.kit.outcome import faults, outcome
@@ -65,7 +66,7 @@ def _ask_where(made: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--pid",
-        type=int,
+        type=count,
         action="append",
         metavar="PID",
         help="the server's process, for its memory (default: who listens there)",
@@ -80,28 +81,28 @@ def _ask_where(made: argparse.ArgumentParser) -> None:
 def _ask_what(made: argparse.ArgumentParser) -> None:
     what = made.add_argument_group("what")
     what.add_argument(
-        "--sockets", type=_count, default=1000, metavar="N", help="pages to hold (default 1000)"
+        "--sockets", type=count, default=1000, metavar="N", help="pages to hold (default 1000)"
     )
     what.add_argument(
         "--rate",
-        type=_amount,
+        type=amount,
         default=500.0,
         metavar="R",
         help="openings a second; 0: as fast as it goes (default 500)",
     )
     what.add_argument(
-        "--hold", type=_amount, default=30.0, metavar="S", help="seconds to hold them (default 30)"
+        "--hold", type=amount, default=30.0, metavar="S", help="seconds to hold them (default 30)"
     )
     what.add_argument(
         "--churn",
-        type=_amount,
+        type=amount,
         default=0.0,
         metavar="R",
         help="visitors a second who come besides those held",
     )
     what.add_argument(
         "--visit",
-        type=_amount,
+        type=amount,
         default=20.0,
         metavar="S",
         help="seconds a visitor stays (default 20)",
@@ -113,14 +114,14 @@ def _ask_what(made: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--scans",
-        type=_amount,
+        type=amount,
         default=0.0,
         metavar="R",
         help="scans a second, if there is a simulator",
     )
     what.add_argument(
         "--people",
-        type=_count,
+        type=count,
         default=500,
         metavar="N",
         help="so many different people scan (default 500)",
@@ -144,21 +145,21 @@ def _ask_how(made: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--processes",
-        type=_count,
+        type=count,
         default=1,
         metavar="N",
         help="at least so many processes; more are used where files run out",
     )
     how.add_argument(
         "--timeout",
-        type=_amount,
+        type=amount,
         default=10.0,
         metavar="S",
         help="seconds after which an opening has failed or a login is lost (default 10)",
     )
     how.add_argument(
         "--settle",
-        type=_amount,
+        type=amount,
         default=1.0,
         metavar="S",
         help="seconds of rest after each phase before memory is read (default 1)",
@@ -171,20 +172,6 @@ def _ask_how(made: argparse.ArgumentParser) -> None:
         help="write STEM.json and STEM.html (default artifacts/load/<time>)",
     )
     how.add_argument("--quiet", action="store_true", help="no progress line")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.bench.conftest import KitRun
 
 Kit = Callable[..., KitRun]
@@ -133,3 +135,14 @@ def test_help_names_every_group_of_options(kit: Kit) -> None:
     run = kit("--help")
     assert run.code == 0
     assert "examples:" in run.output and "--churn" in run.output
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted"),
+    [("--rate", "a number from 0 to"), ("--sockets", "a whole number from 1 to")],
+)
+def test_says_what_kind_of_number_is_wanted(kit: Kit, option: str, wanted: str) -> None:
+    """A word in a number's place is refused in plain words."""
+    run = kit(option, "x")
+    assert run.code == 2
+    assert f"argument {option}: must be {wanted}" in run.errors

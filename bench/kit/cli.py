@@ -36,6 +36,16 @@ LIMIT_HINT = (
 DESCRIPTOR_HINT = (
     "the server is at its open-file limit: raise it (`ulimit -n`, LimitNOFILE=) or run more nodes"
 )
+HELD_BACK_HINT = (
+    "the server's settings hold logins back, for the kit's people are unknown to it, fill in no "
+    "form and allow nothing: for a load test set "
+)
+HELD_BACK = {
+    "registering": "SCANPUSH_LOGIN__REGISTRATION=auto",
+    "confirming": "SCANPUSH_LOGIN__CONFIRM=never",
+    "not_registered": "SCANPUSH_LOGIN__REGISTRATION=auto",
+}
+"""What a page was told last whose login will not come, and the setting that lets it come."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -286,6 +296,7 @@ def _finish(options: argparse.Namespace, document: dict[str, Any], notes: list[s
         notes.append(LIMIT_HINT)
     if "HTTP 503" in hints:
         notes.append(DESCRIPTOR_HINT)
+    notes += [HELD_BACK_HINT + setting for state, setting in HELD_BACK.items() if state in hints]
     print(page(document, notes, found))
     stem = options.out or Path("artifacts/load") / document["at"].replace(":", "")[:17]
     stem.parent.mkdir(parents=True, exist_ok=True)

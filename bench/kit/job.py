@@ -67,6 +67,7 @@ class Result:
     delivered: int = 0
     consumed: int = 0
     lost: int = 0
+    lost_in: Counter[str] = field(default_factory=Counter)
     misdelivered: int = 0
     repeated: int = 0
     duplicated_after_ack: int = 0

@@ -266,8 +266,8 @@ class Worker:
     def result(self) -> Result:
         """Everything this worker saw."""
         tally, sockets, result = self._crew.tally, self._crew.sockets, self._result
-        for name in ("begun", "scans", "delivered", "consumed", "lost", "misdelivered", "repeated",
-                     "duplicated_after_ack", "expired", "begin_errors",
+        for name in ("begun", "scans", "delivered", "consumed", "lost", "lost_in", "misdelivered",
+                     "repeated", "duplicated_after_ack", "expired", "begin_errors",
                      "scan_errors"):  # fmt: skip
             setattr(result, name, getattr(tally, name))
         result.opened, result.pings = sockets.opened, sockets.pings

@@ -14,7 +14,22 @@ import uuid
 import tornado.web
 import tornado.websocket
 
-FAULTS = ("none", "lose", "misdeliver", "again", "limit", "drop", "refuse", "real", "slow", "deaf")
+HELD_BACK = ("confirming", "registering", "failed")
+"""States that a scan may end in by the server's settings; each is a fault, too."""
+
+FAULTS = (
+    *HELD_BACK,
+    "none",
+    "lose",
+    "misdeliver",
+    "again",
+    "limit",
+    "drop",
+    "refuse",
+    "real",
+    "slow",
+    "deaf",
+)
 LIMIT = 5
 """Scenes that may be begun under the fault `limit`."""
 
@@ -74,7 +89,10 @@ class Scan(Handler):
             self.write({"error": "no person"})
             return
         socket = self.world.sockets.get(document["scene_str"])
-        if socket is not None and self.world.fault != "lose":
+        if socket is not None and self.world.fault in HELD_BACK:
+            error = {"error": {"code": "not_registered"}} if self.world.fault == "failed" else {}
+            socket.tell(self.world.fault, 2, **error)
+        elif socket is not None and self.world.fault != "lose":
             socket.tell("authorized", 2, login={"token": "t"})
         self.write({})
 

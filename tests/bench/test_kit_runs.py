@@ -36,7 +36,26 @@ def test_counts_lost_logins(kit: Kit, reference: Reference) -> None:
     run = kit("--url", reference("lose"), "--scans", "10", "--timeout", "0.5")
     assert run.code == 1
     assert run.document["logins"]["lost"] == run.document["logins"]["scans"] > 0
-    assert "logins lost" in run.output
+    assert "logins lost, by the page's last state (waiting:" in run.output
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "setting"),
+    [
+        ("registering", "registering", "SCANPUSH_LOGIN__REGISTRATION=auto"),
+        ("confirming", "confirming", "SCANPUSH_LOGIN__CONFIRM=never"),
+        ("failed", "failed not_registered", "SCANPUSH_LOGIN__REGISTRATION=auto"),
+    ],
+    ids=["form", "consent", "denied"],
+)
+def test_tells_logins_that_settings_hold_back(
+    kit: Kit, reference: Reference, state: str, told: str, setting: str
+) -> None:
+    """Pages that were told to wait name that state, and the setting that makes them wait."""
+    run = kit("--url", reference(state), "--scans", "10", "--timeout", "0.5")
+    logins = run.document["logins"]
+    assert logins["lost_in"] == {told: logins["lost"]} and logins["lost"] > 0
+    assert setting in run.output
 
 
 def test_a_visitor_waits_for_the_login(kit: Kit, reference: Reference) -> None:

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.kit import limits
+from bench.kit import ending, limits
+from bench.kit.arguments import count, count_or_zero, one_or_more, setting
 from bench.kit.discover import NotUsable
 from bench.measure import churn, distributed, drain, logins, peers, ping, sockets
 from bench.results import Board
@@ -45,34 +46,35 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="tiny counts, one round: shows that it works, measures nothing",
     )
-    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--rounds", type=count, default=3)
     made.add_argument(
         "--sockets",
-        type=int,
+        type=count,
         nargs="+",
         default=[10_000, 19_000],
         help="counts; the first also for ping and peers, the last for drain",
     )
-    made.add_argument("--logins", type=int, default=3_000, help="at saturation, a round")
-    made.add_argument("--paced", type=int, default=1_000, help="at 100 a second, a round")
+    made.add_argument("--logins", type=count, default=3_000, help="at saturation, a round")
+    made.add_argument("--paced", type=count, default=1_000, help="at 100 a second, a round")
     made.add_argument(
         "--held",
-        type=int,
+        type=count_or_zero,
         default=19_000,
         help="pages held in the third row of logins; 0: leave it out",
     )
-    made.add_argument("--churn-held", type=int, default=12_000)
-    made.add_argument("--churn-seconds", type=float, default=25.0)
+    made.add_argument("--churn-held", type=count, default=12_000)
+    made.add_argument("--churn-seconds", type=one_or_more, default=25.0)
     made.add_argument(
         "--ordinary-priority",
         action="store_true",
         help="churn: let other processes of the machine count (else, as root on Linux, servers and "
         "generator have real-time priority)",
     )
-    made.add_argument("--ping-seconds", type=float, default=30.0)
-    made.add_argument("--pushes", type=int, default=2_000, help="paced, for each peer and round")
+    made.add_argument("--ping-seconds", type=one_or_more, default=30.0)
+    made.add_argument("--pushes", type=count, default=2_000, help="paced, for each peer and round")
     made.add_argument(
         "--set",
+        type=setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -88,8 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.quick:
         vars(options).update(QUICK)
-    options.scanpush = dict(setting.split("=", 1) for setting in options.settings)
+    options.scanpush = dict(options.settings)
     prepare()
+    ending.heed_sigterm()
     names = [options.what] if isinstance(options.what, str) else options.what
     wanted = [MEASURES["sockets" if name == "gc" else name] for name in names if name != "all"]
     code = 0
@@ -100,9 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (NotUsable, NotInstalled, CannotStart) as error:
             print(f"  not measured: {error}", file=sys.stderr)
             code = 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as ended:
             print("  interrupted", file=sys.stderr)
-            return 130
+            return ending.exit_code(ended)
     return code
 
 

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.kit import limits, server_process
+from bench.kit import ending, limits, server_process
+from bench.kit.arguments import amount, count
 from bench.kit.conductor import Conductor
 from bench.kit.discover import Found, NotUsable, discover
 from bench.kit.outcome import faults, outcome
@@ -24,7 +25,8 @@ examples:
   scripts/load --serve --sockets 5000 --scans 50     start a scanpush for the run, then load it
   scripts/load --sockets 10000 --rate 500 --hold 30 --churn 300 --scans 50
   scripts/load --url https://login.example.com --sockets 2000 --yes
-exit code: 0 a clean run, 1 faults were found, 2 could not start, 130 ended by Ctrl-C
+exit code: 0 a clean run, 1 faults were found, 2 could not start,
+           130 ended by Ctrl-C, 143 by SIGTERM
 docs/load-kit.md explains every figure.
 """
 LIMIT_HINT = (
@@ -34,6 +36,16 @@ LIMIT_HINT = (
 DESCRIPTOR_HINT = (
     "the server is at its open-file limit: raise it (`ulimit -n`, LimitNOFILE=) or run more nodes"
 )
+HELD_BACK_HINT = (
+    "the server's settings hold logins back, for the kit's people are unknown to it, fill in no "
+    "form and allow nothing: for a load test set "
+)
+HELD_BACK = {
+    "registering": "SCANPUSH_LOGIN__REGISTRATION=auto",
+    "confirming": "SCANPUSH_LOGIN__CONFIRM=never",
+    "not_registered": "SCANPUSH_LOGIN__REGISTRATION=auto",
+}
+"""What a page was told last whose login will not come, and the setting that lets it come."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,7 +76,7 @@ def _ask_where(made: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--pid",
-        type=int,
+        type=count,
         action="append",
         metavar="PID",
         help="the server's process, for its memory (default: who listens there)",
@@ -79,28 +91,28 @@ def _ask_where(made: argparse.ArgumentParser) -> None:
 def _ask_what(made: argparse.ArgumentParser) -> None:
     what = made.add_argument_group("what")
     what.add_argument(
-        "--sockets", type=_count, default=1000, metavar="N", help="pages to hold (default 1000)"
+        "--sockets", type=count, default=1000, metavar="N", help="pages to hold (default 1000)"
     )
     what.add_argument(
         "--rate",
-        type=_amount,
+        type=amount,
         default=500.0,
         metavar="R",
         help="openings a second; 0: as fast as it goes (default 500)",
     )
     what.add_argument(
-        "--hold", type=_amount, default=30.0, metavar="S", help="seconds to hold them (default 30)"
+        "--hold", type=amount, default=30.0, metavar="S", help="seconds to hold them (default 30)"
     )
     what.add_argument(
         "--churn",
-        type=_amount,
+        type=amount,
         default=0.0,
         metavar="R",
         help="visitors a second who come besides those held",
     )
     what.add_argument(
         "--visit",
-        type=_amount,
+        type=amount,
         default=20.0,
         metavar="S",
         help="seconds a visitor stays (default 20)",
@@ -112,14 +124,14 @@ def _ask_what(made: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--scans",
-        type=_amount,
+        type=amount,
         default=0.0,
         metavar="R",
         help="scans a second, if there is a simulator",
     )
     what.add_argument(
         "--people",
-        type=_count,
+        type=count,
         default=500,
         metavar="N",
         help="so many different people scan (default 500)",
@@ -143,21 +155,21 @@ def _ask_how(made: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--processes",
-        type=_count,
+        type=count,
         default=1,
         metavar="N",
         help="at least so many processes; more are used where files run out",
     )
     how.add_argument(
         "--timeout",
-        type=_amount,
+        type=amount,
         default=10.0,
         metavar="S",
         help="seconds after which an opening has failed or a login is lost (default 10)",
     )
     how.add_argument(
         "--settle",
-        type=_amount,
+        type=amount,
         default=1.0,
         metavar="S",
         help="seconds of rest after each phase before memory is read (default 1)",
@@ -172,31 +184,18 @@ def _ask_how(made: argparse.ArgumentParser) -> None:
     how.add_argument("--quiet", action="store_true", help="no progress line")
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit code."""
     options = parser().parse_args(argv)
+    ending.heed_sigterm()
     try:
         return _run(options)
     except (NotUsable, TooMany) as error:
         print(f"scripts/load: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("scripts/load: ended before it had begun", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as ended:
+        print("scripts/load: ended without figures", file=sys.stderr)
+        return ending.exit_code(ended)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -217,9 +216,13 @@ def _run(options: argparse.Namespace) -> int:
         progress = Progress(wish.sockets)
         show = (lambda moment: None) if options.quiet else progress.show
         run = Conductor(planned, pids, show, options.settle).run()
+        if run.stopped_by:
+            # What is left to do is short, and without it the figures would be gone.
+            ending.ignore_both()
         if not options.quiet:
             progress.end()
-    return _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)
+    code = _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)
+    return ending.exit_code(run.stopped_by) if run.stopped_by else code
 
 
 def _wish(options: argparse.Namespace) -> Wish:
@@ -293,12 +296,11 @@ def _finish(options: argparse.Namespace, document: dict[str, Any], notes: list[s
         notes.append(LIMIT_HINT)
     if "HTTP 503" in hints:
         notes.append(DESCRIPTOR_HINT)
+    notes += [HELD_BACK_HINT + setting for state, setting in HELD_BACK.items() if state in hints]
     print(page(document, notes, found))
     stem = options.out or Path("artifacts/load") / document["at"].replace(":", "")[:17]
     stem.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
     Path(f"{stem}.html").write_text(report(document, notes, found))
     print(f"Written: {stem}.json and {stem}.html")
-    if document["ended_early"]:
-        return 130
     return 1 if found else 0

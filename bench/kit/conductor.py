@@ -1,5 +1,6 @@
 """Starts the workers, walks them through the phases, and watches the server meanwhile."""
 
+import math
 import multiprocessing
 import signal
 import time
@@ -9,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from bench.kit import server_process
+from bench.kit.ending import EARLY
 from bench.kit.figures import quantile
 from bench.kit.job import Job, Result, Tick
 from bench.kit.server_process import Usage
@@ -16,6 +18,7 @@ from bench.kit.worker import work
 
 MOMENT_SECONDS = 0.5
 STOP_SECONDS = 30.0
+AT_ONCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,15 @@ class Moment:
 
 @dataclass(slots=True)
 class Run:
-    """Everything that came out. `memory` is by phase: start, begun, opened, held, closed."""
+    """Everything that came out. `memory` is by phase: start, begun, opened, held, closed;
+    `stopped_by` is the signal that ended it early, 0: none did."""
 
     result: Result = field(default_factory=Result)
     timeline: list[Moment] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
     held_at_memory: dict[str, int] = field(default_factory=dict)
     died: int = 0
+    stopped_by: int = 0
 
 
 class Conductor:
@@ -75,22 +80,31 @@ class Conductor:
         self._at_barrier: set[Connection] = set()
         self._began = self._last = time.perf_counter()
         self._last_usage: Usage | None = None
-        self._stopping = 0.0
+        self._kill_at = math.inf
         self._kit_cpu = 0.0
 
     def run(self) -> Run:
-        """Until every worker has given its result. Ctrl-C ends it early, with what there is."""
+        """Until every worker has given its result.
+
+        Ctrl-C and SIGTERM end it early, with what there is; a second Ctrl-C without waiting for
+        closings.
+        """
         self._measure("start")
         # A flag and no exception: a KeyboardInterrupt could fall between any two steps.
-        before = signal.signal(signal.SIGINT, lambda number, frame: self._interrupted())
+        before = {
+            early: signal.signal(early, lambda number, frame: self._interrupted(number))
+            for early in EARLY
+        }
         try:
             self._start()
             while self._workers:
                 self._listen()
+            time.sleep(0 if self._run.stopped_by else self._settle)
+            self._measure("closed")
         finally:
-            signal.signal(signal.SIGINT, before)
-        time.sleep(0 if self._stopping else self._settle)
-        self._measure("closed")
+            self._kill()  # After an exception some are left, and nothing else ends them.
+            for early, handler in before.items():
+                signal.signal(early, handler)
         return self._run
 
     def _start(self) -> None:
@@ -101,6 +115,8 @@ class Conductor:
             process.start()
             theirs.close()
             self._workers[mine] = process
+            if self._run.stopped_by:
+                _tell(mine, "stop")  # The signal came before there was anybody to tell.
         self._began = self._last = time.perf_counter()
 
     def _listen(self) -> None:
@@ -109,7 +125,7 @@ class Conductor:
             self._hear(pipe)
         if time.perf_counter() - self._last >= MOMENT_SECONDS:
             self._note_moment()
-        if self._stopping and time.perf_counter() - self._stopping > STOP_SECONDS:
+        if time.perf_counter() > self._kill_at:
             self._kill()
 
     def _hear(self, pipe: Connection) -> None:
@@ -130,7 +146,7 @@ class Conductor:
             self._pass_barrier(said)
 
     def _pass_barrier(self, name: str) -> None:
-        if self._at_barrier != set(self._workers) or self._stopping:
+        if self._at_barrier != set(self._workers) or self._run.stopped_by:
             return
         time.sleep(self._settle)
         self._measure(name)
@@ -144,16 +160,19 @@ class Conductor:
         pipe.close()
         process.join(STOP_SECONDS)
 
-    def _interrupted(self) -> None:
-        if self._stopping:
-            self._kill()
-        self._stopping = time.perf_counter()
-        for pipe in self._workers:
-            _tell(pipe, "stop")
-
     def _kill(self) -> None:
         for process in self._workers.values():
             process.kill()
+
+    def _interrupted(self, number: int) -> None:
+        if self._run.stopped_by and number == signal.SIGTERM:
+            return  # timeout(1) sends it twice.
+        # A worker that is told again closes no more pages: its figures are still to be had.
+        patience = AT_ONCE_SECONDS if self._run.stopped_by else STOP_SECONDS
+        self._run.stopped_by = self._run.stopped_by or number
+        self._kill_at = min(self._kill_at, time.perf_counter() + patience)
+        for pipe in self._workers:
+            _tell(pipe, "stop")
 
     def _measure(self, name: str) -> None:
         usage = server_process.usage(self._pids)

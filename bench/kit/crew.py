@@ -33,7 +33,8 @@ class Scanner(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What happened to logins. Times are in seconds."""
+    """What happened to logins; `lost_in` has the lost ones by their page's last state. Times are
+    in seconds."""
 
     begun: int = 0
     begin_errors: Counter[str] = field(default_factory=Counter)
@@ -42,6 +43,7 @@ class Tally:
     delivered: int = 0
     consumed: int = 0
     lost: int = 0
+    lost_in: Counter[str] = field(default_factory=Counter)
     misdelivered: int = 0
     repeated: int = 0
     duplicated_after_ack: int = 0
@@ -126,6 +128,7 @@ class Crew:
     def _lose(self, page: Page) -> None:
         if self.waiting.pop(page, page) is None:
             self.tally.lost += 1
+            self.tally.lost_in[page.state or "none"] += 1
 
     def on_open(self, page: Page, now: float) -> None:
         self.watching[page] = None
@@ -139,9 +142,11 @@ class Crew:
         if document.get("scene_str") != page.key:
             self.tally.misdelivered += 1
             return
-        state = document["state"]
-        if state == "consumed" and page.seq:
+        page.state = document["state"]
+        if page.state == "consumed" and page.seq:
             page.seq = -1
+        if "error" in document:
+            page.state += f" {document['error']['code']}"
         if "login" in document:
             self._login(page, document["seq"], now)
 
@@ -169,7 +174,10 @@ class Crew:
     def on_gone(self, page: Page, code: int) -> None:
         self.watching.pop(page, None)
         self.finishing.discard(page)
-        self._lose(page)
+        if page.left:
+            self.waiting.pop(page, None)  # Nobody can tell whether its login would have come.
+        else:
+            self._lose(page)
         if page.seq and code == 1000:
             self.tally.consumed += 1
             self.tally.scan_to_consumed.append(self._loop.now() - page.fired)

@@ -57,7 +57,6 @@ class Tick:
 class Result:
     """What one worker saw in all; samples are in seconds."""
 
-    stopped: bool = False
     begun: int = 0
     opened: int = 0
     open_seconds: float = 0.0
@@ -68,6 +67,7 @@ class Result:
     delivered: int = 0
     consumed: int = 0
     lost: int = 0
+    lost_in: Counter[str] = field(default_factory=Counter)
     misdelivered: int = 0
     repeated: int = 0
     duplicated_after_ack: int = 0
@@ -88,9 +88,7 @@ class Result:
         """Take in what another worker saw: counts add up, the longest time counts."""
         for name in self.__slots__:
             mine, theirs = getattr(self, name), getattr(other, name)
-            if name == "stopped":
-                setattr(self, name, mine or theirs)
-            elif name in ("seconds", "open_seconds"):
+            if name in ("seconds", "open_seconds"):
                 setattr(self, name, max(mine, theirs))
             else:
                 setattr(self, name, mine + theirs)

@@ -101,13 +101,18 @@ class Loop:
         self.run_until(lambda: self.now() >= end)
 
     def run_until(self, done: Callable[[], bool], *, within: float | None = None) -> bool:
-        """Run until `done()`, at most `within` seconds. Returns whether it became true."""
+        """Run until `done()`, at most `within` seconds. Returns whether it became true.
+
+        A stopped loop does not ask `done()` again: conditions of the kit also do what is due.
+        """
         end = None if within is None else self.now() + within
-        while not done():
-            if self._stopped or (end is not None and self.now() >= end):
+        while not self._stopped:
+            if done():
+                return True
+            if end is not None and self.now() >= end:
                 return False
             self._turn()
-        return True
+        return False
 
     def _turn(self) -> None:
         timers = self._timers

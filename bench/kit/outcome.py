@@ -86,6 +86,7 @@ def logins(result: Result) -> dict[str, Any]:
               "duplicated_after_ack")  # fmt: skip
     return {
         **{name: getattr(result, name) for name in counts},
+        "lost_in": dict(result.lost_in),
         "scan_errors": dict(result.scan_errors),
         "scan_to_token_ms": milliseconds(result.scan_to_token),
         "due_to_token_ms": milliseconds(result.due_to_token),
@@ -101,7 +102,7 @@ def outcome(run: Run, asked: int, options: dict[str, Any], at: str) -> dict[str,
         "at": at,
         "options": options,
         "machine": machine(),
-        "ended_early": result.stopped,
+        "ended_early": bool(run.stopped_by),
         "workers_died": run.died,
         "seconds": round(result.seconds, 2),
         "kit_cpu_at_most": max(kit_cpu, default=0.0),
@@ -134,11 +135,12 @@ def faults(document: dict[str, Any]) -> list[str]:
         ("sockets were refused", opened["refused"]),
         ("sockets were dropped by the server", opened["dropped_by_code"]),
         ("scans were refused", login["scan_errors"]),
+        ("logins lost, by the page's last state", login["lost_in"]),
     ):
         if errors:
             causes = ", ".join(f"{cause}: {count:,}" for cause, count in errors.items())
             found.append(f"{sum(errors.values()):,} {what} ({causes})")
-    for name in ("lost", "misdelivered", "duplicated_after_ack"):
+    for name in ("misdelivered", "duplicated_after_ack"):
         if login[name]:
             found.append(f"{login[name]:,} logins {name.replace('_', ' ')}")
     if document["workers_died"]:

@@ -48,10 +48,10 @@ class Listener(Protocol):
 class Page:
     """One socket. `Sockets` keeps the first eight fields; the others belong to its listener:
     what the page is there for, when it was pushed to, when that was due, the `seq` it has
-    acknowledged, and whether it was this side that began to close."""
+    acknowledged, the state it was told last, and whether it was this side that began to close."""
 
     __slots__ = ("owner", "sock", "fd", "stage", "began", "rest", "pending", "code", "key", "role",
-                 "fired", "due", "seq", "left")  # fmt: skip
+                 "fired", "due", "seq", "state", "left")  # fmt: skip
 
     def __init__(self, owner: "Sockets", sock: socket.socket, key: str, request: bytes) -> None:
         self.owner = owner
@@ -66,6 +66,7 @@ class Page:
         self.role = ""
         self.fired = self.due = 0.0
         self.seq = 0
+        self.state = ""
         self.left = False
 
     def on_ready(self, events: int) -> None:

@@ -2,13 +2,13 @@
 
 import gc
 import random
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from bench.kit.crew import Crew, Ticket
+from bench.kit.ending import ignore_both
 from bench.kit.job import Job, Result, Tick
 from bench.kit.loop import Loop
 from bench.kit.scanner import SimulatorScanner
@@ -25,9 +25,9 @@ HELD, VISITOR = "held", "visitor"
 def work(job: Job, pipe: Connection) -> None:
     """The body of a worker process: ticks, phases and at last one Result through `pipe`.
 
-    SIGINT is the conductor's: a worker stops when it is told, or when the pipe breaks.
+    Signals are the conductor's: a worker stops when it is told, or when the pipe breaks.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_both()
     # Nothing here makes reference cycles, and a pause of ours would look like one of the server's.
     gc.collect()
     gc.freeze()
@@ -70,7 +70,6 @@ class Worker:
             order = "stop"
             self._loop.remove(self._pipe.fileno())
         if order == "stop":
-            self._result.stopped = True
             self._loop.stop()
         self._orders.append(order)
 
@@ -195,7 +194,10 @@ class Worker:
 
     def _close_visitors(self, opened_before: float) -> None:
         while self._visitors and self._visitors[0][0] <= opened_before:
-            self._end(self._visitors.popleft()[1])
+            page = self._visitors.popleft()[1]
+            # Who has just scanned waits for the login; without one the page closes at the end.
+            if page not in self._crew.waiting:
+                self._end(page)
 
     def _end(self, page: Page) -> None:
         if self._job.abort:
@@ -224,6 +226,9 @@ class Worker:
     def _close(self) -> None:
         if self._loop.stopped:
             self._loop.resume()
+            # One that opened after the others were told to close would never be told.
+            self._loop.run_until(lambda: not self._crew.sockets.opening, within=CLOSE_SECONDS)
+            self._tick()
         if self._job.abort:
             for page in list(self._crew.sockets.open_pages):
                 self._crew.sockets.abort(page)
@@ -261,8 +266,8 @@ class Worker:
     def result(self) -> Result:
         """Everything this worker saw."""
         tally, sockets, result = self._crew.tally, self._crew.sockets, self._result
-        for name in ("begun", "scans", "delivered", "consumed", "lost", "misdelivered", "repeated",
-                     "duplicated_after_ack", "expired", "begin_errors",
+        for name in ("begun", "scans", "delivered", "consumed", "lost", "lost_in", "misdelivered",
+                     "repeated", "duplicated_after_ack", "expired", "begin_errors",
                      "scan_errors"):  # fmt: skip
             setattr(result, name, getattr(tally, name))
         result.opened, result.pings = sockets.opened, sockets.pings

@@ -18,6 +18,7 @@ from typing import Any
 from bench.callbacks import Callbacks
 from bench.kit.crew import Crew, Ticket
 from bench.kit.discover import NotUsable
+from bench.kit.ending import ignore_both
 from bench.kit.loop import Loop
 from bench.kit.sockets import Page, open_at_rate
 from bench.kit.toys import ToyCrew
@@ -83,7 +84,11 @@ class Visit:
 
 
 def visit(work: Visit, pipe: Connection) -> None:
-    """Open at a rate, then close everything at once; sends the handshakes' times."""
+    """Open at a rate, then close everything at once; sends the handshakes' times.
+
+    Signals are for the first process, which ends this one.
+    """
+    ignore_both()
     step_back(VISITOR_NICENESS)
     count = round(VISITORS_PER_SECOND * work.seconds)
     if work.tickets:
@@ -128,11 +133,11 @@ def visitors(running: Running, tickets: Sequence[Ticket], seconds: float) -> Ite
     process = context.Process(target=visit, args=(Visit(running, tickets, seconds), theirs))
     process.start()
     theirs.close()
-    ours.recv()
     try:
+        ours.recv()
         yield ours
-    finally:
         process.join(LOST_SECONDS)
+    finally:
         process.kill()
 
 

@@ -85,8 +85,13 @@ def open_pages(
     """Open `count` pages as fast as INFLIGHT at a time allow.
 
     Raises:
-        NotUsable: not all of them opened.
+        NotUsable: not all of them opened, or this process may not open so many files.
     """
+    allowed = limits.allowance("127.0.0.1").per_process
+    if count > allowed:
+        raise NotUsable(
+            f"the open-file limit lets this process hold {allowed:,} sockets, not {count:,}"
+        )
     made = 0
 
     def next_page() -> bool:

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any
 
 from bench.kit.crew import Ticket
+from bench.kit.discover import NotUsable
 from bench.kit.loop import Loop
 from bench.kit.sockets import Page
 from bench.kit.toys import ToyCrew
@@ -37,6 +38,12 @@ BURST_LINKS = 32
 def run(options: Options) -> Board:
     """Interleaved rounds of everybody."""
     count = options.sockets[0]
+    # A page is pushed to once at a time, and scanpush's log in but once, half of them at a pace.
+    least = max(BURST_LINKS, options.pushes // 2) + 1
+    if count < least:
+        raise NotUsable(
+            f"{options.pushes} pushes need {least} pages: raise --sockets or lower --pushes"
+        )
     settings = {"sockets": count, "pushes": options.pushes, "rounds": options.rounds}
     board = Board("peers", FIGURES, settings)
     names = common.available(PUSH_PEERS, board.note)

@@ -1,9 +1,11 @@
 """A reference server for each test, and the kit as its users call it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,37 @@ def kit_command(stem: Path, *arguments: str) -> list[str]:
     small = ("--sockets", "12", "--hold", "0.5", "--rate", "0", "--timeout", "2",
              "--settle", "0.1")  # fmt: skip
     return [sys.executable, "-m", "bench.kit", *small, "--out", str(stem), *arguments]
+
+
+@pytest.fixture
+def kit_ended(tmp_path: Path) -> Callable[..., KitRun]:
+    """Runs the kit and sends it a signal in each of some phases, to all of its processes as a
+    terminal and timeout(1) do: `kit_ended([("hold", signal.SIGINT)], "--url", url)`."""
+
+    def run(signals: Sequence[tuple[str, signal.Signals]], *arguments: str) -> KitRun:
+        stem = tmp_path / "run"
+        with subprocess.Popen(
+            kit_command(stem, *arguments),
+            cwd=TREE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stderr is not None
+            try:
+                for phase, number in signals:
+                    # Off a terminal the kit prints a line whenever a phase begins; "" is its end.
+                    for line in iter(process.stderr.readline, ""):
+                        if f"{phase:5}  held" in line:
+                            break
+                    os.killpg(process.pid, number)
+                output, errors = process.communicate(timeout=RUN_SECONDS)
+            finally:
+                process.kill()
+        return KitRun(process.returncode, output, errors, stem)
+
+    return run
 
 
 @pytest.fixture

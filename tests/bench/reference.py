@@ -14,9 +14,27 @@ import uuid
 import tornado.web
 import tornado.websocket
 
-FAULTS = ("none", "lose", "misdeliver", "again", "limit", "drop", "refuse", "real")
+HELD_BACK = ("confirming", "registering", "failed")
+"""States that a scan may end in by the server's settings; each is a fault, too."""
+
+FAULTS = (
+    *HELD_BACK,
+    "none",
+    "lose",
+    "misdeliver",
+    "again",
+    "limit",
+    "drop",
+    "refuse",
+    "real",
+    "slow",
+    "deaf",
+)
 LIMIT = 5
 """Scenes that may be begun under the fault `limit`."""
+
+SLOW_SECONDS = 0.5
+"""What an upgrade takes under the fault `slow`."""
 
 
 class World:
@@ -71,7 +89,10 @@ class Scan(Handler):
             self.write({"error": "no person"})
             return
         socket = self.world.sockets.get(document["scene_str"])
-        if socket is not None and self.world.fault != "lose":
+        if socket is not None and self.world.fault in HELD_BACK:
+            error = {"error": {"code": "not_registered"}} if self.world.fault == "failed" else {}
+            socket.tell(self.world.fault, 2, **error)
+        elif socket is not None and self.world.fault != "lose":
             socket.tell("authorized", 2, login={"token": "t"})
         self.write({})
 
@@ -87,14 +108,19 @@ class Socket(tornado.websocket.WebSocketHandler):
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(", ")
         if f"watch.{self.world.tokens.get(scene_str)}" not in offered:
             raise tornado.web.HTTPError(403)
+        if self.world.fault == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
         await super().get(scene_str)
 
-    def open(self, scene_str: str) -> None:
+    async def open(self, scene_str: str) -> None:
         self.scene_str = scene_str
         self.world.sockets[scene_str] = self
         self.tell("waiting", 1)
         if self.world.fault == "drop":
             self.close(1011)
+        if self.world.fault == "deaf":
+            # Tornado reads no frame before this returns, not even the close of the page.
+            await asyncio.Event().wait()
 
     def tell(self, state: str, seq: int, **more: object) -> None:
         scene_str = self.scene_str

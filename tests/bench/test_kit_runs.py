@@ -1,13 +1,12 @@
 """The load kit from its command line, against the reference server."""
 
-import json
-import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.conftest import RUN_SECONDS, TREE, KitRun, kit_command
+import pytest
+
+from tests.bench.conftest import KitRun
 
 Kit = Callable[..., KitRun]
 Reference = Callable[..., str]
@@ -37,7 +36,33 @@ def test_counts_lost_logins(kit: Kit, reference: Reference) -> None:
     run = kit("--url", reference("lose"), "--scans", "10", "--timeout", "0.5")
     assert run.code == 1
     assert run.document["logins"]["lost"] == run.document["logins"]["scans"] > 0
-    assert "logins lost" in run.output
+    assert "logins lost, by the page's last state (waiting:" in run.output
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "setting"),
+    [
+        ("registering", "registering", "SCANPUSH_LOGIN__REGISTRATION=auto"),
+        ("confirming", "confirming", "SCANPUSH_LOGIN__CONFIRM=never"),
+        ("failed", "failed not_registered", "SCANPUSH_LOGIN__REGISTRATION=auto"),
+    ],
+    ids=["form", "consent", "denied"],
+)
+def test_tells_logins_that_settings_hold_back(
+    kit: Kit, reference: Reference, state: str, told: str, setting: str
+) -> None:
+    """Pages that were told to wait name that state, and the setting that makes them wait."""
+    run = kit("--url", reference(state), "--scans", "10", "--timeout", "0.5")
+    logins = run.document["logins"]
+    assert logins["lost_in"] == {told: logins["lost"]} and logins["lost"] > 0
+    assert setting in run.output
+
+
+def test_a_visitor_waits_for_the_login(kit: Kit, reference: Reference) -> None:
+    """Visitors who have scanned do not leave before their login has come or is lost."""
+    visits = ("--sockets", "1", "--churn", "30", "--visit", "0.2", "--hold", "1")
+    run = kit("--url", reference("lose"), *visits, "--scans", "20", "--timeout", "1")
+    assert run.document["logins"]["lost"] == run.document["logins"]["scans"] > 1
 
 
 def test_counts_misdelivered_logins(kit: Kit, reference: Reference) -> None:
@@ -104,25 +129,6 @@ def test_writes_one_report_that_needs_nothing_else(kit: Kit, reference: Referenc
         assert outside not in text
 
 
-def test_ctrl_c_prints_what_there_is(tmp_path: Path, reference: Reference) -> None:
-    """SIGINT during the hold ends the run early with figures, files and exit code 130."""
-    stem = tmp_path / "run"
-    command = kit_command(stem, "--url", reference(), "--hold", "60")
-    with subprocess.Popen(
-        command, cwd=TREE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        # Off a terminal the kit prints a line whenever a phase begins; "" is its end.
-        for line in iter(process.stderr.readline, ""):
-            if "hold   held" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=RUN_SECONDS)
-    assert process.returncode == 130
-    assert "Ended early" in output and "Traceback" not in errors
-    assert json.loads(Path(f"{stem}.json").read_text())["sockets"]["opened"] == 12
-
-
 def test_a_real_account_is_only_held_and_only_when_told(kit: Kit, reference: Reference) -> None:
     """Against a real account the kit stops before it spends codes, and with --yes never scans."""
     url = reference("real")
@@ -148,3 +154,14 @@ def test_help_names_every_group_of_options(kit: Kit) -> None:
     run = kit("--help")
     assert run.code == 0
     assert "examples:" in run.output and "--churn" in run.output
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted"),
+    [("--rate", "a number from 0 to"), ("--sockets", "a whole number from 1 to")],
+)
+def test_says_what_kind_of_number_is_wanted(kit: Kit, option: str, wanted: str) -> None:
+    """A word in a number's place is refused in plain words."""
+    run = kit(option, "x")
+    assert run.code == 2
+    assert f"argument {option}: must be {wanted}" in run.errors

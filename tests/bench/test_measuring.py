@@ -4,7 +4,9 @@ import argparse
 
 import pytest
 
+from bench.kit import limits
 from bench.kit.discover import NotUsable
+from bench.kit.limits import Allowance
 from bench.measure import churn, common, drain, peers, sockets
 from bench.servers import peer
 
@@ -48,3 +50,19 @@ def test_refused_openings_stop_a_measurement() -> None:
     with peer("tornado", cpu=None) as running, common.toy_crew(running, 5) as (loop, crew):
         with pytest.raises(NotUsable, match="HTTP 404"):
             common.open_pages(loop, crew, 2, lambda: crew.sockets.open("k", "/nothing"))
+
+
+def test_more_sockets_than_files_stop_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count beyond the open-file limit is refused in words, before any socket is opened."""
+    monkeypatch.setattr(limits, "allowance", lambda address: Allowance(3, 100, True))
+    with peer("tornado", cpu=None) as running, common.toy_crew(running, 4) as (loop, crew):
+        with pytest.raises(NotUsable, match="hold 3 sockets, not 4"):
+            common.open_pages(loop, crew, 4, crew.open)
+    assert crew.sockets.opened == 0
+
+
+def test_pushes_without_enough_pages_stop_a_measurement() -> None:
+    """scanpush's pages log in once each: so many pushes need as many pages."""
+    options = argparse.Namespace(sockets=[50], pushes=100, rounds=1)
+    with pytest.raises(NotUsable, match="100 pushes need 51 pages"):
+        peers.run(options)

@@ -29,6 +29,8 @@ import jwt
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from bench.kit.arguments import count, one_or_more
+from bench.kit.ending import exit_code, heed_sigterm
 from deploy.cluster import LocalCluster
 from deploy.programs import CannotStart
 
@@ -243,18 +245,23 @@ def main(arguments: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--logins", type=int, default=10_000)
-    parser.add_argument("--per-second", type=float, default=40, help="(%(default)s)")
+    parser.add_argument("--logins", type=count, default=10_000)
+    parser.add_argument("--per-second", type=one_or_more, default=40, help="(%(default)s)")
     parser.add_argument(
-        "--at-once", type=int, default=400, help="pages at a time, at most (%(default)s)"
+        "--at-once", type=count, default=400, help="pages at a time, at most (%(default)s)"
     )
-    parser.add_argument("--kill-every", type=float, default=20, help="seconds (%(default)s)")
+    parser.add_argument("--kill-every", type=one_or_more, default=20, help="seconds (%(default)s)")
+    options = parser.parse_args(arguments)
     begun = time.monotonic()
+    heed_sigterm()
     try:
-        tally = asyncio.run(run(parser.parse_args(arguments)))
+        tally = asyncio.run(run(options))
     except CannotStart as error:
         print(f"cluster_logins: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as early:
+        print("cluster_logins: ended early, nothing can be said", file=sys.stderr)
+        return exit_code(early)
     print(tally.told())
     verdict = "nothing lost, nothing twice" if not tally.wrong else f"{len(tally.wrong)} WRONG"
     print(f"{verdict} ({time.monotonic() - begun:.0f} s)")

@@ -12,6 +12,11 @@ Result = TypeVar("Result")
 WITHIN_SECONDS = 20
 
 
+async def _some_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 class Aside:
     """Use it in ``with``."""
 
@@ -33,11 +38,17 @@ class Aside:
             self.run(what.__aexit__(None, None, None))
 
     async def _end_tasks(self) -> None:
-        """A connection that came at the last moment may still be served."""
+        """A connection that came at the last moment may still be served.
+
+        Its task must have begun, or it would end without closing anything; and what it closes is
+        closed some turns of the loop later.
+        """
+        await _some_turns()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await _some_turns()
 
     def __enter__(self) -> Self:
         self._thread.start()

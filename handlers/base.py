@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from codecs import BOM_UTF8
 from collections.abc import Awaitable
 from typing import Any
 
@@ -127,8 +128,9 @@ class BaseHandler(RequestHandler):
         if not self.request.body:
             return {}
         try:
-            # Unlike json, it refuses a lone surrogate, which no store could write.
-            body = pydantic_core.from_json(self.request.body)
+            # Unlike json, it refuses a lone surrogate, which no store could write. Some clients
+            # begin with a byte order mark, which may be ignored (RFC 8259, section 8.1).
+            body = pydantic_core.from_json(self.request.body.removeprefix(BOM_UTF8))
         except ValueError:
             raise ApiError("bad_request", "The body is not JSON.") from None
         if not isinstance(body, dict):

@@ -50,6 +50,8 @@ class Turns:
             result = await work()
             await self._scenes.replace(f"result:{key}", result, ttl_seconds)
         except ScanpushError:
-            await self._scenes.take(f"turn:{key}")
+            # After a long time it may be another's.
+            if await self._scenes.recall(f"turn:{key}") == me:
+                await self._scenes.take(f"turn:{key}")
             raise
         return result

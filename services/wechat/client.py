@@ -77,7 +77,7 @@ def make_client(
     # One client serves everybody: a cookie of one person's answer is none for the next.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
-        direct = {f"all://{urlsplit(url).hostname}": None for url in others if _is_private(url)}
+        direct = {_everything_at(url): None for url in others if _is_private(url)}
         return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
     return httpx.AsyncClient(
         cookies=cookies,
@@ -85,6 +85,12 @@ def make_client(
         timeout=None,
         trust_env=False,
     )
+
+
+def _everything_at(url: str) -> str:
+    """What httpx calls the addresses of that host; those of IPv6 keep their brackets."""
+    host = urlsplit(url).hostname or ""
+    return f"all://[{host}]" if ":" in host else f"all://{host}"
 
 
 def quiet_libraries() -> None:

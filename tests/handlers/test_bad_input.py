@@ -231,6 +231,12 @@ def test_half_a_seq_is_refused(server: Running) -> None:
     assert answer.status_code == 400 and error_of(answer)["field"] == "seq"
 
 
+def test_a_byte_order_mark_is_ignored(server: Running) -> None:
+    """Some systems put one before everything."""
+    answer = server.http.post("/api/scenes", content=b'\xef\xbb\xbf{"lang": "ja"}')
+    assert answer.status_code == 201
+
+
 @pytest.mark.parametrize("path", ["/api/scenes", "/api/register", "/api/miniprogram/login"])
 def test_half_a_character_is_refused(server: Running, path: str) -> None:
     """JSON can spell a lone surrogate, which is no text: nothing could store it or send it on."""

@@ -50,6 +50,22 @@ async def test_a_turn_whose_result_is_not_kept_is_given_back(tmp_path: Path) -> 
         assert await turns.once("a", 60, work) == "result 2"
 
 
+async def test_a_late_failure_leaves_the_next_ones_turn(tmp_path: Path) -> None:
+    """Whoever fails after their turn has ended by itself gives back nothing."""
+    clock = TurnableClock(SystemClock())
+    async with Stack(tmp_path, clock) as stack:
+        store = stack.container.backend.scenes
+
+        async def too_long() -> str:
+            clock.advance(TURN_SECONDS + 1)
+            await store.remember("turn:a", "the next one", TURN_SECONDS)
+            raise WeChatUnavailable("busy")
+
+        with pytest.raises(WeChatUnavailable):
+            await Turns(store).once("a", 60, too_long)
+        assert await store.recall("turn:a") == "the next one"
+
+
 async def test_a_turn_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
     """The first node was killed, or cannot reach the store: others wait a while, not for ever."""
     clock = TurnableClock(SystemClock())

@@ -314,7 +314,13 @@ async def test_proxies_of_the_environment(
 
 @pytest.mark.parametrize(
     ("other", "proxied"),
-    [("http://127.0.0.1:9/hook", False), ("http://10.0.0.5/hook", False), (f"{API}/hook", True)],
+    [
+        ("http://127.0.0.1:9/hook", False),
+        ("http://10.0.0.5/hook", False),
+        ("http://[::1]:9/hook", False),
+        ("https://[fd00::5]/hook", False),
+        (f"{API}/hook", True),
+    ],
 )
 @pytest.mark.gen_test
 async def test_no_proxy_stands_before_the_operators_own_network(

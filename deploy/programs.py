@@ -23,7 +23,8 @@ def program(name: str, hint: str) -> str:
 
 def free_port() -> int:
     """Below the ports that the system gives to connections (ip(7), ip_local_port_range): a part
-    that is started again must find its port as it left it."""
+    that is started again must find its port as it left it. Drawn by the system's generator, for
+    hypothesis seeds the other one, the same in every process."""
     while True:
         port = secrets.choice(range(10_000, 32_000))
         with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ log = logging.getLogger("scanpush.http")
 
 JSON = "application/json; charset=utf-8"
 
-_NUMBER = re.compile(r"([0-9]+)(\.[0-9]+)?")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 """Python's own reading takes far more for a number: other scripts' digits, blanks, underscores."""
 
 MAX_HOST = 261
@@ -247,7 +247,7 @@ def query_number(text: str | None, field: str, most: float, *, whole: bool = Fal
     if text is None:
         return None
     number = _NUMBER.fullmatch(text)
-    if number is None or (whole and number[2]):
+    if number is None or (whole and number[1]):
         kind = "whole number" if whole else "number"
         raise ApiError("bad_request", f"{field} must be a {kind}.", field=field)
     return min(float(text), most)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from services.rate_limits import is_listed
-from services.settings_fields import Network
+from services.settings_fields import Network, url_host
 
 
 class Origins:
@@ -48,6 +48,5 @@ def origin_of(url: str) -> str:
     """The origin of a URL, as a browser writes it (default ports left out)."""
     parts = urlsplit(url)
     port = None if (parts.scheme, parts.port) in (("http", 80), ("https", 443)) else parts.port
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
+    host = url_host(parts.hostname or "")
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

@@ -57,9 +57,13 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
+def url_host(host: str) -> str:
+    """A host as it stands in a URL: addresses of IPv6 in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _host_and_port(parts: SplitResult) -> str:
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
+    host = url_host(parts.hostname or "")
     plain = parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme]
     return host if plain else f"{host}:{parts.port}"
 

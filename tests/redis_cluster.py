@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.servers import RedisServer, until, unused_port
+from deploy.programs import free_port
+from tests.servers import RedisServer, until
 
 SLOTS = 16384
 
@@ -78,7 +79,7 @@ class _Master(RedisServer):
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self.bus = unused_port()
+        self.bus = free_port()
         options = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus))
         life = ("--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
         super().__init__(folder, *options, *life)

@@ -4,9 +4,7 @@ Nothing here is shared with a server that already runs on the machine, and only 
 started here are ever signalled.
 """
 
-import contextlib
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -18,21 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.programs import free_port
+
 STARTS_WITHIN_SECONDS = 20
-PORTS = range(10_000, 32_000)
-
-
-def unused_port() -> int:
-    """A port that was free a moment ago, and that the system gives to no connection meanwhile.
-
-    Those come from a range of their own (ip(7), ip_local_port_range), which begins at 32768. Drawn
-    by the system's generator: hypothesis seeds the other one, the same in every process.
-    """
-    while True:
-        port = secrets.choice(PORTS)
-        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def need(program: str, *, hint: str) -> str:
@@ -51,7 +37,7 @@ class Server:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
-        self.port = port or unused_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:

@@ -14,6 +14,7 @@ from services.origins import Origins
 from services.rate_limits import RateLimits
 from services.scenes.recorded import RecordedScenes, RecordedWholeLogin
 from services.settings import Settings, simulated
+from services.settings_fields import url_host
 from services.simulation import Simulation
 from services.supervisor import Supervisor
 from services.timeline import Timeline
@@ -93,7 +94,7 @@ async def open_ground(
         issuer=Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience),
         timeline=timeline,
         simulation=simulation,
-        own_url=settings.server.public_url or f"http://{_shown(host)}:{port}",
+        own_url=settings.server.public_url or f"http://{url_host(host)}:{port}",
     )
 
 
@@ -111,10 +112,6 @@ def record(backend: Backend, clock: Clock) -> Timeline:
     return timeline
 
 
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _reachable(host: str) -> str:
     """Where a listener on all addresses is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, _shown(host))
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, url_host(host))

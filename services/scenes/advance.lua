@@ -281,12 +281,10 @@ local function reattach()
   if not scene then
     return answer('unknown')
   end
-  local entry = ARGV[4] .. '/' .. ARGV[5]
-  local others = without(scene.at, entry)
-  local known = #others < #without(scene.at, '')
-  if not known and #others < MOST_ATTACHED then
-    table.insert(others, 1, entry)
-    redis.call('HSET', scene_key, 'at', table.concat(others, ' '))
+  local attached, entry = scene.at or '', ARGV[4] .. '/' .. ARGV[5]
+  local known = string.find(' ' .. attached .. ' ', ' ' .. entry .. ' ', 1, true)
+  if not known and #without(attached, entry) < MOST_ATTACHED then
+    redis.call('HSET', scene_key, 'at', entry .. ' ' .. attached)
   end
   return answer('moved', scene)
 end

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from services.settings_fields import url_host
+
 SHARDS = 8
 PER_SHARD = 8
 """Requests in flight after which the next pool is used: past about ten on one pool the cost of
@@ -77,7 +79,8 @@ def make_client(
     # One client serves everybody: a cookie of one person's answer is none for the next.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
-        direct = {_everything_at(url): None for url in others if _is_private(url)}
+        private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
+        direct = {f"all://{url_host(host)}": None for host in private}
         return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
     return httpx.AsyncClient(
         cookies=cookies,
@@ -85,12 +88,6 @@ def make_client(
         timeout=None,
         trust_env=False,
     )
-
-
-def _everything_at(url: str) -> str:
-    """What httpx calls the addresses of that host; those of IPv6 keep their brackets."""
-    host = urlsplit(url).hostname or ""
-    return f"all://[{host}]" if ":" in host else f"all://{host}"
 
 
 def quiet_libraries() -> None:

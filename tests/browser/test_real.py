@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.servers import unused_port
+from deploy.programs import free_port
 
 from .conftest import Servers, eventually, view, wait_for_state
 from .real_server import EVERYTHING, LONG_POLLS, SOCKETS, TEA_HOUSE, Real, Way, tea_house
@@ -282,7 +282,7 @@ OPEN_SOCKET = """([url, protocols]) => new Promise((resolve) => {
 
 def test_an_allowed_site_logs_in(page: Page, tmp_path: Path) -> None:
     """A site in allowed_origins: the example page, as it stands, from another origin."""
-    port = unused_port()
+    port = free_port()
     site = f"http://localhost:{port}"
     with Real(tmp_path, server={"port": port, "allowed_origins": [site]}) as real:
         page.goto(f"{site}/static/examples/plain.html?server={real.url}")

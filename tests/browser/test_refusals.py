@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from deploy.programs import free_port
 from tests.hook_server import HookServer
-from tests.servers import MongoServer, RedisServer, unused_port
+from tests.servers import MongoServer, RedisServer
 
 from .aside import Aside
 from .conftest import wait_for_state
@@ -71,7 +72,7 @@ FORM_FACES: list[Face] = [*FACES, ("zh-TW", "light", 1280, 800), ("ja", "dark", 
 
 def test_a_page_under_an_unknown_address(page: Page, tmp_path: Path) -> None:
     """`server.public_url` names another host than the one people use: said, and no code shown."""
-    port = unused_port()
+    port = free_port()
     server = {"port": port, "public_url": f"http://localhost:{port}"}
     with Real(tmp_path, **{**tea_house(), "server": server}):
         page.goto(f"http://127.0.0.1:{port}")

@@ -5,11 +5,16 @@ import uuid
 
 import pytest
 
-from services.scenes.states import Move, State, Verdict
+from services.scenes.states import Move, Scene, State, Verdict
 from tests.contracts.benches import SceneBench
 from tests.contracts.scenes import ANN, BOB, SCANNED, a_scene, alike, authorize, claim
 
 # What the server owes.
+
+
+async def noticed(bench: SceneBench, scene: Scene, nodes: list[str]) -> list[str]:
+    """Those of the nodes that were noticed of the scene."""
+    return [node for node in nodes if await bench.notices(node, scene.scene_str)]
 
 
 @pytest.mark.gen_test
@@ -166,12 +171,8 @@ async def test_making_an_attachment_again_drives_nobody_out(shared_scenes: Scene
     await store.attach(scene.scene_str, "node3", -1, scene.watch_hash)
     await store.reattach(scene.scene_str, "late", 1)
     await store.advance(scene.scene_str, claim())
-    noticed = [
-        node
-        for node in ("old", "late", *(f"node{number}" for number in range(4)))
-        if await shared_scenes.notices(node, scene.scene_str)
-    ]
-    assert noticed == ["node0", "node1", "node2", "node3"]
+    nodes = ["old", "late", *(f"node{number}" for number in range(4))]
+    assert await noticed(shared_scenes, scene, nodes) == ["node0", "node1", "node2", "node3"]
 
 
 @pytest.mark.gen_test
@@ -182,12 +183,8 @@ async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
     for number in range(6):
         await store.attach(scene.scene_str, f"node{number}", -1, scene.watch_hash)
     await store.advance(scene.scene_str, claim())
-    noticed = [
-        number
-        for number in range(6)
-        if await shared_scenes.notices(f"node{number}", scene.scene_str)
-    ]
-    assert noticed == [2, 3, 4, 5]
+    nodes = [f"node{number}" for number in range(6)]
+    assert await noticed(shared_scenes, scene, nodes) == ["node2", "node3", "node4", "node5"]
 
 
 @pytest.mark.gen_test

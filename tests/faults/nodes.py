@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 
+from deploy.programs import free_port
 from tests.kills.page import PageClient
 from tests.processes import ServerProcess, SimulatorProcess
-from tests.servers import MongoServer, RedisServer, Server, unused_port
+from tests.servers import MongoServer, RedisServer, Server
 
 WITHIN_SECONDS = 20
 
@@ -195,7 +196,7 @@ async def cluster(
 
 
 def _node(folder: Path, settings: dict[str, Any], balancer: Balancer) -> ServerProcess:
-    port = unused_port()
+    port = free_port()
     balancer.nodes.append(port)
     server = {"port": port, "drain_seconds": 3, **settings.get("server", {})}
     config = folder / "config.yaml"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from deploy.programs import free_port
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.push.broker import Notice
@@ -14,7 +15,7 @@ from services.push.broker_redis import RedisBroker, channel
 from services.redis_link import RedisLink
 from tests.conftest import UnexpectedLogs
 from tests.contracts.benches import eventually
-from tests.servers import RedisServer, unused_port
+from tests.servers import RedisServer
 from tests.wire_proxy import Fault, Proxy, one_read
 
 pytestmark = pytest.mark.redis
@@ -137,7 +138,7 @@ async def test_rubbish_on_the_channel_is_no_notice(
 @pytest.mark.gen_test
 async def test_listening_to_nobody_fails_at_once() -> None:
     """At the start, an unreachable Redis is an error, not a silent wait."""
-    broker = RedisBroker(RedisLink(f"redis://127.0.0.1:{unused_port()}/0"), "a")
+    broker = RedisBroker(RedisLink(f"redis://127.0.0.1:{free_port()}/0"), "a")
     with pytest.raises(StoreUnavailable):
         await broker.listen(lambda notice: None, lambda: None)
     await broker.close()

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from deploy.programs import free_port
 from services.errors import SettingsError, StoreUnavailable
 from services.ids import AppId, OpenId, UnionId
 from services.people.store import Identity, Login
@@ -21,7 +22,7 @@ from tests.faults.mongo import (
     patiently,
     proxied,
 )
-from tests.servers import MongoServer, unused_port
+from tests.servers import MongoServer
 from tests.wire_proxy import Fault, Proxy, as_replica_set, name_of, no_fault, one_message
 
 pytestmark = pytest.mark.mongodb
@@ -218,5 +219,5 @@ async def test_other_mistakes_are_named(mongo_server: MongoServer) -> None:
     assert "mongodb.url" in await complaint("http://127.0.0.1")
     assert "mongodb.database" in await complaint(mongo_server.url, "a b/c")
     assert "TLS" in await complaint(f"{mongo_server.url}/?tls=true")
-    nobody = await complaint(f"mongodb://user:s3cret@127.0.0.1:{unused_port()}")
+    nobody = await complaint(f"mongodb://user:s3cret@127.0.0.1:{free_port()}")
     assert nobody.startswith("StoreUnavailable")

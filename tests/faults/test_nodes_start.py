@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from deploy.programs import free_port
 from tests.processes import run, write_config
-from tests.servers import MongoServer, RedisServer, unused_port
+from tests.servers import MongoServer, RedisServer
 
 pytestmark = [
     pytest.mark.redis,
@@ -123,7 +124,7 @@ async def test_mongodb_mistakes_are_told(
 
 async def test_a_store_that_is_away_is_told(redis_server: RedisServer, tmp_path: Path) -> None:
     """Exit code 1: the same settings may be right a moment later, so that starting again helps."""
-    nowhere = unused_port()
+    nowhere = free_port()
     redis, mongo = await asyncio.gather(
         refused(_sub(tmp_path, "a"), 1, f"redis://127.0.0.1:{nowhere}/0", "mongodb://127.0.0.1"),
         refused(_sub(tmp_path, "b"), 1, redis_server.url, f"mongodb://127.0.0.1:{nowhere}"),

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from deploy.programs import free_port
 from services.errors import SettingsError, StoreUnavailable
 from services.redis_link import RedisLink
 from services.scenes.states import Scene, Verdict
 from services.scenes.store_redis import RedisSceneStore, keys_of
 from tests.contracts.benches import TurnedClock, eventually
 from tests.contracts.scenes import a_scene, authorize, claim
-from tests.servers import RedisServer, unused_port
+from tests.servers import RedisServer
 from tests.wire_proxy import Fault, Proxy, one_read
 
 pytestmark = pytest.mark.redis
@@ -125,7 +126,7 @@ async def test_a_read_only_replica_is_unavailable(redis_server: RedisServer) -> 
     """What was our master is a replica now: nothing moves, until it is master again."""
     async with linked(redis_server.url) as store:
         scene = await store.create(new_scene())
-        redis_server.ask("REPLICAOF", "127.0.0.1", str(unused_port()))
+        redis_server.ask("REPLICAOF", "127.0.0.1", str(free_port()))
         with pytest.raises(StoreUnavailable, match="read only|READONLY|ReadOnly"):
             await store.advance(scene.scene_str, claim())
         with pytest.raises(StoreUnavailable):
@@ -140,7 +141,7 @@ async def test_a_replica_without_its_master_is_unavailable(redis_server: RedisSe
     async with linked(redis_server.url) as store:
         scene = await store.create(new_scene())
         redis_server.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
-        redis_server.ask("REPLICAOF", "127.0.0.1", str(unused_port()))
+        redis_server.ask("REPLICAOF", "127.0.0.1", str(free_port()))
         with pytest.raises(StoreUnavailable, match="MASTERDOWN|MasterDown"):
             await store.get(scene.scene_str)
 
@@ -271,4 +272,4 @@ async def test_other_mistakes_are_named(redis_server: RedisServer) -> None:
     assert "no database of that number" in await complaint(f"redis://127.0.0.1:{port}/99")
     assert "TLS" in await complaint(f"rediss://127.0.0.1:{port}/0")
     assert (await complaint("http://127.0.0.1")).startswith("SettingsError redis.url")
-    assert (await complaint(f"redis://127.0.0.1:{unused_port()}/0")).startswith("StoreUnavailable")
+    assert (await complaint(f"redis://127.0.0.1:{free_port()}/0")).startswith("StoreUnavailable")

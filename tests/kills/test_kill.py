@@ -19,9 +19,9 @@ import jwt
 import pytest
 import yaml
 
+from deploy.programs import free_port
 from tests.kills.page import PageClient
 from tests.processes import ServerProcess, SimulatorProcess
-from tests.servers import unused_port
 
 MOST_SECONDS = 0.03
 """Kills and acks come at random within this; a login's way from answer to ack is shorter."""
@@ -61,7 +61,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
-    port = unused_port()
+    port = free_port()
     callback = f"http://127.0.0.1:{port}/wechat/callback"
     async with SimulatorProcess(callback) as simulator, httpx.AsyncClient(timeout=30) as http:
         config = folder / "config.yaml"

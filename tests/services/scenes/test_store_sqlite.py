@@ -55,6 +55,13 @@ async def a_store(folder: Path) -> AsyncIterator[Stored]:
         await one.database.close()
 
 
+async def give_up(stored: Stored, scene: Scene) -> None:
+    """Ask for an ack, and stop waiting for it once it is on its way."""
+    asked = asyncio.ensure_future(stored.store.advance(scene.scene_str, ack(scene)))
+    await asyncio.sleep(0)
+    asked.cancel()
+
+
 def ack(scene: Scene, **fields: object) -> Move:
     move = Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=scene.seq)
     return move._replace(**fields)  # type: ignore[arg-type]
@@ -93,9 +100,7 @@ async def test_a_move_nobody_waits_for_is_told(tmp_path: Path) -> None:
     """It was asked for and is done; the sockets hear of it, and the memory has it."""
     async with a_store(tmp_path) as stored:
         scene = await stored.scene()
-        given_up = asyncio.ensure_future(stored.store.advance(scene.scene_str, ack(scene)))
-        await asyncio.sleep(0)
-        given_up.cancel()
+        await give_up(stored, scene)
         await stored.database.write(lambda db: None)
         await asyncio.sleep(0)
         assert stored.notices[-1] == Notice(scene.scene_str, scene.seq + 1)
@@ -152,9 +157,7 @@ async def test_what_nobody_waited_for_is_read_again(tmp_path: Path) -> None:
     """A move whose caller gave up may have been done: what is in memory is not believed."""
     async with a_store(tmp_path) as stored:
         scene = await stored.scene()
-        given_up = asyncio.ensure_future(stored.store.advance(scene.scene_str, ack(scene)))
-        await asyncio.sleep(0)
-        given_up.cancel()
+        await give_up(stored, scene)
         await stored.store.ping()
         assert stored.in_file(scene)[0] == "consumed"
         found = await stored.store.get(scene.scene_str)

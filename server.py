@@ -19,14 +19,14 @@ from pathlib import Path
 from tornado.netutil import bind_sockets
 
 from handlers.server import Server
-from services import settings_checks
+from services import VERSION
 from services.container import Container, build_container
 from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
-from services.processes import Parent, Place
-from services.push.capacity import make_room, open_file_limit
-from services.settings import Settings, load_settings, simulated
-from services.version import VERSION
+from services.push.admission import make_room, open_file_limit
+from services.settings import models
+from services.settings.models import Settings, load_settings, simulated
+from services.workers import Parent, Place
 
 log = logging.getLogger("scanpush.start")
 
@@ -174,7 +174,7 @@ def start(args: argparse.Namespace) -> int:
         print(f"{args.config}: ok")
         return 0
     configure(settings.logging)
-    for warning in settings_checks.warnings(settings):
+    for warning in models.warnings(settings):
         log.warning("%s", warning)
     if settings.server.processes > 1:
         return run_several(settings)

@@ -1,4 +1,7 @@
-"""What all handlers share: JSON answers, JSON errors, origins, limits, request ids."""
+"""What all handlers share: JSON answers, JSON errors, origins, limits, request ids.
+
+One line per request that is worth one, without anything secret.
+"""
 
 import json
 import logging
@@ -11,12 +14,10 @@ import pydantic_core
 from tornado.web import HTTPError, RequestHandler
 
 from services.container import Container
-from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError
+from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError, unauthorized
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.logs import new_request_id, request_id
-from services.origins import request_scheme
-from services.rate_limits import client_address
-from services.scenes.login import unauthorized
+from services.logs import new_request_id, request_id, scrub_uri
+from services.origins import client_address, request_scheme
 from services.wechat.callback import Forbidden, Malformed
 
 log = logging.getLogger("scanpush.http")
@@ -259,3 +260,25 @@ class NotFoundHandler(BaseHandler):
     def prepare(self) -> None:
         super().prepare()
         raise ApiError("not_found", "There is nothing here.")
+
+
+MOST_METHOD_CHARACTERS = 16
+"""RFC 9110 and WebDAV have none much longer; a stranger may send one of 64 KiB."""
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Our failures at WARNING; what a client did wrong, and all else, below that."""
+    # What fails before `prepare`, such as a body that is no proper form, has not told its id yet.
+    request_id.set(getattr(handler, "request_id", ""))
+    status = handler.get_status()
+    request = handler.request
+    level = logging.WARNING if status == 500 else logging.INFO if status >= 400 else logging.DEBUG
+    if log.isEnabledFor(level):
+        log.log(
+            level,
+            "%d %s %s %.1f ms",
+            status,
+            (request.method or "")[:MOST_METHOD_CHARACTERS],
+            scrub_uri(request.uri or ""),
+            1000 * request.request_time(),
+        )

@@ -3,8 +3,8 @@
 from typing import Any
 
 from handlers.base import BaseHandler, optional_text
-from services.doors.mini_program import MiniProgramDoor
 from services.errors import ApiError
+from services.web_login.mini_program import MiniProgramDoor
 
 MAX_CODE = 512
 

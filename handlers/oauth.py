@@ -5,10 +5,10 @@ from typing import Any
 from handlers.base import BaseHandler, as_api_error
 from handlers.pages import STATIC, page_facts, page_policy
 from services.container import Container
-from services.doors.landing import Landing
-from services.doors.oauth import Browser, Departure
 from services.errors import ApiError, StoreUnavailable, WeChatError
 from services.scenes.states import Kind
+from services.web_login.oauth import Browser, Departure
+from services.web_login.pages import Landing
 from services.wechat.replies import language
 
 COOKIE = "oauth"

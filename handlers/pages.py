@@ -1,4 +1,7 @@
-"""The pages people look at, and the files they load."""
+"""The pages people look at, and the files they load.
+
+The files by which WeChat's console checks that a domain is ours (``MP_verify_....txt``).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from handlers.base import BaseHandler, answer_error, as_api_error, set_safe_headers
 from services.container import Container
+from services.errors import ApiError
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 
@@ -85,3 +89,14 @@ class FilesHandler(StaticFileHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         answer_error(self, as_api_error(kwargs.get("exc_info", (None, None))[1], status_code))
+
+
+class VerifyFileHandler(BaseHandler):
+    """``GET /<name>.txt`` for the names in ``wechat.verify_files``; no file is read from disk."""
+
+    def get(self, name: str) -> None:
+        content = self.container.settings.wechat.verify_files.get(name)
+        if content is None:
+            raise ApiError("not_found", "There is nothing here.")
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(content)

@@ -5,7 +5,8 @@ from typing import Any
 from handlers.base import BaseHandler, optional_text
 from handlers.operator import OperatorHandler
 from services.errors import ApiError, TokenError, TokenExpired
-from services.tokens.issuer import MAX_TOKEN_CHARACTERS, Purpose
+from services.tokens.claims import Purpose
+from services.tokens.issuer import MAX_TOKEN_CHARACTERS
 
 
 class JwksHandler(BaseHandler):

@@ -4,8 +4,8 @@ from typing import Any
 
 from tornado.web import Application
 
-from handlers.access_log import log_request
-from handlers.base import NotFoundHandler
+from handlers.base import NotFoundHandler, log_request
+from handlers.callbacks import CallbackHandler
 from handlers.mini_program import (
     MiniProgramConfirmHandler,
     MiniProgramLoginHandler,
@@ -20,11 +20,9 @@ from handlers.operations import (
     ReadyHandler,
 )
 from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
-from handlers.pages import STATIC, FilesHandler, PageHandler
+from handlers.pages import STATIC, FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
-from handlers.verify_files import VerifyFileHandler
-from handlers.wechat import CallbackHandler
 from services.container import Container
 from services.scenes.states import Kind
 

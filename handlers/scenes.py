@@ -3,9 +3,9 @@
 from handlers.base import BaseHandler, optional_text, query_number
 from services.errors import ApiError
 from services.ids import SceneStr, is_scene_str
-from services.push.waiters import Waiter
+from services.push.hub import Waiter
+from services.push.polling import MOST_WAIT_SECONDS
 from services.scenes.begin import BeginRequest
-from services.scenes.polling import MOST_WAIT_SECONDS
 from services.scenes.states import Kind, Scene, State
 
 _YEAR = 365

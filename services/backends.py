@@ -9,23 +9,21 @@ from services.people import store_sqlite as people_sqlite
 from services.people.store import UserStore
 from services.people.store_mongo import MongoUserStore
 from services.people.store_sqlite import SqliteUserStore
-from services.push.broker import Broker
-from services.push.broker_local import LocalBroker
-from services.push.broker_redis import RedisBroker
-from services.rate_limits import MemoryWindows, Windows
-from services.rate_limits_redis import RedisWindows
-from services.redis_link import RedisLink
-from services.scenes import rows_sqlite
-from services.scenes.own_moves import OwnMoves
+from services.push.broker import Broker, LocalBroker, RedisBroker
+from services.rate_limits import MemoryWindows, RedisWindows, Windows
+from services.redis_client import RedisLink, StoreClock
+from services.scenes import store_sqlite as rows_sqlite
+from services.scenes.local_echo import OwnMoves
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
-from services.scenes.store_sqlite import SqliteSceneStore
-from services.scenes.whole_login import SqliteWholeLogin, WholeLogin
-from services.settings import Settings
+from services.scenes.store_sqlite import SqliteSceneStore, SqliteWholeLogin, WholeLogin
+from services.settings.models import Settings
 from services.sqlite import Database
-from services.store_clock import StoreClock
-from services.wechat.credentials import CredentialStore, MemoryCredentialStore
-from services.wechat.credentials_redis import RedisCredentialStore
+from services.wechat.access_token import (
+    CredentialStore,
+    MemoryCredentialStore,
+    RedisCredentialStore,
+)
 
 
 @dataclass

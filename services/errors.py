@@ -142,3 +142,8 @@ class WeChatRefused(WeChatError):
         self.errcode = errcode
         self.errmsg = errmsg
         self.code = code
+
+
+def unauthorized() -> ApiError:
+    """One and the same answer for an unknown scene and for a wrong or missing watch token."""
+    return ApiError("unauthorized", "Unknown scene, or wrong or missing watch token.")

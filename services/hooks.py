@@ -24,9 +24,10 @@ import httpx
 
 from services.clock import Clock
 from services.errors import HookUnavailable, WeChatUnavailable
+from services.http_client import read_at_most
 from services.ids import UserId
-from services.supervisor import Supervisor
-from services.wechat.calls import read_at_most, translated
+from services.tasks import Supervisor
+from services.wechat.client import http_errors
 
 log = logging.getLogger("scanpush.hook")
 
@@ -148,7 +149,7 @@ class Hook:
         }
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                with translated():
+                with http_errors():
                     return await self._exchange(body, headers)
         except (TimeoutError, WeChatUnavailable) as error:
             raise HookUnavailable(str(error) or "time-out") from None

@@ -1,6 +1,11 @@
-"""The kinds of strings that must never stand in one another's place."""
+"""The kinds of strings that must never stand in one another's place.
 
+A scene's id in sixteen bytes: what the hub keeps instead of a 36-character string.
+"""
+
+import hashlib
 import re
+import uuid
 from typing import NewType
 
 SceneStr = NewType("SceneStr", str)
@@ -27,3 +32,36 @@ _SCENE_STR = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}
 def is_scene_str(text: str) -> bool:
     """Whether `text` has the one form a `SceneStr` has."""
     return _SCENE_STR.fullmatch(text) is not None
+
+
+def scene_key(scene_str: SceneStr) -> bytes:
+    """The sixteen bytes of a UUID written with hyphens. Raises `ValueError` on anything else."""
+    key = bytes.fromhex(scene_str.replace("-", ""))
+    if len(key) != 16:
+        raise ValueError("a scene_str is a UUID")
+    return key
+
+
+def scene_str_of(key: bytes) -> SceneStr:
+    """The other way round: lower case, with hyphens."""
+    digits = key.hex()
+    return SceneStr(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
+
+
+def secret_hash(secret: str) -> bytes:
+    """What is stored of a secret: its SHA-256. The secrets hashed here have 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+_HEX = re.compile(r"[0-9a-f]{32}")
+
+
+def scene_hex(scene_str: SceneStr) -> str:
+    """A scene_str as a mini-program code can hold it: 32 characters."""
+    return scene_str.replace("-", "")
+
+
+def scene_of(text: str) -> SceneStr | None:
+    """A scene_str from either of its forms; None for anything else."""
+    text = str(uuid.UUID(text)) if _HEX.fullmatch(text) else text
+    return SceneStr(text) if is_scene_str(text) else None

@@ -1,29 +1,110 @@
-"""What the operator's page shows: how this node does, and the story of one scene.
+"""The nodes that share the stores, for the operator's page.
+
+Each keeps a line about itself in one document of the store and says it again every few seconds;
+who falls silent is forgotten. Two that write at once may lose a line, which is back a few seconds
+later: good enough to look at, and nothing else relies on it.
+
+What the operator's page shows: how this node does, and the story of one scene.
 
 Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made.
 With shared stores the nodes also know of one another (`services.nodes`), and the sockets shown are
 those of all.
 """
 
+import asyncio
+import json
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.metrics import Metrics
-from services.nodes import Nodes
-from services.scenes.codes import WECHAT_DAILY_CODES, codes_key
+from services.scenes.begin import WECHAT_DAILY_CODES, codes_key
+from services.scenes.history import KEPT_SECONDS, History, HistoryEvent
 from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore
-from services.timeline import KEPT_SECONDS, Event, Timeline
-from services.version import VERSION
 from services.wechat.accounts import Account, Accounts
 
-log = logging.getLogger("scanpush.operator")
+log = logging.getLogger("scanpush.nodes")
+
+KEY = "nodes"
+TELL_SECONDS = 5.0
+SILENT_SECONDS = 3 * TELL_SECONDS
+
+
+class Nodes:
+    """This node's line, and the lines of the others.
+
+    Args:
+        figures: this node's ``sockets``, ``waiting_polls`` and ``draining`` now.
+        shared: whether there can be others.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        store: SceneStore,
+        clock: Clock,
+        figures: Callable[[], Mapping[str, Any]],
+        *,
+        shared: bool,
+    ) -> None:
+        self.node = node
+        self._store = store
+        self._clock = clock
+        self._figures = figures
+        self._shared = shared
+        self._began = clock.monotonic()
+
+    async def known(self) -> list[dict[str, Any]]:
+        """Every node that was heard of lately, this one first and as it is now.
+
+        This one alone while the store is unavailable: that is when the operator looks.
+        """
+        own = self._line()
+        try:
+            others = await self._others() if self._shared else {}
+        except StoreUnavailable as error:
+            log.info("the other nodes are not known now: %s", error)
+            others = {}
+        return [own, *(others[node] for node in sorted(others))]
+
+    async def tell_forever(self) -> None:
+        """Keep the others informed, as long as there can be others."""
+        while self._shared:
+            try:
+                await self._tell()
+            except StoreUnavailable as error:
+                log.info("the other nodes hear nothing of this one: %s", error)
+            await asyncio.sleep(TELL_SECONDS)
+
+    async def _tell(self) -> None:
+        lines = {**await self._others(), self.node: self._line()}
+        await self._store.replace(KEY, json.dumps(lines), SILENT_SECONDS)
+
+    async def _others(self) -> dict[str, dict[str, Any]]:
+        kept = await self._store.recall(KEY)
+        lines: dict[str, dict[str, Any]] = json.loads(kept) if kept else {}
+        since = self._clock.now() - SILENT_SECONDS
+        return {
+            node: line
+            for node, line in lines.items()
+            if node != self.node and line["told_at"] >= since
+        }
+
+    def _line(self) -> dict[str, Any]:
+        return {
+            "node_id": self.node,
+            **self._figures(),
+            "uptime_seconds": int(self._clock.monotonic() - self._began),
+            "version": VERSION,
+            "told_at": self._clock.now(),
+        }
 
 
 class OperatorService:
@@ -38,7 +119,7 @@ class OperatorService:
         scenes: SceneStore,
         accounts: Accounts,
         metrics: Metrics,
-        timeline: Timeline,
+        timeline: History,
         nodes: Nodes,
         clock: Clock,
         facts: Mapping[str, Any],
@@ -140,11 +221,11 @@ _UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node
 """Who brought an end that this node did not; whatever is not here, another node did."""
 
 
-def _ended(story: list[Event], scene: Scene | None) -> list[Event]:
+def _ended(story: list[HistoryEvent], scene: Scene | None) -> list[HistoryEvent]:
     """The story with the end that no move of this node announced: time brought it, or another."""
     if scene is None or scene.state not in FINAL:
         return story
     if any(event.event == scene.state.value for event in story):
         return story
     note = scene.error or _UNSEEN_ENDS.get(scene.state, "by another node")
-    return [*story, Event(scene.changed_at, scene.state.value, note)]
+    return [*story, HistoryEvent(scene.changed_at, scene.state.value, note)]

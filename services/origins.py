@@ -1,10 +1,17 @@
 """Which web pages may talk to this server."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from services.rate_limits import is_listed
-from services.settings_fields import Network, url_host
+Network = IPv4Network | IPv6Network
+"""Addresses that are treated alike; a single address is a network of one."""
+
+
+def url_host(host: str) -> str:
+    """A host as it stands in a URL: addresses of IPv6 in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 class Origins:
@@ -50,3 +57,59 @@ def origin_of(url: str) -> str:
     port = None if (parts.scheme, parts.port) in (("http", 80), ("https", 443)) else parts.port
     host = url_host(parts.hostname or "")
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+MOST_HOPS = 32
+"""Entries of X-Forwarded-For that are read, from the right. No real chain is longer."""
+
+
+def client_address(remote_ip: str, x_forwarded_for: str, trusted_proxies: Sequence[Network]) -> str:
+    """The address a request came from, as far as it can be believed. Pure.
+
+    A proxy in `trusted_proxies` vouches for the entry it added, the rightmost; that one, if it is
+    such a proxy too, for the next. The first that is none is the client: what stands left of it,
+    it may have made up. IPv4 addresses written as IPv6 count as IPv4.
+    """
+    if not trusted_proxies:
+        return _normalised(remote_ip)
+    address = parse_address(remote_ip)
+    if address is None:
+        return remote_ip
+    hops = x_forwarded_for.rsplit(",", MOST_HOPS)
+    while hops and any(address in network for network in trusted_proxies):
+        hop = parse_address(_without_port(hops.pop().strip()))
+        if hop is None:
+            break
+        address = hop
+    return str(address)
+
+
+def is_listed(remote_ip: str, proxies: Sequence[Network]) -> bool:
+    """Whether the peer of a connection is one of the operator's proxies."""
+    address = parse_address(remote_ip)
+    return address is not None and any(address in network for network in proxies)
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies write ports: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+@lru_cache(maxsize=4096)
+def _normalised(text: str) -> str:
+    """The address as the library writes it; what is none stays as it is."""
+    address = parse_address(text)
+    return text if address is None else str(address)
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

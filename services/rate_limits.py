@@ -3,23 +3,27 @@
 The counting is the sliding window counter of the ``limits`` package: in memory here, by the
 package's own scripts on Redis (`services.rate_limits_redis`).
 An address is what `client_address` says it is; IPv6 counts by /64, which is what one household has.
+
+The counts of `services.rate_limits` on Redis, where all nodes share them.
+
+The scripts are those of the ``limits`` package; the calls go through our own link, with its
+time-outs, its errors and its way with clusters.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Network
 from types import MappingProxyType
 from typing import Protocol
 
+from limits.aio.storage.redis.bridge import RedisBridge
+
 from services.errors import ApiError
-from services.settings import LimitSettings
-from services.settings_fields import Network
+from services.origins import parse_address
+from services.redis_client import RedisLink, Script
+from services.settings.models import LimitSettings
 
 IPV6_PREFIX = 64
-
-MOST_HOPS = 32
-"""Entries of X-Forwarded-For that are read, from the right. No real chain is longer."""
 
 MINUTE = 60
 
@@ -103,7 +107,7 @@ class RateLimits:
 
     def group(self, address: str) -> str | None:
         """What `address` counts as: itself, or its IPv6 /64; None when it is exempt."""
-        parsed = _parsed(address)
+        parsed = parse_address(address)
         if parsed is None:
             return address
         if any(parsed in network for network in self._exempt):
@@ -181,53 +185,36 @@ class _Window:
             self.number = number
 
 
-def client_address(remote_ip: str, x_forwarded_for: str, trusted_proxies: Sequence[Network]) -> str:
-    """The address a request came from, as far as it can be believed. Pure.
-
-    A proxy in `trusted_proxies` vouches for the entry it added, the rightmost; that one, if it is
-    such a proxy too, for the next. The first that is none is the client: what stands left of it,
-    it may have made up. IPv4 addresses written as IPv6 count as IPv4.
-    """
-    if not trusted_proxies:
-        return _one_spelling(remote_ip)
-    address = _parsed(remote_ip)
-    if address is None:
-        return remote_ip
-    hops = x_forwarded_for.rsplit(",", MOST_HOPS)
-    while hops and any(address in network for network in trusted_proxies):
-        hop = _parsed(_without_port(hops.pop().strip()))
-        if hop is None:
-            break
-        address = hop
-    return str(address)
+ACQUIRE = Script(RedisBridge.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode())
+WINDOW = Script(RedisBridge.SCRIPT_SLIDING_WINDOW.decode())
 
 
-def is_listed(remote_ip: str, proxies: Sequence[Network]) -> bool:
-    """Whether the peer of a connection is one of the operator's proxies."""
-    address = _parsed(remote_ip)
-    return address is not None and any(address in network for network in proxies)
+class RedisWindows:
+    """`services.rate_limits.Windows` on one Redis or Redis Cluster. Keys expire by themselves."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def acquire(self, key: str, limit: int, expiry: int) -> bool:
+        return bool(await self._link.run(ACQUIRE, _window_keys(key), limit, expiry, 1))
+
+    async def window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        answer = await self._link.run(WINDOW, _window_keys(key), expiry)
+        previous, previous_ms, current, current_ms = answer
+        return (
+            int(previous or 0),
+            _from_pttl(previous_ms),
+            int(current or 0),
+            _from_pttl(current_ms),
+        )
 
 
-def _without_port(hop: str) -> str:
-    """Some proxies write ports: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+def _window_keys(key: str) -> tuple[str, str]:
+    """The counts of the window before and of the present one, in one slot of a cluster."""
+    present = f"{{scanpush:limits:{key}}}"
+    return f"{present}/-1", present
 
 
-@lru_cache(maxsize=4096)
-def _one_spelling(text: str) -> str:
-    """The address as the library writes it; what is none stays as it is."""
-    address = _parsed(text)
-    return text if address is None else str(address)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+def _from_pttl(milliseconds: int) -> float:
+    """PTTL answers below 0 for what does not exist (redis.io, "PTTL")."""
+    return max(0, milliseconds) / 1000

@@ -50,7 +50,7 @@ _MAGIC = b"SQLite format 3\x00"
 _CHECKPOINT = "PRAGMA wal_checkpoint({})"
 
 
-class translated:
+class sqlite_errors:
     """Turn what SQLite raises into `StoreUnavailable`.
 
     No generator, because reads stand in it: as one it took a third as long as a query.

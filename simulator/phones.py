@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from services.supervisor import Supervisor
+from services.tasks import Supervisor
 from simulator.chats import Chats
 from simulator.clock import TurnableClock
 from simulator.codes import Code, Codes

@@ -2,7 +2,7 @@
 
 import random
 
-from services.supervisor import Supervisor
+from services.tasks import Supervisor
 from simulator.authorisations import WebsiteLogins
 from simulator.chats import Chats
 from simulator.clock import TurnableClock

@@ -8,7 +8,7 @@ from typing import Any
 from services.backends import Backend, open_embedded
 from services.clock import Clock
 from services.errors import StoreUnavailable
-from services.settings import Settings
+from services.settings.models import Settings
 
 
 class FaultyStore:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
-from services.settings import AccountSettings
+from services.settings.models import AccountSettings
 from simulator.config import SimulatedAccount
 from simulator.identifiers import openid_of
 from simulator.messages import ORDINARY, PushOptions, PushRequest, Sealer

@@ -26,9 +26,9 @@ from services.clock import Clock, SystemClock
 from services.container import Container, build_container
 from services.ids import SceneStr
 from services.scenes.callbacks import Push
-from services.scenes.recorded import RecordedScenes
+from services.scenes.history import RecordedScenes
 from services.scenes.states import Scene
-from services.settings import Settings
+from services.settings.models import Settings
 from simulator.clock import TurnableClock
 from simulator.codes import Code
 from simulator.messages import PushOptions, PushRequest

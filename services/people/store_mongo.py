@@ -1,4 +1,6 @@
-"""People in MongoDB, safe without transactions, so that a single mongod serves as a cluster does.
+"""Counting the logins of known people in MongoDB, many of them in one command.
+
+People in MongoDB, safe without transactions, so that a single mongod serves as a cluster does.
 
 One collection. A known person logs in with one ``find_one_and_update`` of the person's home (see
 services/people/documents.py), or with others who log in at that moment (logins_mongo.py). When two
@@ -9,33 +11,152 @@ Only what MongoDB documents for a standalone server is used. Writes ask for a ma
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     DuplicateKeyError,
     InvalidName,
     InvalidURI,
     OperationFailure,
+    WriteConcernError,
+    WriteError,
 )
 
 from services.errors import SettingsError, StoreUnavailable
 from services.ids import SceneStr, UnionId, UserId
-from services.people.documents import (
+from services.people.mongo_identities import (
+    FOREIGN,
+    LOGIN_FIELDS,
+    TRIES,
     Document,
-    Wish,
+    DocumentReader,
+    InCompany,
+    Kinship,
+    LoginRecord,
+    counting,
     home_document,
     key_of,
     profile_fields,
+    uncounted,
     unionid_name,
     user_of,
 )
-from services.people.kinship_mongo import TRIES, Kinship
-from services.people.lanes_mongo import FOREIGN, DocumentReader
-from services.people.logins_mongo import LoginCounter
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
-from services.supervisor import Supervisor
+from services.tasks import Supervisor
+
+Outcome = Document | Exception | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """One login of somebody whose home is probably at `key`."""
+
+    key: str
+    wish: LoginRecord
+
+
+class LoginCounter(InCompany[_Asked]):
+    """Counts logins at homes, each once, however often it is asked."""
+
+    name = "logins"
+
+    def count(self, key: str, wish: LoginRecord) -> "asyncio.Future[Document | None]":
+        """What of the home at `key` a login reads, this one counted; in company where there is.
+
+        None: no home is there, or the login was counted before; read on. Raises what `FOREIGN`
+        names: it is counted or not, and asking again is harmless.
+        """
+        return self._lane.ask(_Asked(key, wish))
+
+    async def _send(self, batch: Sequence[_Asked]) -> list[Outcome]:
+        """Everybody who is here once travels together.
+
+        Afterwards a person is found as one document, which would not tell several logins apart.
+        """
+        times = Counter(login.key for login in batch)
+        groups = [[login] for login in batch if times[login.key] > 1]
+        if together := [login for login in batch if times[login.key] == 1]:
+            groups.append(together)
+        if len(groups) == 1:
+            outcomes = await self._count_group(groups[0])
+        else:
+            done = await asyncio.gather(*(self._count_group(group) for group in groups))
+            outcomes = {login: outcome for group in done for login, outcome in group.items()}
+        return [outcomes[login] for login in batch]
+
+    async def _count_group(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                if len(logins) > 1:
+                    return await self._count_together(logins)
+                return {login: await self._count_alone(login.key, login.wish) for login in logins}
+        except FOREIGN as error:
+            return dict.fromkeys(logins, error)
+
+    async def _count_alone(self, key: str, wish: LoginRecord) -> Document | None:
+        """In one trip, for somebody without company."""
+        return await self._people.find_one_and_update(
+            uncounted(key, wish),
+            counting(wish),
+            projection=LOGIN_FIELDS,
+            return_document=ReturnDocument.AFTER,
+        )
+
+    async def _count_together(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
+        """Count, then read whom that, or an earlier try, has counted.
+
+        The update waits for a majority even where it changes nothing (MongoDB holds itself to that
+        by noop_writes_wait_for_write_concern.js): what an earlier try has written is as safe then.
+        """
+        changes = [UpdateOne(uncounted(one.key, one.wish), counting(one.wish)) for one in logins]
+        outcomes: dict[_Asked, Outcome] = {}
+        try:
+            matched = (await self._people.bulk_write(changes, ordered=False)).matched_count
+        except BulkWriteError as error:
+            matched = error.details["nMatched"]
+            outcomes = _failures(error, logins)
+        rest = [login for login in logins if login not in outcomes]
+        homes: dict[str, Document] = {}
+        if matched and rest:  # else nobody was counted now: the callers find out why by reading on
+            homes = await self._read(rest, all_counted=matched == len(rest))
+        return outcomes | {login: homes.get(login.key) for login in rest}
+
+    async def _read(self, logins: Sequence[_Asked], *, all_counted: bool) -> dict[str, Document]:
+        """The homes where those logins are counted.
+
+        When all are, no home is asked for the scene: so many others of one person may have come
+        meanwhile that the home has forgotten it. Else that person would be counted again, which
+        takes `RECENT` logins between two commands and a stranger in the batch.
+        """
+        scenes = {login.key: login.wish.scene_str for login in logins}
+        fields = LOGIN_FIELDS if all_counted else (*LOGIN_FIELDS, "recent")
+        found = await self._people.find(
+            {"_id": {"$in": list(scenes)}, "home": True}, fields
+        ).to_list()
+        return {
+            home["_id"]: home
+            for home in found
+            if all_counted or scenes[home["_id"]] in home["recent"]
+        }
+
+
+def _failures(error: BulkWriteError, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
+    """Who of the batch was not served; without a majority nobody was.
+
+    The driver's own words are not passed on: they quote the commands, with people's openids.
+    """
+    for concern in error.details["writeConcernErrors"]:
+        return dict.fromkeys(logins, WriteConcernError(concern["errmsg"], concern["code"]))
+    return {
+        logins[failed["index"]]: WriteError(failed["errmsg"], failed["code"])
+        for failed in error.details["writeErrors"]
+    }
+
 
 _AUTHENTICATION_FAILED, _UNAUTHORIZED = 18, 13
 """Error codes of the MongoDB manual, "Error Codes"."""
@@ -108,7 +229,7 @@ class MongoUserStore:
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
     ) -> Login:
-        wish = Wish(scene_str, account, now, profile, user_id)
+        wish = LoginRecord(scene_str, account, now, profile, user_id)
         async with self._call():
             for _ in range(TRIES):
                 login = await self._try_login(identity, wish)
@@ -116,7 +237,7 @@ class MongoUserStore:
                     return login
         raise StoreUnavailable("MongoDB: too many logins of one person at once")
 
-    async def _try_login(self, identity: Identity, wish: Wish) -> Login | None:
+    async def _try_login(self, identity: Identity, wish: LoginRecord) -> Login | None:
         """None when another was quicker somewhere: look again."""
         key = key_of(identity)
         home = await self._counter.count(key, wish)
@@ -134,7 +255,7 @@ class MongoUserStore:
         await self._kinship.absorb_left(chain)
         return await self._log_in_at_end(chain, wish)
 
-    async def _log_in_at_end(self, chain: list[Document], wish: Wish) -> Login | None:
+    async def _log_in_at_end(self, chain: list[Document], wish: LoginRecord) -> Login | None:
         """Count the login at the home that the chain of links leads to, unless it is counted."""
         is_new = False
         if any(wish.scene_str in document.get("recent", ()) for document in chain):
@@ -144,7 +265,7 @@ class MongoUserStore:
             home = await self._counter.count(chain[-1]["_id"], wish)
         return None if home is None else Login(user_of(home), is_new)
 
-    async def _register(self, identity: Identity, wish: Wish) -> Login | None:
+    async def _register(self, identity: Identity, wish: LoginRecord) -> Login | None:
         """Make the home of a new identity, or its link where the unionid belongs to somebody.
 
         The unionid is claimed first: of several doors that one person enters at once, the one
@@ -157,7 +278,9 @@ class MongoUserStore:
         await self._kinship.make_link(key, owner, unionid)
         return None
 
-    async def _make_home(self, key: str, unionid: UnionId | None, wish: Wish) -> Login | None:
+    async def _make_home(
+        self, key: str, unionid: UnionId | None, wish: LoginRecord
+    ) -> Login | None:
         if wish.user_id is not None:
             known = await self._people.find_one({"user_id": wish.user_id})
             if known is not None:

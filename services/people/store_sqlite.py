@@ -8,7 +8,7 @@ from typing import Any
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 from services.scenes.states import Scene
-from services.sqlite import Database, translated
+from services.sqlite import Database, sqlite_errors
 
 log = logging.getLogger("scanpush.people")
 
@@ -75,7 +75,7 @@ class SqliteUserStore:
         return await self._database.write(job)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
-        with translated():
+        with sqlite_errors():
             row = self._database.reader.execute(
                 "SELECT unionid, user_id FROM identities WHERE app_id = ? AND openid = ?",
                 (identity.app_id, identity.openid),
@@ -88,7 +88,7 @@ class SqliteUserStore:
         return user, Identity(AppId(identity.app_id), OpenId(identity.openid), unionid)
 
     async def get(self, user_id: UserId) -> User | None:
-        with translated():
+        with sqlite_errors():
             return _resolved(self._database.reader, user_id)
 
     async def join(self, identity: Identity) -> None:

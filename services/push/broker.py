@@ -1,22 +1,27 @@
-"""The port between nodes: small hints that a scene has changed."""
+"""The port between nodes: small hints that a scene has changed.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+Notices within one process.
 
+Notices through Redis: this node listens to one channel of its own.
+
+Redis delivers a message to whoever listens at that moment and keeps none (redis.io, "Pub/Sub":
+at-most-once). So after every lost connection the node is told of a gap, once the subscription is
+back, and reads its scenes again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from services.errors import StoreUnavailable
 from services.ids import SceneStr
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A hint, no more: "read this scene again". It holds no secret and may come twice or late.
-
-    `connection` other than 0 names the one new connection that replaces all older ones.
-    """
-
-    scene_str: SceneStr
-    seq: int
-    connection: int = 0
+from services.redis_client import RedisLink, redis_errors
+from services.scenes.local_echo import OwnMoves
+from services.scenes.store import Notice
+from services.tasks import Supervisor
 
 
 class Broker(Protocol):
@@ -35,3 +40,162 @@ class Broker(Protocol):
 
     async def ping(self) -> None:
         """Raise `errors.StoreUnavailable` unless notices can arrive now."""
+
+
+class LocalBroker:
+    """A `Broker` for one node: publishing is a call, and a gap cannot happen."""
+
+    def __init__(self) -> None:
+        self._on_notice: Callable[[Notice], None] | None = None
+
+    def publish(self, notice: Notice) -> None:
+        """Bring the notice to whoever listens; to be called on the event loop."""
+        if self._on_notice is not None:
+            self._on_notice(notice)
+
+    async def listen(self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
+        self._on_notice = on_notice
+
+    async def close(self) -> None:
+        self._on_notice = None
+
+    async def ping(self) -> None:
+        return None
+
+
+log = logging.getLogger("scanpush.broker")
+
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.8
+"""Between two tries to subscribe again: a Redis that is back is noticed within two seconds."""
+
+
+def channel(node: str) -> str:
+    """Where advance.lua publishes what concerns `node`."""
+    return f"scanpush:node:{node}"
+
+
+class RedisBroker:
+    """`Broker` over one subscription.
+
+    Args:
+        node: this node's id, without spaces or slashes.
+        moves: this node's own, which tell of themselves.
+        heartbeat_seconds: how often the subscription is asked for a sign of life; it is given up
+            when none came until the next time.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        node: str,
+        moves: OwnMoves | None = None,
+        *,
+        heartbeat_seconds: float = 2,
+    ) -> None:
+        self._link = link
+        self._moves = moves or OwnMoves()
+        self._channel = channel(node)
+        self._heartbeat_seconds = heartbeat_seconds
+        self._supervisor = Supervisor()
+        self._subscribed = False
+        self._heard = False
+
+    async def listen(self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
+        """Returns once subscribed: what is published from now on arrives."""
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._supervisor.spawn(self._listen_forever(first, on_notice, on_gap), name="broker")
+        await first
+        self._moves.listen(on_notice)
+
+    async def _listen_forever(
+        self,
+        first: asyncio.Future[None],
+        on_notice: Callable[[Notice], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        pause = SHORTEST_PAUSE_SECONDS
+        while True:
+            try:
+                async with self._subscription() as connection:
+                    pause = SHORTEST_PAUSE_SECONDS
+                    if first.done():
+                        log.info("notices are back")
+                        on_gap()
+                    else:
+                        first.set_result(None)
+                    await self._receive(connection, on_notice)
+            except StoreUnavailable as error:
+                if not first.done():
+                    first.set_exception(error)
+                    return
+                log.warning("notices are interrupted: %s", error)
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _subscription(self) -> AsyncIterator[Any]:
+        """A connection of its own, on which Redis has confirmed the subscription.
+
+        Not redis-py's `PubSub`: that one subscribes again in silence, and the gap would go
+        unnoticed; and it takes longer over a notice than we do.
+        """
+        connection = self._link.listening()
+        try:
+            with redis_errors():
+                async with asyncio.timeout(self._link.timeout_seconds):
+                    await connection.send_command("SUBSCRIBE", self._channel)
+                    await connection.read_response()  # the confirmation
+            self._subscribed = True
+            yield connection
+        finally:
+            self._subscribed = False
+            with contextlib.suppress(StoreUnavailable), redis_errors():  # nothing more to lose
+                await connection.disconnect()
+
+    async def _receive(self, connection: Any, on_notice: Callable[[Notice], None]) -> None:
+        """Hand over notices until the connection is lost, then raise `StoreUnavailable`.
+
+        One watch beside the reading, instead of a time-out for each notice, which would cost more
+        than the notice.
+        """
+        with redis_errors():
+            async with asyncio.timeout(None) as silence:
+                watch = self._supervisor.spawn(self._watch(connection, silence), name="heartbeat")
+                try:
+                    while True:
+                        message = await connection.read_response()
+                        self._heard = True
+                        if message[0] == "message":
+                            self._hand_over(message[2], on_notice)
+                finally:
+                    watch.cancel()
+
+    def _hand_over(self, data: str, on_notice: Callable[[Notice], None]) -> None:
+        try:
+            scene_str, seq, connection = data.split(" ")
+            notice = Notice(SceneStr(scene_str), int(seq), int(connection))
+        except ValueError:
+            log.warning("a notice was not understood")
+            return
+        if not self._moves.expects(notice):
+            on_notice(notice)
+
+    async def _watch(self, connection: Any, silence: asyncio.Timeout) -> None:
+        """Ask for a sign of life; when none comes within the same time, end the reading."""
+        self._heard = True
+        while self._heard:
+            self._heard = False
+            with contextlib.suppress(StoreUnavailable), redis_errors():  # the reading fails as well
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    await connection.send_command("PING")
+            await asyncio.sleep(self._heartbeat_seconds)
+        silence.reschedule(asyncio.get_running_loop().time())
+
+    async def ping(self) -> None:
+        if not self._subscribed:
+            raise StoreUnavailable("Redis: notices are interrupted")
+
+    async def close(self) -> None:
+        """Stop listening. May be called twice."""
+        await self._supervisor.close()

@@ -4,14 +4,16 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.push.heads import Headers, plain_head
+
+Headers = Mapping[str, str]
+"""Request headers under the names Tornado gives them: ``Sec-Websocket-Key``."""
 
 PREFIX = "/ws/"
-_GET = b"GET /ws/"
 SUBPROTOCOL = "scanpush.v1"
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -41,19 +43,6 @@ class Offer:
     watch_token: WatchToken = field(repr=False)
     key: str
     address: str
-
-
-def plain_request(head: bytes, remote_ip: str) -> tuple[Request, int] | None:
-    """Read a whole request for a socket of the plainest form, and say how long its head is.
-
-    None for everything else (another path, or not plain): a full HTTP parser decides about it.
-    """
-    if not head.startswith(_GET):
-        return None
-    found = plain_head(head)
-    if found is None:
-        return None
-    return Request("GET", found.target, "HTTP/1.1", found.headers, remote_ip), found.length
 
 
 def forbidden() -> ApiError:

@@ -1,23 +1,166 @@
-"""This node's connections by scene.
+"""What the push side reports to whoever counts; services/metrics.py implements it.
+
+Somebody who waits for news of a scene without a socket: a long poll, or an upgrade under way.
+
+When to read a scene again because its time may be up: no timer a scene, a bucket a second.
+
+This node's connections by scene.
 
 The hub never waits: every method is a plain call. It knows one socket a scene (the newest) and
 any number of waiters; it does not know the network (that is `Parking`) nor the store (`Delivery`).
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
+from services.clock import Clock
 from services.errors import ApiError
-from services.ids import SceneStr
-from services.push.close_codes import CloseCode
-from services.push.conversation import text_frame
-from services.push.counters import PushCounters
-from services.push.expiry import Expiry
-from services.push.keys import scene_key
-from services.push.slots import Slots
-from services.push.waiters import Waiter
+from services.ids import SceneStr, scene_key
+from services.push.close_codes import CloseCode, Ending
+from services.push.parking import KEY_BYTES, Slots
+from services.push.protocol import text_frame
+from services.push.timers import Buckets
 from services.scenes.states import FINAL, Scene, State
+
+
+class PushCounters(Protocol):
+    """Plain calls, made exactly once for each thing that happened. They must not raise or wait."""
+
+    def socket_opened(self) -> None: ...
+
+    def socket_ended(self, ending: Ending) -> None:
+        """A socket left the hub: closed, or asked to close. Follows one `socket_opened`."""
+
+    def upgrade_refused(self, code: str) -> None:
+        """`code` is the error code of the answer."""
+
+    def status_written(self) -> None:
+        """A status document was written to a socket."""
+
+    def ping_written(self) -> None: ...
+
+    def delivered(self, scene: Scene) -> None:
+        """A change of `scene` was written to its socket, which was there already."""
+
+
+class NoCounters:
+    """Counts nothing."""
+
+    def socket_opened(self) -> None:
+        return None
+
+    def socket_ended(self, ending: Ending) -> None:
+        return None
+
+    def upgrade_refused(self, code: str) -> None:
+        return None
+
+    def status_written(self) -> None:
+        return None
+
+    def ping_written(self) -> None:
+        return None
+
+    def delivered(self, scene: Scene) -> None:
+        return None
+
+
+class Waiter:
+    """One wait for a newer state of one scene. A context manager: leaving it takes it out.
+
+    Enter it first, read the store second, wait third: then no change falls in between.
+    """
+
+    __slots__ = ("_future", "_leave", "key", "released", "replaced", "scene")
+
+    def __init__(self, key: bytes, leave: Callable[["Waiter"], object]) -> None:
+        self.key = key
+        self.scene: Scene | None = None
+        """The newest state brought here so far."""
+        self.replaced = False
+        """A newer socket of the same scene was opened on another node meanwhile."""
+        self.released = False
+        self._leave = leave
+        self._future: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave(self)
+
+    def wake(self, scene: Scene) -> None:
+        """Bring a state; older ones than the last are no news."""
+        if self.scene is None or scene.seq > self.scene.seq:
+            self.scene = scene
+            self._call()
+
+    def release(self) -> None:
+        """End the wait without news: the node leaves, the peer is gone, or notices are missing."""
+        self.released = True
+        self._call()
+
+    async def newer(self, seq: int, seconds: float) -> Scene | None:
+        """The scene once its `seq` is above `seq`; None after `seconds`, or when released."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.released and (self.scene is None or self.scene.seq <= seq):
+                    self._future = asyncio.get_running_loop().create_future()
+                    await self._future
+        except TimeoutError:
+            return None
+        return None if self.released else self.scene
+
+    def _call(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+SCENES_A_TICK = 4096
+"""How many ends are looked at in one tick; cheap, because the reading itself is in slices."""
+
+
+class Expiry:
+    """Files each socket's scene under the second its state ends, and asks for it then.
+
+    A scene may have been extended or have moved on meanwhile; whoever reads it files it again.
+    The record in `Slots.due` says which filing counts, so superseded ones are skipped.
+    """
+
+    def __init__(self, slots: Slots, clock: Clock) -> None:
+        self._slots = slots
+        self._clock = clock
+        self._buckets = Buckets(KEY_BYTES)
+
+    def file(self, fd: int, key: bytes, ends_at: float) -> None:
+        """Ask again just after `ends_at` (Unix time), or in a second if that has passed: then the
+        store's clock is behind ours."""
+        second = max(int(ends_at), int(self._clock.now())) + 1
+        if self._slots.due[fd] != second:
+            self._slots.due[fd] = second
+            self._buckets.file(second, key)
+
+    def take(self, descriptor: Callable[[bytes], int | None]) -> list[bytes]:
+        """The scenes to read now; call it several times a second.
+
+        Args:
+            descriptor: the scene's socket on this node, if it still has one.
+        """
+        now = self._clock.now()
+        due = []
+        for key in self._buckets.take(now, SCENES_A_TICK):
+            fd = descriptor(key)
+            if fd is not None and self._slots.due[fd] <= now:
+                due.append(key)
+        return due
 
 
 class ConnectionIds:

@@ -1,4 +1,12 @@
-"""Idle sockets as bare descriptors (design: holding sockets; docs/essays/parking.md).
+"""What this node remembers of a parked socket: one record, found by the descriptor's number.
+
+The kernel hands out the lowest free descriptor, so the numbers are dense and plain arrays do
+instead of an object a socket: the garbage collector sees a handful of arrays, however many
+sockets are parked.
+
+How much each socket has said in the present second.
+
+Idle sockets as bare descriptors (design: holding sockets; docs/essays/parking.md).
 
 A parked socket is a number in one kernel queue and a record in `Slots`: no object, no task, no
 timer, no buffer. This module moves bytes and closes; what the bytes mean is `Conversation`'s
@@ -15,18 +23,145 @@ import logging
 import os
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Protocol
 
 from tornado.ioloop import IOLoop
 
 from services.clock import Clock
-from services.push.buckets import Buckets
 from services.push.close_codes import CloseCode, Ending, ending_of
-from services.push.conversation import Conversation, Said, Standing, close_frame
-from services.push.meter import Meter
 from services.push.poller import Poller
-from services.push.slots import Slots, SlotState
+from services.push.protocol import Conversation, Said, Standing, close_frame
+from services.push.timers import Buckets
+
+CHUNK = 1024
+"""How many records the arrays grow by."""
+
+KEY_BYTES = 16
+
+
+class SlotState(IntEnum):
+    """Where a descriptor is in its life."""
+
+    FREE = 0
+    """Not ours, or not ours any more."""
+    OPEN = 1
+    CLOSING = 2
+    """We sent a close frame (or owe its rest) and wait for the peer's, with a deadline."""
+    LINGERING = 3
+    """All is said; what still comes is thrown away until the peer is gone, with a deadline."""
+
+
+class Slots:
+    """Records of parked descriptors. A plain table: no input or output, no rules.
+
+    `connections` guards against descriptor reuse: whoever comes back to a descriptor after an
+    await asks `holds` whether it is still the same socket.
+    """
+
+    def __init__(self) -> None:
+        self.keys = bytearray()
+        """Sixteen bytes a descriptor: the scene."""
+        self.connections = array("Q")
+        """The connection id, unique in this process; 0: free."""
+        self.states = bytearray()
+        """A `SlotState`."""
+        self.silence = bytearray()
+        """Pings sent since the peer was last heard."""
+        self.codes = array("H")
+        """The close code we sent, while closing."""
+        self.seqs = array("I")
+        """The `seq` of the newest status written."""
+        self.due = array("I")
+        """The Unix second at which the scene is to be read again."""
+        self.count = 0
+
+    def put(self, fd: int, key: bytes, connection: int) -> None:
+        """Begin a record. The descriptor must be free."""
+        if fd >= len(self.states):
+            self._grow(fd + 1 - len(self.states))
+        self.keys[fd * KEY_BYTES : (fd + 1) * KEY_BYTES] = key
+        self.connections[fd] = connection
+        self.states[fd] = SlotState.OPEN
+        self.silence[fd] = self.codes[fd] = self.seqs[fd] = self.due[fd] = 0
+        self.count += 1
+
+    def forget(self, fd: int) -> None:
+        """End a record; must come before the descriptor is closed."""
+        self.states[fd] = SlotState.FREE
+        self.connections[fd] = 0
+        self.count -= 1
+
+    def key(self, fd: int) -> bytes:
+        return bytes(self.keys[fd * KEY_BYTES : (fd + 1) * KEY_BYTES])
+
+    def holds(self, fd: int, connection: int) -> bool:
+        """Whether the descriptor still belongs to that connection."""
+        return fd < len(self.connections) and self.connections[fd] == connection
+
+    def state(self, fd: int) -> int:
+        return self.states[fd] if fd < len(self.states) else SlotState.FREE
+
+    def __len__(self) -> int:
+        """One past the highest descriptor there is room for."""
+        return len(self.states)
+
+    def _grow(self, missing: int) -> None:
+        more = -(-missing // CHUNK) * CHUNK
+        self.keys.extend(bytes(more * KEY_BYTES))
+        self.states.extend(bytes(more))
+        self.silence.extend(bytes(more))
+        for column in (self.connections, self.codes, self.seqs, self.due):
+            column.frombytes(bytes(more * column.itemsize))
+
+
+FRAGMENTS_PER_SECOND = 256
+"""Continuation frames a socket may send in a second: enough for a 4 KiB message in small pieces,
+too few to keep a core busy with empty ones (RFC 6455 section 5.4 sets no limit)."""
+
+_MESSAGE = 1 << 16
+
+
+class Meter:
+    """Counts messages and fragments by descriptor; everything is forgotten each second.
+
+    Only sockets that spoke in this second are in it, so silent ones cost nothing.
+
+    Args:
+        messages_per_second: the limit; 0 means none.
+    """
+
+    def __init__(self, messages_per_second: int) -> None:
+        self._limit = messages_per_second
+        self._second = 0
+        self._said: dict[int, int] = {}
+
+    def message(self, fd: int, now: float) -> bool:
+        """Count a message, a ping, or a pong nobody asked for; False when it is one too many."""
+        return self._add(fd, _MESSAGE, now) // _MESSAGE <= self._limit or not self._limit
+
+    def fragment(self, fd: int, now: float) -> bool:
+        """Count a continuation frame; False when it is one too many."""
+        spent = self._add(fd, 1, now) % _MESSAGE
+        return spent <= FRAGMENTS_PER_SECOND or not self._limit
+
+    def forget(self, fd: int) -> None:
+        """The descriptor is about to be closed; its next owner starts afresh."""
+        self._said.pop(fd, None)
+
+    def _add(self, fd: int, amount: int, now: float) -> int:
+        if int(now) != self._second:
+            self._second = int(now)
+            self._said.clear()
+        total = self._said.get(fd, 0) + amount
+        # Fragments never carry over into the messages: both stop counting far above any limit.
+        if total % _MESSAGE == _MESSAGE - 1:
+            total -= 1
+        self._said[fd] = total
+        return total
+
 
 log = logging.getLogger("scanpush.push.parking")
 

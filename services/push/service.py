@@ -5,29 +5,25 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
-from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerConnectionDelegate
-
 from services.clock import Clock
-from services.ids import SceneStr
-from services.push.admission import Admission, AllowedOrigin, Client, direct_client
+from services.ids import SceneStr, scene_str_of
+from services.push.admission import (
+    AddressLimit,
+    Admission,
+    AllowedOrigin,
+    Capacity,
+    Client,
+    direct_client,
+    open_file_limit,
+)
 from services.push.broker import Broker
-from services.push.capacity import AddressLimit, Capacity, open_file_limit
 from services.push.close_codes import CloseCode, Ending
-from services.push.conversation import Said
-from services.push.counters import NoCounters, PushCounters
-from services.push.delivery import Delivery, Scenes
-from services.push.errands import Errands
-from services.push.expiry import Expiry
-from services.push.hub import Hub
-from services.push.keepalive import Keepalive, tick_forever
-from services.push.keys import scene_str_of
-from services.push.parking import Parking
-from services.push.reception import Reception, Taker
-from services.push.slots import SlotState
-from services.push.upgrade import SocketRouter
-from services.push.waiters import Waiter
-from services.supervisor import Supervisor
+from services.push.delivery import Delivery, Errands, Scenes
+from services.push.hub import Expiry, Hub, NoCounters, PushCounters, Waiter
+from services.push.parking import Parking, SlotState
+from services.push.protocol import Said
+from services.push.timers import Keepalive, tick_forever
+from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.push")
 
@@ -57,7 +53,8 @@ def _by_address(address: str) -> str | None:
 class PushService:
     """Sockets, waiters, notices, pings and deadlines of this process.
 
-    Build it, `start` it on the running loop, serve `router`; at the end `drain`, then `close`.
+    Build it, `start` it on the running loop, admit sockets through `admission`; at the end `drain`,
+    then `close`.
 
     Args:
         scenes: the login service's side (see `delivery.Scenes`).
@@ -106,7 +103,7 @@ class PushService:
         expiry = Expiry(self.parking.slots, clock)
         self.hub = Hub(self.parking, expiry, scenes.document, self._counters, max_waiters)
         self.delivery = Delivery(scenes, self.hub, expiry, supervisor)
-        self._admission = Admission(
+        self.admission = Admission(
             scenes=scenes,
             hub=self.hub,
             parking=self.parking,
@@ -129,15 +126,6 @@ class PushService:
         self.parking.open()
         await self._broker.listen(self.delivery.on_notice, self.delivery.on_gap)
         self._supervisor.spawn(tick_forever(self._clock, self._jobs), name="push ticker")
-
-    def router(self, fallback: HTTPServerConnectionDelegate) -> SocketRouter:
-        """What to give to `HTTPServer`: ``/ws/`` comes here, the rest goes to `fallback`."""
-        return SocketRouter(self._admission, fallback)
-
-    def reception(self, server: HTTPServer, other: Taker) -> Reception:
-        """What listens in place of ``server.add_sockets``: plain upgrades take the short way, and
-        what `other` takes takes another."""
-        return Reception(server, self._admission, self._supervisor, other)
 
     def waiter(self, scene_str: SceneStr) -> Waiter:
         """A long poll's wait for news; see `Hub.waiter`."""

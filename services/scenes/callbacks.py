@@ -13,11 +13,11 @@ from typing import NamedTuple
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
 from services.metrics import Metrics
-from services.scenes.chat import Answer, ChatService
+from services.scenes.chat import ChatReply, ChatService
 from services.scenes.store import SceneStore
 from services.wechat.accounts import Account
 from services.wechat.callback import CallbackRefused, Opened
-from services.wechat.events import TemplateResult
+from services.wechat.messages import TemplateResult
 from services.wechat.replies import SUCCESS
 
 log = logging.getLogger("scanpush.callback")
@@ -91,7 +91,7 @@ class CallbackService:
             self._metrics.callback(outcome, self._clock.monotonic() - began)
 
     async def _reply(
-        self, account: Account, push: Push, opened: Opened, answer: Answer, deadline: float
+        self, account: Account, push: Push, opened: Opened, answer: ChatReply, deadline: float
     ) -> Reply:
         forwarder = account.forwarder
         if answer.login:
@@ -108,7 +108,7 @@ class CallbackService:
                 return Reply(forwarded.body, forwarded.content_type)
         return Reply(SUCCESS)
 
-    async def _patiently(self, account: Account, opened: Opened) -> Answer:
+    async def _patiently(self, account: Account, opened: Opened) -> ChatReply:
         """Ask again while the store fails. Every step is safe to repeat."""
         pause = 0.05
         held = False
@@ -128,7 +128,7 @@ class CallbackService:
         finally:
             self._held -= held
 
-    async def _once(self, account: Account, opened: Opened) -> Answer:
+    async def _once(self, account: Account, opened: Opened) -> ChatReply:
         if opened.nonce_key:
             await self._bind_nonce(account, opened)
         if isinstance(opened.event, TemplateResult):

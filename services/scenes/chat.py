@@ -1,27 +1,28 @@
-"""What people do in an account's chat, and what it means for their scenes.
+"""Which scene a person has open at an account: one at most, so that ``1`` has one meaning.
+
+What people do in an account's chat, and what it means for their scenes.
 
 A scan or a follow claims a scene; a typed code does; ``1`` and ``0`` answer the question that a
 scan brought; an unfollow ends what is open. Everything else is no login and none of our business.
 """
 
 import logging
+import math
 import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.errors import ApiError
 from services.ids import OpenId, SceneStr, is_scene_str
+from services.logs import short_hash
 from services.people.store import Identity, UserStore
-from services.scenes.admission import AdmissionService, Entry, Visit
 from services.scenes.login import LoginService
-from services.scenes.open_scenes import OpenScenes
+from services.scenes.policy import AdmissionService, Entry, Visit, summary
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
-from services.scenes.user_agent import summary
-from services.scrubbing import short_hash
 from services.wechat.accounts import Account
-from services.wechat.events import (
+from services.wechat.messages import (
     ConsentRevoked,
     Event,
     ScanEvent,
@@ -30,6 +31,70 @@ from services.wechat.events import (
     UnsubscribeEvent,
 )
 from services.wechat.replies import beijing_time, text
+
+OPEN_SECONDS = 3600.0
+"""How long a person's open scene is remembered: longer than any scene is open."""
+
+
+class OpenScenes:
+    """Remembers a person's newest scene, together with when they came to it by WeChat's clock
+    (CreateTime): what happened before that is not about it."""
+
+    def __init__(
+        self, scenes: SceneStore, login: LoginService, admission: AdmissionService
+    ) -> None:
+        self._scenes = scenes
+        self._login = login
+        self._admission = admission
+
+    async def note(self, account: str, openid: OpenId, scene_str: SceneStr, since: int) -> None:
+        """The person has claimed that scene; an older one of theirs ends.
+
+        To be called before they are asked anything, so that no crash leaves a question behind
+        whose answer leads nowhere. Free where the settings leave nothing to wait for.
+        """
+        if not self._admission.asks:
+            return
+        kept = await self._scenes.replace(
+            _open_key(account, openid), f"{scene_str} {since}", OPEN_SECONDS
+        )
+        older = (kept or "").partition(" ")[0]
+        if older != scene_str and is_scene_str(older):
+            await self._supersede(SceneStr(older), openid)
+
+    async def _supersede(self, older: SceneStr, openid: OpenId) -> None:
+        if self._admission.confirms:
+            undecided = frozenset({State.SCANNED, State.CONFIRMING})
+            await self._login.end(older, Move(State.DENIED, undecided, openid=openid))
+        registering = frozenset({State.REGISTERING})
+        await self._login.end(older, Move(State.CANCELLED, registering, openid=openid))
+
+    async def of(self, account: str, openid: OpenId, at: float = math.inf) -> Scene | None:
+        """The person's scene at that CreateTime, in whatever state it is by now."""
+        return await self._kept(_open_key(account, openid), openid, at)
+
+    async def asked(self, account: str, openid: OpenId, at: float) -> Scene | None:
+        """The scene about which a page on the person's phone asks them (see `asked_key`)."""
+        return await self._kept(asked_key(account, openid), openid, at)
+
+    async def _kept(self, key: str, openid: OpenId, at: float) -> Scene | None:
+        kept = await self._scenes.recall(key)
+        scene_str, _, since = (kept or "").partition(" ")
+        if not is_scene_str(scene_str) or at < int(since):
+            return None
+        scene = await self._login.read(SceneStr(scene_str))
+        return scene if scene is not None and scene.openid == openid else None
+
+
+def asked_key(account: str, openid: OpenId) -> str:
+    """Where a door keeps "scene_str time" while its page asks: not answered in the chat, so it
+    displaces nothing there, but ended with the person's consent all the same."""
+    return f"asked:{account}:{openid}"
+
+
+def _open_key(account: str, openid: OpenId) -> str:
+    return f"open:{account}:{openid}"
+
 
 log = logging.getLogger("scanpush.chat")
 
@@ -41,7 +106,7 @@ DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny canc
 """The answers to the question in the chat, after `plain`."""
 
 
-class Answer(NamedTuple):
+class ChatReply(NamedTuple):
     """What became of an event: a word for the metrics, and the reply in the chat, if any.
 
     `login` is False for what is no login: another system may want to see it.
@@ -52,7 +117,7 @@ class Answer(NamedTuple):
     login: bool = True
 
 
-NOT_A_LOGIN = Answer("ignored", login=False)
+NOT_A_LOGIN = ChatReply("ignored", login=False)
 
 
 def plain(message: str) -> str:
@@ -85,7 +150,7 @@ class ChatService:
         self._site_name = site_name
         self._kiosk_labels = kiosk_labels
 
-    async def handle(self, account: Account, event: Event) -> Answer:
+    async def handle(self, account: Account, event: Event) -> ChatReply:
         """Raises `StoreUnavailable`; doing it again is then safe."""
         match event:
             case SubscribeEvent() | ScanEvent() if is_scene_str(event.scene or ""):
@@ -103,7 +168,7 @@ class ChatService:
 
     async def _claim(
         self, account: Account, event: Event, scene_str: SceneStr, kind: Kind
-    ) -> Answer:
+    ) -> ChatReply:
         key = _outcome_key(account, event)
         entry = await self._admission.at_once(
             account,
@@ -119,7 +184,7 @@ class ChatService:
             scene_str, account=account.name, kind=kind, openid=event.openid, outcome_key=key
         )
         if step.reply is not None:
-            return Answer("repeated", step.reply)
+            return ChatReply("repeated", step.reply)
         scene = step.scene
         if step.verdict is Verdict.REFUSED or scene is None or scene.state is not State.SCANNED:
             return await self._kept(key, self._refusal(account, step, event.openid, kind))
@@ -146,33 +211,33 @@ class ChatService:
 
     async def _answer(
         self, account: Account, entry: Entry, openid: OpenId, key: str, kind: Kind
-    ) -> Answer:
+    ) -> ChatReply:
         step = entry.step
         if step.reply is not None:
-            return Answer("repeated", step.reply)
+            return ChatReply("repeated", step.reply)
         if step.verdict is Verdict.MOVED and step.scene is not None:
             said = entry.said or self._wording(entry.outcome, step.scene)
-            return Answer(entry.outcome, said)
+            return ChatReply(entry.outcome, said)
         return await self._kept(key, self._refusal(account, step, openid, kind))
 
-    def _refusal(self, account: Account, step: Step, openid: OpenId, kind: Kind) -> Answer:
+    def _refusal(self, account: Account, step: Step, openid: OpenId, kind: Kind) -> ChatReply:
         """What a person reads whose event changed nothing."""
         scene = step.scene
         if scene is None:
             reply = text("expired", account.settings.language, site=self._site_name)
-            return Answer("expired", reply)
+            return ChatReply("expired", reply)
         if scene.account != account.name or scene.kind is not kind:
-            return Answer("wrong_door")
+            return ChatReply("wrong_door")
         outcome = _OUTCOMES[scene.state]
         if scene.openid is not None and scene.openid != openid:
             outcome = "already_used"
         elif scene.state is State.FAILED and scene.error in _FAILURES:
             outcome = scene.error
-        return Answer(outcome, self._wording(outcome, scene))
+        return ChatReply(outcome, self._wording(outcome, scene))
 
     # Messages.
 
-    async def _message(self, account: Account, event: TextMessage) -> Answer:
+    async def _message(self, account: Account, event: TextMessage) -> ChatReply:
         key = _outcome_key(account, event)
         scene = await self._asked(account, event, key)
         if scene is not None:
@@ -197,7 +262,7 @@ class ChatService:
 
     async def _decision(
         self, account: Account, event: TextMessage, scene: Scene, key: str
-    ) -> Answer:
+    ) -> ChatReply:
         said = plain(event.text)
         visit = self._visit(account, scene, event, key)
         if scene.state is not State.CONFIRMING:
@@ -209,14 +274,16 @@ class ChatService:
         elif said in DENY:
             entry = await self._admission.deny(visit)
         else:
-            return await self._kept(key, Answer("confirm_ask", self._wording("confirm_ask", scene)))
+            return await self._kept(
+                key, ChatReply("confirm_ask", self._wording("confirm_ask", scene))
+            )
         log.info("scene %s: %s %s", scene.scene_str, entry.outcome, short_hash(event.openid))
         return await self._answer(account, entry, event.openid, key, scene.kind)
 
-    async def _typed(self, account: Account, event: TextMessage, code: str, key: str) -> Answer:
+    async def _typed(self, account: Account, event: TextMessage, code: str, key: str) -> ChatReply:
         kept = await self._scenes.recall(key)
         if kept is not None:
-            return Answer("repeated", kept)
+            return ChatReply("repeated", kept)
         try:
             scene_str = await self._codes.guess(account.name, event.openid, code, message=key)
         except ApiError:
@@ -226,7 +293,7 @@ class ChatService:
                 return await self._claim(account, event, scene_str, Kind.CODE)
             outcome = "code_unknown"
         reply = text(outcome, account.settings.language, site=self._site_name)
-        return await self._kept(key, Answer(outcome, reply))
+        return await self._kept(key, ChatReply(outcome, reply))
 
     # Followers.
 
@@ -245,10 +312,10 @@ class ChatService:
 
     # Words.
 
-    async def _kept(self, key: str, answer: Answer) -> Answer:
+    async def _kept(self, key: str, answer: ChatReply) -> ChatReply:
         """Keep what was answered to an event that changed no scene: its repeat gets the same."""
         kept = await self._scenes.remember(key, answer.reply, REPLY_SECONDS)
-        return Answer(answer.outcome, kept)
+        return ChatReply(answer.outcome, kept)
 
     def _wording(self, outcome: str, scene: Scene) -> str:
         if outcome != "confirm_ask":

@@ -1,17 +1,17 @@
 """What happens to a scene after it was begun, whoever asks: page, socket, callback, sweeper."""
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.clock import Clock
-from services.errors import ApiError, StoreUnavailable
-from services.ids import OpenId, SceneStr, UserId, WatchToken
+from services.errors import ApiError, StoreUnavailable, unauthorized
+from services.ids import OpenId, SceneStr, UserId, WatchToken, secret_hash
 from services.metrics import Metrics
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.scenes import status
+from services.scenes.history import History
 from services.scenes.states import (
     FINAL,
     NO_DETAILS,
@@ -25,9 +25,9 @@ from services.scenes.states import (
     Verdict,
 )
 from services.scenes.store import SceneStore
-from services.scenes.whole_login import WholeLogin
-from services.timeline import Timeline
-from services.tokens.issuer import Issuer, Purpose, Ticket
+from services.scenes.store_sqlite import WholeLogin
+from services.tokens.claims import Purpose, Ticket
+from services.tokens.issuer import Issuer
 
 _NO_HASH = bytes(32)
 
@@ -35,16 +35,6 @@ COLLECTABLE = frozenset({State.AUTHORIZED, State.CONSUMED})
 """Where a login can be collected, or was."""
 
 WAITING = frozenset({State.WAITING})
-
-
-def secret_hash(secret: str) -> bytes:
-    """What is stored of a secret: its SHA-256. The secrets hashed here have 256 random bits."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def unauthorized() -> ApiError:
-    """One and the same answer for an unknown scene and for a wrong or missing watch token."""
-    return ApiError("unauthorized", "Unknown scene, or wrong or missing watch token.")
 
 
 class LoginService:
@@ -71,7 +61,7 @@ class LoginService:
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
         kiosks: bool = False,
-        timeline: Timeline | None = None,
+        timeline: History | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users

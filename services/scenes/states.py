@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from services.ids import OpenId, SceneStr, UserId
+from services.tokens.claims import Claims
 
 FINAL_READABLE_SECONDS = 60
 """How long a final state can still be read."""
@@ -121,15 +122,6 @@ NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 STATE_OF = {state.value: state for state in State}
 KIND_OF = {kind.value: kind for kind in Kind}
 """By what stores keep of them; calling the enums does the same and takes longer."""
-
-
-class Claims(NamedTuple):
-    """What a token will say, fixed once; every delivery signs exactly these."""
-
-    jti: str
-    iat: int
-    exp: int
-    is_new: bool
 
 
 class Scene(NamedTuple):

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from services.ids import UserId
-from services.scenes.states import FINAL, Claims, Scene, State
+from services.scenes.states import FINAL, Scene, State
+from services.tokens.claims import Claims
 
 FAILURES: Mapping[str, str] = {
     "try_again": "The login could not be finished in time; please try again.",

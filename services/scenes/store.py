@@ -1,6 +1,7 @@
 """The port to the truth about scenes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from services.ids import SceneStr
@@ -97,3 +98,15 @@ class SceneStore(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the backend answers now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A hint, no more: "read this scene again". It holds no secret and may come twice or late.
+
+    `connection` other than 0 names the one new connection that replaces all older ones.
+    """
+
+    scene_str: SceneStr
+    seq: int
+    connection: int = 0

@@ -20,9 +20,10 @@ from pydantic_core import to_json
 
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
-from services.redis_link import RedisLink, Script
-from services.scenes.own_moves import OwnMoves
-from services.scenes.states import KIND_OF, STATE_OF, Claims, Move, Scene, State, Step, Verdict
+from services.redis_client import RedisLink, Script
+from services.scenes.local_echo import OwnMoves
+from services.scenes.states import KIND_OF, STATE_OF, Move, Scene, State, Step, Verdict
+from services.tokens.claims import Claims
 
 log = logging.getLogger("scanpush.scenes")
 

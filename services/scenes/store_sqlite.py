@@ -1,26 +1,122 @@
-"""Scenes in the embedded database."""
+"""Scenes as rows of the embedded database: the table, and the way there and back.
+
+Scenes in the embedded database.
+
+A scan that becomes a login in one step, where scenes and people share a store.
+
+The steps of a login (claim, find the person, authorize) are three transactions where scenes and
+people live apart. In one database they are one: nothing lies between them, so nothing can be left
+there, and it costs a third (docs/performance.md).
+"""
 
 import asyncio
 import hmac
+import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
-from services.push.broker import Notice
-from services.scenes.rows_sqlite import COLUMNS, INSERT, SELECT, row_of, scene_of, update
+from services.people.store import Identity, Login
+from services.people.store_sqlite import log_in_within
 from services.scenes.states import (
+    KIND_OF,
+    STATE_OF,
     Move,
     Scene,
+    State,
     Step,
     Verdict,
     apply,
     settle,
 )
-from services.sqlite import Database, translated
+from services.scenes.store import Notice
+from services.sqlite import Connection, Database, sqlite_errors
+from services.tokens.claims import Claims
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scenes (
+    scene_str TEXT PRIMARY KEY, state TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+    account TEXT NOT NULL, lang TEXT NOT NULL, created_at REAL NOT NULL,
+    changed_at REAL NOT NULL, ends_at REAL NOT NULL, watch_hash BLOB NOT NULL,
+    begin_hash BLOB NOT NULL, openid TEXT, user_id TEXT, jti TEXT, iat INTEGER, exp INTEGER,
+    is_new INTEGER, owed INTEGER NOT NULL, error TEXT NOT NULL, details TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS scenes_by_end ON scenes (ends_at);
+CREATE INDEX IF NOT EXISTS scenes_owed ON scenes (changed_at) WHERE owed = 1;
+CREATE TABLE IF NOT EXISTS kept (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, ends_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS kept_by_end ON kept (ends_at);
+"""
+
+COLUMNS = (
+    "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
+    " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
+)
+_NO_CLAIMS = (None, None, None, False)
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_parsed = json.JSONDecoder().raw_decode
+SELECT = f"SELECT {COLUMNS} FROM scenes WHERE scene_str = ?"
+INSERT = f"INSERT INTO scenes ({COLUMNS}) VALUES ({', '.join('?' * 20)})"
+# The last condition holds unless somebody moved the scene meanwhile.
+_UPDATE = """UPDATE scenes SET state=?, seq=?, changed_at=?, ends_at=?, openid=?, user_id=?, jti=?,
+    iat=?, exp=?, is_new=?, owed=?, error=? WHERE scene_str=? AND seq<?"""
+_UPDATE_DETAILS = _UPDATE.replace(" WHERE", ", details=? WHERE")
+
+
+def update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
+    """Write down a scene; False: somebody else has moved it as far, and nothing is done.
+
+    Args:
+        details: whether they changed. Few moves change them, and they are half of what is stored.
+    """
+    row = (str(scene.state), scene.seq, scene.changed_at, scene.ends_at, *_login(scene))
+    key = (scene.scene_str, scene.seq)
+    if details:
+        return db.execute(_UPDATE_DETAILS, (*row, _encoded(scene.details), *key)).rowcount > 0
+    return db.execute(_UPDATE, (*row, *key)).rowcount > 0
+
+
+def row_of(scene: Scene) -> tuple[Any, ...]:
+    """A scene as `COLUMNS`."""
+    return (
+        scene.scene_str,
+        str(scene.state),
+        scene.seq,
+        str(scene.kind),
+        *scene[4:11],
+        *_login(scene),
+        _encoded(scene.details),
+    )
+
+
+def _login(scene: Scene) -> tuple[Any, ...]:
+    """What a login changes, in the order of the columns.
+
+    Numbers in place of what is true or false: sqlite3 looks for an adapter of everything that it
+    does not know, and that costs more than all the rest of a column.
+    """
+    jti, iat, exp, is_new = scene.claims or _NO_CLAIMS
+    return scene.openid, scene.user_id, jti, iat, exp, int(is_new), int(scene.owed), scene.error
+
+
+def _encoded(details: Mapping[str, str]) -> str:
+    return _encode(details) if details else ""
+
+
+def scene_of(row: tuple[Any, ...]) -> Scene:
+    """A scene from `COLUMNS`, which stand in the order of its fields but for the claims."""
+    claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
+    details = _parsed(row[19])[0] if row[19] else {}
+    state, kind = STATE_OF[row[1]], KIND_OF[row[3]]
+    return Scene._make(
+        (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)
+    )
+
 
 T = TypeVar("T")
 
@@ -67,7 +163,7 @@ class SqliteSceneStore:
     def _read(self, scene_str: SceneStr) -> Scene | None:
         scene = self._recent.get(scene_str)
         if scene is None:
-            with translated():
+            with sqlite_errors():
                 row = self._database.reader.execute(SELECT, (scene_str,)).fetchone()
             if row is None:
                 return None
@@ -132,7 +228,7 @@ class SqliteSceneStore:
 
     async def owed(self, older_than_seconds: float, limit: int) -> Sequence[Scene]:
         now = self._clock.now()
-        with translated():
+        with sqlite_errors():
             rows = self._database.reader.execute(
                 f"SELECT {COLUMNS} FROM scenes WHERE owed = 1 AND changed_at <= ? LIMIT ?",
                 (now - older_than_seconds, limit),
@@ -142,7 +238,7 @@ class SqliteSceneStore:
 
     async def expire(self, limit: int) -> int:
         now = self._clock.now()
-        with translated():
+        with sqlite_errors():
             due = self._database.reader.execute(
                 "SELECT (SELECT count(*) FROM (SELECT 1 FROM scenes WHERE ends_at <= ? LIMIT ?))"
                 " + (SELECT count(*) FROM (SELECT 1 FROM kept WHERE ends_at <= ? LIMIT ?))",
@@ -159,7 +255,7 @@ class SqliteSceneStore:
         return touched
 
     async def recall(self, key: str) -> str | None:
-        with translated():
+        with sqlite_errors():
             return _kept(self._database.reader, key, self._clock.now())
 
     async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
@@ -276,3 +372,77 @@ def _kept(db: sqlite3.Connection, key: str, now: float) -> str | None:
 
 def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
     db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, value, ends_at))
+
+
+Authorization = Callable[[Scene, Login], Move]
+"""The last move, once it is known who logs in."""
+
+
+class WholeLogin(Protocol):
+    """Claim, person and authorization, all or nothing; noticed once, after it is saved."""
+
+    async def log_in(
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        then: Authorization,
+        *,
+        unionid_wanted: bool,
+    ) -> tuple[Step, Login | None] | None:
+        """The last move that was tried. Without a login it is the claim, which then moved nothing.
+
+        Args:
+            then: called in the transaction; must be pure.
+            unionid_wanted: for a person whose unionid is unknown nothing is done, and None is
+                returned: somebody must ask for it first.
+        """
+
+
+class SqliteWholeLogin:
+    """`WholeLogin` in the embedded database."""
+
+    def __init__(self, clock: Clock, scenes: SqliteSceneStore) -> None:
+        self._clock = clock
+        self._scenes = scenes
+
+    async def log_in(
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        then: Authorization,
+        *,
+        unionid_wanted: bool,
+    ) -> tuple[Step, Login | None] | None:
+        now = self._clock.now()
+
+        def job(db: Connection) -> tuple[Step, Login | None] | None:
+            claimed = claimed_within(db, scene_str, claim, now)
+            scene = claimed.scene
+            if claimed.reply is not None or scene is None or scene.state is not State.SCANNED:
+                return claimed, None
+            if claimed.verdict is Verdict.REFUSED:
+                return claimed, None
+            login = log_in_within(
+                db,
+                identity,
+                scene,
+                now,
+                first_try=claimed.verdict is Verdict.MOVED,
+                unionid_wanted=unionid_wanted,
+            )
+            if login is None:
+                return None
+            move = then(scene, login)
+            step = apply(scene, move, now)
+            if step.verdict is Verdict.MOVED and step.scene is not None:
+                saved_within(db, step.scene, (claim, move), now)
+            return step, login
+
+        return await self._scenes.written(scene_str, job, self._done)
+
+    def _done(self, done: tuple[Step, Login | None] | None) -> None:
+        """Without a login the claim moved nothing."""
+        if done is not None and done[1] is not None:
+            self._scenes.moved(done[0])

@@ -47,7 +47,7 @@ class TypedCodes:
         await self._scenes.replace(f"codes_shown:{account}", "1", SHOWN_SECONDS)
         for _ in range(TRIES):
             code = "".join(secrets.choice(self._alphabet) for _ in range(self._length))
-            kept = await self._scenes.remember(_key(account, code), scene_str, life_seconds)
+            kept = await self._scenes.remember(_code_key(account, code), scene_str, life_seconds)
             if kept == scene_str:
                 return code
         raise ApiError("overloaded", "No login code is free.", retry_after=5)
@@ -92,7 +92,7 @@ class TypedCodes:
         )
         if tried - int(await self._scenes.recall(hits) or 0) > MOST_GUESSES:
             raise ApiError("rate_limited", "Too many wrong codes.")
-        found = await self._scenes.recall(_key(account, code))
+        found = await self._scenes.recall(_code_key(account, code))
         if found is None or not is_scene_str(found):
             return None
         if first:
@@ -100,5 +100,5 @@ class TypedCodes:
         return SceneStr(found)
 
 
-def _key(account: str, code: str) -> str:
+def _code_key(account: str, code: str) -> str:
     return f"code:{account}:{code}"

@@ -7,8 +7,6 @@ token says about itself: not its algorithm, not where its key could be found.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import jwt
@@ -16,9 +14,8 @@ from pydantic_core import to_json
 
 from services.errors import TokenError, TokenExpired, UnknownKey
 from services.ids import SceneStr, UserId, is_scene_str
-from services.scenes.states import Claims
-from services.tokens.jwk import Key, KeyProblem, read_public
-from services.tokens.keys import KeySet
+from services.tokens.claims import Claims, Purpose, Ticket, VerifiedClaims
+from services.tokens.keys import Key, KeyProblem, KeySet, read_public
 
 LEEWAY_SECONDS = 10
 """How far the clocks of two nodes may be apart."""
@@ -30,34 +27,6 @@ MAX_FOREIGN_KEYS = 256
 """Keys of other nodes that are kept at once."""
 
 _TYPE = "JWT"
-
-
-class Purpose(StrEnum):
-    """What a ticket is for. Each purpose has an audience and a ``typ`` of its own, so that none is
-    ever taken for another, nor for a login token (RFC 8725, sections 3.9, 3.11 and 3.12)."""
-
-    REGISTER = "register"
-    EXCHANGE = "exchange"
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A small signed paper about one state of one scene; what it allows, the store allows once."""
-
-    scene_str: SceneStr
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedClaims:
-    """What a token that verified says. Times are unix seconds."""
-
-    subject: UserId
-    account: str
-    amr: tuple[str, ...]
-    jti: str
-    iat: int
-    exp: int
 
 
 class Issuer:

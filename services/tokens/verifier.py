@@ -1,12 +1,150 @@
-"""Verification on any node: what another node has signed counts from its first token on."""
+"""Public keys of all nodes, through the store: a token of one node is good on every other.
 
+Nodes that share ``jwt.key_file`` have nothing to tell each other. Others keep one document in the
+store: each node adds its own public keys to what it finds there before it serves, and trusts all
+of them. Who overwrites another's addition gets to see it, and adds it again.
+
+The nodes read the document every two seconds, and at once when they meet a key they do not know
+(`SharedKeys.look`): the key of a node that has just started is known as soon as it is needed.
+
+Whoever can write to the store can add a key. The store already holds every login, so that is no
+new power.
+
+Verification on any node: what another node has signed counts from its first token on.
+"""
+
+import asyncio
+import json
 import logging
+from collections.abc import Mapping
+from typing import Any
 
+from services.clock import Clock
 from services.errors import StoreUnavailable, UnknownKey
-from services.tokens.issuer import Issuer, Purpose, Ticket, VerifiedClaims
-from services.tokens.shared_keys import SharedKeys
+from services.scenes.store import SceneStore
+from services.tokens.claims import Purpose, Ticket, VerifiedClaims
+from services.tokens.issuer import Issuer
 
 log = logging.getLogger("scanpush.tokens")
+
+KEY = "jwks"
+
+EXCHANGE_SECONDS = 2
+
+RENEW_SECONDS = 600
+"""How often a node says again that its keys are in use."""
+
+LOOK_PAUSE_SECONDS = 0.2
+"""Between two looks at the store: whoever sends us unknown keys cannot make us ask more often."""
+
+LOOK_SECONDS = 1
+"""For one look, the pause before it included."""
+
+Known = Mapping[str, tuple[float, Mapping[str, Any]]]
+"""By name of the key: until when its tokens can be valid, and the public JSON Web Key."""
+
+
+class SharedKeys:
+    """Exchanges this node's public keys with the others'.
+
+    Args:
+        keep_seconds: how long a key outlives its node: as long as a token of it may be valid.
+    """
+
+    def __init__(
+        self, issuer: Issuer, store: SceneStore, clock: Clock, *, keep_seconds: float
+    ) -> None:
+        self._issuer = issuer
+        self._store = store
+        self._clock = clock
+        self._keep_seconds = keep_seconds + RENEW_SECONDS
+        self._own = {jwk["kid"]: jwk for jwk in issuer.jwks()["keys"]}
+        self._seen: Known = {}
+        self._looking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._answered_at = float("-inf")
+
+    async def introduce(self) -> None:
+        """Exchange for the first time: from now on the others find this node's keys.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        await self._exchange()
+
+    async def exchange_forever(self) -> None:
+        """For a background task. A store that is away is others' to report."""
+        while True:
+            await asyncio.sleep(EXCHANGE_SECONDS)
+            try:
+                await self._exchange()
+            except StoreUnavailable as error:
+                log.debug("the other nodes' keys are unknown: %s", error)
+
+    async def look(self) -> None:
+        """Trust every key that was in the store when this was called.
+
+        Any number of callers share a look, and one look follows another after a pause.
+
+        Raises:
+            StoreUnavailable: the store did not answer in time.
+        """
+        called_at = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self._looking:
+                if self._answered_at <= called_at:
+                    await self._look()
+        except TimeoutError:
+            raise StoreUnavailable("the other nodes' keys are not known in time") from None
+
+    async def _look(self) -> None:
+        await asyncio.sleep(self._asked_at + LOOK_PAUSE_SECONDS - self._clock.monotonic())
+        self._asked_at = asked_at = self._clock.monotonic()
+        self._learn(self._parsed(await self._store.recall(KEY)))
+        self._answered_at = asked_at
+
+    async def _exchange(self) -> None:
+        """Learn what the store holds, and leave there all that this node knows."""
+        text = await self._store.recall(KEY)
+        held = self._parsed(text)
+        self._learn(held)
+        while (wanted := self._wanted()) != held:
+            written = json.dumps(wanted)
+            before = await self._store.replace(KEY, written, self._keep_seconds)
+            if before != text:
+                self._learn(self._parsed(before))
+            text, held = written, wanted
+
+    def _learn(self, found: Known) -> None:
+        """Add `found` to what is known and trusted; of two ends of a key the later one counts."""
+        seen = dict(self._seen)
+        for kid, entry in found.items():
+            if kid not in seen or seen[kid][0] < entry[0]:
+                seen[kid] = entry
+        now = self._clock.now()
+        self._seen = {kid: entry for kid, entry in seen.items() if entry[0] > now}
+        self._issuer.trust(jwk for _, jwk in self._seen.values())
+
+    def _wanted(self) -> Known:
+        """What the store should hold: all that is known, our own keys with enough time left."""
+        ends = self._clock.now() + self._keep_seconds
+        known = dict(self._seen)
+        for kid, jwk in self._own.items():
+            if kid not in known or known[kid][0] < ends - RENEW_SECONDS:
+                known[kid] = (ends, jwk)
+        self._seen = known
+        return known
+
+    def _parsed(self, text: str | None) -> Known:
+        """What the store holds; nothing where another version wrote what we do not understand."""
+        try:
+            document = json.loads(text) if text else {}
+            entries = {str(kid): (float(ends), dict(jwk)) for kid, (ends, jwk) in document.items()}
+        except (ValueError, TypeError, AttributeError):
+            log.warning("the shared keys were not understood and are written anew")
+            return {}
+        now = self._clock.now()
+        return {kid: entry for kid, entry in entries.items() if entry[0] > now}
 
 
 class Verifier:

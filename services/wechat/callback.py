@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from services.errors import ScanpushError
-from services.wechat import documents, events, replies
+from services.wechat import messages as documents
+from services.wechat import messages as events
+from services.wechat import replies
 from services.wechat.crypto import RANDOM_BYTES, Cipher, CryptoError, signature_matches
-from services.wechat.documents import EventError
-from services.wechat.events import Event
+from services.wechat.messages import Event, EventError
 
 Mode = Literal["safe", "compatible", "plaintext"]
 

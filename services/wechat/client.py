@@ -1,104 +1,354 @@
-"""The one httpx client all accounts share, and the transport under it."""
+"""One call to WeChat's API hosts: time-out, second host, errcodes, and nothing foreign escapes.
 
-import ipaddress
+Facts: errors come as HTTP 200 with ``errcode``; some answers are declared text/plain and hold
+control characters; api2.weixin.qq.com stands in for api.weixin.qq.com when that cannot be reached
+(WeChat's page on API hosts), which is for the network to decide and never for an errcode.
+
+The texts in WeChat's answers that we keep, store or send on: printable ASCII of a sane length.
+
+Whatever answers in WeChat's place, an error page or a proxy, nothing else gets into a store or an
+address: a lone surrogate, say, which JSON can carry, cannot be written anywhere.
+"""
+
+import asyncio
+import json
 import logging
-import ssl
-import urllib.request
-from collections.abc import Iterable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+import random
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from services.settings_fields import url_host
+from services.clock import Clock
+from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
+from services.http_client import read_at_most
+from services.ids import OpenId, UnionId
+from services.wechat.errcodes import Action, look_up
 
-SHARDS = 8
-PER_SHARD = 8
-"""Requests in flight after which the next pool is used: past about ten on one pool the cost of
-each request doubles (measured once, with a server that answers at once)."""
+T = TypeVar("T")
 
-KEEPALIVE_SECONDS = 30.0
+log = logging.getLogger("scanpush.wechat")
+
+MAX_ANSWER_BYTES = 1024 * 1024
+"""Longest answer read; pictures of mini-program codes have some 100 KiB."""
+
+BUSY_PAUSES = (0.1, 0.3)
+"""Seconds before the second and third try of an answer -1, each made up to half longer."""
+
+AVOID_SECONDS = 60.0
+"""How long a host that could not be reached is asked second."""
+
+ALARM_SECONDS = 60.0
+"""The same errcode is alarmed about at most this often."""
+
+_WECHAT_API = "api.weixin.qq.com"
+_SPARE = {_WECHAT_API: "api2.weixin.qq.com"}
+_RID = re.compile(r"rid: ([0-9a-f-]{8,40})")
+_SECRET = re.compile(r"[A-Za-z0-9_\-]{24,}")
 
 
-class ShardedTransport(httpx.AsyncBaseTransport):
-    """Several of httpx's own connection pools behind one transport.
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """What came back with HTTP 200, undecoded."""
 
-    Pools are filled in order, so that few requests in flight share few warm connections; when all
-    are full, the least busy one takes the request. One TLS context serves all of them.
-    """
+    content_type: str
+    body: bytes
 
-    def __init__(self, shards: int = SHARDS, per_shard: int = PER_SHARD) -> None:
-        context: ssl.SSLContext = httpx.create_ssl_context()
-        limits = httpx.Limits(
-            max_connections=None,
-            max_keepalive_connections=per_shard,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-        )
-        self._pools = [
-            httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
-            for _ in range(shards)
-        ]
-        self._in_flight = [0] * shards
-        self._per_shard = per_shard
+    def json(self) -> dict[str, Any]:
+        """The answer as WeChat means it, whatever Content-Type it gave.
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        shard = self._pick()
-        self._in_flight[shard] += 1
+        Raises:
+            WeChatUnavailable: it is no JSON object.
+        """
         try:
-            return await self._pools[shard].handle_async_request(request)
-        finally:
-            self._in_flight[shard] -= 1
-
-    def _pick(self) -> int:
-        for shard, in_flight in enumerate(self._in_flight):
-            if in_flight < self._per_shard:
-                return shard
-        return self._in_flight.index(min(self._in_flight))
-
-    async def aclose(self) -> None:
-        for pool in self._pools:
-            await pool.aclose()
+            payload = json.loads(self.body.decode("utf-8", "replace"), strict=False)
+        except (ValueError, RecursionError):
+            payload = None
+        if not isinstance(payload, dict):
+            raise WeChatUnavailable("the answer is no JSON object")
+        return payload
 
 
-def make_client(
-    api_base: str,
-    others: Iterable[str] = (),
-    *,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """A client that keeps no cookies, follows no redirects and has no time-outs (each call has).
+class _NotReached(WeChatUnavailable):
+    """Not one byte of the request was sent."""
 
-    The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used, for a fixed outgoing
-    address is what WeChat's IP allow list asks for; never towards an address of this machine or
-    network, and not at all where `api_base` is one.
+
+class _Broken(WeChatUnavailable):
+    """The request may have reached WeChat, the answer did not reach us."""
+
+
+class _Busy(WeChatUnavailable):
+    """WeChat answered -1."""
+
+
+class CallObserver(Protocol):
+    """Whoever counts. Plain calls, which must not raise or wait."""
+
+    def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """A call ended, second tries included. `outcome` is ok, our error code, or abandoned."""
+
+    def errcode(self, errcode: int) -> None:
+        """WeChat answered with that errcode."""
+
+
+class Calls:
+    """Calls one API host, and its stand-in.
 
     Args:
-        others: what is asked besides: the operator's own servers.
+        client: shared, and closed by whoever made it.
+        api_base: scheme and host of the API.
+        timeout_seconds: the whole of one call, second tries included.
+        spare_base: the stand-in; by default api2 for WeChat's own host and none for any other.
+        busy_pauses: see `BUSY_PAUSES`; a test makes them short.
+        observer: told of every call.
     """
-    quiet_libraries()
-    # One client serves everybody: a cookie of one person's answer is none for the next.
-    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
-        private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
-        direct = {f"all://{url_host(host)}": None for host in private}
-        return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
-    return httpx.AsyncClient(
-        cookies=cookies,
-        transport=transport or ShardedTransport(),
-        timeout=None,
-        trust_env=False,
-    )
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        api_base: str,
+        clock: Clock,
+        *,
+        timeout_seconds: float,
+        spare_base: str | None = None,
+        busy_pauses: Sequence[float] = BUSY_PAUSES,
+        observer: CallObserver | None = None,
+    ) -> None:
+        self.timeout_seconds = timeout_seconds
+        self._client = client
+        self._clock = clock
+        self._api_base = api_base.rstrip("/")
+        self._spare_base = spare_of(api_base) if spare_base is None else spare_base.rstrip("/")
+        self._avoid_until = float("-inf")
+        self._busy_pauses = tuple(busy_pauses)
+        self._alarmed: dict[int, float] = {}
+        self._observer = observer
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        repeatable: bool = True,
+    ) -> dict[str, Any]:
+        """Call and decode; the answer holds no errcode, or 0.
+
+        Args:
+            repeatable: whether asking twice does no harm. Only then a call whose bytes may have
+                reached WeChat is sent again, and -1 is asked again.
+
+        Raises:
+            WeChatUnavailable: time-out, no connection, no HTTP 200, rubbish, or still -1.
+            WeChatRefused: any other errcode.
+        """
+
+        async def once() -> dict[str, Any]:
+            return self._checked(await self._send(method, path, query, body, repeatable))
+
+        return await self._observed(path, self._in_time(once, repeatable))
+
+    async def picture(
+        self, path: str, *, query: Mapping[str, str], body: Mapping[str, Any]
+    ) -> ApiAnswer:
+        """Post to what answers a picture, and JSON only when it refuses. Errors as for `json`."""
+
+        async def once() -> ApiAnswer:
+            answer = await self._send("POST", path, query, body, True)
+            if answer.content_type.startswith("image/") and answer.body:
+                return answer
+            self._checked(answer)
+            raise WeChatUnavailable("no picture came")
+
+        return await self._observed(path, self._in_time(once, True))
+
+    async def _observed(self, path: str, call: Awaitable[T]) -> T:
+        began = self._clock.monotonic()
+        outcome = "abandoned"
+        try:
+            result = await call
+            outcome = "ok"
+            return result
+        except WeChatError as error:
+            outcome = error.code
+            raise
+        finally:
+            if self._observer is not None:
+                self._observer.wechat_call(path, outcome, self._clock.monotonic() - began)
+
+    async def _in_time(self, once: Callable[[], Awaitable[T]], repeatable: bool) -> T:
+        """One call under the time-out, repeated while WeChat says it is busy."""
+        pauses = self._busy_pauses if repeatable else ()
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                for pause in pauses:
+                    try:
+                        return await once()
+                    except _Busy:
+                        await asyncio.sleep(pause * random.uniform(1.0, 1.5))
+                return await once()
+        except TimeoutError:
+            raise WeChatUnavailable("time-out") from None
+
+    def _checked(self, answer: ApiAnswer) -> dict[str, Any]:
+        payload = answer.json()
+        errcode = payload.get("errcode", 0)
+        if isinstance(errcode, str) and errcode.lstrip("-").isdecimal() and len(errcode) < 12:
+            errcode = int(errcode)
+        if not isinstance(errcode, int):
+            raise WeChatUnavailable("the answer's errcode is no number")
+        if errcode == 0:
+            return payload
+        raise self._refusal(errcode, scrubbed(payload.get("errmsg")))
+
+    def _refusal(self, errcode: int, errmsg: str) -> WeChatUnavailable | WeChatRefused:
+        if self._observer is not None:
+            self._observer.errcode(errcode)
+        row = look_up(errcode)
+        if row.action is Action.RETRY:
+            return _Busy(f"errcode {errcode}: {errmsg}")
+        now = self._clock.monotonic()
+        if row.alarming and now >= self._alarmed.get(errcode, float("-inf")):
+            self._alarmed[errcode] = now + ALARM_SECONDS
+            found = _RID.search(errmsg)
+            log.error(
+                "WeChat refuses: %s (errcode %d)",
+                row.meaning,
+                errcode,
+                extra={"errcode": errcode, "rid": found[1] if found else "", "errmsg": errmsg},
+            )
+        return WeChatRefused(errcode, errmsg, row.code or "wechat_refused")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        repeatable: bool,
+    ) -> ApiAnswer:
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        *firsts, last = self._bases()
+        for base in firsts:
+            try:
+                request = self._request(
+                    method, base + path, query, content, self._shares(repeatable)
+                )
+                return await self._exchange(request)
+            except _NotReached:
+                self._note_unreachable(base)
+            except _Broken:
+                if not repeatable:
+                    raise
+        whole = httpx.Timeout(self.timeout_seconds)
+        return await self._exchange(self._request(method, last + path, query, content, whole))
+
+    def _bases(self) -> list[str]:
+        bases = [self._api_base]
+        if self._spare_base:
+            bases.append(self._spare_base)
+            if self._clock.monotonic() < self._avoid_until:
+                bases.reverse()
+        return bases
+
+    def _note_unreachable(self, base: str) -> None:
+        if base == self._api_base:
+            self._avoid_until = self._clock.monotonic() + AVOID_SECONDS
+            log.warning("WeChat's API host cannot be reached; its stand-in is asked")
+
+    def _shares(self, repeatable: bool) -> httpx.Timeout:
+        """What the first of two hosts may take, so that the second still has its time."""
+        half = self.timeout_seconds / 2
+        return httpx.Timeout(half if repeatable else self.timeout_seconds, connect=half, pool=half)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str],
+        content: bytes | None,
+        timeout: httpx.Timeout,
+    ) -> httpx.Request:
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        return self._client.build_request(
+            method, url, params=dict(query), content=content, headers=headers, timeout=timeout
+        )
+
+    async def _exchange(self, request: httpx.Request) -> ApiAnswer:
+        with http_errors():
+            response = await self._client.send(request, stream=True)
+            try:
+                body = await read_at_most(response, MAX_ANSWER_BYTES)
+            finally:
+                await response.aclose()
+        if response.status_code != 200:
+            raise WeChatUnavailable(f"HTTP {response.status_code}")
+        if body is None:
+            raise WeChatUnavailable("the answer is too long")
+        return ApiAnswer(response.headers.get("Content-Type", ""), body)
 
 
-def quiet_libraries() -> None:
-    """Keep httpx from logging addresses, which carry secrets and access_tokens in their query."""
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+def spare_of(api_base: str) -> str:
+    """The stand-in for WeChat's own API host; empty for any other host."""
+    parts = urlsplit(api_base)
+    spare = _SPARE.get(parts.netloc.lower())
+    return f"{parts.scheme}://{spare}" if spare else ""
 
 
-def _is_private(base: str) -> bool:
-    host = urlsplit(base).hostname or ""
+@contextmanager
+def http_errors() -> Iterator[None]:
+    """Turn everything httpx raises into `WeChatUnavailable`, without its context.
+
+    httpx's exceptions refer to the request, whose address holds secrets: none of it is kept.
+    """
     try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host == "localhost"
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise _NotReached(type(error).__name__) from None
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+        raise _Broken(type(error).__name__) from None
+
+
+def scrubbed(errmsg: object) -> str:
+    """WeChat's text for the log: one short line, without anything that could be a secret.
+
+    WeChat repeats what it was sent in some texts. Its ``rid`` stays: support asks for it.
+    """
+    text = " ".join(str(errmsg or "").split())[:300]
+    return _SECRET.sub(lambda found: found[0] if _is_rid(found[0]) else "***", text)
+
+
+def _is_rid(word: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}", word) is not None
+
+
+MAX_TEXT = 1024
+MAX_ID = 128
+
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+def text_of(answer: Mapping[str, Any], name: str, most: int = MAX_TEXT) -> str:
+    """The text of that name. Raises `WeChatUnavailable`: there is none."""
+    value = answer.get(name)
+    if not isinstance(value, str) or len(value) > most or not _PRINTABLE.fullmatch(value):
+        raise WeChatUnavailable(f"the answer has no {name}")
+    return value
+
+
+def openid_of(answer: Mapping[str, Any]) -> OpenId:
+    """Whom the answer is about. Raises `WeChatUnavailable`: nobody."""
+    return OpenId(text_of(answer, "openid", MAX_ID))
+
+
+def unionid_of(answer: Mapping[str, Any]) -> UnionId | None:
+    """The person across the owner's apps; None where WeChat does not say, or says nonsense."""
+    try:
+        return UnionId(text_of(answer, "unionid", MAX_ID))
+    except WeChatUnavailable:
+        return None

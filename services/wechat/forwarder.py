@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import httpx
 
 from services.errors import WeChatUnavailable
-from services.supervisor import Supervisor
-from services.wechat.calls import read_at_most, translated
+from services.http_client import read_at_most
+from services.tasks import Supervisor
+from services.wechat.client import http_errors
 
 log = logging.getLogger("scanpush.forward")
 
@@ -100,7 +101,7 @@ class Forwarder:
         self, raw_query: str, body: bytes, content_type: str, hops: int
     ) -> Forwarded | None:
         separator = "&" if "?" in self._url else "?"
-        with translated():
+        with http_errors():
             request = self._client.build_request(
                 "POST",
                 f"{self._url}{separator}{raw_query}" if raw_query else self._url,

@@ -10,9 +10,8 @@ from typing import Any, Literal, Protocol
 
 from services.errors import WeChatRefused
 from services.ids import AppId, OpenId, UnionId
-from services.wechat.answers import openid_of, unionid_of
-from services.wechat.api_httpx import Authorized
-from services.wechat.calls import Calls
+from services.wechat.access_token import Authorized
+from services.wechat.client import Calls, openid_of, unionid_of
 from services.wechat.oauth import CODE
 
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]{1,32}")

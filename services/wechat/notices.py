@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from services.errors import StoreUnavailable, WeChatError, WeChatRefused
 from services.ids import OpenId, SceneStr
-from services.supervisor import Supervisor
-from services.wechat.api import WeChatAPI
+from services.tasks import Supervisor
+from services.wechat.official_account import WeChatAPI
 from services.wechat.replies import inert
 
 log = logging.getLogger("scanpush.notices")

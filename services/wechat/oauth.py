@@ -17,9 +17,8 @@ from urllib.parse import quote, urlsplit
 from services.clock import Clock
 from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUnavailable
 from services.ids import AppId, OpenId, UnionId
-from services.supervisor import Supervisor
-from services.wechat.answers import openid_of, text_of, unionid_of
-from services.wechat.calls import Calls
+from services.tasks import Supervisor
+from services.wechat.client import Calls, openid_of, text_of, unionid_of
 from services.wechat.replies import inert
 
 Scope = Literal["snsapi_base", "snsapi_userinfo"]

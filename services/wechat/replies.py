@@ -12,7 +12,7 @@ import unicodedata
 from datetime import datetime, timedelta, timezone
 
 from services.wechat.crypto import Cipher, signature
-from services.wechat.events import Event
+from services.wechat.messages import Event
 from services.wechat.reply_texts import LANGUAGES, TEXTS, THIS_SITE
 
 SUCCESS = b"success"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from services.logs import configure
-from services.settings import LoggingSettings
+from services.settings.models import LoggingSettings
 from simulator.messages import PushOptions
 from tests.conftest import UnexpectedLogs
 from tests.pushes import query_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.browsers import Walker
-from tests.services.doors.test_paths import EVIL
+from tests.services.web_login.test_paths import EVIL
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP

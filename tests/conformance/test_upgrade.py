@@ -9,6 +9,7 @@ from tornado.netutil import bind_sockets
 from tornado.routing import PathMatches, Rule, RuleRouter
 from tornado.web import Application
 
+from handlers.sockets import SocketRouter
 from services.push import admission
 from tests.conformance.raw import TEXT, Raw, upgrade
 from tests.services.push.kit import Node, eventually
@@ -195,7 +196,7 @@ async def test_below_another_router(logs):
     """The router also works as one rule of Tornado's own."""
     logs.expect("404 GET /elsewhere")
     async with Node() as node:
-        sockets = node.push.router(Application())
+        sockets = SocketRouter(node.push.admission, Application())
         server = HTTPServer(RuleRouter([Rule(PathMatches("/.*"), sockets)]))
         listening = bind_sockets(0, "127.0.0.1")
         server.add_sockets(listening)

@@ -13,10 +13,9 @@ from services.ids import SceneStr
 from services.people.store import UserStore
 from services.people.store_sqlite import SCHEMA as PEOPLE_SCHEMA
 from services.people.store_sqlite import SqliteUserStore
-from services.push.broker import Broker, Notice
-from services.push.broker_local import LocalBroker
-from services.scenes.rows_sqlite import SCHEMA as SCENES_SCHEMA
-from services.scenes.store import SceneStore
+from services.push.broker import Broker, LocalBroker
+from services.scenes.store import Notice, SceneStore
+from services.scenes.store_sqlite import SCHEMA as SCENES_SCHEMA
 from services.scenes.store_sqlite import SqliteSceneStore
 from services.sqlite import Database
 

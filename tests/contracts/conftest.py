@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from services.redis_link import RedisLink
-from services.wechat.credentials import CredentialStore, MemoryCredentialStore
-from services.wechat.credentials_redis import RedisCredentialStore
+from services.redis_client import RedisLink
+from services.wechat.access_token import (
+    CredentialStore,
+    MemoryCredentialStore,
+    RedisCredentialStore,
+)
 from tests.contracts.benches import (
     BrokerBench,
     LocalBrokerBench,

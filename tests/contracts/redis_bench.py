@@ -5,10 +5,9 @@ import uuid
 from typing import Any
 
 from services.ids import SceneStr
-from services.push.broker import Broker, Notice
-from services.push.broker_redis import RedisBroker, channel
-from services.redis_link import RedisLink, Script
-from services.scenes.store import SceneStore
+from services.push.broker import Broker, RedisBroker, channel
+from services.redis_client import RedisLink, Script
+from services.scenes.store import Notice, SceneStore
 from services.scenes.store_redis import RedisSceneStore, keys_of
 from tests.contracts.benches import TurnedClock, eventually
 

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from services.ids import SceneStr
-from services.push.broker import Notice
+from services.scenes.store import Notice
 from tests.contracts.benches import BrokerBench, eventually
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.wechat.credentials import CredentialRecord, CredentialStore, Token
+from services.wechat.access_token import CredentialRecord, CredentialStore, Token
 
 Stores = list[CredentialStore]
 

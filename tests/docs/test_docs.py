@@ -17,7 +17,7 @@ from services.metrics import MetricName
 from services.push.close_codes import CloseCode
 from services.scenes.states import FINAL, NEXT, State
 from services.scenes.status import FAILURES, document
-from services.settings import Settings
+from services.settings.models import Settings
 from services.wechat.errcodes import TABLE, Action
 from tests.docs.pages import PAGES, READMES, ROOT, anchors, links, prose, spans, table, tables
 from tests.services.scenes.test_status import SCENE

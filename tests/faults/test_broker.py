@@ -10,9 +10,9 @@ import pytest
 from deploy.programs import free_port
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
-from services.push.broker import Notice
-from services.push.broker_redis import RedisBroker, channel
-from services.redis_link import RedisLink
+from services.push.broker import RedisBroker, channel
+from services.redis_client import RedisLink
+from services.scenes.store import Notice
 from tests.conftest import UnexpectedLogs
 from tests.contracts.benches import eventually
 from tests.servers import RedisServer

@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from services.errors import StoreUnavailable
 from services.ids import AppId, OpenId, SceneStr, UnionId
-from services.people.documents import Document, Wish, home_document, key_of
+from services.people.mongo_identities import Document, LoginRecord, home_document, key_of
 from services.people.store import NOTHING_KNOWN, Identity, Login
 from services.people.store_mongo import MongoUserStore
 from tests.faults.mongo import (
@@ -141,7 +141,7 @@ async def test_one_failing_write_fails_alone(mongo_server: MongoServer) -> None:
 async def test_a_home_made_meanwhile_is_no_counted_login(mongo_server: MongoServer) -> None:
     """Another node registers a stranger between the two commands of a batch: both logins count."""
     stranger = Identity(AppId("wx1"), OpenId("stranger"))
-    elsewhere = Wish(a_scene_str(), "default", NOW, NOTHING_KNOWN, None)
+    elsewhere = LoginRecord(a_scene_str(), "default", NOW, NOTHING_KNOWN, None)
 
     def plan(request: bytes) -> Fault:
         if name_of(request) == "find" and not homes.count_documents({"_id": key_of(stranger)}):

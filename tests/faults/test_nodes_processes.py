@@ -88,7 +88,7 @@ async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None
 
 STOPPED_BETWEEN = """
 import os, select, signal, sys, time
-from services.processes import Parent
+from services.workers import Parent
 
 class Interrupted(Parent):
     def _begin(self, child):

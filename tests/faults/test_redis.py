@@ -9,7 +9,7 @@ import pytest
 
 from deploy.programs import free_port
 from services.errors import SettingsError, StoreUnavailable
-from services.redis_link import RedisLink
+from services.redis_client import RedisLink
 from services.scenes.states import Scene, Verdict
 from services.scenes.store_redis import RedisSceneStore, keys_of
 from tests.contracts.benches import TurnedClock, eventually

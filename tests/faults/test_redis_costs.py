@@ -8,10 +8,10 @@ from functools import partial
 
 import pytest
 
-from services.push.broker import Notice
-from services.push.broker_redis import RedisBroker
-from services.redis_link import RedisLink
+from services.push.broker import RedisBroker
+from services.redis_client import RedisLink
 from services.scenes.states import Move, State, Verdict
+from services.scenes.store import Notice
 from services.scenes.store_redis import RedisSceneStore
 from tests.contracts.benches import eventually
 from tests.contracts.scenes import authorize, claim

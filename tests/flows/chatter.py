@@ -6,8 +6,7 @@ import uuid
 
 import httpx
 
-from services.ids import SceneStr
-from services.scenes.login import secret_hash
+from services.ids import SceneStr, secret_hash
 from services.scenes.states import Kind, Scene, State
 from simulator.messages import PushRequest
 from tests.stack import Page, Stack

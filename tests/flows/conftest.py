@@ -6,11 +6,11 @@ import pytest
 
 from services.backends import Backend, OpenBackend, open_embedded
 from services.clock import Clock
-from services.push.broker_redis import RedisBroker
-from services.redis_link import RedisLink
-from services.scenes.own_moves import OwnMoves
+from services.push.broker import RedisBroker
+from services.redis_client import RedisLink
+from services.scenes.local_echo import OwnMoves
 from services.scenes.store_redis import RedisSceneStore
-from services.settings import Settings
+from services.settings.models import Settings
 from tests.servers import RedisServer
 
 

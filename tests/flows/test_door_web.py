@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from services.doors.texts import LANGUAGES, OUTCOMES
+from services.web_login.texts import OUTCOMES
+from services.wechat.reply_texts import LANGUAGES
 from tests.conftest import UnexpectedLogs
 from tests.flows.browsers import Walker, asks, title, value_of
 from tests.stack import ON_LOOP, Page, Stack, status, until

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from services.wechat.callback import CallbackGate
-from services.wechat.events import TextMessage
 from services.wechat.forwarder import HOPS_HEADER, MAX_ANSWER_BYTES, MOST_HOPS
+from services.wechat.messages import TextMessage
 from services.wechat.replies import text
 from tests.conftest import UnexpectedLogs
 from tests.flows.chatter import Chatter

@@ -9,7 +9,7 @@ import pytest
 from services.backends import OpenBackend
 from services.clock import SystemClock
 from services.ids import SceneStr
-from services.scenes.recorded import RecordedScenes
+from services.scenes.history import RecordedScenes
 from services.scenes.states import Move, State
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs

@@ -36,9 +36,9 @@ OWN_PARTS = {"services/push/service.py": "puts the push side together"}
 
 EDGES = {
     "handlers/base.py": "a request",
-    "handlers/callback_desk.py": "a push",
+    "handlers/callbacks.py": "a push",
     "services/scenes/sweeper.py": "one left login, or one round of a task that must go on",
-    "services/supervisor.py": "a background task",
+    "services/tasks.py": "a background task",
     "services/sqlite.py": "a job of somebody else in the writer thread",
     "services/tokens/keys.py": "a temporary file is removed, and the failure goes on",
 }
@@ -88,7 +88,7 @@ def test_imports_point_one_way() -> None:
     for path in modules("services"):
         tops = {name.split(".")[0] for name in imports(path)}
         assert not tops & {"handlers", "tests", "bench", "server"}, path
-        assert "simulator" not in tops or name_of(path) == "services/simulation.py"
+        assert "simulator" not in tops or name_of(path) == "services/container.py"
 
 
 def test_only_the_container_builds() -> None:
@@ -108,7 +108,7 @@ def test_only_the_container_builds() -> None:
 def test_background_tasks_belong_to_the_supervisor() -> None:
     """A task that nobody holds may vanish, and its failure with it."""
     for path in modules("handlers", "services"):
-        if name_of(path) != "services/supervisor.py":
+        if name_of(path) != "services/tasks.py":
             lines = [n for name, n in calls(ast.parse(path.read_text())) if name == "create_task"]
             assert lines == [], path
 

@@ -11,7 +11,7 @@ from tornado.netutil import bind_sockets
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from services.settings import Settings
+from services.settings.models import Settings
 from tests.processes import ROOT, ServerProcess, run, write_config
 
 pytestmark = pytest.mark.gen_test(timeout=90)

@@ -23,7 +23,7 @@ from services.hooks import (
     signature,
 )
 from services.ids import UserId
-from services.supervisor import Supervisor
+from services.tasks import Supervisor
 from tests.conftest import UnexpectedLogs
 
 SECRET = "a-secret-of-the-operators-hook"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from services.logs import configure, request_id
-from services.settings import LoggingSettings
+from services.settings.models import LoggingSettings
 from tests.conftest import UnexpectedLogs
 
 Configure = Callable[..., io.StringIO]

@@ -3,7 +3,7 @@
 import pytest
 
 from services.origins import Origins, origin_of, request_scheme
-from services.settings import ServerSettings
+from services.settings.models import ServerSettings
 
 OPEN = Origins("", ["https://shop.example"])
 PUBLIC = Origins("https://login.example", [])

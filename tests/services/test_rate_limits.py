@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.rate_limits import MemoryWindows, RateLimits, client_address, seconds_to_wait
-from services.settings import LimitSettings
+from services.origins import client_address
+from services.rate_limits import MemoryWindows, RateLimits, seconds_to_wait
+from services.settings.models import LimitSettings
 
 OFFICE = "203.0.113.0/24"
 

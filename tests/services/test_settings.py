@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from services import settings_checks
 from services.errors import SettingsError
-from services.settings import AccountSettings, Settings, load_settings, simulated
+from services.settings import models
+from services.settings.models import AccountSettings, Settings, load_settings, simulated
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -378,15 +378,15 @@ def test_an_account_needs_its_secrets(tmp_path: Path, key: str) -> None:
 def test_a_plaintext_account_needs_no_aes_key(tmp_path: Path) -> None:
     """WeChat's test accounts have none; it is warned about."""
     settings = loaded(tmp_path, account(mode="plaintext", encoding_aes_key=""))
-    assert any("plaintext" in line for line in settings_checks.warnings(settings))
+    assert any("plaintext" in line for line in models.warnings(settings))
 
 
 def test_kiosks_nobody_can_collect_from_are_warned_about(tmp_path: Path) -> None:
     """Their logins go through the operator's token."""
     kiosks: dict[str, object] = {"kiosks": {"lobby": {"secret": "a-secret-for-the-lobby"}}}
-    assert list(settings_checks.warnings(loaded(tmp_path, kiosks)))
+    assert list(models.warnings(loaded(tmp_path, kiosks)))
     operator = {"operator": {"token": "a-token-for-the-operator"}}
-    assert not list(settings_checks.warnings(loaded(tmp_path, {**kiosks, **operator})))
+    assert not list(models.warnings(loaded(tmp_path, {**kiosks, **operator})))
 
 
 def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
         "operator": {"token": "a-token-for-the-operator"},
         "login": {"registration": "ask"},
     }
-    (line,) = settings_checks.warnings(loaded(tmp_path, values))
+    (line,) = models.warnings(loaded(tmp_path, values))
     assert line.startswith("login.registration")
 
 
@@ -405,10 +405,10 @@ def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registratio
     """Who configures it may rely on it to keep strangers out."""
     login = {"hook_url": "https://hook.example.com", "hook_secret": SECRET}
     values: dict[str, object] = {"login": {**login, "registration": registration}}
-    (line,) = settings_checks.warnings(loaded(tmp_path, values))
+    (line,) = models.warnings(loaded(tmp_path, values))
     assert line.startswith("login.hook_url")
     asked: dict[str, object] = {"login": {**login, "registration": "ask"}}
-    assert not list(settings_checks.warnings(loaded(tmp_path, asked)))
+    assert not list(models.warnings(loaded(tmp_path, asked)))
 
 
 def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:

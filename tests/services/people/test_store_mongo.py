@@ -9,7 +9,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.ids import AppId, OpenId, SceneStr, UnionId
-from services.people.lanes_mongo import MOST_IN_A_BATCH
+from services.people.mongo_identities import MOST_IN_A_BATCH
 from services.people.store import Identity
 from services.people.store_mongo import MongoUserStore
 from tests.servers import MongoServer

@@ -15,16 +15,18 @@ from tornado.web import Application, RequestHandler
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from handlers.listener import Reception
+from handlers.sockets import SocketRouter
 from services.clock import SystemClock
 from services.errors import ApiError, StoreUnavailable
 from services.ids import SceneStr
-from services.push.broker import Notice
-from services.push.broker_local import LocalBroker
+from services.push.broker import LocalBroker
 from services.push.close_codes import Ending
-from services.push.counters import NoCounters
+from services.push.hub import NoCounters
 from services.push.service import PushService
 from services.scenes.states import FINAL, Kind, Scene, State
-from services.supervisor import Supervisor
+from services.scenes.store import Notice
+from services.tasks import Supervisor
 
 WITHIN_SECONDS = 10
 TOKEN = "t" * 43
@@ -220,13 +222,18 @@ class Node:
     async def __aenter__(self) -> Self:
         await self.push.start()
         application = Application([(r"/hello", Hello)])
-        self._server = HTTPServer(self.push.router(application))
+        self._server = HTTPServer(SocketRouter(self.push.admission, application))
         sockets = bind_sockets(0, "127.0.0.1", backlog=1024)
         if self._send_buffer:
             # Accepted sockets inherit it: a peer that does not read is noticed soon.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         self.port = int(sockets[0].getsockname()[1])
-        self._reception = self.push.reception(self._server, lambda connection, address, head: False)
+        self._reception = Reception(
+            self._server,
+            self.push.admission,
+            self.supervisor,
+            lambda connection, address, head: False,
+        )
         if self.short_way:
             self._reception.listen(sockets)
         else:

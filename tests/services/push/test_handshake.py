@@ -5,14 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
+from handlers.listener import plain_request
 from services.errors import ApiError
-from services.push.handshake import (
-    Request,
-    check_request,
-    plain_request,
-    read_offer,
-    refusal_answer,
-)
+from services.push.handshake import Request, check_request, read_offer, refusal_answer
 from tests.conformance.raw import upgrade
 from tests.services.push.kit import TOKEN
 

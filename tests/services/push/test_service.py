@@ -6,9 +6,9 @@ import json
 import pytest
 from websockets.exceptions import InvalidMessage, InvalidStatus
 
-from services.push.broker import Notice
 from services.push.close_codes import Ending
 from services.scenes.states import State
+from services.scenes.store import Notice
 from tests.services.push.kit import TOKEN, Node, closed, eventually, status
 
 

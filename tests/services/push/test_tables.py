@@ -9,14 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ids import SceneStr
-from services.push.buckets import Buckets
-from services.push.capacity import AddressLimit, Capacity, make_room, open_file_limit
-from services.push.expiry import Expiry
-from services.push.hub import ConnectionIds
-from services.push.keys import scene_key, scene_str_of
-from services.push.meter import FRAGMENTS_PER_SECOND, Meter
-from services.push.slots import CHUNK, Slots, SlotState
+from services.ids import SceneStr, scene_key, scene_str_of
+from services.push.admission import AddressLimit, Capacity, make_room, open_file_limit
+from services.push.hub import ConnectionIds, Expiry
+from services.push.parking import CHUNK, FRAGMENTS_PER_SECOND, Meter, Slots, SlotState
+from services.push.timers import Buckets
 from tests.services.push.kit import FakeClock
 
 KEY = bytes(range(16))

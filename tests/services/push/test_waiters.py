@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from services.errors import ApiError
-from services.push.broker import Notice
-from services.push.broker_local import LocalBroker
+from services.push.broker import LocalBroker
 from services.scenes.states import State
+from services.scenes.store import Notice
 from tests.services.push.kit import Node, eventually
 
 

@@ -9,7 +9,6 @@ from services.scenes.states import (
     NEXT,
     OWED_SECONDS,
     SCANNED_AT_LEAST_SECONDS,
-    Claims,
     Kind,
     Move,
     Scene,
@@ -18,6 +17,7 @@ from services.scenes.states import (
     apply,
     settle,
 )
+from services.tokens.claims import Claims
 
 NOW = 1_000_000.0
 ALICE = OpenId("oAlice")

@@ -6,7 +6,8 @@ import pytest
 
 from services.ids import OpenId, SceneStr, UserId
 from services.scenes import status
-from services.scenes.states import Claims, Kind, Scene, State
+from services.scenes.states import Kind, Scene, State
+from services.tokens.claims import Claims
 
 NOW = 1_700_000_000.0
 SCENE = Scene(

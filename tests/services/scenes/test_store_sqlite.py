@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.push.broker import Notice
-from services.scenes.rows_sqlite import SCHEMA
 from services.scenes.states import OPEN, Move, Scene, State, Verdict
-from services.scenes.store_sqlite import RECENT, SqliteSceneStore
+from services.scenes.store import Notice
+from services.scenes.store_sqlite import RECENT, SCHEMA, SqliteSceneStore
 from services.sqlite import Database
 from tests.contracts.benches import TurnedClock
 from tests.contracts.scenes import a_scene, authorize, claim

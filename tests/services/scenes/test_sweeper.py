@@ -9,7 +9,7 @@ import pytest
 from services.ids import SceneStr
 from services.scenes.states import Kind, Scene, State
 from services.scenes.sweeper import Sweeper
-from services.supervisor import Supervisor
+from services.tasks import Supervisor
 from tests.conftest import UnexpectedLogs
 
 pytestmark = pytest.mark.gen_test(timeout=30)

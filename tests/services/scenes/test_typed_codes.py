@@ -9,8 +9,7 @@ from tornado.ioloop import IOLoop
 
 from services.errors import ApiError
 from services.ids import OpenId, SceneStr
-from services.scenes.rows_sqlite import SCHEMA
-from services.scenes.store_sqlite import SqliteSceneStore
+from services.scenes.store_sqlite import SCHEMA, SqliteSceneStore
 from services.scenes.typed_codes import (
     DIGITS,
     GUESS_SECONDS,

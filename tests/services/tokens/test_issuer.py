@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from services.errors import TokenError
 from services.ids import UserId
-from services.scenes.states import Claims
-from services.tokens.issuer import LEEWAY_SECONDS, MAX_TOKEN_CHARACTERS, Issuer, VerifiedClaims
-from services.tokens.jwk import Key, generate, private_jwk, shared_secret
-from services.tokens.keys import KeySet
+from services.tokens.claims import Claims, VerifiedClaims
+from services.tokens.issuer import LEEWAY_SECONDS, MAX_TOKEN_CHARACTERS, Issuer
+from services.tokens.keys import Key, KeySet, generate, private_jwk, shared_secret
 
 NOW = 1_700_000_000
 CLAIMS = Claims(jti="jti-1", iat=NOW, exp=NOW + 7200, is_new=True)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.errors import SettingsError
-from services.settings import JwtSettings
+from services.settings.models import JwtSettings
 from services.tokens import keys
 from tests.conftest import UnexpectedLogs
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from services.errors import TokenError, TokenExpired
 from services.ids import SceneStr
-from services.tokens.issuer import LEEWAY_SECONDS, Issuer, Purpose, Ticket
-from services.tokens.jwk import generate
+from services.tokens.claims import Purpose, Ticket
+from services.tokens.issuer import LEEWAY_SECONDS, Issuer
+from services.tokens.keys import generate
 from tests.services.tokens.test_issuer import ISSUER, NOW, issuer_of, minted, signed
 
 TICKET = Ticket(SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), 3)

@@ -9,11 +9,15 @@ from typing import Any
 
 import httpx
 
-from services.supervisor import Supervisor
-from services.wechat.api_httpx import Authorized, authorized
-from services.wechat.calls import Calls
-from services.wechat.client import make_client
-from services.wechat.credentials import CredentialRecord, MemoryCredentialStore
+from services.http_client import make_client
+from services.tasks import Supervisor
+from services.wechat.access_token import (
+    Authorized,
+    CredentialRecord,
+    MemoryCredentialStore,
+    authorized,
+)
+from services.wechat.client import Calls
 
 APP_ID = "wx1234567890abcdef"
 APP_SECRET = "0123456789abcdef0123456789abcdef"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.wechat import documents, events
+from services.wechat import messages
 from services.wechat.callback import CallbackGate, CallbackRefused, Forbidden, Malformed
 from services.wechat.crypto import Cipher, CryptoError, signature, signature_matches
 from tests.services.wechat import vectors
@@ -72,7 +72,7 @@ def test_vectors_open(vector: Vector, mode: str) -> None:
     opened = gate(vector, mode=mode).open(
         query(vector), envelope(vector.encrypted), float(vector.timestamp)
     )
-    assert opened.event == events.parse(vector.message)
+    assert opened.event == messages.parse(vector.message)
     assert opened.cipher is not None
     assert (opened.nonce_key, opened.body_hash) == ("", "")
 
@@ -93,14 +93,14 @@ def test_same_event_encrypted_anew() -> None:
     encrypted = Cipher(D.encoding_aes_key, D.app_id).encrypt(D.message, b"9" * 16)
     assert encrypted != D.encrypted
     opened = gate().open(signed(encrypted), envelope(encrypted), NOW)
-    assert opened.event == events.parse(D.message)
+    assert opened.event == messages.parse(D.message)
 
 
 def test_previous_key() -> None:
     """While keys change, both open, and the reply is sealed with the one that did."""
     keys = gate(encoding_aes_key="B" * 43, previous_encoding_aes_key=D.encoding_aes_key)
     opened = keys.open(query(), envelope(D.encrypted), NOW)
-    sealed = documents.document(keys.seal(opened, "hi", NOW))
+    sealed = messages.document(keys.seal(opened, "hi", NOW))
     assert b"hi" in Cipher(D.encoding_aes_key, D.app_id).decrypt(sealed["Encrypt"])
 
 
@@ -113,7 +113,7 @@ def test_current_key_beside_a_previous() -> None:
 def test_sealed_reply_is_signed() -> None:
     """The reply carries its own time, the push's nonce, and a right signature."""
     opened = gate().open(query(), envelope(D.encrypted), NOW)
-    sealed = documents.document(gate().seal(opened, "hi", NOW + 1))
+    sealed = messages.document(gate().seal(opened, "hi", NOW + 1))
     assert (sealed["TimeStamp"], sealed["Nonce"]) == ("1700000001", D.nonce)
     parts = (D.callback_token, sealed["TimeStamp"], sealed["Nonce"], sealed["Encrypt"])
     assert signature_matches(sealed["MsgSignature"], *parts)

@@ -12,8 +12,8 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from services.supervisor import Supervisor
-from services.wechat.client import make_client
+from services.http_client import make_client
+from services.tasks import Supervisor
 from services.wechat.forwarder import HOPS_HEADER, MAX_ANSWER_BYTES, MOST_HOPS, Forwarder
 from tests.services.wechat.fakes import eventually
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from services.errors import StoreUnavailable
 from services.ids import OpenId, SceneStr
 from services.wechat import notices
-from services.wechat.api_httpx import HttpxWeChatAPI
 from services.wechat.notices import Notices, fill, notice_time
+from services.wechat.official_account import HttpxWeChatAPI
 from tests.services.wechat.fakes import Bench, bench, eventually
 
 SEND = "/cgi-bin/message/template/send"

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.wechat import documents, events, replies
+from services.wechat import messages, replies
 from services.wechat.crypto import Cipher, signature_matches
 from services.wechat.reply_texts import LANGUAGES, TEXTS
 from tests.services.wechat import vectors
 
-EVENT = events.parse(vectors.D.message)
+EVENT = messages.parse(vectors.D.message)
 D = vectors.D
 
 OUTCOMES = {
@@ -102,7 +102,7 @@ def test_time_names_its_zone() -> None:
 
 def test_sender_and_receiver_are_swapped() -> None:
     """The account speaks to the person."""
-    fields = documents.document(replies.text_reply(EVENT, "hi", 1700000001.9))
+    fields = messages.document(replies.text_reply(EVENT, "hi", 1700000001.9))
     assert fields == {
         "ToUserName": EVENT.openid,
         "FromUserName": EVENT.to_user,
@@ -116,26 +116,26 @@ def test_sender_and_receiver_are_swapped() -> None:
 def test_content_survives(content: str) -> None:
     """What is no control character comes out as it went in, end marks included."""
     content = content.replace("\ufffe", "").replace("\uffff", "") + "]]>]]]>"
-    assert documents.document(replies.text_reply(EVENT, content, 1))["Content"] == content
+    assert messages.document(replies.text_reply(EVENT, content, 1))["Content"] == content
 
 
 @given(st.text(max_size=3000))
 def test_content_is_always_well_formed(content: str) -> None:
     """Any text makes a document, within the limit."""
-    fields = documents.document(replies.text_reply(EVENT, content, 1))
+    fields = messages.document(replies.text_reply(EVENT, content, 1))
     assert len((fields["Content"] or "").encode()) <= replies.MAX_CONTENT_BYTES * 3
 
 
 def test_long_content_is_cut_between_characters() -> None:
     """Half a character would make WeChat refuse the whole reply."""
-    content = documents.document(replies.text_reply(EVENT, "登" * 1000, 1))["Content"]
+    content = messages.document(replies.text_reply(EVENT, "登" * 1000, 1))["Content"]
     assert content == "登" * 682
 
 
 def test_sealed_reply() -> None:
     """The envelope is signed over its own time, the nonce and the text, and opens again."""
     cipher = Cipher(D.encoding_aes_key, D.app_id)
-    sealed = documents.document(
+    sealed = messages.document(
         replies.sealed_reply(b"<xml/>", cipher, D.callback_token, "n]]>", 1700000009.5, b"r" * 16)
     )
     assert (sealed["TimeStamp"], sealed["Nonce"]) == ("1700000009", "n]]>")

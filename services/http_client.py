@@ -1,0 +1,120 @@
+"""The one httpx client all accounts share, and the transport under it."""
+
+import ipaddress
+import logging
+import ssl
+import urllib.request
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from services.origins import url_host
+
+SHARDS = 8
+PER_SHARD = 8
+"""Requests in flight after which the next pool is used: past about ten on one pool the cost of
+each request doubles (measured once, with a server that answers at once)."""
+
+KEEPALIVE_SECONDS = 30.0
+
+
+class ShardedTransport(httpx.AsyncBaseTransport):
+    """Several of httpx's own connection pools behind one transport.
+
+    Pools are filled in order, so that few requests in flight share few warm connections; when all
+    are full, the least busy one takes the request. One TLS context serves all of them.
+    """
+
+    def __init__(self, shards: int = SHARDS, per_shard: int = PER_SHARD) -> None:
+        context: ssl.SSLContext = httpx.create_ssl_context()
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=per_shard,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        )
+        self._pools = [
+            httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+            for _ in range(shards)
+        ]
+        self._in_flight = [0] * shards
+        self._per_shard = per_shard
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        shard = self._pick()
+        self._in_flight[shard] += 1
+        try:
+            return await self._pools[shard].handle_async_request(request)
+        finally:
+            self._in_flight[shard] -= 1
+
+    def _pick(self) -> int:
+        for shard, in_flight in enumerate(self._in_flight):
+            if in_flight < self._per_shard:
+                return shard
+        return self._in_flight.index(min(self._in_flight))
+
+    async def aclose(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
+
+
+def make_client(
+    api_base: str,
+    others: Iterable[str] = (),
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """A client that keeps no cookies, follows no redirects and has no time-outs (each call has).
+
+    The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used, for a fixed outgoing
+    address is what WeChat's IP allow list asks for; never towards an address of this machine or
+    network, and not at all where `api_base` is one.
+
+    Args:
+        others: what is asked besides: the operator's own servers.
+    """
+    quiet_libraries()
+    # One client serves everybody: a cookie of one person's answer is none for the next.
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
+        private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
+        direct = {f"all://{url_host(host)}": None for host in private}
+        return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
+    return httpx.AsyncClient(
+        cookies=cookies,
+        transport=transport or ShardedTransport(),
+        timeout=None,
+        trust_env=False,
+    )
+
+
+def quiet_libraries() -> None:
+    """Keep httpx from logging addresses, which carry secrets and access_tokens in their query."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _is_private(base: str) -> bool:
+    host = urlsplit(base).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost"
+
+
+async def read_at_most(response: httpx.Response, longest: int) -> bytes | None:
+    """The body of a streamed response, or None when it is longer than that."""
+    chunks: list[bytes] = []
+    length = 0
+    # It is a generator, whatever its annotation says; left half read it would outlive the call.
+    async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as body:
+        async for chunk in body:
+            length += len(chunk)
+            if length > longest:
+                return None
+            chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,1 +1,0 @@
-"""How the parts of a server are made, a module a role. Called by `services.container` alone."""

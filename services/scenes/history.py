@@ -1,0 +1,256 @@
+"""What happened to each scene, as this node saw it: for the operator's page only.
+
+One tuple is appended per event to one bounded queue, and one dictionary entry replaced per move:
+6 us a login of six events and 0.3 KB a scene (measured). Without ``operator.token`` nothing is
+recorded.
+Nothing here is a secret, an openid or a name, and nothing outlives the hour.
+
+The stores with somebody beside them who writes down what happened to which scene.
+
+Put before the real stores only where an operator's token is configured: without it a login does
+not pay for it. They add nothing to the contracts and hide nothing.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.clock import Clock
+from services.ids import SceneStr
+from services.people.store import Identity, Login
+from services.scenes.states import Move, Scene, State, Step, Verdict
+from services.scenes.status import of_kiosk
+from services.scenes.store import SceneStore
+from services.scenes.store_sqlite import Authorization, WholeLogin
+
+MOST_EVENTS = 100_000
+"""The newest are kept, at most some 15 MB: 15,000 whole logins."""
+
+KEPT_SECONDS = 3600.0
+
+MINUTES = 60
+
+DUPLICATE = "duplicate"
+"""The note of an event of WeChat that came again."""
+
+WECHAT_TRIES = 3
+"""WeChat's page "Receiving event pushes": it tries three times."""
+
+SWEEP_LEAST = 10_000
+"""So many scenes are added before those that ended are looked for: one step each, on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One line of a scene's story. `at` is unix time."""
+
+    at: float
+    event: str
+    note: str = ""
+
+
+class PerMinute:
+    """How often something happened in each minute of the last hour."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._counts: deque[int] = deque([0] * MINUTES, maxlen=MINUTES)
+
+    def add(self, now: float) -> None:
+        self._roll(now)
+        self._counts[-1] += 1
+
+    def counts(self, now: float) -> list[int]:
+        """Oldest first; the last one is the minute that has not ended yet."""
+        self._roll(now)
+        return list(self._counts)
+
+    def _roll(self, now: float) -> None:
+        minute = int(now // 60)
+        if minute > self._minute:
+            self._counts.extend([0] * min(MINUTES, minute - self._minute))
+            self._minute = minute
+
+
+class History:
+    """Remembers the last hour of this node's scenes. Plain calls that neither raise nor wait."""
+
+    def __init__(self, clock: Clock, most_events: int = MOST_EVENTS) -> None:
+        self._clock = clock
+        self._events: deque[tuple[float, SceneStr, str, str]] = deque(maxlen=most_events)
+        self._scenes: dict[SceneStr, tuple[State, float]] = {}
+        self._sweep_at = SWEEP_LEAST
+        self.funnel = {step: PerMinute() for step in ("shown", "scanned", "authorized", "consumed")}
+        """Codes handed out, and how far they came."""
+
+    def note(self, scene_str: SceneStr, event: str, note: str = "") -> None:
+        """Something happened to that scene now."""
+        now = self._clock.now()
+        events = self._events
+        events.append((now, scene_str, event, note))
+        while now - events[0][0] > KEPT_SECONDS:
+            events.popleft()
+
+    def made(self, scene: Scene) -> None:
+        """A scene was begun here."""
+        self.note(scene.scene_str, "made", scene.details.get("kiosk", ""))
+        self.funnel["shown"].add(self._clock.now())
+        self._keep(scene)
+
+    def moved(self, scene: Scene, note: str = "") -> None:
+        """A scene came into its present state, by a move asked for here."""
+        self.note(scene.scene_str, scene.state.value, note)
+        if (step := self.funnel.get(scene.state)) is not None:
+            step.add(self._clock.now())
+        self._keep(scene)
+
+    def story(self, scene_str: SceneStr) -> list[HistoryEvent]:
+        """What is known of one scene, oldest first. Looks through everything: some milliseconds."""
+        tries = 1
+        story = []
+        since = self._clock.now() - KEPT_SECONDS
+        for at, of, event, note in self._events:
+            if of == scene_str and at >= since:
+                if note == DUPLICATE:
+                    tries += 1
+                    note = f"{tries} of {WECHAT_TRIES}, duplicate"
+                story.append(HistoryEvent(at, event, note))
+        return story
+
+    def states(self) -> Counter[State]:
+        """How many of the scenes seen here are in each state now, as far as seen here."""
+        self._sweep()
+        return Counter(state for state, _ in self._scenes.values())
+
+    def logins_per_minute(self) -> list[int]:
+        return self.funnel["authorized"].counts(self._clock.now())
+
+    def funnel_of_the_hour(self) -> Iterator[tuple[str, int]]:
+        now = self._clock.now()
+        for step, counts in self.funnel.items():
+            yield step, sum(counts.counts(now))
+
+    def _keep(self, scene: Scene) -> None:
+        self._scenes[scene.scene_str] = (scene.state, scene.ends_at)
+        if len(self._scenes) >= self._sweep_at:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        now = self._clock.now()
+        self._scenes = {key: kept for key, kept in self._scenes.items() if kept[1] > now}
+        self._sweep_at = 2 * len(self._scenes) + SWEEP_LEAST
+
+
+class RecordedScenes:
+    """A `SceneStore` whose moves are noted."""
+
+    def __init__(self, scenes: SceneStore, timeline: History) -> None:
+        self._scenes = scenes
+        self._timeline = timeline
+        self.get = scenes.get
+        self.at_hand = scenes.at_hand
+        self.reattach = scenes.reattach
+        self.detach = scenes.detach
+        self.owed = scenes.owed
+        self.expire = scenes.expire
+        self.recall = scenes.recall
+        self.remember = scenes.remember
+        self.replace = scenes.replace
+        self.take = scenes.take
+        self.count = scenes.count
+        self.ping = scenes.ping
+
+    async def create(self, scene: Scene) -> Scene:
+        kept = await self._scenes.create(scene)
+        self._timeline.made(kept)
+        return kept
+
+    async def advance(self, scene_str: SceneStr, move: Move) -> Step:
+        step = await self._scenes.advance(scene_str, move)
+        note_step(self._timeline, scene_str, move, step)
+        return step
+
+    async def attach(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        scene = await self._scenes.attach(scene_str, node, connection, watch_hash)
+        self._shown(scene, connection)
+        return scene
+
+    def attach_at_hand(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        scene = self._scenes.attach_at_hand(scene_str, node, connection, watch_hash)
+        self._shown(scene, connection)
+        return scene
+
+    def _shown(self, scene: Scene | None, connection: int) -> None:
+        if scene is not None and connection > 0:
+            self._timeline.note(scene.scene_str, "shown", "socket")
+
+
+class RecordedWholeLogin:
+    """A `WholeLogin` whose moves are noted."""
+
+    def __init__(self, whole_login: WholeLogin, timeline: History) -> None:
+        self._whole_login = whole_login
+        self._timeline = timeline
+
+    async def log_in(
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        then: Authorization,
+        *,
+        unionid_wanted: bool,
+    ) -> tuple[Step, Login | None] | None:
+        done = await self._whole_login.log_in(
+            scene_str, claim, identity, then, unionid_wanted=unionid_wanted
+        )
+        if done is None:
+            return None
+        step, login = done
+        if login is not None and step.verdict is Verdict.MOVED and step.scene is not None:
+            self._timeline.note(scene_str, "scanned")
+            self._timeline.funnel["scanned"].add(step.now)
+            self._timeline.moved(step.scene, _person(step.scene))
+        else:
+            note_step(self._timeline, scene_str, claim, step)
+        return done
+
+
+def note_step(timeline: History, scene_str: SceneStr, move: Move, step: Step) -> None:
+    """Write down what became of a move, in the operator's words."""
+    scene = step.scene
+    if step.verdict is Verdict.MOVED and scene is not None:
+        timeline.moved(scene, _how(scene))
+    elif step.reply is not None:
+        timeline.note(scene_str, "callback", DUPLICATE)
+    elif move.to is State.SCANNED and scene is not None:
+        timeline.note(scene_str, "callback", _why_not(move, step, scene))
+
+
+def _how(scene: Scene) -> str:
+    match scene.state:
+        case State.CONSUMED:
+            return "exchanged" if of_kiosk(scene) else "acked"
+        case State.AUTHORIZED:
+            return _person(scene)
+        case State.FAILED:
+            return scene.error
+    return ""
+
+
+def _person(scene: Scene) -> str:
+    return "new person" if scene.claims is not None and scene.claims.is_new else "known person"
+
+
+def _why_not(move: Move, step: Step, scene: Scene) -> str:
+    if step.verdict is Verdict.REPEATED:
+        return "again, by the same person"
+    if move.account != scene.account or move.kind != scene.kind:
+        return "refused: wrong door"
+    if scene.openid is not None and scene.openid != move.openid:
+        return "refused: another person"
+    return f"refused: {scene.state.value}"

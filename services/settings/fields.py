@@ -1,0 +1,218 @@
+"""What a single setting may look like: the field types of `services.settings`.
+
+Every rule raises `ValueError` with a sentence that says what is expected and never repeats the
+value, which may be a secret. pydantic turns it into an error that knows the setting's place.
+"""
+
+import base64
+import re
+import string
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from services.origins import Network, url_host
+
+NOTICE_PLACEHOLDERS = ("site", "time", "name")
+"""What ``notice_fields`` may ask for."""
+
+WEAK_KEY_DISTINCT_BYTES = 8
+"""A random 32-byte key has about 30 distinct bytes; one with fewer than this was typed by hand."""
+
+OWN_SECRET_BYTES = 16
+"""The least length of a secret that the operator makes up (kiosks, hook, operator)."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _simulator(value: object) -> object:
+    """The environment knows only strings."""
+    words: dict[object, bool] = {"true": True, "false": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _split(url: str) -> SplitResult:
+    problem = "must be a URL that begins with http:// or https://"
+    if not re.fullmatch(r"[!-~]+", url):
+        raise ValueError(f"{problem}, without blanks or characters outside ASCII")
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0
+    except ValueError:
+        usable = None
+    if not usable or parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError(problem)
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError("must hold neither a user name nor a fragment")
+    return parts
+
+
+def _host_and_port(parts: SplitResult) -> str:
+    host = url_host(parts.hostname or "")
+    plain = parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme]
+    return host if plain else f"{host}:{parts.port}"
+
+
+def _origin(url: str) -> str:
+    """As browsers spell it (RFC 6454, section 6.2): lower case, no default port, no slash."""
+    parts = _split(url)
+    if parts.path not in ("", "/") or parts.query:
+        raise ValueError("must be scheme://host or scheme://host:port, without a path")
+    return f"{parts.scheme}://{_host_and_port(parts)}"
+
+
+def _base(url: str) -> str:
+    parts = _split(url)
+    if parts.query:
+        raise ValueError("must be a URL without a query")
+    return f"{parts.scheme}://{_host_and_port(parts)}{parts.path.rstrip('/')}"
+
+
+def _url(url: str) -> str:
+    return _split(url).geturl()
+
+
+def _optional_origin(url: str) -> str:
+    return _origin(url) if url else ""
+
+
+def _optional_url(url: str) -> str:
+    return _url(url) if url else ""
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be an address or a network, as in 10.0.0.0/8")
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError(
+            "must be an address or a network, as in 10.0.0.0/8 (no bits set behind the slash)"
+        ) from None
+
+
+def _app_id(value: str) -> str:
+    if value.startswith("gh_"):
+        raise ValueError("is the account's original id; the AppID of the console begins with wx")
+    if value and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise ValueError("must be the AppID of WeChat's console, letters and digits")
+    return value
+
+
+def _mini_program_page(value: str) -> str:
+    if value.startswith("/") or not re.fullmatch(r"[^?\s]{0,128}", value):
+        raise ValueError("must be like pages/login/index: no slash before it, no query")
+    return value
+
+
+def _app_secret(value: SecretStr) -> SecretStr:
+    if value and not re.fullmatch(r"[0-9a-fA-F]{32}", value.get_secret_value()):
+        raise ValueError("must be 32 hexadecimal characters, as in WeChat's console")
+    return value
+
+
+def _callback_token(value: SecretStr) -> SecretStr:
+    if value and not re.fullmatch(r"[A-Za-z0-9]{3,32}", value.get_secret_value()):
+        raise ValueError("must be 3 to 32 letters or digits, as in WeChat's console")
+    return value
+
+
+def _aes_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text:
+        return value
+    if not re.fullmatch(r"[A-Za-z0-9]{43}", text):
+        raise ValueError("must be 43 letters or digits, as in WeChat's console")
+    if len(set(base64.b64decode(text + "="))) < WEAK_KEY_DISTINCT_BYTES:
+        raise ValueError("is too regular to be a key; let WeChat's console make one")
+    return value
+
+
+def _own_secret(value: SecretStr) -> SecretStr:
+    if value and not re.fullmatch(rf"[!-~]{{{OWN_SECRET_BYTES},}}", value.get_secret_value()):
+        raise ValueError(
+            f"must be at least {OWN_SECRET_BYTES} characters, ASCII without blanks"
+            " (openssl rand -hex 32 makes one)"
+        )
+    return value
+
+
+def _in_an_address(value: SecretStr) -> SecretStr:
+    if "%" in value.get_secret_value():
+        raise ValueError("must not hold %, which has a meaning of its own in the address of a page")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+def _mongodb_url(value: SecretStr) -> SecretStr:
+    if not re.match(r"mongodb(\+srv)?://.", value.get_secret_value()):
+        raise ValueError("must begin with mongodb:// or mongodb+srv://")
+    return value
+
+
+def _verify_files(files: Mapping[str, str]) -> Mapping[str, str]:
+    for name in files:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}\.txt", name):
+            raise ValueError("each name must be like MP_verify_xxx.txt, without a folder")
+    return files
+
+
+def _notice_fields(fields: Mapping[str, str]) -> Mapping[str, str]:
+    known = " ".join(f"{{{name}}}" for name in NOTICE_PLACEHOLDERS)
+    for name, text in fields.items():
+        if "{{" in text or "}}" in text:
+            raise ValueError(f"{name}: braces stand only around placeholders; {known} exist")
+        try:
+            parsed = list(string.Formatter().parse(text))
+        except ValueError:
+            raise ValueError(f"{name}: a brace is not closed; {known} exist") from None
+        for _, placeholder, spec, conversion in parsed:
+            if placeholder is None:
+                continue
+            if placeholder not in NOTICE_PLACEHOLDERS or spec or conversion:
+                raise ValueError(f"{name}: unknown placeholder; {known} exist")
+    return fields
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("names something twice")
+    return values
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_whole)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+"""An account's or a kiosk's name. Lower case, because the environment does not tell cases apart."""
+Origin = Annotated[str, AfterValidator(_origin)]
+OptionalOrigin = Annotated[str, AfterValidator(_optional_origin)]
+BaseUrl = Annotated[str, AfterValidator(_base)]
+OptionalUrl = Annotated[str, AfterValidator(_optional_url)]
+AddressRange = Annotated[Network, BeforeValidator(_network)]
+Simulator = Annotated[Literal["auto", True, False], BeforeValidator(_simulator)]
+MiniProgramPage = Annotated[str, AfterValidator(_mini_program_page)]
+WeChatAppId = Annotated[str, AfterValidator(_app_id)]
+AppSecret = Annotated[SecretStr, AfterValidator(_app_secret)]
+CallbackToken = Annotated[SecretStr, AfterValidator(_callback_token)]
+EncodingAesKey = Annotated[SecretStr, AfterValidator(_aes_key)]
+KioskSecret = Annotated[SecretStr, AfterValidator(_own_secret), AfterValidator(_in_an_address)]
+OwnSecret = Annotated[SecretStr, AfterValidator(_own_secret)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+MongoUrl = Annotated[SecretStr, AfterValidator(_mongodb_url)]
+VerifyFiles = Annotated[Mapping[str, str], AfterValidator(_verify_files)]
+NoticeFields = Annotated[Mapping[str, str], AfterValidator(_notice_fields)]
+RegisterFields = Annotated[tuple[Literal["name", "phone", "email"], ...], AfterValidator(_distinct)]

@@ -1,0 +1,431 @@
+"""Every setting: its name, its default, its unit and what it may be.
+
+`load_settings` is the way in. It takes the YAML file, lets the environment override it, and
+stops at the first mistake with one line that names the dotted key. The models are frozen; a part
+of the program that needs another value gets another `Settings`.
+
+Models built directly (in tests) have their fields checked, but not the rules between fields and
+not the paths: those belong to `load_settings`.
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from services.errors import SettingsError
+from services.settings import sources
+from services.settings.fields import (
+    AddressRange,
+    AppSecret,
+    BaseUrl,
+    CallbackToken,
+    EncodingAesKey,
+    KioskSecret,
+    MiniProgramPage,
+    MongoUrl,
+    Name,
+    NoticeFields,
+    Number,
+    OptionalOrigin,
+    OptionalUrl,
+    Origin,
+    OwnSecret,
+    RedisUrl,
+    RegisterFields,
+    Simulator,
+    VerifyFiles,
+    WeChatAppId,
+    Whole,
+)
+
+SceneLife = Annotated[Whole, Field(ge=1, le=1800)]
+"""Seconds; half an hour is the longest, so that nothing waits for ever."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        validate_default=False,
+    )
+
+
+class ServerSettings(_Section):
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8888
+    """0: the system picks one."""
+    public_url: OptionalOrigin = ""
+    processes: Annotated[Whole, Field(ge=1, le=256)] = 1
+    allowed_origins: tuple[Origin, ...] = ()
+    trusted_proxies: tuple[AddressRange, ...] = ()
+    drain_seconds: Annotated[Number, Field(ge=0, le=600)] = 10
+
+
+class EmbeddedSettings(_Section):
+    path: Path = Path("data/scanpush.db")
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+
+
+class RedisSettings(_Section):
+    url: RedisUrl = SecretStr("redis://127.0.0.1:6379/0")
+    """A secret, because it may hold a password."""
+
+
+class MongoSettings(_Section):
+    url: MongoUrl = SecretStr("mongodb://127.0.0.1:27017")
+    """A secret, because it may hold a password."""
+    database: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")] = "scanpush"
+
+
+class AccountSettings(_Section):
+    """One official account. Left entirely empty it is a placeholder."""
+
+    app_id: WeChatAppId = ""
+    app_secret: AppSecret = SecretStr("")
+    callback_token: CallbackToken = SecretStr("")
+    encoding_aes_key: EncodingAesKey = SecretStr("")
+    previous_encoding_aes_key: EncodingAesKey = SecretStr("")
+    mode: Literal["safe", "compatible", "plaintext"] = "safe"
+    language: Literal["zh-CN", "zh-TW", "en", "ja"] = "zh-CN"
+    notice_template_id: str = ""
+    notice_fields: NoticeFields = {}
+    forward_url: OptionalUrl = ""
+    forward_logins: bool = False
+    web_scope: Literal["snsapi_base", "snsapi_userinfo"] = "snsapi_base"
+
+
+class AppSettings(_Section):
+    """A mini program or a website app."""
+
+    app_id: WeChatAppId = ""
+    app_secret: AppSecret = SecretStr("")
+
+
+class MiniProgramSettings(AppSettings):
+    page: MiniProgramPage = ""
+    """Empty: the program's first page."""
+    env_version: Literal["release", "trial", "develop"] = "release"
+
+
+class WeChatSettings(_Section):
+    simulator: Simulator = "auto"
+    """Ask `simulated`, which knows what auto means."""
+    api_base: BaseUrl = "https://api.weixin.qq.com"
+    mp_base: BaseUrl = "https://mp.weixin.qq.com"
+    open_base: BaseUrl = "https://open.weixin.qq.com"
+    timeout_seconds: Annotated[Number, Field(gt=0, le=5)] = 3
+    """Two calls in a row stay within what others wait for them: doors/turns.py (10 s), and
+    wechat/credentials_redis.py (15 s)."""
+    callback_deadline_seconds: Annotated[Number, Field(gt=0, lt=5)] = 4
+    """Below the 5 s after which WeChat gives up."""
+    timestamp_window_seconds: Annotated[Whole, Field(ge=1, le=86400)] = 600
+    credential: Literal["stable", "classic"] = "stable"
+    site_name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    verify_files: VerifyFiles = {}
+    accounts: Annotated[Mapping[Name, AccountSettings], Field(min_length=1)] = {
+        "default": AccountSettings()
+    }
+    """In the order of the file; the first serves whoever names none."""
+    mini_program: MiniProgramSettings = MiniProgramSettings()
+    website: AppSettings = AppSettings()
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether this is not the real WeChat, but a simulator, built in or beside this server.
+
+        Phones open `open_base` themselves, so with the real one it can be no other address.
+        """
+        return urlsplit(self.open_base).hostname != "open.weixin.qq.com"
+
+
+class LoginSettings(_Section):
+    scene_ttl_seconds: SceneLife = 180
+    collect_ttl_seconds: SceneLife = 60
+    poll_interval_seconds: Annotated[Whole, Field(ge=0, le=60)] = 3
+    """0: no limit."""
+    confirm: Literal["never", "always"] = "never"
+    confirm_ttl_seconds: SceneLife = 120
+    registration: Literal["auto", "ask", "deny"] = "auto"
+    register_fields: RegisterFields = ("name",)
+    register_ttl_seconds: SceneLife = 600
+    hook_url: OptionalUrl = ""
+    hook_secret: OwnSecret = SecretStr("")
+    code_length: Annotated[Whole, Field(ge=4, le=10)] = 6
+    code_alphabet: Literal["digits", "letters"] = "digits"
+
+
+class KioskSettings(_Section):
+    label: Annotated[str, Field(max_length=64)] = ""
+    secret: KioskSecret = SecretStr("")
+
+
+class JwtSettings(_Section):
+    algorithm: Literal["ES256", "EdDSA", "RS256", "HS256"] = "ES256"
+    issuer: str = ""
+    audience: Annotated[str, Field(min_length=1)] = "scanpush"
+    ttl_seconds: Annotated[Whole, Field(ge=60, le=86400)] = 7200
+    key_file: Path = Path("data/jwt-keys.json")
+    secret: SecretStr = SecretStr("")
+    """Only for HS256, and then at least 32 bytes (RFC 7518, section 3.2)."""
+
+
+class PushSettings(_Section):
+    ping_seconds: Annotated[Number, Field(gt=0, le=3600)] = 30
+    reserve_descriptors: Annotated[Whole, Field(ge=0)] = 512
+
+
+class LimitSettings(_Section):
+    """0 means none."""
+
+    scenes_per_minute_per_address: Annotated[Whole, Field(ge=0)] = 30
+    sockets_per_address: Annotated[Whole, Field(ge=0)] = 0
+    messages_per_second_per_socket: Annotated[Whole, Field(ge=0)] = 5
+    daily_code_reserve: Annotated[Whole, Field(ge=0, le=100_000)] = 5000
+    exempt: tuple[AddressRange, ...] = ()
+
+
+class OperatorSettings(_Section):
+    token: OwnSecret = SecretStr("")
+
+
+class LoggingSettings(_Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(_Section):
+    """All of config.yaml."""
+
+    server: ServerSettings = ServerSettings()
+    backend: Literal["embedded", "distributed"] = "embedded"
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    redis: RedisSettings = RedisSettings()
+    mongodb: MongoSettings = MongoSettings()
+    wechat: WeChatSettings = WeChatSettings()
+    login: LoginSettings = LoginSettings()
+    kiosks: Mapping[Name, KioskSettings] = {}
+    kiosk_ttl_seconds: SceneLife = 1800
+    jwt: JwtSettings = JwtSettings()
+    push: PushSettings = PushSettings()
+    limits: LimitSettings = LimitSettings()
+    operator: OperatorSettings = OperatorSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def token_issuer(self) -> str:
+        """The ``iss`` of our tokens: the same on every node, and never from a Host header."""
+        return self.jwt.issuer or self.server.public_url or "scanpush"
+
+
+def simulated(settings: Settings) -> bool:
+    """Whether WeChat is the bundled simulator.
+
+    ``auto`` means: while no account and no app has an app_id, and only where nobody outside can
+    reach it (see `is_local`).
+    """
+    choice = settings.wechat.simulator
+    if choice != "auto":
+        return choice
+    return not has_app_id(settings) and is_local(settings)
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of the file at `path`, overridden by `environ`.
+
+    ``SCANPUSH_SECTION__KEY`` sets ``section.key``; ``SCANPUSH_SECTION__KEY_FILE`` names a file
+    that holds a secret. Paths inside are taken relative to the settings file.
+
+    Raises:
+        SettingsError: for the first mistake found; its text is one line and holds no secret.
+    """
+    values = sources.read_file(path)
+    origins = sources.overlay(Settings, values, environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise sources.in_one_line(Settings, error, origins) from None
+    settings = _placed(_without_placeholders(settings), path.absolute().parent)
+    check(settings, simulated=simulated(settings))
+    return settings
+
+
+def _without_placeholders(settings: Settings) -> Settings:
+    """Leave out the untouched accounts as soon as another one has an app_id.
+
+    So the environment alone can bring an account of another name to the config.yaml as shipped.
+    """
+    accounts = settings.wechat.accounts
+    if not any(account.app_id for account in accounts.values()):
+        return settings
+    kept = {name: account for name, account in accounts.items() if account != AccountSettings()}
+    return settings.model_copy(
+        update={"wechat": settings.wechat.model_copy(update={"accounts": kept})}
+    )
+
+
+def _placed(settings: Settings, folder: Path) -> Settings:
+    """Make relative paths absolute: they are meant from the settings file."""
+    embedded, jwt = settings.embedded, settings.jwt
+    return settings.model_copy(
+        update={
+            "embedded": embedded.model_copy(update={"path": folder / embedded.path}),
+            "jwt": jwt.model_copy(update={"key_file": folder / jwt.key_file}),
+        }
+    )
+
+
+HS256_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: a key of the hash's size or larger."""
+
+_LOCAL_ENDINGS = (".localhost", ".local", ".test", ".internal", ".lan", ".home.arpa")
+
+
+def check(settings: Settings, *, simulated: bool) -> None:
+    """Raise `SettingsError` for the first rule between settings that does not hold."""
+    _check_processes(settings, simulated)
+    for name, account in settings.wechat.accounts.items():
+        _check_account(f"wechat.accounts.{name}", account)
+    _check_app("wechat.mini_program", settings.wechat.mini_program)
+    _check_app("wechat.website", settings.wechat.website)
+    _check_simulator(settings, simulated)
+    for name, kiosk in settings.kiosks.items():
+        _require(kiosk.secret, f"kiosks.{name}.secret", "is empty: anybody could be this kiosk")
+    if settings.login.hook_url:
+        _require(
+            settings.login.hook_secret,
+            "login.hook_secret",
+            "is empty, but login.hook_url is set: the hook could not tell us from others",
+        )
+    _check_jwt(settings)
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What is allowed and still worth a line in the log at start, once."""
+    for name, account in settings.wechat.accounts.items():
+        if account.app_id and account.mode == "plaintext":
+            yield (
+                f"wechat.accounts.{name}.mode: in plaintext mode WeChat signs no bodies; "
+                "use safe unless this is a test account"
+            )
+    url = settings.server.public_url
+    if url.startswith("http://") and not _is_local_host(urlsplit(url).hostname or ""):
+        yield "server.public_url: is not https, so tokens travel in the clear"
+    if settings.kiosks and not settings.operator.token:
+        yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
+    if settings.login.hook_url and settings.login.registration != "ask" and not settings.kiosks:
+        yield (
+            "login.hook_url: is never called, for it is asked about the forms of "
+            "login.registration: ask, and told of the logins of kiosks"
+        )
+    if settings.kiosks and settings.login.registration == "ask":
+        yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
+
+
+def has_app_id(settings: Settings) -> bool:
+    """Whether anything of the real WeChat is configured."""
+    wechat = settings.wechat
+    apps = (wechat.mini_program, wechat.website)
+    accounts = wechat.accounts.values()
+    return any(app.app_id for app in apps) or any(account.app_id for account in accounts)
+
+
+def is_local(settings: Settings) -> bool:
+    """Whether only this machine or a private network can be meant to reach the server.
+
+    Listening on every address says nothing, so there public_url must say it.
+    """
+    host, url = settings.server.host, settings.server.public_url
+    if url and not _is_local_host(urlsplit(url).hostname or ""):
+        return False
+    if host in ("0.0.0.0", "::"):
+        return bool(url)
+    return _is_local_host(host)
+
+
+def _is_local_host(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        # A name without a dot cannot be public; neither can these (RFC 6761, RFC 6762, RFC 8375).
+        return "." not in host or host.lower().endswith(_LOCAL_ENDINGS)
+    return address.is_private and not address.is_unspecified
+
+
+def _require(present: object, key: str, problem: str) -> None:
+    if not present:
+        raise SettingsError(key, problem)
+
+
+def _check_processes(settings: Settings, simulated: bool) -> None:
+    if settings.server.processes == 1:
+        return
+    if settings.backend == "embedded":
+        raise SettingsError(
+            "server.processes",
+            "must be 1 with backend: embedded, as SQLite serves one process; "
+            "for more set backend: distributed, with Redis and MongoDB",
+        )
+    if simulated:
+        raise SettingsError(
+            "server.processes",
+            "must be 1 with the built-in simulator; for more run python -m simulator beside it",
+        )
+
+
+def _check_account(key: str, account: AccountSettings) -> None:
+    secrets = {
+        "app_secret": account.app_secret,
+        "callback_token": account.callback_token,
+        "encoding_aes_key": account.encoding_aes_key,
+    }
+    if not account.app_id:
+        given = [name for name, secret in secrets.items() if secret]
+        if given:
+            raise SettingsError(f"{key}.app_id", f"is empty, but {given[0]} is set")
+    else:
+        if account.mode == "plaintext":
+            del secrets["encoding_aes_key"]
+        for name, secret in secrets.items():
+            _require(secret, f"{key}.{name}", "is empty, but app_id is set")
+    if account.forward_logins:
+        _require(account.forward_url, f"{key}.forward_url", "is empty, but forward_logins is true")
+
+
+def _check_app(key: str, app: AppSettings) -> None:
+    if app.app_id:
+        _require(app.app_secret, f"{key}.app_secret", "is empty, but app_id is set")
+    elif app.app_secret:
+        raise SettingsError(f"{key}.app_id", "is empty, but app_secret is set")
+
+
+def _check_simulator(settings: Settings, simulated: bool) -> None:
+    if simulated:
+        _require(
+            is_local(settings),
+            "wechat.simulator",
+            "lets anybody log in as anybody, so it needs a loopback or private server.host "
+            "and server.public_url",
+        )
+    elif not has_app_id(settings):
+        first = next(iter(settings.wechat.accounts))
+        reason = (
+            "wechat.simulator is false"
+            if settings.wechat.simulator is False
+            else "the simulator runs only on a loopback or private server.host and public_url"
+        )
+        raise SettingsError(f"wechat.accounts.{first}.app_id", f"is empty, and {reason}")
+
+
+def _check_jwt(settings: Settings) -> None:
+    secret = settings.jwt.secret.get_secret_value().encode()
+    if settings.jwt.algorithm == "HS256" and len(secret) < HS256_SECRET_BYTES:
+        raise SettingsError(
+            "jwt.secret",
+            f"must be at least {HS256_SECRET_BYTES} bytes for HS256, not {len(secret)}",
+        )

@@ -1,0 +1,42 @@
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from services.ids import SceneStr, UserId
+
+
+class Claims(NamedTuple):
+    """What a token will say, fixed once; every delivery signs exactly these."""
+
+    jti: str
+    iat: int
+    exp: int
+    is_new: bool
+
+
+class Purpose(StrEnum):
+    """What a ticket is for. Each purpose has an audience and a ``typ`` of its own, so that none is
+    ever taken for another, nor for a login token (RFC 8725, sections 3.9, 3.11 and 3.12)."""
+
+    REGISTER = "register"
+    EXCHANGE = "exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A small signed paper about one state of one scene; what it allows, the store allows once."""
+
+    scene_str: SceneStr
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedClaims:
+    """What a token that verified says. Times are unix seconds."""
+
+    subject: UserId
+    account: str
+    amr: tuple[str, ...]
+    jti: str
+    iat: int
+    exp: int

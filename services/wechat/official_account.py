@@ -1,0 +1,121 @@
+"""The port to WeChat's API as an Official Account uses it.
+
+WeChat's API over httpx, for one account.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote
+
+from services.ids import OpenId, UnionId
+from services.wechat.access_token import Authorized
+from services.wechat.client import text_of, unionid_of
+
+
+@dataclass(frozen=True, slots=True)
+class QrCode:
+    """A temporary parametric code.
+
+    Neither field is a secret, and neither is ever accepted as a key.
+    """
+
+    ticket: str
+    url: str
+    """What the picture holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """What WeChat says about a person. Names and pictures are not told since 2021-12-27."""
+
+    openid: OpenId
+    subscribed: bool
+    unionid: UnionId | None = None
+    """Only where the account is bound to an Open Platform account."""
+
+
+class WeChatAPI(Protocol):
+    """What we ask of WeChat for one account.
+
+    Every method raises `errors.WeChatUnavailable` or `errors.WeChatRefused` within the configured
+    time-out, or `errors.StoreUnavailable` where the credential cannot be had from the store of all
+    nodes, and only those. Their texts hold no secret.
+    """
+
+    async def create_qr_code(self, scene_str: str, expire_seconds: int) -> QrCode:
+        """A temporary QR_STR_SCENE code. Each one counts against 100,000 a day."""
+
+    async def user_info(self, openid: OpenId) -> Follower:
+        """Whether the person follows, and their unionid."""
+
+    async def send_template(
+        self,
+        openid: OpenId,
+        template_id: str,
+        data: Mapping[str, str],
+        client_msg_id: str,
+    ) -> str:
+        """Send a template message and return its msgid: accepted, not yet delivered.
+
+        The same `client_msg_id` to the same person is sent once within ten minutes.
+        """
+
+
+def show_qr_url(mp_base: str, ticket: str) -> str:
+    """Where WeChat itself draws the code. Tickets hold ``=``, ``+`` and ``/``: all are escaped."""
+    return f"{mp_base.rstrip('/')}/cgi-bin/showqrcode?ticket={quote(ticket, safe='')}"
+
+
+MAX_SCENE_STR = 64
+MAX_EXPIRE_SECONDS = 2_592_000
+"""Thirty days (WeChat: "Generating a Parametric QR Code")."""
+
+
+class HttpxWeChatAPI:
+    """`WeChatAPI` for one Official Account."""
+
+    def __init__(self, authorized: Authorized) -> None:
+        self._authorized = authorized
+
+    async def create_qr_code(self, scene_str: str, expire_seconds: int) -> QrCode:
+        if not 1 <= len(scene_str) <= MAX_SCENE_STR:
+            raise ValueError(f"scene_str has 1 to {MAX_SCENE_STR} characters")
+        if not 1 <= expire_seconds <= MAX_EXPIRE_SECONDS:
+            raise ValueError(f"expire_seconds is 1 to {MAX_EXPIRE_SECONDS}")
+        answer = await self._authorized.json(
+            "POST",
+            "/cgi-bin/qrcode/create",
+            body={
+                "expire_seconds": int(expire_seconds),
+                "action_name": "QR_STR_SCENE",
+                "action_info": {"scene": {"scene_str": scene_str}},
+            },
+        )
+        return QrCode(ticket=text_of(answer, "ticket"), url=text_of(answer, "url"))
+
+    async def user_info(self, openid: OpenId) -> Follower:
+        answer = await self._authorized.json(
+            "GET", "/cgi-bin/user/info", query={"openid": openid, "lang": "zh_CN"}
+        )
+        return Follower(
+            openid=openid,
+            subscribed=answer.get("subscribe") == 1,
+            unionid=unionid_of(answer),
+        )
+
+    async def send_template(
+        self, openid: OpenId, template_id: str, data: Mapping[str, str], client_msg_id: str
+    ) -> str:
+        answer = await self._authorized.json(
+            "POST",
+            "/cgi-bin/message/template/send",
+            body={
+                "touser": openid,
+                "template_id": template_id,
+                "data": {key: {"value": value} for key, value in data.items()},
+                "client_msg_id": client_msg_id,
+            },
+            repeatable=False,
+        )
+        return str(answer.get("msgid", ""))

@@ -1,0 +1,131 @@
+"""WeChat simulated beside the server, while no account is configured.
+
+The settings are given the simulated account, and everything else is the real code.
+"""
+
+import secrets
+import socket
+from dataclasses import replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from services.errors import SettingsError
+from services.settings.models import Settings
+from simulator.config import SimulatedApp, SimulatorConfig
+from simulator.wechat import SimulatedWeChat
+
+
+class Simulation:
+    """One simulated WeChat in this process, and the settings that make the server use it.
+
+    Args:
+        server_url: where the simulated WeChat reaches this server.
+    """
+
+    def __init__(self, settings: Settings, server_url: str) -> None:
+        callback = f"{server_url}/wechat/callback"
+        config = SimulatorConfig.generated(callback, server_url=server_url)
+        accounts = settings.wechat.accounts
+        self._simulated = SimulatedWeChat(
+            replace(
+                config,
+                accounts=tuple(
+                    replace(
+                        config.accounts[0],
+                        app_id=_numbered(config.accounts[0].app_id, number),
+                        original_id=_numbered(config.accounts[0].original_id, number),
+                        callback_url=f"{callback}/{name}" if number else callback,
+                        mode=account.mode,
+                        app_secret=secrets.token_hex(16),
+                    )
+                    for number, (name, account) in enumerate(accounts.items())
+                ),
+            )
+        )
+        self._simulated.start()
+        self.settings = self._adapted(settings)
+
+    @property
+    def url(self) -> str:
+        """Where its controls are (``/simulator/...``)."""
+        return self._simulated.url
+
+    @property
+    def phone_base(self) -> str:
+        """Below what address the simulated phone's pages are."""
+        return self._simulated.phone_base
+
+    @property
+    def phone_url(self) -> str:
+        """Where a person finds the simulated phone."""
+        return f"{self.phone_base}/phone"
+
+    def open_to_lan(self, host: str = "") -> str:
+        """Let real phones of this network open the phone's page, and nothing else: its address.
+
+        Args:
+            host: this machine's address there; empty: it is found out.
+
+        Raises:
+            SettingsError: this machine has no address in a network.
+        """
+        try:
+            self._simulated.start_phone_listener(host or _lan_address())
+            return self.phone_url
+        except OSError as error:
+            raise SettingsError("--lan", f"cannot listen on the network: {error}") from None
+
+    async def stop(self) -> None:
+        await self._simulated.stop()
+
+    def _adapted(self, settings: Settings) -> Settings:
+        config = self._simulated.config
+        accounts = {
+            name: account.model_copy(
+                update={
+                    "app_id": simulated.app_id,
+                    "app_secret": SecretStr(simulated.app_secret),
+                    "callback_token": SecretStr(simulated.callback_token),
+                    "encoding_aes_key": SecretStr(simulated.encoding_aes_key),
+                }
+            )
+            for (name, account), simulated in zip(
+                settings.wechat.accounts.items(), config.accounts, strict=True
+            )
+        }
+        wechat = settings.wechat
+        wechat = wechat.model_copy(
+            update={
+                "api_base": self._simulated.api_base,
+                "mp_base": self._simulated.mp_base,
+                "open_base": self._simulated.open_base,
+                "accounts": accounts,
+                "mini_program": wechat.mini_program.model_copy(update=_of(config.mini_programs[0])),
+                "website": wechat.website.model_copy(update=_of(config.websites[0])),
+            }
+        )
+        return settings.model_copy(update={"wechat": wechat})
+
+
+def _of(app: SimulatedApp) -> dict[str, Any]:
+    return {"app_id": app.app_id, "app_secret": SecretStr(app.app_secret)}
+
+
+def _numbered(text: str, number: int) -> str:
+    """The first account keeps its id; the others get one of their own, the same at each start."""
+    return f"{text[:-2]}{number:02x}" if number else text
+
+
+def _lan_address() -> str:
+    """This machine's address in its network. A UDP socket is only pointed there; nothing is sent.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            raise SettingsError("--lan", "this machine is in no network") from None
+        return str(probe.getsockname()[0])

@@ -1,0 +1,118 @@
+"""The recorder behind the operator's page: bounded in number and in time."""
+
+from services.ids import SceneStr
+from services.scenes.history import (
+    DUPLICATE,
+    KEPT_SECONDS,
+    SWEEP_LEAST,
+    History,
+    HistoryEvent,
+    PerMinute,
+)
+from services.scenes.states import Kind, Scene, State
+
+START = 1_700_000_000.0
+
+
+class Clock:
+    """Stands still until told."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+def scene(name: str = "a", state: State = State.WAITING, ends_at: float = START + 180) -> Scene:
+    return Scene(
+        scene_str=SceneStr(name),
+        state=state,
+        seq=1,
+        kind=Kind.OFFICIAL_ACCOUNT,
+        account="default",
+        lang="en",
+        created_at=START,
+        changed_at=START,
+        ends_at=ends_at,
+        watch_hash=b"",
+    )
+
+
+def test_a_story_holds_one_scenes_events_in_order() -> None:
+    """Others' events lie in between and are left out; repeats are counted."""
+    clock = Clock()
+    timeline = History(clock)
+    timeline.made(scene())
+    timeline.made(scene("b"))
+    clock.time += 1
+    timeline.note(SceneStr("a"), "callback", DUPLICATE)
+    assert timeline.story(SceneStr("a")) == [
+        HistoryEvent(START, "made"),
+        HistoryEvent(START + 1, "callback", "2 of 3, duplicate"),
+    ]
+
+
+def test_only_the_newest_events_are_kept() -> None:
+    """However many come."""
+    timeline = History(Clock(), most_events=3)
+    for number in range(10):
+        timeline.note(SceneStr("a"), str(number))
+    assert [event.event for event in timeline.story(SceneStr("a"))] == ["7", "8", "9"]
+
+
+def test_old_events_go_as_new_ones_come() -> None:
+    """Nothing is told after an hour."""
+    clock = Clock()
+    timeline = History(clock)
+    timeline.note(SceneStr("a"), "old")
+    timeline.note(SceneStr("a"), "as old")
+    clock.time += KEPT_SECONDS + 1
+    assert timeline.story(SceneStr("a")) == []
+    timeline.note(SceneStr("a"), "new")
+    assert [event.event for event in timeline.story(SceneStr("a"))] == ["new"]
+    assert len(timeline._events) == 1
+
+
+def test_states_count_each_scene_once_while_it_lives() -> None:
+    """By its newest state; what ended is not counted any more."""
+    clock = Clock()
+    timeline = History(clock)
+    timeline.made(scene("a"))
+    timeline.made(scene("b"))
+    timeline.moved(scene("a", State.AUTHORIZED, START + 60))
+    assert timeline.states() == {State.AUTHORIZED: 1, State.WAITING: 1}
+    clock.time += 61
+    assert timeline.states() == {State.WAITING: 1}
+
+
+def test_ended_scenes_are_forgotten_without_anybody_looking() -> None:
+    """A server that runs for weeks keeps what lives, and as much again."""
+    clock = Clock()
+    timeline = History(clock)
+    for number in range(3 * SWEEP_LEAST):
+        clock.time += 1
+        timeline.made(scene(str(number))._replace(ends_at=clock.time + 10))
+    assert len(timeline._scenes) <= SWEEP_LEAST + 10
+
+
+def test_minutes_pass_with_and_without_events() -> None:
+    """Sixty of them, oldest first; a long silence empties all."""
+    counts = PerMinute()
+    counts.add(START)
+    counts.add(START)
+    counts.add(START + 120)
+    assert counts.counts(START + 180)[-4:] == [2, 0, 1, 0]
+    assert len(counts.counts(START)) == 60
+    assert sum(counts.counts(START + 10 * 3600)) == 0
+
+
+def test_a_clock_set_back_does_no_harm() -> None:
+    """It counts into the newest minute."""
+    counts = PerMinute()
+    counts.add(START)
+    counts.add(START - 3600)
+    assert counts.counts(START)[-1] == 2

@@ -1,16 +1,17 @@
-"""What all handlers share: JSON answers, JSON errors, origins, limits, request ids.
-
-One line per request that is worth one, without anything secret.
-"""
+"""What all handlers share: JSON answers, the one error document, origins, limits, request ids, and
+the access log."""
 
 import json
 import logging
 import re
 from codecs import BOM_UTF8
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pydantic_core
+from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 from tornado.web import HTTPError, RequestHandler
 
 from services.container import Container
@@ -24,15 +25,28 @@ log = logging.getLogger("scanpush.http")
 
 JSON = "application/json; charset=utf-8"
 
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-"""Python's own reading takes far more for a number: other scripts' digits, blanks, underscores."""
+SAFE_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+)
+"""What every answer has unless it says otherwise."""
+
+REQUESTS = "requests"
+"""The application's setting that holds the set of requests in progress; a drain waits for them."""
 
 MAX_HOST = 261
 """A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
 IPv6 address its brackets."""
 
-UNDER_WAY = "under_way"
-"""The application's setting that holds the set of handlers at work."""
+MAX_METHOD = 16
+"""Characters of a method that are logged: RFC 9110 and WebDAV have none much longer, but a client
+may send one of 64 KiB."""
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+"""Python itself accepts more as a number: other scripts' digits, blanks, underscores."""
 
 _TORNADO_CODES = {
     400: "bad_request",
@@ -41,6 +55,65 @@ _TORNADO_CODES = {
     405: "method_not_allowed",
     413: "too_large",
 }
+
+
+class HttpResponse(NamedTuple):
+    """A whole answer, for what is served without a RequestHandler."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def write_to(self, connection: HTTPConnection, *, is_head: bool) -> None:
+        """Write it through Tornado. To HEAD without the body, which Tornado takes for an error."""
+        start = ResponseStartLine("HTTP/1.1", self.status, HTTPStatus(self.status).phrase)
+        headers = HTTPHeaders(dict(self.headers))
+        connection.write_headers(start, headers, None if is_head else self.body)
+        connection.finish()
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+def error_response(
+    error: ApiError, request_id: str, headers: Mapping[str, str] = NO_HEADERS
+) -> HttpResponse:
+    """The error document of the contract, with its headers and the further ones given."""
+    document = {"code": error.code, "message": error.message}
+    if error.field:
+        document["field"] = error.field
+    body = json.dumps({"error": document}, ensure_ascii=False).encode()
+    sent = {
+        "Content-Type": JSON,
+        "Content-Length": str(len(body)),
+        **SAFE_HEADERS,
+        "X-Request-Id": request_id,
+        **headers,
+    }
+    if error.retry_after is not None:
+        sent["Retry-After"] = str(error.retry_after)
+    return HttpResponse(error.status, sent, body)
+
+
+def as_api_error(error: BaseException | None, status_code: int = 500) -> ApiError:
+    """What the contract answers to a failure; nothing of its text comes from outside."""
+    match error:
+        case ApiError():
+            return error
+        case StoreUnavailable():
+            return ApiError("store_unavailable", "Please try again shortly.", retry_after=2)
+        case WeChatError():
+            # A code that the client sent and WeChat refused is the client's error.
+            field = "code" if error.code == "bad_request" else None
+            message = "WeChat refused the code." if field else "WeChat did not do its part."
+            retry_after = 60 if error.code == "wechat_quota" else None
+            return ApiError(error.code, message, field=field, retry_after=retry_after)
+        case Forbidden():
+            return ApiError("forbidden", "Forbidden.")
+        case Malformed():
+            return ApiError("bad_request", "Malformed.")
+    code = _TORNADO_CODES.get(status_code, "internal")
+    return ApiError(code, code.replace("_", " ").capitalize() + ".")
 
 
 class BaseHandler(RequestHandler):
@@ -54,16 +127,16 @@ class BaseHandler(RequestHandler):
 
     def prepare(self) -> None:
         request_id.set(self.request_id)
-        self.settings[UNDER_WAY].add(self)
+        self.settings[REQUESTS].add(self)
         if self.container.push.draining:
-            # Whoever keeps connections, a proxy above all, must not send more over this one.
+            # A client that keeps connections, a proxy above all, must not send more over this one.
             self.set_header("Connection", "close")
         if len(self.request.host) > MAX_HOST:
             # Addresses are made of it, and a code holds only so much.
             raise ApiError("bad_request", "That is no host.", field="Host")
 
     def on_finish(self) -> None:
-        self.settings[UNDER_WAY].discard(self)
+        self.settings[REQUESTS].discard(self)
 
     # What the request says about its sender.
 
@@ -91,7 +164,7 @@ class BaseHandler(RequestHandler):
         return public_url.startswith("https:") if public_url else self.scheme == "https"
 
     def refuse_foreign_origin(self) -> None:
-        """For every request that changes something; a missing CORS header alone stops nobody."""
+        """For every request that changes something: a missing CORS header alone stops none."""
         origin = self.request.headers.get("Origin")
         if self.container.origins.is_foreign(origin, self.scheme, self.request.host):
             raise ApiError("forbidden_origin", "Pages of that origin may not do this.")
@@ -158,10 +231,10 @@ class BaseHandler(RequestHandler):
         self.finish(body)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Only what is our own fault is an error in the log."""
+        """Only what is the server's own fault is an error in the log."""
         if isinstance(value, StoreUnavailable | WeChatError):
-            code = as_api_error(value, 500).code
-            # A code that WeChat refused is what some client sent, not what anybody can mend.
+            code = as_api_error(value).code
+            # A code that WeChat refused is what a client sent: the operator cannot change that.
             log.log(
                 logging.INFO if code == "bad_request" else logging.WARNING, "%s: %s", code, value
             )
@@ -174,35 +247,36 @@ class BaseHandler(RequestHandler):
 
 
 def set_safe_headers(handler: RequestHandler) -> str:
-    """What every answer has unless it says otherwise; the request's id is returned.
+    """Set `SAFE_HEADERS` and the request's id, which is returned.
 
-    Tornado sets the headers anew before it writes an error: the id stays, for it is in the log.
+    Tornado sets the headers a second time before it writes an error: the id stays, for it is in
+    the log.
     """
     request_id: str = getattr(handler, "request_id", "") or new_request_id()
     handler.clear_header("Server")
     handler.set_header("X-Request-Id", request_id)
-    handler.set_header("Cache-Control", "no-store")
-    handler.set_header("X-Content-Type-Options", "nosniff")
-    handler.set_header("Referrer-Policy", "no-referrer")
+    for name, value in SAFE_HEADERS.items():
+        handler.set_header(name, value)
     return request_id
 
 
+def write_response(handler: RequestHandler, response: HttpResponse) -> None:
+    """Finish a handler's answer with one that was made without it."""
+    handler.set_status(response.status)
+    for name, value in response.headers.items():
+        handler.set_header(name, value)
+    handler.finish(response.body)
+
+
 def answer_error(handler: RequestHandler, error: ApiError) -> None:
-    """Finish with the error document of the contract."""
-    body = {"code": error.code, "message": error.message}
-    if error.field:
-        body["field"] = error.field
-    if error.retry_after is not None:
-        handler.set_header("Retry-After", str(error.retry_after))
+    """Finish a handler's answer with the error document."""
     if error.code == "method_not_allowed":
         handler.set_header("Allow", ", ".join(_methods(type(handler))))
-    handler.set_status(error.status)
-    handler.set_header("Content-Type", JSON)
-    handler.finish(json.dumps({"error": body}, ensure_ascii=False))
+    write_response(handler, error_response(error, getattr(handler, "request_id", "")))
 
 
 def _methods(handler: type[RequestHandler]) -> list[str]:
-    """What that kind of handler answers (RFC 9110, section 15.5.6, wants it told)."""
+    """What that kind of handler answers, for ``Allow`` (RFC 9110, section 15.5.6)."""
     names = [method.lower() for method in handler.SUPPORTED_METHODS]
     answered = [n for n in names if getattr(handler, n) is not getattr(RequestHandler, n)]
     if "get" not in answered and "head" in answered:
@@ -210,37 +284,23 @@ def _methods(handler: type[RequestHandler]) -> list[str]:
     return [name.upper() for name in answered]
 
 
-def as_api_error(error: BaseException | None, status_code: int) -> ApiError:
-    """What the contract answers to a failure; nothing of its text comes from outside."""
-    match error:
-        case ApiError():
-            return error
-        case StoreUnavailable():
-            return ApiError("store_unavailable", "Please try again shortly.", retry_after=2)
-        case WeChatError():
-            field = "code" if error.code == "bad_request" else None
-            message = "WeChat refused the code." if field else "WeChat did not do its part."
-            return ApiError(error.code, message, field=field, retry_after=_retry(error))
-        case Forbidden():
-            return ApiError("forbidden", "Forbidden.")
-        case Malformed():
-            return ApiError("bad_request", "Malformed.")
-    code = _TORNADO_CODES.get(status_code, "internal")
-    return ApiError(code, code.replace("_", " ").capitalize() + ".")
-
-
-def _retry(error: WeChatError) -> int | None:
-    return 60 if error.code == "wechat_quota" else None
-
-
-def optional_text(body: dict[str, Any], field: str, most: int = 64) -> str | None:
+def optional_text(body: dict[str, Any], field: str, longest: int = 64) -> str | None:
     """A field that is text or absent; ``null`` counts as absent."""
     value = body.get(field)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > most:
-        raise ApiError("bad_request", f"{field} must be a text of at most {most}.", field=field)
+    if not isinstance(value, str) or len(value) > longest:
+        message = f"{field} must be a text of at most {longest}."
+        raise ApiError("bad_request", message, field=field)
     return value
+
+
+def required_text(body: dict[str, Any], field: str, longest: int) -> str:
+    """A field that must be there, as text that is not empty."""
+    text = optional_text(body, field, longest)
+    if not text:
+        raise ApiError("bad_request", f"{field} is missing.", field=field)
+    return text
 
 
 def query_number(text: str | None, field: str, most: float, *, whole: bool = False) -> float | None:
@@ -262,13 +322,10 @@ class NotFoundHandler(BaseHandler):
         raise ApiError("not_found", "There is nothing here.")
 
 
-MOST_METHOD_CHARACTERS = 16
-"""RFC 9110 and WebDAV have none much longer; a stranger may send one of 64 KiB."""
-
-
 def log_request(handler: RequestHandler) -> None:
-    """Our failures at WARNING; what a client did wrong, and all else, below that."""
-    # What fails before `prepare`, such as a body that is no proper form, has not told its id yet.
+    """The access log: one line per request, without secrets. The server's own failures at WARNING,
+    a client's errors at INFO, everything else at DEBUG."""
+    # What fails before `prepare`, such as a malformed form, has not set the log's request id yet.
     request_id.set(getattr(handler, "request_id", ""))
     status = handler.get_status()
     request = handler.request
@@ -278,7 +335,7 @@ def log_request(handler: RequestHandler) -> None:
             level,
             "%d %s %s %.1f ms",
             status,
-            (request.method or "")[:MOST_METHOD_CHARACTERS],
+            (request.method or "")[:MAX_METHOD],
             scrub_uri(request.uri or ""),
             1000 * request.request_time(),
         )

@@ -1,8 +1,6 @@
-"""``/api/miniprogram/...``: what a mini program sends (design 4.7)."""
+"""``/api/miniprogram/...``: what a mini program sends."""
 
-from typing import Any
-
-from handlers.base import BaseHandler, optional_text
+from handlers.base import BaseHandler, optional_text, required_text
 from services.errors import ApiError
 from services.web_login.mini_program import MiniProgramDoor
 
@@ -17,11 +15,11 @@ class MiniProgramHandler(BaseHandler):
         self.refuse_foreign_origin()
 
     @property
-    def door(self) -> MiniProgramDoor:
-        door = self.container.doors.mini_program
-        if door is None:
+    def mini_program(self) -> MiniProgramDoor:
+        mini_program = self.container.mini_program
+        if mini_program is None:
             raise ApiError("not_found", "There is no mini program here.")
-        return door
+        return mini_program
 
 
 class MiniProgramLoginHandler(MiniProgramHandler):
@@ -30,7 +28,9 @@ class MiniProgramLoginHandler(MiniProgramHandler):
     async def post(self) -> None:
         body = self.json_object()
         account = optional_text(body, "account")
-        login = await self.door.log_in(_text(body, "code"), account, self.address)
+        login = await self.mini_program.log_in(
+            required_text(body, "code", MAX_CODE), account, self.address
+        )
         self.write_json({"login": login})
 
 
@@ -39,8 +39,8 @@ class MiniProgramScanHandler(MiniProgramHandler):
 
     async def post(self) -> None:
         body = self.json_object()
-        scene, code = _text(body, "scene"), _text(body, "code")
-        state = await self.door.scan(scene, code, self.address)
+        scene, code = required_text(body, "scene", MAX_CODE), required_text(body, "code", MAX_CODE)
+        state = await self.mini_program.scan(scene, code, self.address)
         self.write_json({"state": state.value})
 
 
@@ -52,13 +52,6 @@ class MiniProgramConfirmHandler(MiniProgramHandler):
         allow = body.get("allow")
         if not isinstance(allow, bool):
             raise ApiError("bad_request", "allow must be true or false.", field="allow")
-        scene, code = _text(body, "scene"), _text(body, "code")
-        state = await self.door.confirm(scene, code, allow, self.address)
+        scene, code = required_text(body, "scene", MAX_CODE), required_text(body, "code", MAX_CODE)
+        state = await self.mini_program.confirm(scene, code, allow, self.address)
         self.write_json({"state": state.value})
-
-
-def _text(body: dict[str, Any], field: str) -> str:
-    text = optional_text(body, field, MAX_CODE)
-    if not text:
-        raise ApiError("bad_request", f"{field} is missing.", field=field)
-    return text

@@ -17,7 +17,7 @@ COOKIE = "oauth"
 MAX_VALUE = 1024
 
 
-class DoorHandler(BaseHandler):
+class BrowserHandler(BaseHandler):
     """A request by a person's browser. Only the methods it has: ``HEAD`` must not spend a code."""
 
     SUPPORTED_METHODS = ("GET",)
@@ -72,7 +72,7 @@ class DoorHandler(BaseHandler):
         self.land(Landing(outcome, self.browser.lang, http_status=error.status))
 
 
-class StartHandler(DoorHandler):
+class StartHandler(BrowserHandler):
     """``GET /oauth/wechat|website/start?scene=[&next=][&format=json]``."""
 
     def initialize(self, container: Container, kind: Kind = Kind.WEB) -> None:
@@ -80,7 +80,7 @@ class StartHandler(DoorHandler):
         self.kind = kind
 
     async def get(self) -> None:
-        way = await self.container.doors.oauth.start(
+        way = await self.container.oauth.start(
             self.kind, self.value("scene"), self.value("next"), self.browser
         )
         if isinstance(way, Landing):
@@ -105,7 +105,7 @@ def _for_wx_login(way: Departure) -> dict[str, str]:
     }
 
 
-class ReturnHandler(DoorHandler):
+class ReturnHandler(BrowserHandler):
     """``GET /oauth/wechat|website/callback?code=&state=``: WeChat sends the browser here."""
 
     def initialize(self, container: Container, kind: Kind = Kind.WEB) -> None:
@@ -114,13 +114,13 @@ class ReturnHandler(DoorHandler):
 
     async def get(self) -> None:
         self.land(
-            await self.container.doors.oauth.callback(
+            await self.container.oauth.callback(
                 self.kind, self.value("code"), self.value("state"), self.browser
             )
         )
 
 
-class AllowHandler(DoorHandler):
+class AllowHandler(BrowserHandler):
     """``POST /oauth/allow``: the form of the page that asks. Our own Origin must be named."""
 
     SUPPORTED_METHODS = ("POST",)
@@ -131,4 +131,4 @@ class AllowHandler(DoorHandler):
             raise ApiError("forbidden_origin", "Only our own page may answer.")
         value = self.get_body_argument("value", "")
         allow = self.get_body_argument("allow", "0") == "1"
-        self.land(await self.container.doors.oauth.decide(value, allow, browser))
+        self.land(await self.container.oauth.decide(value, allow, browser))

@@ -1,8 +1,6 @@
 """Who a token belongs to, the keys to check it with, registration and exchange."""
 
-from typing import Any
-
-from handlers.base import BaseHandler, optional_text
+from handlers.base import BaseHandler, required_text
 from handlers.operator import OperatorHandler
 from services.errors import ApiError, TokenError, TokenExpired
 from services.tokens.claims import Purpose
@@ -49,7 +47,7 @@ class RegisterHandler(BaseHandler):
         self.refuse_foreign_origin()
         self.share_with_origin()
         body = self.json_object()
-        token = required_text(body, "registration_token")
+        token = required_text(body, "registration_token", MAX_TOKEN_CHARACTERS)
         state = await self.container.registration.register(token, body)
         self.write_json({"state": state.value})
 
@@ -59,7 +57,7 @@ class ExchangeHandler(OperatorHandler):
 
     async def post(self) -> None:
         self.refuse_foreign_origin()
-        code = required_text(self.json_object(), "exchange_code")
+        code = required_text(self.json_object(), "exchange_code", MAX_TOKEN_CHARACTERS)
         try:
             ticket = await self.container.verifier.verify_ticket(
                 Purpose.EXCHANGE, code, self.container.clock.now()
@@ -74,14 +72,6 @@ class ExchangeHandler(OperatorHandler):
         if login is None:
             raise _gone()
         self.write_json({"login": login})
-
-
-def required_text(body: dict[str, Any], field: str) -> str:
-    """A token of ours in the body: text, and not longer than any of them."""
-    text = optional_text(body, field, MAX_TOKEN_CHARACTERS)
-    if not text:
-        raise ApiError("bad_request", f"{field} is missing.", field=field)
-    return text
 
 
 def _gone() -> ApiError:

@@ -23,6 +23,7 @@ from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
 from handlers.pages import STATIC, FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.sockets import SocketRouter
 from services.container import Container
 from services.scenes.states import Kind
 
@@ -30,7 +31,11 @@ _SCENE = r"/api/scenes/([^/]{1,64})"
 
 
 def routes(container: Container) -> list[Any]:
-    """``/ws/<scene_str>`` is missing here: push/upgrade answers it, below the application."""
+    """Every route of the server.
+
+    Two of them have a fast path in front of this table as well: upgrades below ``/ws/`` and the
+    POST of ``/wechat/callback`` (handlers/listener.py).
+    """
     shared = {"container": container}
     return [
         (r"/", PageHandler, {"page": "index.html", **shared}),
@@ -39,6 +44,7 @@ def routes(container: Container) -> list[Any]:
         (r"/api/operator/overview", OverviewHandler, shared),
         (r"/api/operator/scenes/([^/]{1,64})", StoryHandler, shared),
         (r"/static/(.*)", FilesHandler, {"path": str(STATIC)}),
+        (r"/ws/.*", SocketRouter(container.push.admission, container.metrics)),
         (r"/api/scenes", ScenesHandler, shared),
         (_SCENE, SceneHandler, shared),
         (_SCENE + r"/ack", AckHandler, shared),
@@ -75,6 +81,6 @@ def make_application(container: Container, rules: list[Any]) -> Application:
         default_handler_class=NotFoundHandler,
         default_handler_args={"container": container},
         log_function=log_request,
-        under_way=set(),
         websocket_ping_interval=0,
+        requests=set(),
     )

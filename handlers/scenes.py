@@ -98,7 +98,7 @@ class PictureHandler(BaseHandler):
 
     async def get(self, text: str, kind: str) -> None:
         self.share_with_origin()
-        scene = await self.container.login.read(SceneStr(text)) if is_scene_str(text) else None
+        scene = await self.container.scenes.get(SceneStr(text)) if is_scene_str(text) else None
         if scene is None or scene.state is not State.WAITING:
             raise _no_picture()
         content_type, picture = await self._picture(scene, kind)
@@ -110,7 +110,7 @@ class PictureHandler(BaseHandler):
         if content := scene.details.get("qr_content"):
             drawn = await self.container.pictures.draw(content, kind)
             return _PICTURE_TYPES[kind], drawn
-        pictures = self.container.doors.pictures
+        pictures = self.container.mini_program_pictures
         if scene.kind is not Kind.MINI_PROGRAM or pictures is None or kind != "png":
             raise _no_picture()
         picture = await pictures.of(scene.scene_str, self.address)

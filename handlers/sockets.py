@@ -1,24 +1,22 @@
-"""The way in through Tornado: ``GET /ws/<scene_str>`` below web.Application, then parked.
+"""``GET /ws/<scene_str>``: the upgrade of a page's socket, which is parked when it is admitted.
 
-On Tornado's `Router` and `HTTPMessageDelegate` (its documentation: "Integration with other
-services"; `HTTP1Connection.detach` may be called in ``headers_received``, which may be a
-coroutine). A RequestHandler a socket would cost 13 KB and half of the handshakes. Once a socket is
-parked nothing of its request is referred to.
+Two paths lead to the same checks (services/push/admission.py). `FastUpgrade` serves a plain
+request, straight from the listening socket; `SocketRouter` serves every other one, through Tornado
+but below its RequestHandlers, which would cost 13 KB per socket. Once a socket is parked nothing of
+its request is referred to.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable
-from http.client import responses
+import socket
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
-    HTTPConnection,
     HTTPHeaders,
     HTTPMessageDelegate,
-    HTTPServerConnectionDelegate,
     HTTPServerRequest,
     RequestStartLine,
     ResponseStartLine,
@@ -26,83 +24,127 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
+from handlers.base import NO_HEADERS, HttpResponse, error_response
+from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head, encoded
 from services.errors import ApiError
-from services.push.admission import Admission, hung_up
+from services.logs import new_request_id
+from services.metrics import Metrics
+from services.push.admission import Admission, Take, hung_up
 from services.push.handshake import PREFIX, Offer, Request
+from services.tasks import Supervisor
 
-log = logging.getLogger("scanpush.push.upgrade")
+log = logging.getLogger("scanpush.push")
+
+LINGER_SECONDS = 1
+"""How long a refused peer may take to read the answer and hang up."""
+
+
+_REFUSAL_HEADERS: Mapping[str, Mapping[str, str]] = {
+    "upgrade_required": {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
+    "method_not_allowed": {"Allow": "GET"},
+}
+
+
+def refused(refusal: ApiError, metrics: Metrics) -> HttpResponse:
+    """Count a refused upgrade and log it: its answer."""
+    request_id = new_request_id()
+    metrics.upgrade_refused(refusal.code)
+    log.info("%d GET %s %s", refusal.status, PREFIX, refusal.code, extra={"request_id": request_id})
+    return error_response(refusal, request_id, _REFUSAL_HEADERS.get(refusal.code, NO_HEADERS))
+
+
+class FastUpgrade:
+    """Upgrades of the plainest form, straight from the listening socket.
+
+    A Tornado connection, its stream, two tasks and a parsed header list are most of what a
+    handshake costs otherwise (docs/performance.md). tests/conformance runs on this path and on
+    `SocketRouter`.
+    """
+
+    def __init__(self, admission: Admission, supervisor: Supervisor, metrics: Metrics) -> None:
+        self._admission = admission
+        self._supervisor = supervisor
+        self._metrics = metrics
+
+    def take(self, connection: socket.socket, address: Address, head: Head, early: bytes) -> bool:
+        """Take the connection over, and park it if it is admitted.
+
+        False where something but the store refuses it: then it is handed to Tornado unchanged, so
+        that there is one place for refusals of that kind.
+        """
+        request = Request(head.method, head.target, "HTTP/1.1", head.headers, address[0])
+        try:
+            offer = self._admission.check(request)
+        except ApiError:
+            return False
+
+        def detach() -> tuple[int, bytes] | None:
+            if not INHERITS_NODELAY:
+                try:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                except OSError:
+                    connection.close()
+                    return None
+            return connection.detach(), early
+
+        decided = False
+        try:
+            waits = not self._admission.admit_nowait(offer, detach)
+            decided = True
+        finally:
+            if not decided:
+                connection.close()
+        if waits:
+            work = self._admit(offer, connection, detach)
+            self._supervisor.spawn(work, name="push upgrade")
+        return True
+
+    async def _admit(self, offer: Offer, connection: socket.socket, take: Take) -> None:
+        try:
+            await self._admission.admit(offer, take, lambda: hung_up(connection))
+        except ApiError as refusal:
+            await self._refuse(connection, refused(refusal, self._metrics))
+        finally:
+            connection.close()
+
+    async def _refuse(self, connection: socket.socket, response: HttpResponse) -> None:
+        try:
+            # A few hundred bytes on a new connection: they fit, or the peer is gone.
+            connection.send(encoded(response))
+            connection.shutdown(socket.SHUT_WR)
+            # Closing with input unread would send a reset that may overtake the answer.
+            async with asyncio.timeout(LINGER_SECONDS):
+                while await asyncio.get_running_loop().sock_recv(connection, FIRST_READ_BYTES):
+                    pass
+        except (OSError, TimeoutError):
+            return
 
 
 class SocketRouter(Router):
-    """Takes requests below ``/ws/``; everything else goes to `fallback`, a web.Application.
+    """The target of the route ``/ws/``.
 
-    Give it to `HTTPServer` in the application's place: then a socket never costs an
-    `HTTPServerRequest`. As a target of another router it works as well.
+    On Tornado's `Router` and `HTTPMessageDelegate` (its documentation: "Integration with other
+    services"; `HTTP1Connection.detach` may be called in ``headers_received``, which may be a
+    coroutine).
     """
 
-    def __init__(self, admission: Admission, fallback: HTTPServerConnectionDelegate) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics) -> None:
         self._admission = admission
-        self._fallback = fallback
-
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        return _Fork(self._admission, self._fallback, server_conn, request_conn)
+        self._metrics = metrics
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        assert request.connection is not None
-        if request.path is not None and request.path.startswith(PREFIX):
-            return _Upgrade(self._admission, request.connection)
-        return self._fallback.start_request(request.server_connection, request.connection)
-
-    def on_close(self, server_conn: object) -> None:
-        self._fallback.on_close(server_conn)
-
-
-class _Fork(HTTPMessageDelegate):
-    """Decides by the path who gets this request."""
-
-    def __init__(
-        self,
-        admission: Admission,
-        fallback: HTTPServerConnectionDelegate,
-        server_conn: object,
-        request_conn: HTTPConnection,
-    ) -> None:
-        self._admission = admission
-        self._fallback = fallback
-        self._server_conn = server_conn
-        self._request_conn = request_conn
-        self._chosen: HTTPMessageDelegate | None = None
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        assert isinstance(start_line, RequestStartLine)
-        if start_line.path.startswith(PREFIX):
-            self._chosen = _Upgrade(self._admission, self._request_conn)
-        else:
-            self._chosen = self._fallback.start_request(self._server_conn, self._request_conn)
-        return self._chosen.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._chosen.data_received(chunk) if self._chosen is not None else None
-
-    def finish(self) -> None:
-        if self._chosen is not None:
-            self._chosen.finish()
-
-    def on_connection_close(self) -> None:
-        if self._chosen is not None:
-            self._chosen.on_connection_close()
+        return _Upgrade(self._admission, self._metrics, request)
 
 
 class _Upgrade(HTTPMessageDelegate):
     """One request for a socket."""
 
-    def __init__(self, admission: Admission, request_conn: HTTPConnection) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, request: HTTPServerRequest) -> None:
+        assert request.connection is not None
         self._admission = admission
-        self._conn = request_conn
+        self._metrics = metrics
+        self._conn = request.connection
+        self._remote_ip = request.remote_ip or ""
         self._refusal: ApiError | None = None
         self._is_head = False
 
@@ -111,35 +153,24 @@ class _Upgrade(HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, RequestStartLine)
         self._is_head = start_line.method == "HEAD"
-        # Tornado keeps the peer's address there (`HTTPServerRequest` reads it).
-        remote_ip = getattr(getattr(self._conn, "context", None), "remote_ip", None) or ""
         try:
-            offer = self._admission.check(Request(*start_line, headers, remote_ip))
+            offer = self._admission.check(Request(*start_line, headers, self._remote_ip))
         except ApiError as refusal:
             self._refusal = refusal
             return None
         return self._admit(offer)
 
     def data_received(self, chunk: bytes) -> None:
-        """A body has no business here; Tornado limits its size."""
+        """A body has no business here; `BodyLimit` bounds its size."""
 
     def finish(self) -> None:
         """Called for refused requests only: a detached connection is not finished."""
-        refusal = self._refusal
-        assert refusal is not None
-        headers, body = self._admission.refused(refusal)
-        reason = responses.get(refusal.status, "Unknown")
-        self._conn.write_headers(
-            ResponseStartLine("HTTP/1.1", refusal.status, reason),
-            HTTPHeaders(headers),
-            # Tornado takes a body here for an error and answers nothing.
-            None if self._is_head else body,
-        )
-        self._conn.finish()
+        assert self._refusal is not None
+        refused(self._refusal, self._metrics).write_to(self._conn, is_head=self._is_head)
 
     async def _admit(self, offer: Offer) -> None:
         try:
-            await self._admission.admit(offer, self._take, self._gone)
+            await self._admission.admit(offer, self._detach, self._gone)
         except ApiError as refusal:
             self._refusal = refusal
 
@@ -148,8 +179,8 @@ class _Upgrade(HTTPMessageDelegate):
         connection = self._conn.stream.socket
         return connection is None or hung_up(connection)
 
-    def _take(self) -> tuple[int, bytes] | None:
-        """The connection as a descriptor of our own, and what was read of it beyond the head."""
+    def _detach(self) -> tuple[int, bytes] | None:
+        """A `Take`: a duplicate of the descriptor, and what was read of it beyond the head."""
         assert isinstance(self._conn, HTTP1Connection)
         stream = self._conn.detach()
         try:

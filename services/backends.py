@@ -12,11 +12,12 @@ from services.people.store_sqlite import SqliteUserStore
 from services.push.broker import Broker, LocalBroker, RedisBroker
 from services.rate_limits import MemoryWindows, RedisWindows, Windows
 from services.redis_client import RedisLink, StoreClock
-from services.scenes import store_sqlite as rows_sqlite
-from services.scenes.local_echo import OwnMoves
+from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes.local_echo import LocalEcho
+from services.scenes.login import LoginStore
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
-from services.scenes.store_sqlite import SqliteSceneStore, SqliteWholeLogin, WholeLogin
+from services.scenes.store_sqlite import SqliteLoginStore, SqliteSceneStore
 from services.settings.models import Settings
 from services.sqlite import Database
 from services.wechat.access_token import (
@@ -28,7 +29,8 @@ from services.wechat.access_token import (
 
 @dataclass
 class Backend:
-    """What ``backend`` decides. `clock` is the store's, where nodes share one."""
+    """What ``backend`` decides. `clock` is the store's, where nodes share one; `logins` completes
+    logins where scenes and people share a store."""
 
     scenes: SceneStore
     users: UserStore
@@ -36,14 +38,9 @@ class Backend:
     credentials: CredentialStore
     windows: Windows
     clock: StoreClock | None = None
-    whole_login: WholeLogin | None = None
+    logins: LoginStore | None = None
     database: Database | None = None
     connections: tuple[MongoUserStore | RedisLink, ...] = ()
-
-    @property
-    def shared(self) -> bool:
-        """Whether other nodes use the same stores."""
-        return self.clock is not None
 
     async def close(self) -> None:
         """End the notices first: they use what is closed after them."""
@@ -75,7 +72,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     database = Database(
         settings.embedded.path,
         settings.embedded.synchronous,
-        (rows_sqlite.SCHEMA, people_sqlite.SCHEMA),
+        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA),
     )
     database.open()
     broker = LocalBroker()
@@ -87,7 +84,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
         credentials=MemoryCredentialStore(),
         windows=MemoryWindows(clock.now),
         database=database,
-        whole_login=SqliteWholeLogin(clock, scenes),
+        logins=SqliteLoginStore(clock, scenes),
     )
 
 
@@ -103,11 +100,11 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         store_clock = StoreClock(clock, link)
         await store_clock.learn()
         undo.pop_all()
-    moves = OwnMoves()
+    echo = LocalEcho()
     return Backend(
-        scenes=RedisSceneStore(link, moves),
+        scenes=RedisSceneStore(link, echo),
         users=users,
-        broker=RedisBroker(link, node, moves),
+        broker=RedisBroker(link, node, echo),
         credentials=RedisCredentialStore(link),
         windows=RedisWindows(link),
         clock=store_clock,

@@ -1,24 +1,14 @@
-"""What every other part stands on: settings, clock, stores, tokens, limits and measurements.
+"""The one place where the parts of a server are made and put together, and taken apart again.
 
-The configured Official Accounts: gate, credentials, client and notices of each.
-
-Which doors the settings open, and what each is made of.
-
-The use cases of a login: who may log in, what the chat says, and how a scene ends.
-
-What nodes tell one another, and what the operator's page is told.
-
-The sockets, and who may open one.
-
-What begins scenes, answers for them, and ends those that were left.
-
-The one place where things are built and put together, and taken apart again.
+`Container` has one property per part, named by its role. Each makes its part when it is first
+asked for, from other properties, so that no order has to be kept by hand and what a part needs
+stands where it is made. `build_container` opens the stores and makes every part at once: a mistake
+in the settings stops the start, not a request.
 """
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,8 +20,9 @@ from services.hooks import Hook
 from services.http_client import make_client
 from services.metrics import Metrics
 from services.operator import Nodes, OperatorService
-from services.origins import Origins, client_address, request_scheme, url_host
+from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
+from services.push.close_codes import Ending
 from services.push.polling import PollingService
 from services.push.service import PushService
 from services.rate_limits import RateLimits
@@ -48,21 +39,22 @@ from services.scenes.begin import (
 )
 from services.scenes.callbacks import CallbackService
 from services.scenes.chat import ChatService, OpenScenes
-from services.scenes.history import History, RecordedScenes, RecordedWholeLogin
-from services.scenes.login import LoginService
+from services.scenes.history import History, RecordedLogins, RecordedScenes
+from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.pictures import MiniProgramPictures, Pictures
-from services.scenes.policy import AdmissionService
+from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
 from services.scenes.states import Kind
+from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.settings.models import AccountSettings, AppSettings, Settings, simulated
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
-from services.tokens.keys import open_keys
+from services.tokens.keys import KeySet, open_keys
 from services.tokens.verifier import SharedKeys, Verifier
 from services.web_login.mini_program import DirectLogin, MiniProgramDoor
-from services.web_login.oauth import OAuthApp, OAuthApps, OAuthDoors
+from services.web_login.oauth import OAuthApp, OAuthDoors
 from services.wechat.access_token import authorized
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from services.wechat.callback import CallbackGate
@@ -76,29 +68,68 @@ from services.wechat.unionids import UnionIds
 from services.workers import Place, Siblings
 from simulator.builtin import Simulation
 
+STORES_SECONDS = 2
+"""How long /readyz waits for the stores."""
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Made first. `settings` are those in force: while WeChat is simulated, they name it."""
+POLLS_PER_SCENE = 5
+"""Long polls at once from an address, for each scene it may begin in a minute: a scene lives three
+minutes, and its page listens a little longer than it shows the code."""
 
-    settings: Settings
-    node: str
-    clock: Clock
-    backend: Backend
-    supervisor: Supervisor
-    metrics: Metrics
-    origins: Origins
-    limits: RateLimits
-    http: httpx.AsyncClient
-    issuer: Issuer
-    timeline: History | None
-    simulation: Simulation | None
-    own_url: str
 
-    @property
-    def amr(self) -> tuple[str, ...]:
-        """How people are known here, for the tokens' claim of that name."""
-        return ("simulated",) if self.settings.wechat.is_simulated else ("wechat",)
+class Container:
+    """Every part of a server, by role. Only handlers and the entry point read it.
+
+    Args:
+        settings: those in force: while WeChat is simulated, they name the simulator.
+        node: this process's id, for the other nodes.
+        own_url: where browsers reach this server.
+        siblings: the other processes of this server, where there are several.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        node: str,
+        clock: Clock,
+        backend: Backend,
+        keys: KeySet,
+        own_url: str,
+        siblings: Siblings | None,
+        simulation: Simulation | None,
+    ) -> None:
+        self.settings = settings
+        self.node = node
+        self.clock = clock
+        self.backend = backend
+        self.own_url = own_url
+        self.siblings = siblings
+        self.simulation = simulation
+        self._keys = keys
+
+    # What everything stands on.
+
+    @cached_property
+    def supervisor(self) -> Supervisor:
+        return Supervisor()
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.clock.now, Ending)
+
+    @cached_property
+    def origins(self) -> Origins:
+        server = self.settings.server
+        return Origins(server.public_url, list(server.allowed_origins))
+
+    @cached_property
+    def limits(self) -> RateLimits:
+        return RateLimits(self.settings.limits, self.backend.windows, self.metrics.rate_limited)
+
+    @cached_property
+    def http(self) -> httpx.AsyncClient:
+        accounts = self.settings.wechat.accounts.values()
+        operators_own = [self.settings.login.hook_url, *(a.forward_url for a in accounts)]
+        return make_client(self.settings.wechat.api_base, filter(None, operators_own))
 
     @property
     def site_name(self) -> str:
@@ -106,486 +137,395 @@ class Ground:
         return self.settings.wechat.site_name or urlsplit(self.own_url).netloc
 
     @property
+    def amr(self) -> tuple[str, ...]:
+        """How people are authenticated here, for the tokens' claim of that name."""
+        return ("simulated",) if self.settings.wechat.is_simulated else ("wechat",)
+
+    @property
     def kiosk_labels(self) -> dict[str, str]:
         """What the operator calls its screens."""
         return {name: kiosk.label for name, kiosk in self.settings.kiosks.items()}
 
+    # Tokens.
 
-async def open_ground(
-    settings: Settings, host: str, port: int, clock: Clock | None, make_backend: OpenBackend
-) -> Ground:
-    """Open the stores and the keys, and whatever needs nothing else.
+    @cached_property
+    def issuer(self) -> Issuer:
+        settings = self.settings
+        return Issuer(self._keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
 
-    Raises:
-        SettingsError: a file, key or store that the settings name cannot be used.
-        StoreUnavailable: a store does not answer.
-    """
-    clock = clock or SystemClock()
-    node = secrets.token_hex(8)
-    backend = await make_backend(settings, clock, node)
-    try:
-        keys = open_keys(settings.jwt)
-    except SettingsError:
-        await backend.close()
-        raise
-    clock = backend.clock or clock
-    timeline = record(backend, clock) if settings.operator.token else None
-    metrics = Metrics(clock.now)
-    simulation = None
-    if simulated(settings):
-        simulation = Simulation(settings, f"http://{_reachable(host)}:{port}")
-        settings = simulation.settings
-    return Ground(
-        settings=settings,
-        node=node,
-        clock=clock,
-        backend=backend,
-        supervisor=Supervisor(),
-        metrics=metrics,
-        origins=Origins(settings.server.public_url, list(settings.server.allowed_origins)),
-        limits=RateLimits(settings.limits, backend.windows, metrics.rate_limited),
-        http=make_client(settings.wechat.api_base, _addresses_of_the_operator(settings)),
-        issuer=Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience),
-        timeline=timeline,
-        simulation=simulation,
-        own_url=settings.server.public_url or f"http://{url_host(host)}:{port}",
-    )
+    @cached_property
+    def shared_keys(self) -> SharedKeys | None:
+        """The other nodes' public keys, where there are other nodes."""
+        if self.settings.backend != "distributed":
+            return None
+        ttl_seconds = self.settings.jwt.ttl_seconds
+        return SharedKeys(self.issuer, self.scenes, self.clock, keep_seconds=ttl_seconds)
 
+    @cached_property
+    def verifier(self) -> Verifier:
+        return Verifier(self.issuer, self.shared_keys)
 
-def _addresses_of_the_operator(settings: Settings) -> list[str]:
-    forwards = (account.forward_url for account in settings.wechat.accounts.values())
-    return [url for url in (settings.login.hook_url, *forwards) if url]
+    # Scenes and logins.
 
+    @cached_property
+    def history(self) -> History | None:
+        """What happened to scenes. Only for an operator: it costs each login a little."""
+        return History(self.clock) if self.settings.operator.token else None
 
-def record(backend: Backend, clock: Clock) -> History:
-    """Have what happens to scenes written down from now on."""
-    timeline = History(clock)
-    backend.scenes = RecordedScenes(backend.scenes, timeline)
-    if backend.whole_login is not None:
-        backend.whole_login = RecordedWholeLogin(backend.whole_login, timeline)
-    return timeline
+    @cached_property
+    def scenes(self) -> SceneStore:
+        scenes = self.backend.scenes
+        return scenes if self.history is None else RecordedScenes(scenes, self.history)
 
+    @cached_property
+    def logins(self) -> LoginStore:
+        logins = self.backend.logins
+        if logins is None:
+            # Its steps go through `scenes`, which records them already.
+            return SteppedLoginStore(self.scenes, self.backend.users, self.clock)
+        return logins if self.history is None else RecordedLogins(logins, self.history)
 
-def _reachable(host: str) -> str:
-    """Where a listener on all addresses is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, url_host(host))
-
-
-def build_accounts(ground: Ground) -> Accounts:
-    """Every configured Official Account, in the order of the settings."""
-    accounts = ground.settings.wechat.accounts
-    return Accounts([build_account(ground, name, account) for name, account in accounts.items()])
-
-
-def build_account(ground: Ground, name: str, account: AccountSettings) -> Account:
-    """One account with what belongs to it alone."""
-    watch = AccountWatch(ground.metrics, ground.clock, name)
-    api = build_api(ground, account, watch)
-    notices = Notices(
-        api,
-        ground.supervisor,
-        template_id=account.notice_template_id,
-        fields=account.notice_fields,
-        site=ground.site_name,
-    )
-    forwarder = None
-    if account.forward_url:
-        forwarder = Forwarder(ground.http, ground.supervisor, account.forward_url)
-    return Account(name, account, build_gate(ground, account), api, notices, watch, forwarder)
-
-
-def build_api(ground: Ground, account: AccountSettings, watch: AccountWatch) -> HttpxWeChatAPI:
-    """WeChat's API with the account's own credentials."""
-    wechat = ground.settings.wechat
-    calls = Calls(
-        ground.http,
-        wechat.api_base,
-        ground.clock,
-        timeout_seconds=wechat.timeout_seconds,
-        observer=watch,
-    )
-    signed = authorized(
-        calls,
-        ground.backend.credentials,
-        ground.clock,
-        ground.supervisor,
-        app_id=account.app_id,
-        app_secret=account.app_secret.get_secret_value(),
-        credential=wechat.credential,
-        on_renewed=watch.credential_ends,
-    )
-    return HttpxWeChatAPI(signed)
-
-
-def build_gate(ground: Ground, account: AccountSettings) -> CallbackGate:
-    """What verifies the account's callbacks."""
-    return CallbackGate(
-        app_id=account.app_id,
-        callback_token=account.callback_token.get_secret_value(),
-        encoding_aes_key=account.encoding_aes_key.get_secret_value(),
-        previous_encoding_aes_key=account.previous_encoding_aes_key.get_secret_value(),
-        mode=account.mode,
-        timestamp_window_seconds=ground.settings.wechat.timestamp_window_seconds,
-    )
-
-
-def build_codes(ground: Ground, typed_codes: TypedCodes) -> SceneCodes:
-    """The kinds of scenes that are offered: those whose account or app has an app_id."""
-    settings, wechat = ground.settings, ground.settings.wechat
-    codes: dict[Kind, SceneCode] = {}
-    if any(account.app_id for account in wechat.accounts.values()):
-        codes[Kind.OFFICIAL_ACCOUNT] = OfficialAccountCode(
-            ground.backend.scenes,
-            ground.clock,
-            mp_base=wechat.mp_base,
-            daily_code_reserve=settings.limits.daily_code_reserve,
+    @cached_property
+    def login(self) -> LoginService:
+        settings = self.settings
+        return LoginService(
+            self.scenes,
+            self.backend.users,
+            self.issuer,
+            self.logins,
+            self.clock,
+            self.metrics,
+            amr=self.amr,
+            collect_ttl_seconds=settings.login.collect_ttl_seconds,
+            token_ttl_seconds=settings.jwt.ttl_seconds,
+            kiosks=bool(settings.kiosks),
+            on_delivery=None if self.history is None else self.history.delivered,
         )
-        codes[Kind.WEB] = WebCode()
-        codes[Kind.CODE] = TypedCode(typed_codes)
-    if wechat.mini_program.app_id:
-        codes[Kind.MINI_PROGRAM] = MiniProgramCode()
-    if wechat.website.app_id:
-        codes[Kind.WEBSITE] = WebsiteCode()
-    return codes
 
+    @cached_property
+    def hook(self) -> Hook | None:
+        """The operator's hook, where one is configured."""
+        login = self.settings.login
+        if not login.hook_url:
+            return None
+        secret = login.hook_secret.get_secret_value()
+        return Hook(self.http, self.supervisor, self.clock, login.hook_url, secret)
 
-@dataclass(frozen=True, slots=True)
-class Logins:
-    """What all doors share on the way from a scan to a login."""
+    @cached_property
+    def texts(self) -> ChatTexts:
+        return ChatTexts(self.site_name, self.kiosk_labels)
 
-    login: LoginService
-    hook: Hook | None
-    admission: AdmissionService
-    typed_codes: TypedCodes
-    chat: ChatService
+    @cached_property
+    def policy(self) -> LoginPolicy:
+        return LoginPolicy(
+            self.scenes,
+            self.backend.users,
+            UnionIds(self.backend.users, self.clock, self.supervisor),
+            self.login,
+            self.settings.login,
+            self.texts,
+            self.clock,
+            self.hook,
+        )
 
+    @cached_property
+    def typed_codes(self) -> TypedCodes:
+        login = self.settings.login
+        return TypedCodes(self.scenes, login.code_length, login.code_alphabet)
 
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """The doors besides the chat; None where none is configured."""
+    @cached_property
+    def chat(self) -> ChatService:
+        return ChatService(
+            self.scenes,
+            self.backend.users,
+            self.login,
+            self.policy,
+            self.typed_codes,
+            OpenScenes(self.scenes, self.login, self.policy),
+            self.texts,
+        )
 
-    oauth: OAuthDoors
-    mini_program: MiniProgramDoor | None = None
-    pictures: MiniProgramPictures | None = None
+    @cached_property
+    def callbacks(self) -> CallbackService:
+        return CallbackService(
+            self.scenes,
+            self.chat,
+            self.clock,
+            self.metrics,
+            deadline_seconds=self.settings.wechat.callback_deadline_seconds,
+        )
 
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        # Later than any callback still works on its scene.
+        left_after_seconds = self.settings.wechat.callback_deadline_seconds + 1
+        return Sweeper(self.scenes, self.accounts, self.chat, left_after_seconds=left_after_seconds)
 
-def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
-    """Every door the settings open."""
-    calls = Calls(
-        ground.http,
-        ground.settings.wechat.api_base,
-        ground.clock,
-        timeout_seconds=ground.settings.wechat.timeout_seconds,
-        observer=ground.metrics,
-    )
-    oauth = OAuthDoors(
-        ground.backend.scenes,
-        logins.login,
-        logins.admission,
-        accounts,
-        build_oauth_apps(ground, calls),
-        ground.kiosk_labels,
-    )
-    if not ground.settings.wechat.mini_program.app_id:
-        return Doors(oauth)
-    api = build_mini_program(ground, calls)
-    door = MiniProgramDoor(
-        api,
-        ground.backend.users,
-        logins.login,
-        logins.admission,
-        accounts,
-        build_direct_login(ground),
-        ground.limits,
-        strangers=ground.settings.login.registration == "auto",
-    )
-    return Doors(oauth, door, MiniProgramPictures(api, ground.supervisor, ground.limits))
+    @cached_property
+    def registration(self) -> RegistrationService:
+        return RegistrationService(
+            self.scenes,
+            self.login,
+            self.policy,
+            self.accounts,
+            self.verifier,
+            self.clock,
+            wanted=self.settings.login.register_fields,
+            hook=self.hook,
+        )
 
+    @cached_property
+    def begin(self) -> BeginService:
+        settings = self.settings
+        return BeginService(
+            self.accounts,
+            self.scenes,
+            self.limits,
+            self.clock,
+            self.metrics,
+            self.scene_codes,
+            Kiosks(settings.kiosks, settings.kiosk_ttl_seconds),
+            scene_ttl_seconds=settings.login.scene_ttl_seconds,
+            poll_interval_seconds=settings.login.poll_interval_seconds,
+        )
 
-def build_direct_login(ground: Ground) -> DirectLogin:
-    """The login without a scene."""
-    return DirectLogin(
-        ground.backend.users,
-        ground.issuer,
-        ground.clock,
-        ground.metrics,
-        amr=ground.amr,
-        token_ttl_seconds=ground.settings.jwt.ttl_seconds,
-    )
+    @cached_property
+    def scene_codes(self) -> SceneCodes:
+        """The login kinds that are offered: those whose account or app has an app_id."""
+        wechat = self.settings.wechat
+        codes: dict[Kind, SceneCode] = {}
+        if any(account.app_id for account in wechat.accounts.values()):
+            codes[Kind.OFFICIAL_ACCOUNT] = OfficialAccountCode(
+                self.scenes,
+                self.clock,
+                mp_base=wechat.mp_base,
+                daily_code_reserve=self.settings.limits.daily_code_reserve,
+            )
+            codes[Kind.WEB] = WebCode()
+            codes[Kind.CODE] = TypedCode(self.typed_codes)
+        if wechat.mini_program.app_id:
+            codes[Kind.MINI_PROGRAM] = MiniProgramCode()
+        if wechat.website.app_id:
+            codes[Kind.WEBSITE] = WebsiteCode()
+        return codes
 
+    @cached_property
+    def pictures(self) -> Pictures:
+        return Pictures()
 
-def build_mini_program(ground: Ground, calls: Calls) -> HttpxMiniProgram:
-    """WeChat's API with the mini program's credentials."""
-    app = ground.settings.wechat.mini_program
-    secret = app.app_secret.get_secret_value()
-    signed = authorized(
-        calls,
-        ground.backend.credentials,
-        ground.clock,
-        ground.supervisor,
-        app_id=app.app_id,
-        app_secret=secret,
-        credential=ground.settings.wechat.credential,
-    )
-    return HttpxMiniProgram(
-        calls,
-        signed,
-        app_id=app.app_id,
-        app_secret=secret,
-        page=app.page,
-        env_version=app.env_version,
-    )
+    # Push.
 
+    @cached_property
+    def push(self) -> PushService:
+        settings = self.settings
+        return PushService(
+            self.scenes,
+            self.login,
+            self.node,
+            self.backend.broker,
+            self.supervisor,
+            self.clock,
+            self.metrics,
+            self.origins,
+            trusted_proxies=settings.server.trusted_proxies,
+            address_group=self.limits.group,
+            ping_seconds=settings.push.ping_seconds,
+            reserve_descriptors=settings.push.reserve_descriptors,
+            messages_per_second=settings.limits.messages_per_second_per_socket,
+            sockets_per_address=settings.limits.sockets_per_address,
+        )
 
-def build_oauth_apps(ground: Ground, calls: Calls) -> OAuthApps:
-    """The app_ids that people authorise on WeChat's pages, by kind and account."""
-    wechat, apps = ground.settings.wechat, {}
+    @cached_property
+    def polling(self) -> PollingService:
+        settings = self.settings
+        waits = POLLS_PER_SCENE * settings.limits.scenes_per_minute_per_address
+        return PollingService(
+            self.scenes,
+            self.login,
+            self.node,
+            self.push.hub,
+            self.clock,
+            AddressLimit(waits, self.limits.group),
+            self.metrics,
+            poll_interval_seconds=settings.login.poll_interval_seconds,
+        )
 
-    def api(app: AccountSettings | AppSettings) -> HttpxOAuth:
+    # WeChat.
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Every configured Official Account, in the order of the settings."""
+        accounts = self.settings.wechat.accounts
+        return Accounts([self._account(name, account) for name, account in accounts.items()])
+
+    def _account(self, name: str, account: AccountSettings) -> Account:
+        """One account with what belongs to it alone."""
+        wechat = self.settings.wechat
+        watch = AccountWatch(self.metrics, self.clock, name)
+        calls = Calls(
+            self.http,
+            wechat.api_base,
+            self.clock,
+            timeout_seconds=wechat.timeout_seconds,
+            observer=watch,
+        )
+        api = HttpxWeChatAPI(
+            authorized(
+                calls,
+                self.backend.credentials,
+                self.clock,
+                self.supervisor,
+                app_id=account.app_id,
+                app_secret=account.app_secret.get_secret_value(),
+                credential=wechat.credential,
+                on_renewed=watch.credential_ends,
+            )
+        )
+        gate = CallbackGate(
+            app_id=account.app_id,
+            callback_token=account.callback_token.get_secret_value(),
+            encoding_aes_key=account.encoding_aes_key.get_secret_value(),
+            previous_encoding_aes_key=account.previous_encoding_aes_key.get_secret_value(),
+            mode=account.mode,
+            timestamp_window_seconds=wechat.timestamp_window_seconds,
+        )
+        notices = Notices(
+            api,
+            self.supervisor,
+            template_id=account.notice_template_id,
+            fields=account.notice_fields,
+            site=self.site_name,
+        )
+        forwarder = None
+        if account.forward_url:
+            forwarder = Forwarder(self.http, self.supervisor, account.forward_url)
+        return Account(name, account, gate, api, notices, watch, forwarder)
+
+    @cached_property
+    def _app_calls(self) -> Calls:
+        """Calls that belong to no Official Account."""
+        wechat = self.settings.wechat
+        return Calls(
+            self.http,
+            wechat.api_base,
+            self.clock,
+            timeout_seconds=wechat.timeout_seconds,
+            observer=self.metrics,
+        )
+
+    # Login kinds besides the chat.
+
+    @cached_property
+    def oauth(self) -> OAuthDoors:
+        """WeChat's own web pages, by kind and account."""
+        wechat, apps = self.settings.wechat, {}
+
+        def api(app: AccountSettings | AppSettings) -> HttpxOAuth:
+            secret = app.app_secret.get_secret_value()
+            return HttpxOAuth(
+                self._app_calls, self.clock, self.supervisor, app_id=app.app_id, app_secret=secret
+            )
+
+        website = api(wechat.website) if wechat.website.app_id else None
+        for name, account in wechat.accounts.items():
+            if account.app_id:
+                apps[Kind.WEB, name] = OAuthApp(api(account), wechat.open_base, account.web_scope)
+            if website is not None:
+                apps[Kind.WEBSITE, name] = OAuthApp(website, wechat.open_base, None)
+        return OAuthDoors(
+            self.scenes, self.login, self.policy, self.accounts, apps, self.kiosk_labels
+        )
+
+    @cached_property
+    def _mini_program_api(self) -> HttpxMiniProgram | None:
+        app = self.settings.wechat.mini_program
+        if not app.app_id:
+            return None
         secret = app.app_secret.get_secret_value()
-        return HttpxOAuth(
-            calls, ground.clock, ground.supervisor, app_id=app.app_id, app_secret=secret
+        signed = authorized(
+            self._app_calls,
+            self.backend.credentials,
+            self.clock,
+            self.supervisor,
+            app_id=app.app_id,
+            app_secret=secret,
+            credential=self.settings.wechat.credential,
+        )
+        return HttpxMiniProgram(
+            self._app_calls,
+            signed,
+            app_id=app.app_id,
+            app_secret=secret,
+            page=app.page,
+            env_version=app.env_version,
         )
 
-    website = api(wechat.website) if wechat.website.app_id else None
-    for name, account in wechat.accounts.items():
-        if account.app_id:
-            apps[Kind.WEB, name] = OAuthApp(api(account), wechat.open_base, account.web_scope)
-        if website is not None:
-            apps[Kind.WEBSITE, name] = OAuthApp(website, wechat.open_base, None)
-    return apps
-
-
-def build_logins(ground: Ground) -> Logins:
-    """The login itself, admission to it, and the chat."""
-    settings, scenes, users = ground.settings, ground.backend.scenes, ground.backend.users
-    login = build_login(ground)
-    hook = build_hook(ground)
-    unionids = UnionIds(users, ground.clock, ground.supervisor)
-    admission = AdmissionService(scenes, users, unionids, login, settings.login, ground.clock, hook)
-    typed_codes = TypedCodes(scenes, settings.login.code_length, settings.login.code_alphabet)
-    chat = ChatService(
-        scenes,
-        users,
-        login,
-        admission,
-        typed_codes,
-        OpenScenes(scenes, login, admission),
-        site_name=ground.site_name,
-        kiosk_labels=ground.kiosk_labels,
-    )
-    return Logins(login, hook, admission, typed_codes, chat)
-
-
-def build_login(ground: Ground) -> LoginService:
-    """Moves scenes, and signs what is delivered."""
-    settings = ground.settings
-    return LoginService(
-        ground.backend.scenes,
-        ground.backend.users,
-        ground.issuer,
-        ground.backend.whole_login,
-        ground.clock,
-        ground.metrics,
-        node=ground.node,
-        amr=ground.amr,
-        collect_ttl_seconds=settings.login.collect_ttl_seconds,
-        token_ttl_seconds=settings.jwt.ttl_seconds,
-        kiosks=bool(settings.kiosks),
-        timeline=ground.timeline,
-    )
-
-
-def build_hook(ground: Ground) -> Hook | None:
-    """The operator's hook, where one is configured."""
-    login = ground.settings.login
-    secret = login.hook_secret.get_secret_value()
-    if not login.hook_url:
-        return None
-    return Hook(ground.http, ground.supervisor, ground.clock, login.hook_url, secret)
-
-
-def build_nodes(ground: Ground, push: PushService) -> Nodes:
-    """This node's figures for the others, and theirs for this one."""
-    settings = ground.settings
-    return Nodes(
-        ground.node,
-        ground.backend.scenes,
-        ground.clock,
-        lambda: {
-            "sockets": push.hub.sockets,
-            "waiting_polls": push.hub.waiting,
-            "draining": push.draining,
-        },
-        shared=settings.backend == "distributed" and bool(settings.operator.token),
-    )
-
-
-def build_operator(ground: Ground, accounts: Accounts, nodes: Nodes) -> OperatorService | None:
-    """The operator's page, where there is an operator's token."""
-    if ground.timeline is None:
-        return None
-    return OperatorService(
-        ground.backend.scenes,
-        accounts,
-        ground.metrics,
-        ground.timeline,
-        nodes,
-        ground.clock,
-        {"backend": ground.settings.backend, "simulated": ground.settings.wechat.is_simulated},
-    )
-
-
-def build_shared_keys(ground: Ground) -> SharedKeys | None:
-    """The other nodes' public keys, where there are other nodes."""
-    settings = ground.settings
-    if settings.backend != "distributed":
-        return None
-    return SharedKeys(
-        ground.issuer,
-        ground.backend.scenes,
-        ground.clock,
-        keep_seconds=settings.jwt.ttl_seconds,
-    )
-
-
-def build_push(ground: Ground, login: LoginService) -> PushService:
-    """The push side, with the operator's limits."""
-    settings = ground.settings
-    return PushService(
-        login,
-        ground.backend.broker,
-        ground.supervisor,
-        ground.clock,
-        lambda origin, headers, scheme: not ground.origins.is_foreign(
-            origin, scheme, headers.get("Host", "")
-        ),
-        client=client_of(ground),
-        counters=ground.metrics,
-        address_group=ground.limits.group,
-        ping_seconds=settings.push.ping_seconds,
-        reserve_descriptors=settings.push.reserve_descriptors,
-        messages_per_second=settings.limits.messages_per_second_per_socket,
-        sockets_per_address=settings.limits.sockets_per_address,
-    )
-
-
-def client_of(ground: Ground) -> Callable[[str, Mapping[str, str]], tuple[str, str]]:
-    """Whose request it is, by the peer's address and the headers of trusted proxies."""
-    proxies = ground.settings.server.trusted_proxies
-
-    def client(remote_ip: str, headers: Mapping[str, str]) -> tuple[str, str]:
-        return (
-            client_address(remote_ip, headers.get("X-Forwarded-For", ""), proxies),
-            request_scheme(remote_ip, headers.get("X-Forwarded-Proto", ""), proxies),
+    @cached_property
+    def mini_program(self) -> MiniProgramDoor | None:
+        """What the mini program may ask for; None where none is configured."""
+        if self._mini_program_api is None:
+            return None
+        direct = DirectLogin(
+            self.backend.users,
+            self.issuer,
+            self.clock,
+            self.metrics,
+            amr=self.amr,
+            token_ttl_seconds=self.settings.jwt.ttl_seconds,
+        )
+        return MiniProgramDoor(
+            self._mini_program_api,
+            self.scenes,
+            self.backend.users,
+            self.login,
+            self.policy,
+            self.accounts,
+            direct,
+            self.limits,
+            strangers=self.settings.login.registration == "auto",
         )
 
-    return client
+    @cached_property
+    def mini_program_pictures(self) -> MiniProgramPictures | None:
+        if self._mini_program_api is None:
+            return None
+        return MiniProgramPictures(self._mini_program_api, self.supervisor, self.limits)
 
+    # The operator.
 
-POLLS_PER_SCENE = 5
-"""Long polls at once from an address, for each scene it may begin in a minute: a scene lives three
-minutes, and its page listens a little longer than it shows the code."""
+    @cached_property
+    def nodes(self) -> Nodes:
+        """This node's figures for the others, and theirs for this one."""
+        settings = self.settings
+        return Nodes(
+            self.node,
+            self.scenes,
+            self.clock,
+            lambda: {
+                "sockets": self.push.hub.sockets,
+                "waiting_polls": self.push.hub.waiting,
+                "draining": self.push.draining,
+            },
+            shared=settings.backend == "distributed" and bool(settings.operator.token),
+        )
 
+    @cached_property
+    def operator(self) -> OperatorService | None:
+        """The operator's page, where there is an operator's token."""
+        if self.history is None:
+            return None
+        settings = self.settings
+        return OperatorService(
+            self.scenes,
+            self.accounts,
+            self.metrics,
+            self.history,
+            self.nodes,
+            self.clock,
+            {"backend": settings.backend, "simulated": settings.wechat.is_simulated},
+        )
 
-def build_begin(ground: Ground, accounts: Accounts, codes: SceneCodes) -> BeginService:
-    """Makes scenes, within the limits."""
-    settings = ground.settings
-    return BeginService(
-        accounts,
-        ground.backend.scenes,
-        ground.limits,
-        ground.clock,
-        ground.metrics,
-        codes,
-        Kiosks(settings.kiosks, settings.kiosk_ttl_seconds),
-        scene_ttl_seconds=settings.login.scene_ttl_seconds,
-        poll_interval_seconds=settings.login.poll_interval_seconds,
-    )
-
-
-def build_callbacks(ground: Ground, chat: ChatService) -> CallbackService:
-    """Answers WeChat in time."""
-    return CallbackService(
-        ground.backend.scenes,
-        chat,
-        ground.clock,
-        ground.metrics,
-        deadline_seconds=ground.settings.wechat.callback_deadline_seconds,
-    )
-
-
-def build_polling(ground: Ground, login: LoginService, push: PushService) -> PollingService:
-    """Answers pages without a socket."""
-    settings = ground.settings
-    waits = POLLS_PER_SCENE * settings.limits.scenes_per_minute_per_address
-    return PollingService(
-        login,
-        push.hub,
-        ground.clock,
-        AddressLimit(waits, ground.limits.group),
-        ground.metrics,
-        poll_interval_seconds=settings.login.poll_interval_seconds,
-    )
-
-
-def build_registration(
-    ground: Ground, logins: Logins, accounts: Accounts, verifier: Verifier
-) -> RegistrationService:
-    """Takes in the form of people nobody knows yet."""
-    return RegistrationService(
-        logins.login,
-        logins.admission,
-        accounts,
-        verifier,
-        ground.clock,
-        wanted=ground.settings.login.register_fields,
-        hook=logins.hook,
-    )
-
-
-def build_sweeper(ground: Ground, accounts: Accounts, chat: ChatService) -> Sweeper:
-    """Ends what nobody ended; looks later than any callback still works."""
-    deadline = ground.settings.wechat.callback_deadline_seconds
-    return Sweeper(ground.backend.scenes, accounts, chat, left_after_seconds=deadline + 1)
-
-
-STORES_SECONDS = 2
-"""How long /readyz waits for the stores."""
-
-
-@dataclass
-class Container:
-    """Everything that was built, by role. Handlers and the server read it; nobody else does."""
-
-    settings: Settings
-    node: str
-    clock: Clock
-    supervisor: Supervisor
-    metrics: Metrics
-    origins: Origins
-    accounts: Accounts
-    http: httpx.AsyncClient
-    backend: Backend
-    issuer: Issuer
-    shared_keys: SharedKeys | None
-    verifier: Verifier
-    login: LoginService
-    begin: BeginService
-    scene_codes: SceneCodes
-    doors: Doors
-    admission: AdmissionService
-    registration: RegistrationService
-    operator: OperatorService | None
-    nodes: Nodes
-    callbacks: CallbackService
-    polling: PollingService
-    pictures: Pictures
-    sweeper: Sweeper
-    push: PushService
-    simulation: Simulation | None
-    siblings: Siblings | None
-    own_url: str
+    # Life.
 
     async def start(self) -> None:
         """Begin to push and to sweep."""
@@ -632,7 +572,7 @@ async def build_container(
     make_backend: OpenBackend = open_backend,
     place: Place | None = None,
 ) -> Container:
-    """Build everything for a server that listens at `host` and `port`.
+    """Open the stores and keys, and make every part of a server that listens at `host` and `port`.
 
     Call it on the running event loop. What it opened, `Container.close` closes.
 
@@ -644,42 +584,31 @@ async def build_container(
         SettingsError: a file, key or store that the settings name cannot be used.
         StoreUnavailable: a store does not answer.
     """
-    ground = await open_ground(settings, host, port, clock, make_backend)
-    settings = ground.settings
-    logins = build_logins(ground)
-    push = build_push(ground, logins.login)
-    accounts = build_accounts(ground)
-    codes = build_codes(ground, logins.typed_codes)
-    nodes = build_nodes(ground, push)
-    shared_keys = build_shared_keys(ground)
-    verifier = Verifier(ground.issuer, shared_keys)
-    return Container(
-        settings=settings,
-        node=ground.node,
-        clock=ground.clock,
-        supervisor=ground.supervisor,
-        metrics=ground.metrics,
-        origins=ground.origins,
-        accounts=accounts,
-        http=ground.http,
-        backend=ground.backend,
-        issuer=ground.issuer,
-        shared_keys=shared_keys,
-        verifier=verifier,
-        login=logins.login,
-        begin=build_begin(ground, accounts, codes),
-        scene_codes=codes,
-        doors=build_doors(ground, logins, accounts),
-        admission=logins.admission,
-        registration=build_registration(ground, logins, accounts, verifier),
-        operator=build_operator(ground, accounts, nodes),
-        nodes=nodes,
-        callbacks=build_callbacks(ground, logins.chat),
-        polling=build_polling(ground, logins.login, push),
-        pictures=Pictures(),
-        sweeper=build_sweeper(ground, accounts, logins.chat),
-        push=push,
-        simulation=ground.simulation,
-        siblings=None if place is None else Siblings(place),
-        own_url=ground.own_url,
+    clock = clock or SystemClock()
+    node = secrets.token_hex(8)
+    backend = await make_backend(settings, clock, node)
+    try:
+        keys = open_keys(settings.jwt)
+    except SettingsError:
+        await backend.close()
+        raise
+    simulation = None
+    if simulated(settings):
+        # A listener on all addresses is reached from this machine at the loopback one.
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, url_host(host))
+        simulation = Simulation(settings, f"http://{reachable}:{port}")
+        settings = simulation.settings
+    container = Container(
+        settings,
+        node,
+        backend.clock or clock,
+        backend,
+        keys,
+        settings.server.public_url or f"http://{url_host(host)}:{port}",
+        None if place is None else Siblings(place),
+        simulation,
     )
+    for name, part in vars(Container).items():
+        if isinstance(part, cached_property):
+            getattr(container, name)
+    return container

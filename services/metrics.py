@@ -1,20 +1,15 @@
-"""Counters and histograms for one thread, shown by prometheus_client.
+"""What is measured, all in one place, in the Prometheus text format.
 
-The library's own are for many threads: each addition takes a lock and three calls, and a login
-makes a dozen. Everything here is counted on the event loop, so plain numbers do; the library's
-families, made only when somebody reads, keep the text what it was.
-
-What is measured, all in one place, in the Prometheus text format.
-
-All of it is counted on the event loop's thread (see `services.counting`). Labels come from closed
-sets (states, outcomes, endings, routes of WeChat's API), never from outside. `services.siblings`
-puts those of several processes together.
+All of it is counted on the event loop's thread, so plain numbers do: `Counts` and `Times` are
+collectors of prometheus_client, whose own counters are for many threads and take a lock and three
+calls for each addition. Labels come from closed sets (states, outcomes, endings, routes of WeChat's
+API), never from outside. `services.workers` merges the expositions of several processes.
 """
 
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import accumulate
 
@@ -27,9 +22,6 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from services.push.close_codes import Ending
-from services.scenes.states import Scene, State
 
 Labels = tuple[str, ...]
 
@@ -46,7 +38,7 @@ class Counts(Collector):
             self.know()
 
     def know(self, *labels: str) -> None:
-        """Show a series before its first event: a rate over a missing series alarms nobody."""
+        """Show a series before its first event."""
         self._counts.setdefault(labels, 0)
 
     def add(self, *labels: str) -> None:
@@ -159,14 +151,14 @@ class MetricName(StrEnum):
 class Metrics:
     """One registry of its own, so that two servers in one process (tests) do not share it.
 
-    Also what the push side reports to (`services.push.counters.PushCounters`). Plain calls that
-    neither raise nor wait.
+    Plain calls that neither raise nor wait, each made exactly once for the thing that happened.
 
     Args:
         now: unix time, for what remains of a credential.
+        endings: how sockets can end; these series exist from the start.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Callable[[], float] = time.time, endings: Iterable[str] = ()) -> None:
         self._now = now
         self._registry = CollectorRegistry()
         ProcessCollector(namespace="scanpush", registry=self._registry)
@@ -192,7 +184,11 @@ class Metrics:
         self.recent_callbacks: deque[float] = deque(maxlen=RECENT)
         self.recent_pushes: deque[float] = deque(maxlen=RECENT)
         self._sockets.set_function(lambda: self._sockets_opened.total - self._sockets_ended.total)
-        self._make_labels_known()
+        # Series that exist from the start: an alert on the rate of a missing one never fires.
+        for ending in endings:
+            self._sockets_ended.know(ending)
+        for is_new in ("true", "false"):
+            self._logins.know(is_new)
 
     def exposition(self) -> tuple[bytes, str]:
         """The document of ``/metrics`` and its content type."""
@@ -203,21 +199,23 @@ class Metrics:
     def socket_opened(self) -> None:
         self._sockets_opened.add()
 
-    def socket_ended(self, ending: Ending) -> None:
-        """Follows one `socket_opened`."""
+    def socket_ended(self, ending: str) -> None:
+        """Closed, or asked to close. Follows one `socket_opened`."""
         self._sockets_ended.add(ending)
 
     def upgrade_refused(self, code: str) -> None:
+        """`code` is the error code of the answer."""
         self._upgrades_refused.add(code)
 
     def status_written(self) -> None:
+        """A status document was written to a socket."""
         self._statuses_written.add()
 
     def ping_written(self) -> None:
         self._pings_written.add()
 
     def count_long_polls(self, waiting: Callable[[], int]) -> None:
-        """Ask `waiting` for the number of long polls whenever somebody reads the metrics."""
+        """Call `waiting` for the number of long polls whenever the metrics are read."""
         self._long_polls.set_function(waiting)
 
     # Scenes.
@@ -232,13 +230,9 @@ class Metrics:
     def login(self, is_new: bool) -> None:
         self._logins.add("true" if is_new else "false")
 
-    def delivered(self, scene: Scene) -> None:
-        """A change was written to a waiting socket; of logins it is measured how soon."""
-        if scene.state is State.AUTHORIZED:
-            self.pushed(max(0.0, self._now() - scene.changed_at))
-
-    def pushed(self, seconds: float) -> None:
-        """The frame with a login went out, that long after the scene was authorized."""
+    def login_pushed(self, authorized_at: float) -> None:
+        """The frame with a login went out, to a socket that was waiting since before."""
+        seconds = max(0.0, self._now() - authorized_at)
         self._push_seconds.observe(seconds)
         self.recent_pushes.append(seconds)
 
@@ -271,13 +265,6 @@ class Metrics:
 
     def rate_limited(self, action: str) -> None:
         self._rate_limited.add(action)
-
-    def _make_labels_known(self) -> None:
-        """Series that exist from the start: a rate over a missing series alarms nobody."""
-        for ending in Ending:
-            self._sockets_ended.know(ending)
-        for is_new in ("true", "false"):
-            self._logins.know(is_new)
 
     def _counter(self, name: MetricName, *labels: str) -> Counts:
         counts = Counts(name, name.help, *labels)

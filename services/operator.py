@@ -119,7 +119,7 @@ class OperatorService:
         scenes: SceneStore,
         accounts: Accounts,
         metrics: Metrics,
-        timeline: History,
+        history: History,
         nodes: Nodes,
         clock: Clock,
         facts: Mapping[str, Any],
@@ -127,7 +127,7 @@ class OperatorService:
         self._scenes = scenes
         self._accounts = accounts
         self._metrics = metrics
-        self._timeline = timeline
+        self._history = history
         self._nodes = nodes
         self._clock = clock
         self._facts = facts
@@ -142,11 +142,11 @@ class OperatorService:
             "node_id": self._nodes.node,
             "sockets": sum(node["sockets"] for node in nodes),
             "waiting_polls": sum(node["waiting_polls"] for node in nodes),
-            "scenes": {state.value: n for state, n in self._timeline.states().items()},
-            "logins_per_minute": self._timeline.logins_per_minute(),
+            "scenes": {state.value: n for state, n in self._history.states().items()},
+            "logins_per_minute": self._history.logins_per_minute(),
             "funnel": {
                 "window_seconds": int(KEPT_SECONDS),
-                **dict(self._timeline.funnel_of_the_hour()),
+                **dict(self._history.funnel_of_the_hour()),
             },
             "latency": {
                 "callback": percentiles(self._metrics.recent_callbacks),
@@ -179,7 +179,7 @@ class OperatorService:
         A scene that the store has forgotten still has its story here for an hour.
         """
         scene = await self._scenes.get(scene_str)
-        story = self._timeline.story(scene_str)
+        story = self._history.story(scene_str)
         if scene is None and not story:
             return None
         return {

@@ -44,10 +44,10 @@ class FaultyStore:
             held.set()
         self._held.clear()
 
-    def at_hand(self, *args: Any) -> None:
+    def get_nowait(self, *args: Any) -> None:
         """Nothing is at hand, so that every operation passes its switch."""
 
-    attach_at_hand = at_hand
+    attach_nowait = get_nowait
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         carry_out = getattr(self._store, operation)
@@ -78,5 +78,5 @@ async def open_faulty(settings: Settings, clock: Clock, node: str) -> Backend:
     backend = await open_embedded(settings, clock, node)
     backend.scenes = FaultyStore(backend.scenes)
     backend.users = FaultyStore(backend.users)
-    backend.whole_login = None  # so that each step passes its switch
+    backend.logins = None  # so that each step passes its switch
     return backend

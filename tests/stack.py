@@ -25,7 +25,7 @@ from services.backends import OpenBackend, open_backend
 from services.clock import Clock, SystemClock
 from services.container import Container, build_container
 from services.ids import SceneStr
-from services.scenes.callbacks import Push
+from services.scenes.callbacks import CallbackRequest
 from services.scenes.history import RecordedScenes
 from services.scenes.states import Scene
 from services.settings.models import Settings
@@ -253,7 +253,8 @@ class Stack:
         """Hand a push to the service itself: for more at once than connections allow."""
         account = self.container.accounts.named(None)
         reply = await self.container.callbacks.receive(
-            account, Push(query_of(push), urlsplit(push.url).query, push.body, "text/xml")
+            account,
+            CallbackRequest(query_of(push), urlsplit(push.url).query, push.body, "text/xml"),
         )
         return reply.body
 

@@ -1,9 +1,7 @@
-"""How many sockets this process may hold, and how many one address.
+"""Who gets a socket: every check of an upgrade, and the moment it is parked.
 
-Who gets a socket: every check of an upgrade, and the moment it is parked.
-
-Two doors lead here, `upgrade` (through Tornado's HTTP) and `reception` (straight from the listening
-socket, for the plain case). What is checked, and in which order, is decided in this one place.
+handlers/sockets.py leads here by two paths, through Tornado's HTTP and straight from the listening
+socket. What is checked, and in which order, is decided in this one place.
 """
 
 import asyncio
@@ -12,30 +10,52 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.errors import ApiError, StoreUnavailable
-from services.ids import scene_key
-from services.logs import new_request_id
-from services.push.delivery import Errands, Scenes
+from services.ids import scene_key, secret_hash
+from services.origins import Network, Origins, client_address, request_scheme
 from services.push.handshake import (
-    PREFIX,
-    Headers,
     Offer,
     Request,
     check_request,
     forbidden,
     read_offer,
-    refusal_answer,
     switching_protocols,
 )
-from services.push.hub import Hub, PushCounters
+from services.push.hub import Hub
 from services.push.parking import Parking
 from services.scenes.states import Scene
+from services.scenes.store import SceneStore
 
-MOST_AT_START = 65_536
+log = logging.getLogger("scanpush.push")
+
+ATTACH_SECONDS = 5
+"""How long the store may take to admit a socket."""
+
+RETRY_SECONDS = 2
+"""What a refused page is told to wait, before its own jitter."""
+
+DESCRIPTORS_AT_START = 65_536
 """Descriptors there is room for from the start: half a megabyte of the kernel's memory."""
+
+Take = Callable[[], tuple[int, bytes] | None]
+"""Gives the connection as a descriptor of its own, and what the peer has already sent behind its
+request; None if the peer is gone. Called once, when nothing can refuse the upgrade any more."""
+
+Gone = Callable[[], bool]
+"""Whether the peer has hung up since its request."""
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """`Gone` for a connection that does not block. Browsers never close one side only."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def open_file_limit() -> int:
@@ -45,19 +65,19 @@ def open_file_limit() -> int:
 
 
 def make_room(limit: int) -> None:
-    """Have the system's table of descriptors grow now, up to `limit` or `MOST_AT_START`.
+    """Have the system's table of descriptors grow now, up to `limit` or `DESCRIPTORS_AT_START`.
 
-    Linux doubles it when a number does not fit, and then holds whoever opens that descriptor until
-    no thread looks at the old table: 20 to 40 ms in which nobody is served (measured, at 16,384
-    sockets). The numbers handed out stay the lowest free ones.
+    Linux doubles it when a number does not fit, and then holds the thread that opens that
+    descriptor until no other thread looks at the old table: 20 to 40 ms in which nothing is served
+    (measured, at 16,384 sockets). The numbers handed out stay the lowest free ones.
     """
     with open(os.devnull, "rb") as any_file:
-        highest = min(limit, MOST_AT_START) - 1
+        highest = min(limit, DESCRIPTORS_AT_START) - 1
         os.close(fcntl.fcntl(any_file, fcntl.F_DUPFD_CLOEXEC, highest))
 
 
 class Capacity:
-    """Counts the descriptors of sockets and of upgrades under way.
+    """Counts the descriptors of sockets and of upgrades in progress.
 
     Args:
         limit: the process's open-file limit, read at start.
@@ -66,12 +86,12 @@ class Capacity:
 
     def __init__(self, limit: int, reserve: int) -> None:
         self.sockets = max(1, limit - reserve)
-        """How many sockets are let in."""
+        """How many sockets are admitted."""
         self.descriptors = limit - reserve // 2
         """Below this number descriptors are given to requests of the ordinary kind. Beyond it they
         are for the stores, for WeChat's callbacks and for sockets."""
         self.opening = 0
-        """Upgrades under way."""
+        """Upgrades in progress."""
 
     def has_room(self, parked: int) -> bool:
         """Whether one more upgrade may begin while `parked` descriptors are held."""
@@ -79,10 +99,10 @@ class Capacity:
 
 
 class AddressLimit:
-    """Sockets by client address.
+    """Connections by client address.
 
     Args:
-        limit: sockets one address may hold; 0: no limit, and nothing is remembered.
+        limit: connections one address may hold; 0: no limit, and nothing is remembered.
         group: the group an address counts in (an IPv6 /64, say); None: it is exempt.
     """
 
@@ -106,7 +126,7 @@ class AddressLimit:
         return True
 
     def leave(self, connection: int) -> None:
-        """Give the place back; may be called twice."""
+        """Stop counting a connection; may be called twice."""
         group = self._groups.pop(connection, None)
         if group is None:
             return
@@ -115,80 +135,48 @@ class AddressLimit:
             del self._held[group]
 
 
-log = logging.getLogger("scanpush.push")
-
-WATCH_SECONDS = 5
-"""How long the store may take to admit a socket."""
-
-RETRY_SECONDS = 2
-"""What a refused page is told to wait, before its own jitter."""
-
-AllowedOrigin = Callable[[str | None, Headers, str], bool]
-"""Whether a page of that Origin (None: no such header) may open a socket, given the request's
-headers and the scheme its browser used."""
-
-Client = Callable[[str, Headers], tuple[str, str]]
-"""The address and the scheme ("http" or "https") of the browser, given the peer's address and the
-request's headers: proxies are believed only when trusted."""
-
-Take = Callable[[], tuple[int, bytes] | None]
-"""Gives the connection as a descriptor of our own, and what the peer has already said behind its
-request; None if the peer is gone. Called once, when nothing can refuse the upgrade any more."""
-
-Gone = Callable[[], bool]
-"""Whether the peer has hung up since it asked."""
-
-
-def hung_up(connection: socket.socket) -> bool:
-    """`Gone` for a connection that does not block. Browsers never close one side only."""
-    try:
-        return not connection.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
-def direct_client(remote_ip: str, _headers: Headers) -> tuple[str, str]:
-    """Without proxies the peer is the browser, and it speaks plain HTTP."""
-    return remote_ip, "http"
-
-
 @dataclass(frozen=True, slots=True)
 class Admission:
     """The checks, in this order: a WebSocket request, room on this node, Origin, path, token's form
     (`check`, which never waits), sockets of the address, token and scene (`admit`)."""
 
-    scenes: Scenes
+    scenes: SceneStore
+    node: str
     hub: Hub
     parking: Parking
-    errands: Errands
     capacity: Capacity
     addresses: AddressLimit
-    counters: PushCounters
-    allowed_origin: AllowedOrigin
-    client: Client
+    origins: Origins
+    trusted_proxies: Sequence[Network]
     draining: Callable[[], bool]
+    detach_later: Callable[[bytes, int], None]
 
     def check(self, request: Request) -> Offer:
-        """Everything that can be said without the store. Raises `ApiError`."""
+        """Everything that can be decided without the store. Raises `ApiError`."""
         check_request(request)
-        if self.draining() or not self.capacity.has_room(self.parking.slots.count):
+        if self.draining() or not self.capacity.has_room(self.parking.table.count):
             raise ApiError("overloaded", "no room for a socket", retry_after=RETRY_SECONDS)
-        address, scheme = self.client(request.remote_ip, request.headers)
-        if not self.allowed_origin(request.headers.get("Origin"), request.headers, scheme):
+        headers, proxies = request.headers, self.trusted_proxies
+        scheme = request_scheme(request.remote_ip, headers.get("X-Forwarded-Proto", ""), proxies)
+        if self.origins.is_foreign(headers.get("Origin"), scheme, headers.get("Host", "")):
             raise forbidden()
+        address = client_address(request.remote_ip, headers.get("X-Forwarded-For", ""), proxies)
         return read_offer(request, address)
 
-    def admit_at_hand(self, offer: Offer, take: Take) -> bool:
-        """Park now, where the store can tell without waiting. False: nothing was done, and `admit`
-        is to decide."""
+    def admit_nowait(self, offer: Offer, take: Take) -> bool:
+        """Park now, where the store can answer without waiting. False: nothing was done, and
+        `admit` is to decide.
+
+        A fast path: a handshake needs no task then. The suite in tests/conformance runs on both.
+        """
         connection = self.hub.ids.next()
         if not self.addresses.enter(connection, offer.address):
             return False
         parked = False
         try:
-            scene = self.scenes.watch_at_hand(offer.scene_str, offer.watch_token, connection)
+            scene = self.scenes.attach_nowait(
+                offer.scene_str, self.node, connection, secret_hash(offer.watch_token)
+            )
             if scene is None:
                 return False
             parked = self._park(offer, scene_key(offer.scene_str), connection, scene, take)
@@ -200,11 +188,11 @@ class Admission:
     async def admit(self, offer: Offer, take: Take, gone: Gone) -> None:
         """Ask the store, answer 101 with the first status, and park. Raises `ApiError`.
 
-        Not for a page that has given up: it may be watching on another node by now, and this
+        Not for a page that has given up: it may have a socket on another node by now, and this
         attachment would take the place of that one.
         """
         if gone():
-            raise ApiError("overloaded", "nobody waits any more", retry_after=RETRY_SECONDS)
+            raise ApiError("overloaded", "the peer has hung up", retry_after=RETRY_SECONDS)
         connection = self.hub.ids.next()
         if not self.addresses.enter(connection, offer.address):
             raise ApiError("rate_limited", "too many sockets", retry_after=RETRY_SECONDS)
@@ -212,9 +200,9 @@ class Admission:
         parked = False
         try:
             key = scene_key(offer.scene_str)
-            # Listening begins before the store is read, so that no change falls in between.
+            # Waiting begins before the store is read, so that no change falls in between.
             with self.hub.arrival(key) as arrival:
-                scene = await self._watch(offer, key, connection)
+                scene = await self._attach(offer, key, connection)
                 if arrival.scene is not None and arrival.scene.seq > scene.seq:
                     scene = arrival.scene
                 parked = self._park(offer, key, connection, scene, take, replaced=arrival.replaced)
@@ -223,20 +211,15 @@ class Admission:
             if not parked:
                 self.addresses.leave(connection)
 
-    def refused(self, refusal: ApiError) -> tuple[dict[str, str], bytes]:
-        """Count a refusal and log it under its request id: headers and body of its answer."""
-        named = new_request_id()
-        self.counters.upgrade_refused(refusal.code)
-        log.info("%d GET %s %s", refusal.status, PREFIX, refusal.code, extra={"request_id": named})
-        return refusal_answer(refusal, named)
-
-    async def _watch(self, offer: Offer, key: bytes, connection: int) -> Scene:
+    async def _attach(self, offer: Offer, key: bytes, connection: int) -> Scene:
         try:
-            async with asyncio.timeout(WATCH_SECONDS):
-                scene = await self.scenes.watch(offer.scene_str, offer.watch_token, connection)
+            async with asyncio.timeout(ATTACH_SECONDS):
+                scene = await self.scenes.attach(
+                    offer.scene_str, self.node, connection, secret_hash(offer.watch_token)
+                )
         except (StoreUnavailable, TimeoutError) as error:
             # It may have been attached all the same.
-            self.errands.unwatch(key, connection)
+            self.detach_later(key, connection)
             raise ApiError(
                 "store_unavailable", "please try again", retry_after=RETRY_SECONDS
             ) from error
@@ -255,15 +238,16 @@ class Admission:
         replaced: bool = False,
     ) -> bool:
         greeting = switching_protocols(offer.key)
+        # Rendered first: a failure here must leave the connection to the caller, to be refused.
         status = self.hub.status_frame(scene)
         taken = take()
         if taken is None:
-            self.errands.unwatch(key, connection)
+            self.detach_later(key, connection)
             return False
         fd, early = taken
         self.parking.park(fd, key, connection)
-        self.hub.register(key, connection, fd, scene, greeting, status, replaced)
+        self.hub.attach(key, connection, fd, scene, greeting, status, replaced)
         log.debug("socket opened", extra={"scene_str": offer.scene_str, "connection": connection})
         if early:
-            self.parking.serve(fd, connection, early)
+            self.parking.receive(fd, connection, early)
         return True

@@ -1,12 +1,6 @@
-"""The port between nodes: small hints that a scene has changed.
+"""Notices between nodes: small hints that a scene has changed.
 
-Notices within one process.
-
-Notices through Redis: this node listens to one channel of its own.
-
-Redis delivers a message to whoever listens at that moment and keeps none (redis.io, "Pub/Sub":
-at-most-once). So after every lost connection the node is told of a gap, once the subscription is
-back, and reads its scenes again.
+One protocol and its two implementations: within a process, and through Redis.
 """
 
 import asyncio
@@ -19,9 +13,15 @@ from typing import Any, Protocol
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.redis_client import RedisLink, redis_errors
-from services.scenes.local_echo import OwnMoves
+from services.scenes.local_echo import LocalEcho
 from services.scenes.store import Notice
 from services.tasks import Supervisor
+
+log = logging.getLogger("scanpush.broker")
+
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 0.8
+"""Between two tries to subscribe again: a Redis that is back is noticed within two seconds."""
 
 
 class Broker(Protocol):
@@ -49,7 +49,7 @@ class LocalBroker:
         self._on_notice: Callable[[Notice], None] | None = None
 
     def publish(self, notice: Notice) -> None:
-        """Bring the notice to whoever listens; to be called on the event loop."""
+        """Hand the notice to the listener; to be called on the event loop."""
         if self._on_notice is not None:
             self._on_notice(notice)
 
@@ -63,24 +63,21 @@ class LocalBroker:
         return None
 
 
-log = logging.getLogger("scanpush.broker")
-
-SHORTEST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 0.8
-"""Between two tries to subscribe again: a Redis that is back is noticed within two seconds."""
-
-
 def channel(node: str) -> str:
     """Where advance.lua publishes what concerns `node`."""
     return f"scanpush:node:{node}"
 
 
 class RedisBroker:
-    """`Broker` over one subscription.
+    """`Broker` over one subscription: this node listens to one channel of its own.
+
+    Redis delivers a message to the subscribers of that moment and keeps none (redis.io, "Pub/Sub":
+    at-most-once). So after every lost connection the node is told of a gap, once the subscription
+    is back, and reads its scenes again.
 
     Args:
         node: this node's id, without spaces or slashes.
-        moves: this node's own, which tell of themselves.
+        echo: this node's own moves, which are delivered without their notice.
         heartbeat_seconds: how often the subscription is asked for a sign of life; it is given up
             when none came until the next time.
     """
@@ -89,24 +86,24 @@ class RedisBroker:
         self,
         link: RedisLink,
         node: str,
-        moves: OwnMoves | None = None,
+        echo: LocalEcho | None = None,
         *,
         heartbeat_seconds: float = 2,
     ) -> None:
         self._link = link
-        self._moves = moves or OwnMoves()
+        self._echo = echo or LocalEcho()
         self._channel = channel(node)
         self._heartbeat_seconds = heartbeat_seconds
         self._supervisor = Supervisor()
         self._subscribed = False
-        self._heard = False
+        self._alive = False
 
     async def listen(self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
         """Returns once subscribed: what is published from now on arrives."""
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._supervisor.spawn(self._listen_forever(first, on_notice, on_gap), name="broker")
         await first
-        self._moves.listen(on_notice)
+        self._echo.listen(on_notice)
 
     async def _listen_forever(
         self,
@@ -137,39 +134,43 @@ class RedisBroker:
     async def _subscription(self) -> AsyncIterator[Any]:
         """A connection of its own, on which Redis has confirmed the subscription.
 
-        Not redis-py's `PubSub`: that one subscribes again in silence, and the gap would go
-        unnoticed; and it takes longer over a notice than we do.
+        Not redis-py's `PubSub`: that one subscribes again without a sign, so the gap would go
+        unnoticed, and it takes longer over each notice.
         """
         connection = self._link.listening()
         try:
             with redis_errors():
                 async with asyncio.timeout(self._link.timeout_seconds):
                     await connection.send_command("SUBSCRIBE", self._channel)
-                    await connection.read_response()  # the confirmation
+                    # The confirmation: what is published from now on arrives.
+                    await connection.read_response()
             self._subscribed = True
             yield connection
         finally:
             self._subscribed = False
-            with contextlib.suppress(StoreUnavailable), redis_errors():  # nothing more to lose
+            # The connection is given up in any case: a failure to say so changes nothing.
+            with contextlib.suppress(StoreUnavailable), redis_errors():
                 await connection.disconnect()
 
     async def _receive(self, connection: Any, on_notice: Callable[[Notice], None]) -> None:
         """Hand over notices until the connection is lost, then raise `StoreUnavailable`.
 
-        One watch beside the reading, instead of a time-out for each notice, which would cost more
-        than the notice.
+        One heartbeat task beside the reading, instead of a time-out for each notice, which would
+        cost more than the notice.
         """
         with redis_errors():
             async with asyncio.timeout(None) as silence:
-                watch = self._supervisor.spawn(self._watch(connection, silence), name="heartbeat")
+                heartbeat = self._supervisor.spawn(
+                    self._heartbeat(connection, silence), name="heartbeat"
+                )
                 try:
                     while True:
                         message = await connection.read_response()
-                        self._heard = True
+                        self._alive = True
                         if message[0] == "message":
                             self._hand_over(message[2], on_notice)
                 finally:
-                    watch.cancel()
+                    heartbeat.cancel()
 
     def _hand_over(self, data: str, on_notice: Callable[[Notice], None]) -> None:
         try:
@@ -178,15 +179,17 @@ class RedisBroker:
         except ValueError:
             log.warning("a notice was not understood")
             return
-        if not self._moves.expects(notice):
+        # A move that this node makes itself is delivered from its answer, not from its notice.
+        if not self._echo.expects(notice):
             on_notice(notice)
 
-    async def _watch(self, connection: Any, silence: asyncio.Timeout) -> None:
+    async def _heartbeat(self, connection: Any, silence: asyncio.Timeout) -> None:
         """Ask for a sign of life; when none comes within the same time, end the reading."""
-        self._heard = True
-        while self._heard:
-            self._heard = False
-            with contextlib.suppress(StoreUnavailable), redis_errors():  # the reading fails as well
+        self._alive = True
+        while self._alive:
+            self._alive = False
+            # A connection that cannot be written to cannot be read either: `_receive` says so.
+            with contextlib.suppress(StoreUnavailable), redis_errors():
                 async with asyncio.timeout(self._heartbeat_seconds):
                     await connection.send_command("PING")
             await asyncio.sleep(self._heartbeat_seconds)

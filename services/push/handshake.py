@@ -1,8 +1,7 @@
-"""The parts of an upgrade that need nothing but its request (RFC 6455 section 4.2)."""
+"""The parts of an upgrade that need nothing but its request (RFC 6455, section 4.2)."""
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, is_scene_str
 
 Headers = Mapping[str, str]
-"""Request headers under the names Tornado gives them: ``Sec-Websocket-Key``."""
+"""Request headers under the names that Tornado gives them: ``Sec-Websocket-Key``."""
 
 PREFIX = "/ws/"
 SUBPROTOCOL = "scanpush.v1"
@@ -21,7 +20,7 @@ _TOKEN = re.compile(r"watch\.([A-Za-z0-9_-]{43})")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-# Not frozen, because one of each is made a handshake: that would take thrice as long.
+# Not frozen, because one of each is made per handshake, and a frozen one takes three times as long.
 
 
 @dataclass(slots=True)
@@ -51,11 +50,11 @@ def forbidden() -> ApiError:
 
 
 def check_request(request: Request) -> None:
-    """Raise `ApiError` unless this is a WebSocket upgrade that we speak."""
+    """Raise `ApiError` unless this is a WebSocket upgrade that the server supports."""
     headers = request.headers
     if request.method != "GET":
         raise ApiError("method_not_allowed", "a socket is opened with GET")
-    if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in _listed(
+    if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in _members(
         headers.get("Connection", "").lower()
     ):
         raise ApiError("upgrade_required", "this address speaks WebSocket")
@@ -66,9 +65,14 @@ def check_request(request: Request) -> None:
 
 
 def read_offer(request: Request, address: str) -> Offer:
-    """What the request asks for. Raises `ApiError`: 400 without our subprotocol, else 403."""
+    """What the request asks for.
+
+    Raises:
+        ApiError: ``forbidden`` where path or token do not have the form of a real one, then
+            ``bad_request`` without the subprotocol ``scanpush.v1``.
+    """
     scene_str = request.path.partition("?")[0].removeprefix(PREFIX)
-    offered = _listed(request.headers.get("Sec-Websocket-Protocol", ""))
+    offered = _members(request.headers.get("Sec-Websocket-Protocol", ""))
     tokens = [found for name in offered if (found := _TOKEN.fullmatch(name))]
     if not is_scene_str(scene_str) or len(tokens) != 1:
         raise forbidden()
@@ -95,28 +99,6 @@ def switching_protocols(key: str) -> bytes:
     )
 
 
-def refusal_answer(refusal: ApiError, request_id: str) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the answer to a refused upgrade; the status is ``refusal.status``."""
-    error = {"code": refusal.code, "message": str(refusal)}
-    if refusal.field is not None:
-        error["field"] = refusal.field
-    body = json.dumps({"error": error}).encode()
-    headers = {
-        "Content-Type": "application/json; charset=UTF-8",
-        "Content-Length": str(len(body)),
-        "Cache-Control": "no-store",
-        "X-Request-Id": request_id,
-    }
-    if refusal.code == "upgrade_required":
-        headers["Upgrade"] = "websocket"
-        headers["Sec-WebSocket-Version"] = "13"
-    if refusal.code == "method_not_allowed":
-        headers["Allow"] = "GET"
-    if refusal.retry_after is not None:
-        headers["Retry-After"] = str(refusal.retry_after)
-    return headers, body
-
-
-def _listed(header: str) -> list[str]:
-    """The members of a header that is a list (RFC 9110 section 5.6.1)."""
+def _members(header: str) -> list[str]:
+    """The members of a header that is a list (RFC 9110, section 5.6.1)."""
     return [member.strip() for member in header.split(",")]

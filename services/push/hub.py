@@ -1,75 +1,32 @@
-"""What the push side reports to whoever counts; services/metrics.py implements it.
+"""This node's connections by scene.
 
-Somebody who waits for news of a scene without a socket: a long poll, or an upgrade under way.
-
-When to read a scene again because its time may be up: no timer a scene, a bucket a second.
-
-This node's connections by scene.
-
-The hub never waits: every method is a plain call. It knows one socket a scene (the newest) and
-any number of waiters; it does not know the network (that is `Parking`) nor the store (`Delivery`).
+The hub never waits: every method is a plain call. It knows one socket per scene (the newest) and
+any number of waiters. It knows neither the network (that is `Parking`) nor the store (`Delivery`).
 """
 
 import asyncio
 import secrets
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from services.clock import Clock
 from services.errors import ApiError
 from services.ids import SceneStr, scene_key
-from services.push.close_codes import CloseCode, Ending
-from services.push.parking import KEY_BYTES, Slots
+from services.metrics import Metrics
+from services.push.close_codes import CloseCode
+from services.push.parking import KEY_BYTES, Parking, SocketTable
 from services.push.protocol import text_frame
-from services.push.timers import Buckets
+from services.push.timers import TimerWheel
 from services.scenes.states import FINAL, Scene, State
 
-
-class PushCounters(Protocol):
-    """Plain calls, made exactly once for each thing that happened. They must not raise or wait."""
-
-    def socket_opened(self) -> None: ...
-
-    def socket_ended(self, ending: Ending) -> None:
-        """A socket left the hub: closed, or asked to close. Follows one `socket_opened`."""
-
-    def upgrade_refused(self, code: str) -> None:
-        """`code` is the error code of the answer."""
-
-    def status_written(self) -> None:
-        """A status document was written to a socket."""
-
-    def ping_written(self) -> None: ...
-
-    def delivered(self, scene: Scene) -> None:
-        """A change of `scene` was written to its socket, which was there already."""
-
-
-class NoCounters:
-    """Counts nothing."""
-
-    def socket_opened(self) -> None:
-        return None
-
-    def socket_ended(self, ending: Ending) -> None:
-        return None
-
-    def upgrade_refused(self, code: str) -> None:
-        return None
-
-    def status_written(self) -> None:
-        return None
-
-    def ping_written(self) -> None:
-        return None
-
-    def delivered(self, scene: Scene) -> None:
-        return None
+TIMERS_PER_TICK = 4096
+"""How many ends are looked at in one tick; cheap, because the reading itself is in slices."""
 
 
 class Waiter:
-    """One wait for a newer state of one scene. A context manager: leaving it takes it out.
+    """One wait for a newer state of one scene, without a socket: a long poll, or an upgrade that
+    is not parked yet. A context manager: leaving it takes it out of the hub.
 
     Enter it first, read the store second, wait third: then no change falls in between.
     """
@@ -79,7 +36,7 @@ class Waiter:
     def __init__(self, key: bytes, leave: Callable[["Waiter"], object]) -> None:
         self.key = key
         self.scene: Scene | None = None
-        """The newest state brought here so far."""
+        """The newest state delivered here so far."""
         self.replaced = False
         """A newer socket of the same scene was opened on another node meanwhile."""
         self.released = False
@@ -98,15 +55,15 @@ class Waiter:
         self._leave(self)
 
     def wake(self, scene: Scene) -> None:
-        """Bring a state; older ones than the last are no news."""
+        """Deliver a state; one that is older than the last is ignored."""
         if self.scene is None or scene.seq > self.scene.seq:
             self.scene = scene
-            self._call()
+            self._resolve()
 
     def release(self) -> None:
         """End the wait without news: the node leaves, the peer is gone, or notices are missing."""
         self.released = True
-        self._call()
+        self._resolve()
 
     async def newer(self, seq: int, seconds: float) -> Scene | None:
         """The scene once its `seq` is above `seq`; None after `seconds`, or when released."""
@@ -119,46 +76,42 @@ class Waiter:
             return None
         return None if self.released else self.scene
 
-    def _call(self) -> None:
+    def _resolve(self) -> None:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
 
-SCENES_A_TICK = 4096
-"""How many ends are looked at in one tick; cheap, because the reading itself is in slices."""
+class SceneTimers:
+    """Files each socket's scene under the second in which its state ends: one wheel for all.
 
-
-class Expiry:
-    """Files each socket's scene under the second its state ends, and asks for it then.
-
-    A scene may have been extended or have moved on meanwhile; whoever reads it files it again.
-    The record in `Slots.due` says which filing counts, so superseded ones are skipped.
+    A scene may have been extended or have moved on meanwhile; reading it files it again. The
+    table's `due` says which filing counts, so superseded ones are skipped.
     """
 
-    def __init__(self, slots: Slots, clock: Clock) -> None:
-        self._slots = slots
+    def __init__(self, table: SocketTable, clock: Clock) -> None:
+        self._table = table
         self._clock = clock
-        self._buckets = Buckets(KEY_BYTES)
+        self._wheel = TimerWheel(KEY_BYTES)
 
-    def file(self, fd: int, key: bytes, ends_at: float) -> None:
-        """Ask again just after `ends_at` (Unix time), or in a second if that has passed: then the
-        store's clock is behind ours."""
+    def add(self, fd: int, key: bytes, ends_at: float) -> None:
+        """Have the scene read just after `ends_at` (Unix time), or in a second if that has passed:
+        then the store's clock is behind this machine's."""
         second = max(int(ends_at), int(self._clock.now())) + 1
-        if self._slots.due[fd] != second:
-            self._slots.due[fd] = second
-            self._buckets.file(second, key)
+        if self._table.due[fd] != second:
+            self._table.due[fd] = second
+            self._wheel.add(second, key)
 
     def take(self, descriptor: Callable[[bytes], int | None]) -> list[bytes]:
-        """The scenes to read now; call it several times a second.
+        """The scenes to read now; to be called several times a second.
 
         Args:
             descriptor: the scene's socket on this node, if it still has one.
         """
         now = self._clock.now()
         due = []
-        for key in self._buckets.take(now, SCENES_A_TICK):
+        for key in self._wheel.take(now, TIMERS_PER_TICK):
             fd = descriptor(key)
-            if fd is not None and self._slots.due[fd] <= now:
+            if fd is not None and self._table.due[fd] <= now:
                 due.append(key)
         return due
 
@@ -182,37 +135,28 @@ class ConnectionIds:
         return self._first <= connection <= self._last
 
 
-class Lot(Protocol):
-    """What the hub needs of `Parking`."""
-
-    slots: Slots
-
-    def send(self, fd: int, data: bytes) -> bool: ...
-
-    def close(self, fd: int, code: CloseCode, last: bytes = b"") -> None: ...
-
-
 class Hub:
     """The registry of sockets and waiters.
 
     Args:
-        document: renders the status of a scene, with a token minted now.
+        document: renders the status of a scene, with a token signed now.
         max_waiters: long polls at once; over it `ApiError` ``overloaded``.
     """
 
     def __init__(
         self,
-        lot: Lot,
-        expiry: Expiry,
+        parking: Parking,
+        timers: SceneTimers,
         document: Callable[[Scene], bytes],
-        counters: PushCounters,
+        metrics: Metrics,
         max_waiters: int,
     ) -> None:
         self.ids = ConnectionIds()
-        self._lot = lot
-        self._expiry = expiry
+        self._parking = parking
+        self._table = parking.table
+        self._timers = timers
         self._document = document
-        self._counters = counters
+        self._metrics = metrics
         self._max_waiters = max_waiters
         self._sockets: dict[bytes, int] = {}
         self._waiters: dict[bytes, list[Waiter]] = {}
@@ -225,7 +169,7 @@ class Hub:
         """The status of a scene as one frame."""
         return text_frame(self._document(scene))
 
-    def register(
+    def attach(
         self,
         key: bytes,
         connection: int,
@@ -237,33 +181,33 @@ class Hub:
     ) -> None:
         """Make a parked socket the scene's, and write `greeting` and `status` in one piece.
 
-        An older one is asked to leave with 4409. If this one turns out to be the older (its
-        upgrade took longer, or `replaced`: another node has a newer one), it is the one to leave.
+        An older one is closed with 4409. If this one turns out to be the older (its upgrade took
+        longer, or `replaced`: another node has a newer one), it is the one to be closed.
         """
-        self._counters.socket_opened()
+        self._metrics.socket_opened()
         older = self._sockets.get(key)
-        if older is not None and self._lot.slots.connections[older] > connection:
+        if older is not None and self._table.connections[older] > connection:
             replaced = True
         if replaced:
-            self._lot.close(fd, CloseCode.REPLACED, greeting)
+            self._parking.close(fd, CloseCode.REPLACED, greeting)
             return
         self._sockets[key] = fd
         if older is not None:
-            self._lot.close(older, CloseCode.REPLACED)
+            self._parking.close(older, CloseCode.REPLACED)
         self._write(fd, scene, greeting + status)
         if scene.state not in FINAL:
-            self._expiry.file(fd, key, scene.ends_at)
+            self._timers.add(fd, key, scene.ends_at)
 
-    def unregister(self, key: bytes, connection: int) -> None:
+    def detach(self, key: bytes, connection: int) -> None:
         """Take out exactly that connection; may be called twice, and after a newer one came."""
         fd = self._sockets.get(key)
-        if fd is not None and self._lot.slots.holds(fd, connection):
+        if fd is not None and self._table.holds(fd, connection):
             del self._sockets[key]
 
     def replaced_elsewhere(self, key: bytes, connection: int) -> None:
         """Another node opened `connection` for this scene: what is here is the older."""
         if connection in self.ids:
-            return  # Our own, come back through the broker: `register` has seen to it.
+            return  # This node's own, come back through the broker: `attach` has dealt with it.
         for waiter in self._waiters.get(key, ()):
             waiter.replaced = True
         self._close(key, CloseCode.REPLACED)
@@ -278,8 +222,8 @@ class Hub:
         return self._enter(Waiter(scene_key(scene_str), self._end_wait))
 
     def arrival(self, key: bytes) -> Waiter:
-        """The same for an upgrade under way, which the limit of descriptors already counts."""
-        return self._enter(Waiter(key, self._forget_waiter))
+        """The same for an upgrade that is not parked yet, which the limit of descriptors counts."""
+        return self._enter(Waiter(key, self._remove_waiter))
 
     def release_waiters(self) -> None:
         """End every wait without news: the page asks again, elsewhere or here."""
@@ -292,10 +236,10 @@ class Hub:
         return waiter
 
     def _end_wait(self, waiter: Waiter) -> None:
-        if self._forget_waiter(waiter):
+        if self._remove_waiter(waiter):
             self.waiting -= 1
 
-    def _forget_waiter(self, waiter: Waiter) -> bool:
+    def _remove_waiter(self, waiter: Waiter) -> bool:
         waiters = self._waiters.get(waiter.key, [])
         if waiter not in waiters:
             return False
@@ -304,19 +248,19 @@ class Hub:
             del self._waiters[waiter.key]
         return True
 
-    # News.
+    # Delivery.
 
     def watched(self, key: bytes) -> bool:
-        """Whether anybody here wants to hear of that scene."""
+        """Whether a socket or a waiter here is of that scene."""
         return key in self._sockets or key in self._waiters
 
     def needs(self, key: bytes, seq: int) -> bool:
-        """Whether anybody here may not have that `seq` yet."""
+        """Whether a socket or a waiter here may not have that `seq` yet."""
         fd = self._sockets.get(key)
-        return key in self._waiters or (fd is not None and self._lot.slots.seqs[fd] < seq)
+        return key in self._waiters or (fd is not None and self._table.seqs[fd] < seq)
 
     def keys(self) -> list[bytes]:
-        """Every scene somebody here wants to hear of."""
+        """Every scene that is watched here."""
         return [*self._sockets, *(key for key in self._waiters if key not in self._sockets)]
 
     def descriptor(self, key: bytes) -> int | None:
@@ -326,44 +270,45 @@ class Hub:
     def connection(self, key: bytes) -> int | None:
         """The id of that socket."""
         fd = self._sockets.get(key)
-        return None if fd is None else self._lot.slots.connections[fd]
+        return None if fd is None else self._table.connections[fd]
 
     @property
     def sockets(self) -> int:
         return len(self._sockets)
 
     def deliver(self, key: bytes, scene: Scene) -> None:
-        """Bring a state to everybody who wants it. What is no news to somebody is left out."""
+        """Bring a state to the scene's waiters and socket, unless they have it already."""
         for waiter in self._waiters.get(key, ()):
             waiter.wake(scene)
         fd = self._sockets.get(key)
         if fd is None:
             return
-        if scene.seq > self._lot.slots.seqs[fd]:
+        if scene.seq > self._table.seqs[fd]:
             self._write(fd, scene, self.status_frame(scene))
-            self._counters.delivered(scene)
+            if scene.state is State.AUTHORIZED:
+                self._metrics.login_pushed(scene.changed_at)
         if scene.state not in FINAL:
-            self._expiry.file(fd, key, scene.ends_at)
+            self._timers.add(fd, key, scene.ends_at)
 
     def _write(self, fd: int, scene: Scene, frames: bytes) -> None:
         """Write what ends in the status; after a final state close behind it."""
-        self._lot.slots.seqs[fd] = scene.seq
-        self._counters.status_written()
+        self._table.seqs[fd] = scene.seq
+        self._metrics.status_written()
         if scene.state in FINAL:
             expired = scene.state is State.EXPIRED
-            self._lot.close(fd, CloseCode.EXPIRED if expired else CloseCode.FINISHED, frames)
+            self._parking.close(fd, CloseCode.EXPIRED if expired else CloseCode.FINISHED, frames)
         else:
-            self._lot.send(fd, frames)
+            self._parking.send(fd, frames)
 
     def fail(self, key: bytes) -> None:
-        """Something went wrong here: the page reconnects."""
+        """The server failed: the page reconnects."""
         self._close(key, CloseCode.SERVER_ERROR)
 
     def forgotten(self, key: bytes) -> None:
-        """The scene is no more: its page begins anew."""
+        """The scene is no more: its page begins a new one."""
         self._close(key, CloseCode.EXPIRED)
 
     def _close(self, key: bytes, code: CloseCode) -> None:
         fd = self._sockets.get(key)
         if fd is not None:
-            self._lot.close(fd, code)
+            self._parking.close(fd, code)

@@ -1,63 +1,90 @@
-"""What this node remembers of a parked socket: one record, found by the descriptor's number.
+"""Idle sockets as bare file descriptors (docs/essays/parking.md).
 
-The kernel hands out the lowest free descriptor, so the numbers are dense and plain arrays do
-instead of an object a socket: the garbage collector sees a handful of arrays, however many
-sockets are parked.
-
-How much each socket has said in the present second.
-
-Idle sockets as bare descriptors (design: holding sockets; docs/essays/parking.md).
-
-A parked socket is a number in one kernel queue and a record in `Slots`: no object, no task, no
-timer, no buffer. This module moves bytes and closes; what the bytes mean is `Conversation`'s
-business, and which scene a socket belongs to is the hub's.
+A parked socket is a number in one kernel queue and a row of `SocketTable`: no object, no task, no
+timer, no buffer. This module reads, writes and closes; what the bytes mean is the business of
+`SocketProtocol`, and which scene a socket belongs to is the hub's.
 
 The life of a descriptor:
 
-    park ──> OPEN ──> CLOSING ──> closed          we asked first; the peer's answer, or a deadline
-              ├──> LINGERING ──> closed           the peer broke the rules and may still be sending
-              └──> closed                         the peer asked, or is simply gone
+    park ──> OPEN ──> CLOSING ──> closed     the server asked: an answer, or a deadline
+              ├──> LINGERING ──> closed      the peer broke the protocol and may still send
+              └──> closed                    the peer asked, or is gone
 """
 
+import asyncio
 import logging
 import os
 import socket
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Protocol
-
-from tornado.ioloop import IOLoop
 
 from services.clock import Clock
 from services.push.close_codes import CloseCode, Ending, ending_of
 from services.push.poller import Poller
-from services.push.protocol import Conversation, Said, Standing, close_frame
-from services.push.timers import Buckets
+from services.push.protocol import ClientMessage, Phase, SocketProtocol, close_frame
+from services.push.timers import TimerWheel
+
+log = logging.getLogger("scanpush.push.parking")
+
+SLICE = 8
+"""Descriptors handled in one turn of the event loop. The queue is level-triggered and reports the
+rest again in the next turn, behind all other callbacks: 6,000 pages leaving at once delay no
+callback by more than this many reads."""
+
+READ_BYTES = 8192
+"""Read at a time: above the largest message, far below what a flood could make the server hold."""
+
+CLOSE_SECONDS = 3
+"""How long a peer has to answer a close frame, or to read what is still unsent."""
+
+FRAME_SECONDS = 10
+"""How long a peer may take from the first byte of a frame to the end of its message."""
+
+DEADLINES_PER_TICK = 512
+
+FRAGMENTS_PER_SECOND = 256
+"""Continuation frames a socket may send in a second: enough for a 4 KiB message in small pieces,
+too few to keep a core busy with empty ones (RFC 6455, section 5.4, sets no limit)."""
 
 CHUNK = 1024
-"""How many records the arrays grow by."""
+"""How many rows the table grows by."""
 
 KEY_BYTES = 16
 
+_DEADLINE = struct.Struct("=IQ")
+"""A descriptor and the connection it belonged to."""
 
-class SlotState(IntEnum):
+_EMPTY_PONG = b"\x8a\x80"
+"""Masked pong without payload: with its four bytes of mask the whole answer to a ping."""
+
+_CLOSE_WITH_CODE = b"\x88\x82"
+"""Masked close with a code and no reason: with mask and code the whole answer to a close."""
+
+_MESSAGE = 1 << 16
+
+
+class SocketState(IntEnum):
     """Where a descriptor is in its life."""
 
     FREE = 0
-    """Not ours, or not ours any more."""
+    """Not, or no longer, a parked socket."""
     OPEN = 1
     CLOSING = 2
-    """We sent a close frame (or owe its rest) and wait for the peer's, with a deadline."""
+    """A close frame was sent (or its rest is due), and the peer's is awaited, with a deadline."""
     LINGERING = 3
-    """All is said; what still comes is thrown away until the peer is gone, with a deadline."""
+    """All is said; what still comes is discarded until the peer is gone, with a deadline."""
 
 
-class Slots:
-    """Records of parked descriptors. A plain table: no input or output, no rules.
+class SocketTable:
+    """One row per parked descriptor, found by the descriptor's number. No I/O and no rules.
 
-    `connections` guards against descriptor reuse: whoever comes back to a descriptor after an
+    The kernel hands out the lowest free descriptor, so the numbers are dense, and plain arrays do
+    instead of an object per socket: the garbage collector sees a handful of arrays, however many
+    sockets are parked.
+
+    `connections` guards against reuse of a descriptor: code that returns to a descriptor after an
     await asks `holds` whether it is still the same socket.
     """
 
@@ -67,30 +94,30 @@ class Slots:
         self.connections = array("Q")
         """The connection id, unique in this process; 0: free."""
         self.states = bytearray()
-        """A `SlotState`."""
+        """A `SocketState`."""
         self.silence = bytearray()
         """Pings sent since the peer was last heard."""
         self.codes = array("H")
-        """The close code we sent, while closing."""
+        """The close code that was sent, while closing."""
         self.seqs = array("I")
         """The `seq` of the newest status written."""
         self.due = array("I")
         """The Unix second at which the scene is to be read again."""
         self.count = 0
 
-    def put(self, fd: int, key: bytes, connection: int) -> None:
-        """Begin a record. The descriptor must be free."""
+    def add(self, fd: int, key: bytes, connection: int) -> None:
+        """Begin a row. The descriptor must be free."""
         if fd >= len(self.states):
             self._grow(fd + 1 - len(self.states))
         self.keys[fd * KEY_BYTES : (fd + 1) * KEY_BYTES] = key
         self.connections[fd] = connection
-        self.states[fd] = SlotState.OPEN
+        self.states[fd] = SocketState.OPEN
         self.silence[fd] = self.codes[fd] = self.seqs[fd] = self.due[fd] = 0
         self.count += 1
 
-    def forget(self, fd: int) -> None:
-        """End a record; must come before the descriptor is closed."""
-        self.states[fd] = SlotState.FREE
+    def remove(self, fd: int) -> None:
+        """End a row; must come before the descriptor is closed, because its number is reused."""
+        self.states[fd] = SocketState.FREE
         self.connections[fd] = 0
         self.count -= 1
 
@@ -102,7 +129,7 @@ class Slots:
         return fd < len(self.connections) and self.connections[fd] == connection
 
     def state(self, fd: int) -> int:
-        return self.states[fd] if fd < len(self.states) else SlotState.FREE
+        return self.states[fd] if fd < len(self.states) else SocketState.FREE
 
     def __len__(self) -> int:
         """One past the highest descriptor there is room for."""
@@ -117,17 +144,10 @@ class Slots:
             column.frombytes(bytes(more * column.itemsize))
 
 
-FRAGMENTS_PER_SECOND = 256
-"""Continuation frames a socket may send in a second: enough for a 4 KiB message in small pieces,
-too few to keep a core busy with empty ones (RFC 6455 section 5.4 sets no limit)."""
+class RateMeter:
+    """Counts messages and fragments by descriptor; all counts are dropped each second.
 
-_MESSAGE = 1 << 16
-
-
-class Meter:
-    """Counts messages and fragments by descriptor; everything is forgotten each second.
-
-    Only sockets that spoke in this second are in it, so silent ones cost nothing.
+    Only sockets that sent something in this second are in it, so silent ones cost nothing.
 
     Args:
         messages_per_second: the limit; 0 means none.
@@ -136,199 +156,176 @@ class Meter:
     def __init__(self, messages_per_second: int) -> None:
         self._limit = messages_per_second
         self._second = 0
-        self._said: dict[int, int] = {}
+        # Messages in the upper bits and fragments in the lower sixteen of one number.
+        self._counts: dict[int, int] = {}
 
     def message(self, fd: int, now: float) -> bool:
-        """Count a message, a ping, or a pong nobody asked for; False when it is one too many."""
+        """Count a message, a ping, or an unsolicited pong; False when it is one too many."""
         return self._add(fd, _MESSAGE, now) // _MESSAGE <= self._limit or not self._limit
 
     def fragment(self, fd: int, now: float) -> bool:
         """Count a continuation frame; False when it is one too many."""
-        spent = self._add(fd, 1, now) % _MESSAGE
-        return spent <= FRAGMENTS_PER_SECOND or not self._limit
+        fragments = self._add(fd, 1, now) % _MESSAGE
+        return fragments <= FRAGMENTS_PER_SECOND or not self._limit
 
     def forget(self, fd: int) -> None:
-        """The descriptor is about to be closed; its next owner starts afresh."""
-        self._said.pop(fd, None)
+        """The descriptor is about to be closed; its next owner starts from zero."""
+        self._counts.pop(fd, None)
 
     def _add(self, fd: int, amount: int, now: float) -> int:
         if int(now) != self._second:
             self._second = int(now)
-            self._said.clear()
-        total = self._said.get(fd, 0) + amount
+            self._counts.clear()
+        total = self._counts.get(fd, 0) + amount
         # Fragments never carry over into the messages: both stop counting far above any limit.
         if total % _MESSAGE == _MESSAGE - 1:
             total -= 1
-        self._said[fd] = total
+        self._counts[fd] = total
         return total
-
-
-log = logging.getLogger("scanpush.push.parking")
-
-SLICE = 8
-"""Descriptors handled in one turn of the loop. What is left is reported again in the next turn,
-after everybody else's callbacks: six thousand pages leaving at once delay nobody by more."""
-
-READ_BYTES = 8192
-"""Read at a time: above the largest message, far below what a flood could make us hold."""
-
-CLOSE_SECONDS = 3
-"""How long a peer has to answer our close frame, or to read what is still unsent."""
-
-FRAME_SECONDS = 10
-"""How long a peer may take from the first byte of a frame to the end of its message."""
-
-DEADLINES_A_TICK = 512
-
-_DEADLINE = struct.Struct("=IQ")
-"""A descriptor and the connection it belonged to."""
-
-_EMPTY_PONG = b"\x8a\x80"
-"""Masked pong without payload: with its four bytes of mask the whole answer to our ping."""
-
-_CLOSE_WITH_CODE = b"\x88\x82"
-"""Masked close with a code and no reason: with mask and code the whole answer to our close."""
-
-
-class Ears(Protocol):
-    """Who is told what happens to parked sockets. Called from the loop; must not wait or raise."""
-
-    def heard(self, fd: int, connection: int, key: bytes, said: Sequence[Said]) -> None:
-        """Messages arrived, in this order. The socket is not read on until `Parking.resume`."""
-
-    def left(self, key: bytes, connection: int, ending: Ending) -> None:
-        """The socket takes no more messages. Said exactly once for each parked connection."""
 
 
 class Parking:
     """All parked sockets of this process. Every method is a plain call that never waits.
 
     Args:
-        messages_per_second: what one socket may say; over it 4429. 0: no limit.
+        on_messages: called with (fd, connection, scene key, messages), in the order in which they
+            arrived. The socket is not read on until `resume`.
+        on_close: called with (scene key, connection, ending) exactly once for each parked
+            connection, when it takes no more messages. Neither callback may wait or raise.
+        messages_per_second: what one socket may send; over it 4429. 0: no limit.
     """
 
-    def __init__(self, ears: Ears, clock: Clock, messages_per_second: int) -> None:
-        self.slots = Slots()
-        self._ears = ears
+    def __init__(
+        self,
+        on_messages: Callable[[int, int, bytes, Sequence[ClientMessage]], None],
+        on_close: Callable[[bytes, int, Ending], None],
+        clock: Clock,
+        messages_per_second: int,
+    ) -> None:
+        self.table = SocketTable()
+        self._on_messages = on_messages
+        self._on_close = on_close
         self._clock = clock
-        self._meter = Meter(messages_per_second)
+        self._meter = RateMeter(messages_per_second)
         self._poller = Poller()
-        self._deadlines = Buckets(_DEADLINE.size)
-        self._talks: dict[int, Conversation] = {}
-        """Sockets that have begun to say something."""
+        self._deadlines = TimerWheel(_DEADLINE.size)
+        self._protocols: dict[int, SocketProtocol] = {}
+        """Sockets in the middle of a message or a close; an idle socket has none."""
         self._unsent: dict[int, bytes] = {}
         """The rest of what a slow peer still gets before it is closed."""
-        self._loop: IOLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
-        """Begin to serve on the current IOLoop."""
-        self._loop = IOLoop.current()
-        self._loop.add_handler(self._poller.fileno(), self._ready, IOLoop.READ)
+        """Begin to serve on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        # One descriptor for the loop, whatever the number of sockets: the queue is nested.
+        self._loop.add_reader(self._poller.fileno(), self._ready)
 
-    def shut(self) -> None:
+    def close_all(self) -> None:
         """Close every socket at once, without a close frame, and stop serving."""
-        for fd in range(len(self.slots)):
-            if self.slots.state(fd) != SlotState.FREE:
+        for fd in range(len(self.table)):
+            if self.table.state(fd) != SocketState.FREE:
                 self._drop(fd, Ending.LEAVING)
         if self._loop is not None:
-            self._loop.remove_handler(self._poller.fileno())
+            self._loop.remove_reader(self._poller.fileno())
             self._loop = None
             self._poller.close()
 
     @property
-    def talking(self) -> int:
-        """Sockets that are in the middle of saying something."""
-        return len(self._talks)
+    def active(self) -> int:
+        """Sockets in the middle of a message or a close."""
+        return len(self._protocols)
 
     def park(self, fd: int, key: bytes, connection: int) -> None:
-        """Take over a descriptor: from now on it is ours to close."""
-        self.slots.put(fd, key, connection)
+        """Take over a descriptor: closing it is the parking's business from now on."""
+        self.table.add(fd, key, connection)
         self._poller.watch(fd)
 
-    def serve(self, fd: int, connection: int, early: bytes) -> None:
-        """Take in what the peer said before it was parked, in the same packet as its upgrade."""
-        if self.slots.holds(fd, connection):
-            self._take_in(fd, early)
+    def receive(self, fd: int, connection: int, data: bytes) -> None:
+        """Take in what the peer sent before it was parked, in the same packet as its upgrade."""
+        if self.table.holds(fd, connection):
+            self._receive(fd, data)
 
     def send(self, fd: int, data: bytes) -> bool:
         """Write whole frames to an open socket; False if that ended it.
 
         A small frame to an idle socket always fits into the kernel's buffer. If it does not, the
-        peer has not read for long: it gets the rest and 4413 if it hurries, and nothing more.
+        peer has not read for long: it gets the rest and 4413 if it reads in time, and no more.
         """
-        if self.slots.state(fd) != SlotState.OPEN:
+        if self.table.state(fd) != SocketState.OPEN:
             return False
         rest = self._write(fd, data)
         if rest:
-            self._hold(fd, rest + self._closing_bytes(fd, CloseCode.SLOW))
-            self._leave(fd, CloseCode.SLOW)
+            self._hold_unsent(fd, rest + self._close_bytes(fd, CloseCode.SLOW))
+            self._begin_closing(fd, CloseCode.SLOW)
         return rest == b""
 
     def close(self, fd: int, code: CloseCode, last: bytes = b"") -> None:
         """Write `last` and a close frame in one piece, and wait a moment for the peer's answer."""
-        if self.slots.state(fd) != SlotState.OPEN:
+        if self.table.state(fd) != SocketState.OPEN:
             return
-        rest = self._write(fd, last + self._closing_bytes(fd, code))
+        rest = self._write(fd, last + self._close_bytes(fd, code))
         if rest is None:
             return
         if rest:
-            self._hold(fd, rest)
-        self._leave(fd, code)
-        talk = self._talks.get(fd)
-        if talk is not None and talk.standing is Standing.DONE and not rest:
+            self._hold_unsent(fd, rest)
+        self._begin_closing(fd, code)
+        protocol = self._protocols.get(fd)
+        if protocol is not None and protocol.phase is Phase.DONE and not rest:
             self._drop(fd, ending_of(code))
 
     def ping(self, fd: int, frame: bytes) -> bool:
-        """Write a ping if the peer may still be there; drop it if it answered none of the last two.
+        """Write a ping; a peer that answered none of the last two is dropped instead.
 
         Returns whether a ping was written.
         """
-        if self.slots.state(fd) != SlotState.OPEN:
+        if self.table.state(fd) != SocketState.OPEN:
             return False
-        if self.slots.silence[fd] >= 2:
+        if self.table.silence[fd] >= 2:
             self._drop(fd, Ending.SILENT)
             return False
-        self.slots.silence[fd] += 1
+        self.table.silence[fd] += 1
         return self.send(fd, frame)
 
     def resume(self, fd: int, connection: int) -> None:
-        """What the socket said is carried out: answer it and read on, if it is still there."""
-        talk = self._talks.get(fd)
-        if talk is None or not self.slots.holds(fd, connection):
+        """The socket's messages are carried out: answer it and read on, if it is still there."""
+        protocol = self._protocols.get(fd)
+        if protocol is None or not self.table.holds(fd, connection):
             return
-        talk.busy = False
-        if talk.deaf:
-            talk.deaf = False
+        protocol.busy = False
+        if protocol.paused:
+            protocol.paused = False
             self._poller.watch(fd)
-        self._carry_on(fd, talk)
+        self._advance(fd, protocol)
 
     def tick(self, now: float) -> None:
         """Enforce deadlines. To be called several times a second with the monotonic time."""
-        for record in self._deadlines.take(now, DEADLINES_A_TICK):
+        for record in self._deadlines.take(now, DEADLINES_PER_TICK):
             fd, connection = _DEADLINE.unpack(record)
-            if self.slots.holds(fd, connection) and self.slots.state(fd) != SlotState.OPEN:
+            # The descriptor may have been closed and reused since the deadline was filed.
+            if self.table.holds(fd, connection) and self.table.state(fd) != SocketState.OPEN:
                 self._drop(fd, Ending.GONE)
-        for fd, talk in list(self._talks.items()):
-            if now - talk.began > FRAME_SECONDS and not talk.busy:
+        for fd, protocol in list(self._protocols.items()):
+            if now - protocol.began > FRAME_SECONDS and not protocol.busy:
                 self.close(fd, CloseCode.SLOW)
 
-    # Events.
+    # Reading.
 
-    def _ready(self, _queue: object, _events: int) -> None:
-        for fd, room in self._poller.poll(SLICE):
+    def _ready(self) -> None:
+        for fd, writable in self._poller.poll(SLICE):
             # An earlier event of this slice may have closed it.
-            if self.slots.state(fd) == SlotState.FREE:
+            if self.table.state(fd) == SocketState.FREE:
                 continue
-            if room:
+            if writable:
                 self._flush(fd)
             else:
                 self._read(fd)
 
     def _read(self, fd: int) -> None:
-        talk = self._talks.get(fd)
-        if talk is not None and talk.busy:
+        protocol = self._protocols.get(fd)
+        if protocol is not None and protocol.busy:
             # Its bytes can wait in the kernel, which also slows the peer down.
-            talk.deaf = True
+            protocol.paused = True
             self._poller.forget(fd)
             return
         try:
@@ -339,54 +336,62 @@ class Parking:
             data = b""
         if not data:
             self._drop(fd, Ending.GONE)
-        elif len(data) == 6 and data.startswith(_EMPTY_PONG) and self._expected_pong(fd, talk):
-            self.slots.silence[fd] = 0
-        elif len(data) == 8 and data.startswith(_CLOSE_WITH_CODE) and self._said_bye(fd, talk):
+        # Pongs and answers to a close are nearly all that idle sockets send. Where such a frame is
+        # whole, expected and alone, no protocol object is made for it.
+        elif (
+            len(data) == 6
+            and data.startswith(_EMPTY_PONG)
+            and protocol is None
+            and self.table.silence[fd] > 0
+        ):
+            self.table.silence[fd] = 0
+        elif (
+            len(data) == 8
+            and data.startswith(_CLOSE_WITH_CODE)
+            and protocol is None
+            and fd not in self._unsent
+            and self.table.state(fd) == SocketState.CLOSING
+        ):
             self._drop(fd, Ending.CLOSED_BY_PEER)
-        elif self.slots.state(fd) != SlotState.LINGERING:
-            self._take_in(fd, data)
+        elif self.table.state(fd) != SocketState.LINGERING:
+            self._receive(fd, data)
 
-    def _expected_pong(self, fd: int, talk: Conversation | None) -> bool:
-        """Whether these six bytes are a whole frame, and one that we asked for."""
-        return talk is None and self.slots.silence[fd] > 0
-
-    def _said_bye(self, fd: int, talk: Conversation | None) -> bool:
-        """Whether these eight bytes are a whole frame, and all that we still waited for."""
-        return talk is None and fd not in self._unsent and self.slots.state(fd) == SlotState.CLOSING
-
-    def _take_in(self, fd: int, data: bytes) -> None:
+    def _receive(self, fd: int, data: bytes) -> None:
         now = self._clock.monotonic()
-        talk = self._talks.get(fd)
-        if talk is None:
-            code = self.slots.codes[fd]
-            talk = Conversation(CloseCode(code) if code else None, now)
-            self._talks[fd] = talk
-        pongs_due, self.slots.silence[fd] = self.slots.silence[fd], 0
-        talk.receive(
+        protocol = self._protocols.get(fd)
+        if protocol is None:
+            code = self.table.codes[fd]
+            protocol = SocketProtocol(CloseCode(code) if code else None, now)
+            self._protocols[fd] = protocol
+        pongs_due, self.table.silence[fd] = self.table.silence[fd], 0
+        protocol.receive(
             data,
             pongs_due,
             lambda: self._meter.message(fd, now),
             lambda: self._meter.fragment(fd, now),
         )
-        self._carry_on(fd, talk)
+        self._advance(fd, protocol)
 
-    def _carry_on(self, fd: int, talk: Conversation) -> None:
-        """Pass on what was said; once that is done, write the answers, then close if it is over."""
-        if talk.said:
-            said, talk.said = talk.said, []
-            talk.busy = True
-            self._ears.heard(fd, self.slots.connections[fd], self.slots.key(fd), said)
+    def _advance(self, fd: int, protocol: SocketProtocol) -> None:
+        """Pass messages on; once they are carried out, write the answers, then close if it is over.
+
+        In this order an ack is stored before the close frame behind it is answered.
+        """
+        if protocol.messages:
+            messages, protocol.messages = protocol.messages, []
+            protocol.busy = True
+            self._on_messages(fd, self.table.connections[fd], self.table.key(fd), messages)
             return
-        answers = talk.outgoing()
+        answers = protocol.outgoing()
         rest = self._write(fd, answers) if answers and fd not in self._unsent else b""
         if rest is None:
             return
-        if talk.standing is Standing.FAILED:
-            self._linger(fd, talk.failure or CloseCode.PROTOCOL)
-        elif rest or talk.standing is Standing.DONE:
+        if protocol.phase is Phase.FAILED:
+            self._linger(fd, protocol.failure or CloseCode.PROTOCOL)
+        elif rest or protocol.phase is Phase.DONE:
             self._drop(fd, Ending.SLOW if rest else Ending.CLOSED_BY_PEER)
-        elif talk.idle:
-            del self._talks[fd]
+        elif protocol.idle:
+            del self._protocols[fd]
 
     # Writing.
 
@@ -400,14 +405,14 @@ class Parking:
             self._drop(fd, Ending.GONE)
             return None
 
-    def _closing_bytes(self, fd: int, code: CloseCode) -> bytes:
-        talk = self._talks.get(fd)
-        return close_frame(code) if talk is None else talk.close(code)
+    def _close_bytes(self, fd: int, code: CloseCode) -> bytes:
+        protocol = self._protocols.get(fd)
+        return close_frame(code) if protocol is None else protocol.close(code)
 
-    def _hold(self, fd: int, rest: bytes) -> None:
-        talk = self._talks.get(fd)
-        if talk is not None and talk.deaf:
-            talk.deaf = False
+    def _hold_unsent(self, fd: int, rest: bytes) -> None:
+        protocol = self._protocols.get(fd)
+        if protocol is not None and protocol.paused:
+            protocol.paused = False
             self._poller.watch(fd)
         self._unsent[fd] = rest
         self._poller.watch_for_room(fd)
@@ -422,42 +427,39 @@ class Parking:
 
     # Endings.
 
-    def _leave(self, fd: int, code: CloseCode) -> None:
-        """Our close frame is under way: no more messages for this socket."""
-        if self.slots.state(fd) != SlotState.OPEN:
+    def _begin_closing(self, fd: int, code: CloseCode) -> None:
+        """A close frame is on its way: no more messages for this socket."""
+        if self.table.state(fd) != SocketState.OPEN:
             return
-        self.slots.states[fd] = SlotState.CLOSING
-        self.slots.codes[fd] = code
-        self._file_deadline(fd)
-        self._ears.left(self.slots.key(fd), self.slots.connections[fd], ending_of(code))
+        self.table.states[fd] = SocketState.CLOSING
+        self.table.codes[fd] = code
+        due = int(self._clock.monotonic()) + CLOSE_SECONDS + 1
+        self._deadlines.add(due, _DEADLINE.pack(fd, self.table.connections[fd]))
+        self._on_close(self.table.key(fd), self.table.connections[fd], ending_of(code))
 
     def _linger(self, fd: int, code: CloseCode) -> None:
-        """Say that we are done, and throw away what still comes.
+        """Shut down the sending side, and discard what still comes.
 
-        Closing with unread input would send a reset, which can overtake our close frame (RFC 6455
-        section 7.1.1 asks for just this half-close).
+        Closing with unread input would send a reset, which can overtake the close frame (RFC 6455,
+        section 7.1.1, asks for just this half-close).
         """
-        self._talks.pop(fd, None)
-        self._leave(fd, code)
-        self.slots.states[fd] = SlotState.LINGERING
+        self._protocols.pop(fd, None)
+        self._begin_closing(fd, code)
+        self.table.states[fd] = SocketState.LINGERING
         try:
             with socket.socket(fileno=os.dup(fd)) as duplicate:
                 duplicate.shutdown(socket.SHUT_WR)
         except OSError:
             self._drop(fd, Ending.GONE)
 
-    def _file_deadline(self, fd: int) -> None:
-        due = int(self._clock.monotonic()) + CLOSE_SECONDS + 1
-        self._deadlines.file(due, _DEADLINE.pack(fd, self.slots.connections[fd]))
-
     def _drop(self, fd: int, ending: Ending) -> None:
         """Forget the descriptor, then close it: in that order, because its number is reused."""
-        if self.slots.state(fd) == SlotState.OPEN:
-            self._ears.left(self.slots.key(fd), self.slots.connections[fd], ending)
-        self.slots.forget(fd)
-        talk = self._talks.pop(fd, None)
+        if self.table.state(fd) == SocketState.OPEN:
+            self._on_close(self.table.key(fd), self.table.connections[fd], ending)
+        self.table.remove(fd)
+        protocol = self._protocols.pop(fd, None)
         self._unsent.pop(fd, None)
         self._meter.forget(fd)
-        if talk is None or not talk.deaf:
+        if protocol is None or not protocol.paused:
             self._poller.forget(fd)
         os.close(fd)

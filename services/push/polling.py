@@ -1,43 +1,46 @@
 """The fallback: the same status documents, asked for instead of pushed."""
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable, unauthorized
-from services.ids import SceneStr, WatchToken
+from services.ids import SceneStr, WatchToken, secret_hash
 from services.metrics import Metrics
 from services.push.admission import AddressLimit
 from services.push.hub import Hub, Waiter
 from services.scenes.login import LoginService
 from services.scenes.states import FINAL, Scene
+from services.scenes.store import SceneStore
 
 MOST_WAIT_SECONDS = 25.0
 """Below the 30 s after which many proxies give up."""
 
 REMEMBERED = 100_000
-"""Last polls kept in mind on this node, the newest; each is two words."""
+"""Last polls remembered on this node, the newest; each is two words."""
 
 END_LEEWAY_SECONDS = 0.2
 """How long after a scene's end it is read again, for clocks that differ a little."""
 
 LEEWAY = 0.9
-"""A page that keeps to the interval is never told off because of its timer."""
+"""A page that keeps to the interval is never refused because of its timer."""
 
 
 class PollingService:
     """Interval polling and long-polling. Polls never replace a socket.
 
-    The interval is watched on each node for itself: a page polls one node, as a rule.
+    The interval is enforced on each node for itself: a page polls one node, as a rule.
 
     Args:
-        addresses: how many may wait from one address, so that none takes the places of all.
+        node: this node's id, under which waiting polls are attached.
+        addresses: how many may wait from one address, so that one does not take the places of all.
     """
 
     def __init__(
         self,
+        scenes: SceneStore,
         login: LoginService,
+        node: str,
         hub: Hub,
         clock: Clock,
         addresses: AddressLimit,
@@ -45,24 +48,24 @@ class PollingService:
         *,
         poll_interval_seconds: float,
     ) -> None:
+        self._scenes = scenes
         self._login = login
+        self._node = node
         self._hub = hub
         self._clock = clock
         self._addresses = addresses
         self._metrics = metrics
         self._interval = poll_interval_seconds * LEEWAY
-        self._last: OrderedDict[SceneStr, float] = OrderedDict()
+        self._last: dict[SceneStr, float] = {}
+        """When each scene was polled last, the oldest first."""
 
     async def now(self, scene_str: SceneStr, watch_token: WatchToken) -> Scene:
-        """The scene at once; ``slow_down`` (RFC 8628, section 3.5) for who asks too often."""
+        """The scene at once; ``slow_down`` (RFC 8628, section 3.5) where polls come too often."""
         scene = await self._login.authenticated(scene_str, watch_token)
-        self._keep_interval(scene_str)
-        return scene
-
-    def _keep_interval(self, scene_str: SceneStr) -> None:
         now = self._clock.monotonic()
         last = self._last.pop(scene_str, None)
         if last is not None and now - last < self._interval:
+            # Refused polls do not count, or a page that is too fast would never get an answer.
             self._last[scene_str] = last
             raise ApiError(
                 "slow_down",
@@ -71,7 +74,8 @@ class PollingService:
             )
         self._last[scene_str] = now
         if len(self._last) > REMEMBERED:
-            self._last.popitem(last=False)
+            del self._last[next(iter(self._last))]
+        return scene
 
     async def wait(
         self,
@@ -89,8 +93,9 @@ class PollingService:
 
         Args:
             entered: is given the wait, to `release` it when the client has gone: else clients that
-                come and go would use up the places of those who stay.
+                come and go would use up the places of those that stay.
         """
+        # Negative ids are waiting polls, which replace no socket (see `SceneStore.attach`).
         connection = -self._hub.ids.next()
         if not self._addresses.enter(connection, address):
             self._metrics.rate_limited("long_polls")
@@ -99,25 +104,27 @@ class PollingService:
             places.callback(self._addresses.leave, connection)
             waiter = places.enter_context(self._hub.waiter(scene_str))
             entered(waiter)
-            scene = await self._login.watch(scene_str, watch_token, connection)
+            scene = await self._scenes.attach(
+                scene_str, self._node, connection, secret_hash(watch_token)
+            )
             if scene is None:
                 raise unauthorized()
             try:
                 return await self._newer(scene, waiter, seconds, scene.seq if seq is None else seq)
             finally:
-                # A courtesy: attachments end with their scenes, and the answer is at hand.
+                # Attachments end with their scenes, and the answer is known: no failure counts.
                 with contextlib.suppress(StoreUnavailable):
-                    await self._login.unwatch(scene_str, connection)
+                    await self._scenes.detach(scene_str, self._node, connection)
 
     async def _newer(self, scene: Scene, waiter: Waiter, seconds: float, seq: int) -> Scene:
         if scene.seq > seq or scene.state in FINAL or seconds <= 0:
             return scene
-        # Where scenes expire by themselves nobody notices it: the end is looked at in time.
+        # Where scenes expire by themselves no notice comes: the end is looked at in time.
         left = scene.ends_at - self._clock.now() + END_LEEWAY_SECONDS
         newer = await waiter.newer(seq, max(0.0, min(seconds, left)))
         if newer is not None:
             return newer
-        later = await self._login.read(scene.scene_str)
+        later = await self._scenes.get(scene.scene_str)
         if later is None:
             raise unauthorized()
         return later

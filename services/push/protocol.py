@@ -1,9 +1,9 @@
-"""What a socket says, taken apart without input or output.
+"""The WebSocket protocol of one parked socket, without I/O.
 
-A `Conversation` lives only while a socket has something to say: a partial frame, a message at
-work, a close in progress. Frames are parsed and written by websockets' sans-I/O protocol (its
-documentation: "Sans-I/O", `Protocol` with ``state=OPEN``), which enforces RFC 6455 sections 5
-and 7: masking, reserved bits, opcodes, fragmentation, control frames, close codes.
+A `SocketProtocol` lives only while a socket is in the middle of something: a partial frame, a
+message that is carried out, a close. Frames are parsed and written by the sans-I/O protocol of
+websockets (its documentation: "Sans-I/O", `Protocol` with ``state=OPEN``), which enforces RFC 6455,
+sections 5 and 7: masking, reserved bits, opcodes, fragmentation, control frames, close codes.
 """
 
 import json
@@ -21,17 +21,17 @@ from websockets.streams import StreamReader
 from services.push.close_codes import CloseCode
 
 MAX_MESSAGE_BYTES = 4096
-"""A longer message from a page ends in 1009 (design: messages are at most 4 KiB)."""
+"""A longer message from a page ends in 1009 (docs/reference.md: messages are at most 4 KiB)."""
 
 MAX_SEQ = 2**31
-"""No scene changes that often: a larger `seq` in an ack cannot be ours."""
+"""No scene changes that often: a larger `seq` in an ack belongs to no scene."""
 
 _LAST_TEXT = b"\x81"
 """How a text frame begins that is the last, or only one, of its message."""
 
 EMPTY_PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
-# websockets logs each connection's end at INFO; the hub has its own line for that.
+# websockets logs each connection's end at INFO; the push service has its own line for that.
 _quiet = logging.getLogger("scanpush.push.frames")
 _quiet.setLevel(logging.WARNING)
 
@@ -50,7 +50,7 @@ def _text_header(length: int) -> bytes:
 
 @cache
 def close_frame(code: CloseCode) -> bytes:
-    """A close frame without a reason: the code says it all (design: close codes)."""
+    """A close frame without a reason: the code says it all (docs/reference.md, close codes)."""
     return Frame(Opcode.CLOSE, code.to_bytes(2)).serialize(mask=False)
 
 
@@ -66,16 +66,16 @@ class Cancel:
     """The page gives the scene up."""
 
 
-Said = Ack | Cancel
+ClientMessage = Ack | Cancel
 
 
-class Standing(Enum):
+class Phase(Enum):
     """What is left to do once everything outgoing is written."""
 
     OPEN = "open"
     """Nothing: the socket lives on."""
     CLOSING = "closing"
-    """We asked to close; the peer has not answered yet."""
+    """The server asked to close; the peer has not answered yet."""
     DONE = "done"
     """Both sides have said close: the TCP connection may go."""
     FAILED = "failed"
@@ -86,7 +86,7 @@ class BadMessage(Exception):
     """A message that is neither an ack nor a cancel."""
 
 
-def parse(text: str) -> Said | None:
+def parse(text: str) -> ClientMessage | None:
     """Read one message of ``scanpush.v1``.
 
     Returns None for an ack of a `seq` that no scene can have: such an ack is ignored, like any
@@ -105,11 +105,11 @@ def parse(text: str) -> Said | None:
     return Ack(message["seq"]) if 0 < message["seq"] < MAX_SEQ else None
 
 
-class Conversation:
+class SocketProtocol:
     """One socket's side of the protocol, from its first byte of a frame to the end of it.
 
-    After `receive`, in this order: carry out `said`, write `outgoing()`, then do what `standing`
-    says. That order is what makes an ack stored before the close behind it is answered.
+    After `receive`, in this order: carry out `messages`, write `outgoing()`, then do what `phase`
+    says. In that order an ack is stored before the close behind it is answered.
 
     Args:
         closing: the code of a close frame that was already sent on this socket.
@@ -118,42 +118,42 @@ class Conversation:
 
     __slots__ = (
         "_closing",
-        "_made",
+        "_frames",
         "_message",
         "_pending",
         "began",
         "busy",
-        "deaf",
         "failure",
-        "said",
+        "messages",
+        "paused",
     )
 
     def __init__(self, closing: CloseCode | None, now: float) -> None:
         self._closing = closing
-        self._made: Protocol | None = None
-        """The protocol, once it is needed: most pages say one message in one frame, no more."""
+        self._frames: Protocol | None = None
+        """The frame parser, once it is needed: most pages send one message in one frame."""
         self._message: bytearray | None = None
         """The fragments so far of a message that is not complete."""
         self._pending = 0
         """Bytes received that do not make a whole frame yet."""
         self.began = now
-        self.said: list[Said] = []
+        self.messages: list[ClientMessage] = []
         """Complete messages in their order, not carried out yet."""
         self.busy = False
         """A message is being carried out; the owner must not read on."""
-        self.deaf = False
+        self.paused = False
         """The poller was told to leave this descriptor alone."""
         self.failure: CloseCode | None = None
-        """Why we failed the connection, if we did."""
+        """Why the server failed the connection, if it did."""
 
     @property
-    def _protocol(self) -> Protocol:
-        if self._made is None:
-            self._made = Protocol(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+    def _parser(self) -> Protocol:
+        if self._frames is None:
+            self._frames = Protocol(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
             if self._closing is not None:
-                self._made.send_close(self._closing)
-                self._made.data_to_send()
-        return self._made
+                self._frames.send_close(self._closing)
+                self._frames.data_to_send()
+        return self._frames
 
     def receive(
         self, data: bytes, pongs_due: int, message: Callable[[], bool], fragment: Callable[[], bool]
@@ -161,20 +161,20 @@ class Conversation:
         """Take in bytes as they came from the socket.
 
         Args:
-            pongs_due: how many pings of ours are unanswered; further pongs count as messages.
+            pongs_due: how many pings are unanswered; further pongs count as messages.
             message: counts a message, False when it is one too many (4429).
             fragment: counts a continuation frame, likewise.
         """
-        plain = self._made is None and self._closing is None
+        plain = self._frames is None and self._closing is None
         if plain and (text := _whole_text(data)) is not None:
             if message():
                 self._complete(text)
             else:
                 self._fail(CloseCode.FLOOD)
             return
-        self._protocol.receive_data(data)
+        self._parser.receive_data(data)
         self._pending += len(data)
-        for event in self._protocol.events_received():
+        for event in self._parser.events_received():
             if self.failure is not None:
                 return
             if not isinstance(event, Frame):
@@ -205,61 +205,63 @@ class Conversation:
 
     def _complete(self, message: bytes | bytearray) -> None:
         try:
-            said = parse(message.decode())
+            parsed = parse(message.decode())
         except UnicodeDecodeError:
             self._fail(CloseCode.INVALID_TEXT)
         except BadMessage:
             self._fail(CloseCode.BAD_MESSAGE)
         else:
-            if said is not None:
-                self.said.append(said)
+            if parsed is not None:
+                self.messages.append(parsed)
 
     def _fail(self, code: CloseCode) -> None:
         self._message = None
         self.failure = code
-        self._protocol.fail(code)
+        self._parser.fail(code)
 
     def _note_protocol_failure(self) -> None:
-        if self.failure is None and self._protocol.parser_exc is not None:
-            sent = self._protocol.close_sent
-            # The protocol fails with 1002, 1007, 1009 or 1011, unless our own close went before.
+        if self.failure is None and self._parser.parser_exc is not None:
+            sent = self._parser.close_sent
+            # The protocol fails with 1002, 1007, 1009 or 1011, unless a close was sent before.
             self.failure = CloseCode(sent.code) if sent is not None else CloseCode.PROTOCOL
 
     def close(self, code: CloseCode) -> bytes:
         """Ask to close, or, if the peer already did, take its answer out: the bytes to write."""
-        if self._made is None and self._closing is None:
+        if self._frames is None and self._closing is None:
             self._closing = code
             return close_frame(code)
-        if self._made is None:
+        if self._frames is None:
             return b""
-        if self._made.state is State.OPEN:
-            self._made.send_close(code)
+        if self._frames.state is State.OPEN:
+            self._frames.send_close(code)
         return self.outgoing()
 
     def outgoing(self) -> bytes:
         """What the protocol wants written now: pongs and close frames."""
-        return b"".join(self._made.data_to_send()) if self._made is not None else b""
+        return b"" if self._frames is None else b"".join(self._frames.data_to_send())
 
     @property
-    def standing(self) -> Standing:
+    def phase(self) -> Phase:
         if self.failure is not None:
-            return Standing.FAILED
-        if self._made is None:
-            return Standing.OPEN if self._closing is None else Standing.CLOSING
-        if self._made.close_rcvd is not None:
-            return Standing.DONE
-        return Standing.OPEN if self._made.state is State.OPEN else Standing.CLOSING
+            return Phase.FAILED
+        if self._frames is None:
+            return Phase.OPEN if self._closing is None else Phase.CLOSING
+        if self._frames.close_rcvd is not None:
+            return Phase.DONE
+        return Phase.OPEN if self._frames.state is State.OPEN else Phase.CLOSING
 
     @property
     def idle(self) -> bool:
         """Whether nothing of a message or frame is pending, so that nothing need be kept."""
-        return self._message is None and not self._pending and not self.said and not self.busy
+        return self._message is None and not self._pending and not self.messages and not self.busy
 
 
 def _whole_text(data: bytes) -> bytes | None:
     """The payload of a message in one frame, if `data` is just that.
 
-    None for everything else, mistakes included: the protocol says what follows from those.
+    None for everything else, mistakes included: the frame parser decides what follows from those.
+
+    A fast path for nearly every message of a page, which costs a frame but no protocol object.
     """
     if not data.startswith(_LAST_TEXT):
         return None
@@ -276,5 +278,5 @@ def _whole_text(data: bytes) -> bytes | None:
 
 
 def _wire_bytes(payload: int) -> int:
-    """The length of a masked frame on the wire (RFC 6455 section 5.2)."""
+    """The length of a masked frame on the wire (RFC 6455, section 5.2)."""
     return payload + (6 if payload < 126 else 8)

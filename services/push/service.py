@@ -1,28 +1,26 @@
-"""The push side put together: what the container builds and the handlers use."""
+"""The push side put together: sockets, waiters, notices, pings and deadlines of this process."""
 
 import asyncio
 import logging
 import math
+import struct
 from collections.abc import Callable, Sequence
 
 from services.clock import Clock
-from services.ids import SceneStr, scene_str_of
-from services.push.admission import (
-    AddressLimit,
-    Admission,
-    AllowedOrigin,
-    Capacity,
-    Client,
-    direct_client,
-    open_file_limit,
-)
+from services.errors import ApiError, StoreUnavailable
+from services.ids import scene_str_of
+from services.metrics import Metrics
+from services.origins import Network, Origins
+from services.push.admission import AddressLimit, Admission, Capacity, open_file_limit
 from services.push.broker import Broker
 from services.push.close_codes import CloseCode, Ending
-from services.push.delivery import Delivery, Errands, Scenes
-from services.push.hub import Expiry, Hub, NoCounters, PushCounters, Waiter
-from services.push.parking import Parking, SlotState
-from services.push.protocol import Said
+from services.push.delivery import Delivery
+from services.push.hub import Hub, SceneTimers
+from services.push.parking import Parking, SocketState
+from services.push.protocol import Ack, ClientMessage
 from services.push.timers import Keepalive, tick_forever
+from services.scenes.login import LoginService
+from services.scenes.store import SceneStore
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.push")
@@ -37,7 +35,13 @@ _ORDINARY = frozenset(
         Ending.GONE,
     }
 )
-"""Endings that are nobody's fault: logged at DEBUG, counted always."""
+"""Endings without a fault: logged at DEBUG, counted always."""
+
+STORE_SECONDS = 2
+PAUSES_SECONDS = (0.1, 0.4, 1.5)
+"""Between the tries of one ack or cancel."""
+
+DETACH_A_TURN = 8
 
 DRAIN_TURN_SECONDS = 0.01
 
@@ -45,26 +49,25 @@ DRAIN_A_TURN = 50
 """Sockets told in one turn of a drain: at most 5,000 a second, so that the pages' reconnecting
 (with their own jitter) is spread as well."""
 
-
-def _by_address(address: str) -> str | None:
-    return address
+_DETACHED = struct.Struct("=16sQ")
+"""A scene's key and the connection that left it."""
 
 
 class PushService:
-    """Sockets, waiters, notices, pings and deadlines of this process.
-
-    Build it, `start` it on the running loop, admit sockets through `admission`; at the end `drain`,
-    then `close`.
+    """Build it, `start` it on the running loop, admit sockets through `admission`; at the end
+    `drain`, then `close`.
 
     Args:
-        scenes: the login service's side (see `delivery.Scenes`).
+        scenes: where connections are attached, and scenes are read.
+        login: carries out acks and cancels, and renders the status of a scene.
+        node: this node's id, under which connections are attached.
         broker: brings notices; `start` listens to it, `close` leaves it to its owner.
-        supervisor: owns every task begun here.
-        allowed_origin: whether a page of that Origin may open a socket.
-        client: the browser's address and scheme, as far as proxies are believed.
+        supervisor: owns every task started here.
+        origins: decides which pages may open a socket.
+        trusted_proxies: whose X-Forwarded-* headers are believed.
         ping_seconds: interval of pings; 0: none.
         reserve_descriptors: kept for everything that is not a socket.
-        messages_per_second: what one socket may say; 0: no limit.
+        messages_per_second: what one socket may send; 0: no limit.
         sockets_per_address: 0: no limit.
         address_group: the group an address counts in; None from it: exempt.
         max_waiters: long polls at once.
@@ -73,52 +76,60 @@ class PushService:
 
     def __init__(
         self,
-        scenes: Scenes,
+        scenes: SceneStore,
+        login: LoginService,
+        node: str,
         broker: Broker,
         supervisor: Supervisor,
         clock: Clock,
-        allowed_origin: AllowedOrigin,
+        metrics: Metrics,
+        origins: Origins,
         *,
-        client: Client = direct_client,
-        counters: PushCounters | None = None,
+        trusted_proxies: Sequence[Network] = (),
         ping_seconds: float = 30,
         reserve_descriptors: int = 512,
         messages_per_second: int = 5,
         sockets_per_address: int = 0,
-        address_group: Callable[[str], str | None] = _by_address,
+        address_group: Callable[[str], str | None] = str,
         max_waiters: int = 2000,
         open_files: int | None = None,
     ) -> None:
         self.draining = False
+        self._scenes = scenes
+        self._login = login
+        self._node = node
         self._broker = broker
         self._supervisor = supervisor
         self._clock = clock
-        self._counters = counters if counters is not None else NoCounters()
-        self._capacity = Capacity(
+        self._metrics = metrics
+        self._detached = bytearray()
+        self._detaching: asyncio.Task[None] | None = None
+        self.capacity = Capacity(
             open_file_limit() if open_files is None else open_files, reserve_descriptors
         )
         self._addresses = AddressLimit(sockets_per_address, address_group)
-        self._errands = Errands(scenes, supervisor)
-        self.parking = Parking(self, clock, messages_per_second)
-        expiry = Expiry(self.parking.slots, clock)
-        self.hub = Hub(self.parking, expiry, scenes.document, self._counters, max_waiters)
-        self.delivery = Delivery(scenes, self.hub, expiry, supervisor)
+        self.parking = Parking(self._on_messages, self._on_close, clock, messages_per_second)
+        timers = SceneTimers(self.parking.table, clock)
+        self.hub = Hub(self.parking, timers, login.document, metrics, max_waiters)
+        self.delivery = Delivery(scenes, node, self.hub, timers, supervisor)
         self.admission = Admission(
             scenes=scenes,
+            node=node,
             hub=self.hub,
             parking=self.parking,
-            errands=self._errands,
-            capacity=self._capacity,
+            capacity=self.capacity,
             addresses=self._addresses,
-            counters=self._counters,
-            allowed_origin=allowed_origin,
-            client=client,
+            origins=origins,
+            trusted_proxies=trusted_proxies,
             draining=lambda: self.draining,
+            detach_later=self.detach_later,
         )
         self._jobs: list[Callable[[float], None]] = [self.parking.tick, self.delivery.tick]
         if ping_seconds:
-            room = self.parking.slots.__len__
-            keepalive = Keepalive(ping_seconds, self.parking, room, self._counters.ping_written)
+            descriptors = self.parking.table.__len__
+            keepalive = Keepalive(
+                ping_seconds, self.parking.ping, descriptors, metrics.ping_written
+            )
             self._jobs.append(keepalive.tick)
 
     async def start(self) -> None:
@@ -127,37 +138,94 @@ class PushService:
         await self._broker.listen(self.delivery.on_notice, self.delivery.on_gap)
         self._supervisor.spawn(tick_forever(self._clock, self._jobs), name="push ticker")
 
-    def waiter(self, scene_str: SceneStr) -> Waiter:
-        """A long poll's wait for news; see `Hub.waiter`."""
-        return self.hub.waiter(scene_str)
+    # What sockets send.
 
-    # Ears of the parking.
+    def _on_messages(
+        self, fd: int, connection: int, key: bytes, messages: Sequence[ClientMessage]
+    ) -> None:
+        self._supervisor.spawn(
+            self._carry_out_all(fd, connection, key, messages), name="push messages"
+        )
 
-    def heard(self, fd: int, connection: int, key: bytes, said: Sequence[Said]) -> None:
-        def done(stored: bool) -> None:
-            if not stored and self.parking.slots.holds(fd, connection):
+    async def _carry_out_all(
+        self, fd: int, connection: int, key: bytes, messages: Sequence[ClientMessage]
+    ) -> None:
+        """One socket's messages in their order; it is read on when the last one is stored."""
+        stored = False
+        try:
+            for message in messages:
+                if not await self._carry_out(key, message):
+                    return
+            stored = True
+        finally:
+            if not stored and self.parking.table.holds(fd, connection):
                 self.parking.close(fd, CloseCode.SERVER_ERROR)
             self.parking.resume(fd, connection)
 
-        self._errands.obey(key, said, done)
+    async def _carry_out(self, key: bytes, message: ClientMessage) -> bool:
+        """Whether the message is stored, or is one that the scene does not allow."""
+        scene_str = scene_str_of(key)
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                async with asyncio.timeout(STORE_SECONDS):
+                    if isinstance(message, Ack):
+                        await self._login.ack(scene_str, message.seq)
+                    else:
+                        await self._login.cancel(scene_str)
+                return True
+            except ApiError:
+                # Another seq, or too late: ignored on a socket (docs/contract.md).
+                return True
+            except (StoreUnavailable, TimeoutError):
+                if pause is not None:
+                    await asyncio.sleep(pause)
+        log.warning("a message of a page could not be stored", extra={"scene_str": scene_str})
+        return False
 
-    def left(self, key: bytes, connection: int, ending: Ending) -> None:
+    # How sockets end.
+
+    def _on_close(self, key: bytes, connection: int, ending: Ending) -> None:
         level = logging.DEBUG if ending in _ORDINARY else logging.INFO
         if log.isEnabledFor(level):
             where = {"scene_str": scene_str_of(key), "connection": connection}
             log.log(level, "socket ended: %s", ending, extra=where)
-        self.hub.unregister(key, connection)
+        self.hub.detach(key, connection)
         self._addresses.leave(connection)
-        self._counters.socket_ended(ending)
-        # An ended scene forgets its attachments by itself, and so does everything at the end of
+        self._metrics.socket_ended(ending)
+        # An ended scene loses its attachments by itself, and so does everything at the end of
         # this node: 19,000 writes would only hold the drain up.
         if ending not in (Ending.FINISHED, Ending.EXPIRED, Ending.LEAVING):
-            self._errands.unwatch(key, connection)
+            self.detach_later(key, connection)
+
+    def detach_later(self, key: bytes, connection: int) -> None:
+        """Have that connection detached in the store, some time soon.
+
+        One worker detaches one connection after the other, so that 6,000 pages leaving at once are
+        no burst of writes. Attachments expire with their scenes, so what fails is not tried again.
+        """
+        self._detached += _DETACHED.pack(key, connection)
+        if self._detaching is None:
+            self._detaching = self._supervisor.spawn(self._detach(), name="push detach")
+
+    async def _detach(self) -> None:
+        try:
+            while self._detached:
+                batch = bytes(self._detached[: DETACH_A_TURN * _DETACHED.size])
+                del self._detached[: len(batch)]
+                try:
+                    async with asyncio.timeout(STORE_SECONDS):
+                        for key, connection in _DETACHED.iter_unpack(batch):
+                            await self._scenes.detach(scene_str_of(key), self._node, connection)
+                except (StoreUnavailable, TimeoutError):
+                    log.debug("some connections stay attached until their scenes end")
+                await asyncio.sleep(0)
+        finally:
+            self._detaching = None
 
     # The end.
 
     async def drain(self, seconds: float) -> None:
-        """Refuse upgrades, end every wait, and ask every socket to leave with 1001, in slices.
+        """Refuse upgrades, end every wait, and close every socket with 1001, in slices.
 
         Returns when all have answered, or after `seconds`; what is left then is closed by `close`.
         """
@@ -165,28 +233,28 @@ class PushService:
         self.hub.release_waiters()
         try:
             async with asyncio.timeout(seconds):
-                while self.parking.slots.count or self._capacity.opening:
-                    # Again each turn: an upgrade that was under way may have been parked since.
+                while self.parking.table.count or self.capacity.opening:
+                    # Again each turn: an upgrade that was in progress may have been parked since.
                     if self.hub.sockets:
-                        await self._tell_everybody(seconds)
+                        await self._close_in_slices(seconds)
                     await asyncio.sleep(DRAIN_TURN_SECONDS)
         except TimeoutError:
             return
 
-    async def _tell_everybody(self, seconds: float) -> None:
-        slots = self.parking.slots
+    async def _close_in_slices(self, seconds: float) -> None:
+        table = self.parking.table
         turns = max(1, seconds / 2 / DRAIN_TURN_SECONDS)
-        a_turn = max(DRAIN_A_TURN, math.ceil(slots.count / turns))
-        told = 0
-        for fd in range(len(slots)):
-            if slots.state(fd) == SlotState.OPEN:
+        a_turn = max(DRAIN_A_TURN, math.ceil(table.count / turns))
+        closed = 0
+        for fd in range(len(table)):
+            if table.state(fd) == SocketState.OPEN:
                 self.parking.close(fd, CloseCode.LEAVING)
-                told += 1
-                if told % a_turn == 0:
+                closed += 1
+                if closed % a_turn == 0:
                     await asyncio.sleep(DRAIN_TURN_SECONDS)
 
     async def close(self) -> None:
         """Close whatever is still open, at once."""
         self.draining = True
         self.hub.release_waiters()
-        self.parking.shut()
+        self.parking.close_all()

@@ -1,23 +1,22 @@
-"""Deadlines without timers: records filed under the second they are due.
-
-Pings for all parked sockets from one ticker, spread evenly over the interval.
-
-A ping keeps proxies and routers from dropping a quiet connection, and finds peers that vanished
-without a word (a half-open connection): who answered nothing for two intervals is dropped.
-"""
+"""Time without a timer per socket: a wheel of deadlines, and one ticker that pings all sockets."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from services.clock import Clock
 from services.push.protocol import EMPTY_PING
 
+SLICES_PER_SECOND = 4
+"""Few enough to cost nothing while idle; at 19,000 sockets and 30 s one slice is 160 pings."""
 
-class Buckets:
-    """Records of a fixed size, filed by second; one bytearray a second, no object a record.
+Job = Callable[[float], None]
 
-    A record cannot be taken out early: whoever gets one back asks whether it still matters.
+
+class TimerWheel:
+    """Records of a fixed size, filed by the second they are due; one bytearray a second.
+
+    A record cannot be taken out early: the caller that gets one back checks whether it still
+    counts. That makes filing one append, and no object is kept per record.
     """
 
     def __init__(self, record_bytes: int) -> None:
@@ -26,7 +25,7 @@ class Buckets:
         self._ready = bytearray()
         """Due records that the last `take` had no room for."""
 
-    def file(self, second: int, record: bytes) -> None:
+    def add(self, second: int, record: bytes) -> None:
         """Keep `record` until `second`."""
         bucket = self._by_second.get(second)
         if bucket is None:
@@ -48,18 +47,6 @@ class Buckets:
         return (filed + len(self._ready)) // self._size
 
 
-SLICES_PER_SECOND = 4
-"""Few enough to cost nothing while idle; at 19,000 sockets and 30 s one slice is 160 pings."""
-
-Job = Callable[[float], None]
-
-
-class Lot(Protocol):
-    """What the ticker needs of `Parking`."""
-
-    def ping(self, fd: int, frame: bytes) -> bool: ...
-
-
 class PingPlan:
     """Which descriptors are due, as a pure function of time.
 
@@ -75,8 +62,8 @@ class PingPlan:
     def due(self, now: float) -> Sequence[int]:
         """The phases that have begun since the last call, each at most once.
 
-        The first call only sets the starting point. Phases that are over a second late (the
-        process was stopped, say) wait for their next turn: nobody is pinged twice in a row.
+        The first call only sets the starting point. Phases over a second late (the process was
+        stopped, say) wait for their next turn, so that no peer is pinged twice in a row.
         """
         current = int(now / self._width)
         if self._next is None:
@@ -92,25 +79,35 @@ class PingPlan:
 
 
 class Keepalive:
-    """Pings what is due. `interval_seconds` must be over 0; without pings make none of these."""
+    """Pings all parked sockets, spread evenly over the interval.
+
+    A ping keeps proxies and routers from dropping a quiet connection, and finds half-open ones: a
+    peer that answers nothing for two intervals is dropped by `Parking.ping`.
+
+    Args:
+        interval_seconds: over 0; without pings none of these is made.
+        ping: writes a ping to a descriptor, and says whether it did.
+        descriptors: one past the highest descriptor that may be parked.
+        on_ping: called for each ping written.
+    """
 
     def __init__(
         self,
         interval_seconds: float,
-        lot: Lot,
-        room: Callable[[], int],
-        pinged: Callable[[], None],
+        ping: Callable[[int, bytes], bool],
+        descriptors: Callable[[], int],
+        on_ping: Callable[[], None],
     ) -> None:
         self._plan = PingPlan(interval_seconds)
-        self._lot = lot
-        self._room = room
-        self._pinged = pinged
+        self._ping = ping
+        self._descriptors = descriptors
+        self._on_ping = on_ping
 
     def tick(self, now: float) -> None:
         for phase in self._plan.due(now):
-            for fd in self._plan.descriptors(phase, self._room()):
-                if self._lot.ping(fd, EMPTY_PING):
-                    self._pinged()
+            for fd in self._plan.descriptors(phase, self._descriptors()):
+                if self._ping(fd, EMPTY_PING):
+                    self._on_ping()
 
 
 async def tick_forever(clock: Clock, jobs: Sequence[Job]) -> None:

@@ -1,4 +1,4 @@
--- The life of one scene, decided where nobody can come between reading and writing.
+-- The life of one scene, decided where no other caller comes between reading and writing.
 --
 -- This is the twin of services/scenes/states.py: `settle` and `apply` here do what they do there,
 -- and tests/contracts/test_scene_states.py holds the two together. Times are whole microseconds
@@ -41,8 +41,8 @@ local NEXT = {
 local ON_THE_WAY = {waiting = 1, scanned = 2, confirming = 3, registering = 4, authorized = 5,
                     consumed = 6}
 
-local FIELDS = {'state', 'seq', 'kind', 'account', 'lang', 'created', 'changed', 'ends', 'watch',
-                'begin', 'openid', 'user_id', 'jti', 'iat', 'exp', 'is_new', 'owed', 'error'}
+-- Filled in by store_redis.py: the names of states.FIELDS, in their order.
+local FIELDS = {}
 
 local scene_key, debts_key, scene_str = KEYS[1], KEYS[2], ARGV[2]
 
@@ -98,18 +98,18 @@ local function answer(verdict, scene, reply)
   return out
 end
 
--- The scene is gone one minute after its last state ends, whoever looks.
+-- The scene is gone one minute after its last state ends, whether or not it is read.
 local function expire_at(state, ends)
   local last = FINAL[state] and ends or ends + FINAL_READABLE
   redis.call('PEXPIREAT', scene_key, whole(math.ceil(last / 1000)))
 end
 
--- Tell each attached node but `except`: "scene_str seq connection".
+-- Notice to each attached node but `except`: "scene_str seq connection".
 local function notice(attached, seq, connection, except)
-  local told = {}
+  local noticed = {}
   for node in string.gmatch(attached or '', '(%S+)/%S+') do
-    if not told[node] and node ~= except then
-      told[node] = true
+    if not noticed[node] and node ~= except then
+      noticed[node] = true
       redis.call('PUBLISH', 'scanpush:node:' .. node, scene_str .. ' ' .. seq .. ' ' .. connection)
     end
   end
@@ -255,9 +255,9 @@ local function advance()
   return answer('moved', scene)
 end
 
--- ARGV[4] to [6]: node, connection and the hash of the watch token. Whoever has another token
--- gets the answer of an unknown scene, and nothing is recorded of them. A connection below 0 is a
--- waiting poll: it replaces nobody.
+-- ARGV[4] to [6]: node, connection and the hash of the watch token. For another token the
+-- answer is that of an unknown scene, and nothing is recorded. A connection below 0 is a waiting
+-- poll: it replaces none.
 local function attach()
   local scene = settled()
   if not scene or scene.watch ~= ARGV[6] then
@@ -275,7 +275,7 @@ local function attach()
 end
 
 -- ARGV[4] and [5]: node and connection, which was attached here before Redis lost it: it goes
--- before all others, and nobody is told.
+-- before all others, and no notice is published.
 local function reattach()
   local scene = settled()
   if not scene then

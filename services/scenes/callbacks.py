@@ -20,13 +20,13 @@ from services.wechat.callback import CallbackRefused, Opened
 from services.wechat.messages import TemplateResult
 from services.wechat.replies import SUCCESS
 
-log = logging.getLogger("scanpush.callback")
+log = logging.getLogger("scanrequest.callback")
 
 MOST_HELD = 1_000
 """Callbacks waiting for a failing store at once; more are answered 500 immediately."""
 
 
-class Push(NamedTuple):
+class CallbackRequest(NamedTuple):
     """A POST to the callback address, as it came; another server may have passed it on."""
 
     query: Mapping[str, str]
@@ -66,7 +66,7 @@ class CallbackService:
         self._deadline_seconds = deadline_seconds
         self._held = 0
 
-    async def receive(self, account: Account, push: Push) -> Reply:
+    async def receive(self, account: Account, request: CallbackRequest) -> Reply:
         """The body of a 200 answer: ``success``, a sealed reply, or another system's answer.
 
         Raises:
@@ -76,12 +76,12 @@ class CallbackService:
         began = self._clock.monotonic()
         outcome = "failed"
         try:
-            opened = account.gate.open(push.query, push.body, self._clock.now())
+            opened = account.gate.open(request.query, request.body, self._clock.now())
             deadline = asyncio.get_running_loop().time() + self._deadline_seconds
             async with asyncio.timeout_at(deadline):
                 answer = await self._patiently(account, opened)
             outcome = answer.outcome
-            return await self._reply(account, push, opened, answer, deadline)
+            return await self._reply(account, request, opened, answer, deadline)
         except CallbackRefused as refused:
             outcome = refused.reason
             raise
@@ -91,18 +91,29 @@ class CallbackService:
             self._metrics.callback(outcome, self._clock.monotonic() - began)
 
     async def _reply(
-        self, account: Account, push: Push, opened: Opened, answer: ChatReply, deadline: float
+        self,
+        account: Account,
+        request: CallbackRequest,
+        opened: Opened,
+        answer: ChatReply,
+        deadline: float,
     ) -> Reply:
         forwarder = account.forwarder
         if answer.login:
             if forwarder is not None and account.settings.forward_logins:
-                forwarder.copy_later(push.raw_query, push.body, push.content_type, hops=push.hops)
+                forwarder.copy_later(
+                    request.raw_query, request.body, request.content_type, hops=request.hops
+                )
             if answer.reply:
                 return Reply(account.gate.seal(opened, answer.reply, self._clock.now()))
         elif forwarder is not None:
             left = deadline - asyncio.get_running_loop().time()
             forwarded = await forwarder.forward(
-                push.raw_query, push.body, push.content_type, hops=push.hops, within_seconds=left
+                request.raw_query,
+                request.body,
+                request.content_type,
+                hops=request.hops,
+                within_seconds=left,
             )
             if forwarded is not None:
                 return Reply(forwarded.body, forwarded.content_type)

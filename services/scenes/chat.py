@@ -1,9 +1,8 @@
-"""Which scene a person has open at an account: one at most, so that ``1`` has one meaning.
+"""What people do in an account's chat, and what it means for their scenes.
 
-What people do in an account's chat, and what it means for their scenes.
-
-A scan or a follow claims a scene; a typed code does; ``1`` and ``0`` answer the question that a
-scan brought; an unfollow ends what is open. Everything else is no login and none of our business.
+A scan or a follow claims a scene, and so does a typed code; ``1`` and ``0`` answer the question
+that a scan brought; an unfollow ends what is open. Everything else is no login: it is forwarded
+where another system wants it.
 """
 
 import logging
@@ -16,8 +15,8 @@ from services.errors import ApiError
 from services.ids import OpenId, SceneStr, is_scene_str
 from services.logs import short_hash
 from services.people.store import Identity, UserStore
-from services.scenes.login import LoginService
-from services.scenes.policy import AdmissionService, Entry, Visit, summary
+from services.scenes.login import LoginService, is_claimed
+from services.scenes.policy import ChatTexts, LoginPolicy, LoginResult, Visit
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
@@ -30,22 +29,24 @@ from services.wechat.messages import (
     TextMessage,
     UnsubscribeEvent,
 )
-from services.wechat.replies import beijing_time, text
+
+log = logging.getLogger("scanpush.chat")
 
 OPEN_SECONDS = 3600.0
 """How long a person's open scene is remembered: longer than any scene is open."""
 
 
 class OpenScenes:
-    """Remembers a person's newest scene, together with when they came to it by WeChat's clock
-    (CreateTime): what happened before that is not about it."""
+    """Which scene a person has open at an account: one at most, so that ``1`` has one meaning.
 
-    def __init__(
-        self, scenes: SceneStore, login: LoginService, admission: AdmissionService
-    ) -> None:
+    Kept with the time of the scan by WeChat's clock (CreateTime): what happened before that is not
+    about this scene.
+    """
+
+    def __init__(self, scenes: SceneStore, login: LoginService, policy: LoginPolicy) -> None:
         self._scenes = scenes
         self._login = login
-        self._admission = admission
+        self._policy = policy
 
     async def note(self, account: str, openid: OpenId, scene_str: SceneStr, since: int) -> None:
         """The person has claimed that scene; an older one of theirs ends.
@@ -53,7 +54,7 @@ class OpenScenes:
         To be called before they are asked anything, so that no crash leaves a question behind
         whose answer leads nowhere. Free where the settings leave nothing to wait for.
         """
-        if not self._admission.asks:
+        if not self._policy.asks:
             return
         kept = await self._scenes.replace(
             _open_key(account, openid), f"{scene_str} {since}", OPEN_SECONDS
@@ -63,7 +64,7 @@ class OpenScenes:
             await self._supersede(SceneStr(older), openid)
 
     async def _supersede(self, older: SceneStr, openid: OpenId) -> None:
-        if self._admission.confirms:
+        if self._policy.confirms:
             undecided = frozenset({State.SCANNED, State.CONFIRMING})
             await self._login.end(older, Move(State.DENIED, undecided, openid=openid))
         registering = frozenset({State.REGISTERING})
@@ -82,21 +83,21 @@ class OpenScenes:
         scene_str, _, since = (kept or "").partition(" ")
         if not is_scene_str(scene_str) or at < int(since):
             return None
-        scene = await self._login.read(SceneStr(scene_str))
+        scene = await self._scenes.get(SceneStr(scene_str))
         return scene if scene is not None and scene.openid == openid else None
 
 
 def asked_key(account: str, openid: OpenId) -> str:
-    """Where a door keeps "scene_str time" while its page asks: not answered in the chat, so it
-    displaces nothing there, but ended with the person's consent all the same."""
+    """Where a login kind with a page on the phone keeps "scene_str time" while that page asks.
+
+    It is not answered in the chat, so it displaces nothing there; an unfollow ends it all the same.
+    """
     return f"asked:{account}:{openid}"
 
 
 def _open_key(account: str, openid: OpenId) -> str:
     return f"open:{account}:{openid}"
 
-
-log = logging.getLogger("scanpush.chat")
 
 REPLY_SECONDS = 600.0
 """How long the reply to an event that changed no scene is kept for its repeats."""
@@ -134,21 +135,18 @@ class ChatService:
         scenes: SceneStore,
         users: UserStore,
         login: LoginService,
-        admission: AdmissionService,
+        policy: LoginPolicy,
         codes: TypedCodes,
         open_scenes: OpenScenes,
-        *,
-        site_name: str,
-        kiosk_labels: Mapping[str, str],
+        texts: ChatTexts,
     ) -> None:
         self._scenes = scenes
         self._users = users
         self._login = login
-        self._admission = admission
+        self._policy = policy
         self._codes = codes
         self._open = open_scenes
-        self._site_name = site_name
-        self._kiosk_labels = kiosk_labels
+        self._texts = texts
 
     async def handle(self, account: Account, event: Event) -> ChatReply:
         """Raises `StoreUnavailable`; doing it again is then safe."""
@@ -170,62 +168,50 @@ class ChatService:
         self, account: Account, event: Event, scene_str: SceneStr, kind: Kind
     ) -> ChatReply:
         key = _outcome_key(account, event)
-        entry = await self._admission.at_once(
-            account,
-            scene_str,
-            Identity(account.app_id, event.openid),
-            kind=kind,
-            outcome_key=key,
-            wording=self._wording,
+        identity = Identity(account.app_id, event.openid)
+        result = await self._policy.complete_login(
+            account, scene_str, identity, kind=kind, outcome_key=key
         )
-        if entry is not None:
-            return await self._answer(account, entry, event.openid, key, kind)
-        step = await self._login.claim(
-            scene_str, account=account.name, kind=kind, openid=event.openid, outcome_key=key
-        )
-        if step.reply is not None:
-            return ChatReply("repeated", step.reply)
-        scene = step.scene
-        if step.verdict is Verdict.REFUSED or scene is None or scene.state is not State.SCANNED:
-            return await self._kept(key, self._refusal(account, step, event.openid, kind))
-        await self._open.note(account.name, event.openid, scene_str, event.created)
-        entry = await self._admission.ask(self._visit(account, scene, event, key))
-        log.info("scene %s: %s %s", scene_str, entry.outcome, short_hash(event.openid))
-        return await self._answer(account, entry, event.openid, key, kind)
+        if result is None:
+            step = await self._login.claim(
+                scene_str, account=account.name, kind=kind, openid=event.openid, outcome_key=key
+            )
+            if step.scene is None or not is_claimed(step):
+                return await self._reply(account, LoginResult("", step), event.openid, key, kind)
+            # Before the person is asked, so that no crash leaves a question without its scene.
+            await self._open.note(account.name, event.openid, scene_str, event.created)
+            result = await self._policy.ask(Visit(account, step.scene, identity, key))
+            log.info("scene %s: %s %s", scene_str, result.outcome, short_hash(event.openid))
+        return await self._reply(account, result, event.openid, key, kind)
 
     async def finish_owed(self, account: Account, scene: Scene) -> None:
         """Finish a login that was claimed and then left, as the sweeper finds it."""
         assert scene.openid is not None
         other = await self._open.of(account.name, scene.openid)
-        if other is not None and other.scene_str != scene.scene_str and self._admission.confirms:
+        if other is not None and other.scene_str != scene.scene_str and self._policy.confirms:
             # The person has gone on to a newer scene, which superseded this one.
             move = Move(State.DENIED, frozenset({State.SCANNED}), openid=scene.openid)
             await self._login.end(scene.scene_str, move)
             return
         await self._open.note(account.name, scene.openid, scene.scene_str, 0)
-        await self._admission.ask(Visit(account, scene, Identity(account.app_id, scene.openid)))
+        await self._policy.ask(Visit(account, scene, Identity(account.app_id, scene.openid)))
 
-    def _visit(self, account: Account, scene: Scene, event: Event, key: str) -> Visit:
-        identity = Identity(account.app_id, event.openid)
-        return Visit(account, scene, identity, outcome_key=key, wording=self._wording)
-
-    async def _answer(
-        self, account: Account, entry: Entry, openid: OpenId, key: str, kind: Kind
+    async def _reply(
+        self, account: Account, result: LoginResult, openid: OpenId, key: str, kind: Kind
     ) -> ChatReply:
-        step = entry.step
+        step = result.step
         if step.reply is not None:
             return ChatReply("repeated", step.reply)
         if step.verdict is Verdict.MOVED and step.scene is not None:
-            said = entry.said or self._wording(entry.outcome, step.scene)
-            return ChatReply(entry.outcome, said)
+            # The text that was kept with the move: the same scene and outcome give the same.
+            return ChatReply(result.outcome, self._texts.about(result.outcome, step.scene))
         return await self._kept(key, self._refusal(account, step, openid, kind))
 
     def _refusal(self, account: Account, step: Step, openid: OpenId, kind: Kind) -> ChatReply:
         """What a person reads whose event changed nothing."""
         scene = step.scene
         if scene is None:
-            reply = text("expired", account.settings.language, site=self._site_name)
-            return ChatReply("expired", reply)
+            return ChatReply("expired", self._texts.general("expired", account.settings.language))
         if scene.account != account.name or scene.kind is not kind:
             return ChatReply("wrong_door")
         outcome = _OUTCOMES[scene.state]
@@ -233,7 +219,7 @@ class ChatService:
             outcome = "already_used"
         elif scene.state is State.FAILED and scene.error in _FAILURES:
             outcome = scene.error
-        return ChatReply(outcome, self._wording(outcome, scene))
+        return ChatReply(outcome, self._texts.about(outcome, scene))
 
     # Messages.
 
@@ -253,32 +239,32 @@ class ChatService:
         Noted before anything is done about it, also that there is none: a repeat of the message
         that comes when the person has been asked (about another scene) is no answer to that.
         """
-        if not self._admission.confirms:
+        if not self._policy.confirms:
             return None
         scene = await self._open.of(account.name, event.openid, event.created)
         asked = scene.scene_str if scene is not None and scene.state is State.CONFIRMING else ""
         noted = await self._scenes.remember(f"asked:{key}", asked, REPLY_SECONDS)
-        return await self._login.read(SceneStr(noted)) if noted else None
+        return await self._scenes.get(SceneStr(noted)) if noted else None
 
     async def _decision(
         self, account: Account, event: TextMessage, scene: Scene, key: str
     ) -> ChatReply:
         said = plain(event.text)
-        visit = self._visit(account, scene, event, key)
+        visit = Visit(account, scene, Identity(account.app_id, event.openid), key)
         if scene.state is not State.CONFIRMING:
             # A repeat, or too late. Nothing can move; the reply kept with the first is looked up.
             move = Move(State.AUTHORIZED, frozenset(), openid=event.openid, outcome=Outcome(key))
-            entry = Entry("late", await self._scenes.advance(scene.scene_str, move))
+            result = LoginResult("late", await self._scenes.advance(scene.scene_str, move))
         elif said in ALLOW:
-            entry = await self._admission.admit(visit, allowed="confirm_allowed")
+            result = await self._policy.admit(visit, allowed="confirm_allowed")
         elif said in DENY:
-            entry = await self._admission.deny(visit)
+            result = await self._policy.deny(visit)
         else:
             return await self._kept(
-                key, ChatReply("confirm_ask", self._wording("confirm_ask", scene))
+                key, ChatReply("confirm_ask", self._texts.about("confirm_ask", scene))
             )
-        log.info("scene %s: %s %s", scene.scene_str, entry.outcome, short_hash(event.openid))
-        return await self._answer(account, entry, event.openid, key, scene.kind)
+        log.info("scene %s: %s %s", scene.scene_str, result.outcome, short_hash(event.openid))
+        return await self._reply(account, result, event.openid, key, scene.kind)
 
     async def _typed(self, account: Account, event: TextMessage, code: str, key: str) -> ChatReply:
         kept = await self._scenes.recall(key)
@@ -292,7 +278,7 @@ class ChatService:
             if scene_str is not None:
                 return await self._claim(account, event, scene_str, Kind.CODE)
             outcome = "code_unknown"
-        reply = text(outcome, account.settings.language, site=self._site_name)
+        reply = self._texts.general(outcome, account.settings.language)
         return await self._kept(key, ChatReply(outcome, reply))
 
     # Followers.
@@ -316,18 +302,6 @@ class ChatService:
         """Keep what was answered to an event that changed no scene: its repeat gets the same."""
         kept = await self._scenes.remember(key, answer.reply, REPLY_SECONDS)
         return ChatReply(answer.outcome, kept)
-
-    def _wording(self, outcome: str, scene: Scene) -> str:
-        if outcome != "confirm_ask":
-            return text(outcome, scene.lang, site=self._site_name)
-        return text(
-            outcome,
-            scene.lang,
-            site=self._site_name,
-            browser=summary(scene.details.get("user_agent", "")),
-            label=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
-            time=beijing_time(scene.created_at),
-        )
 
 
 def _revokes(account: Account, event: Event) -> bool:

@@ -1,14 +1,12 @@
 """What happened to each scene, as this node saw it: for the operator's page only.
 
 One tuple is appended per event to one bounded queue, and one dictionary entry replaced per move:
-6 us a login of six events and 0.3 KB a scene (measured). Without ``operator.token`` nothing is
-recorded.
-Nothing here is a secret, an openid or a name, and nothing outlives the hour.
+6 us a login of six events and 0.3 KB a scene (measured). Nothing here is a secret, an openid or a
+name, and nothing outlives the hour.
 
-The stores with somebody beside them who writes down what happened to which scene.
-
-Put before the real stores only where an operator's token is configured: without it a login does
-not pay for it. They add nothing to the contracts and hide nothing.
+`RecordedScenes` and `RecordedLogins` stand before the real stores and note what becomes of each
+move. They are used only where an operator's token is configured: without it a login does not pay
+for them. They add nothing to the contracts and hide nothing.
 """
 
 from collections import Counter, deque
@@ -17,11 +15,11 @@ from dataclasses import dataclass
 
 from services.clock import Clock
 from services.ids import SceneStr
-from services.people.store import Identity, Login
+from services.people.store import Identity
+from services.scenes.login import Completion, LoginStore, LoginTerms
 from services.scenes.states import Move, Scene, State, Step, Verdict
 from services.scenes.status import of_kiosk
 from services.scenes.store import SceneStore
-from services.scenes.store_sqlite import Authorization, WholeLogin
 
 MOST_EVENTS = 100_000
 """The newest are kept, at most some 15 MB: 15,000 whole logins."""
@@ -42,7 +40,7 @@ SWEEP_LEAST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """One line of a scene's story. `at` is unix time."""
+    """One line of a scene's history. `at` is unix time."""
 
     at: float
     event: str
@@ -90,6 +88,10 @@ class History:
         events.append((now, scene_str, event, note))
         while now - events[0][0] > KEPT_SECONDS:
             events.popleft()
+
+    def delivered(self, scene: Scene) -> None:
+        """The status of a login was rendered for a socket or a poll."""
+        self.note(scene.scene_str, "delivered", f"seq {scene.seq}")
 
     def made(self, scene: Scene) -> None:
         """A scene was begun here."""
@@ -144,11 +146,11 @@ class History:
 class RecordedScenes:
     """A `SceneStore` whose moves are noted."""
 
-    def __init__(self, scenes: SceneStore, timeline: History) -> None:
+    def __init__(self, scenes: SceneStore, history: History) -> None:
         self._scenes = scenes
-        self._timeline = timeline
+        self._history = history
         self.get = scenes.get
-        self.at_hand = scenes.at_hand
+        self.get_nowait = scenes.get_nowait
         self.reattach = scenes.reattach
         self.detach = scenes.detach
         self.owed = scenes.owed
@@ -162,12 +164,12 @@ class RecordedScenes:
 
     async def create(self, scene: Scene) -> Scene:
         kept = await self._scenes.create(scene)
-        self._timeline.made(kept)
+        self._history.made(kept)
         return kept
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         step = await self._scenes.advance(scene_str, move)
-        note_step(self._timeline, scene_str, move, step)
+        note_step(self._history, scene_str, move, step)
         return step
 
     async def attach(
@@ -177,61 +179,60 @@ class RecordedScenes:
         self._shown(scene, connection)
         return scene
 
-    def attach_at_hand(
+    def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        scene = self._scenes.attach_at_hand(scene_str, node, connection, watch_hash)
+        scene = self._scenes.attach_nowait(scene_str, node, connection, watch_hash)
         self._shown(scene, connection)
         return scene
 
     def _shown(self, scene: Scene | None, connection: int) -> None:
         if scene is not None and connection > 0:
-            self._timeline.note(scene.scene_str, "shown", "socket")
+            self._history.note(scene.scene_str, "shown", "socket")
 
 
-class RecordedWholeLogin:
-    """A `WholeLogin` whose moves are noted."""
+class RecordedLogins:
+    """A `LoginStore` whose moves are noted."""
 
-    def __init__(self, whole_login: WholeLogin, timeline: History) -> None:
-        self._whole_login = whole_login
-        self._timeline = timeline
+    def __init__(self, logins: LoginStore, history: History) -> None:
+        self._logins = logins
+        self._history = history
 
-    async def log_in(
+    async def complete_login(
         self,
         scene_str: SceneStr,
         claim: Move,
         identity: Identity,
-        then: Authorization,
+        terms: LoginTerms,
         *,
         unionid_wanted: bool,
-    ) -> tuple[Step, Login | None] | None:
-        done = await self._whole_login.log_in(
-            scene_str, claim, identity, then, unionid_wanted=unionid_wanted
+    ) -> Completion:
+        completion = await self._logins.complete_login(
+            scene_str, claim, identity, terms, unionid_wanted=unionid_wanted
         )
-        if done is None:
-            return None
-        step, login = done
-        if login is not None and step.verdict is Verdict.MOVED and step.scene is not None:
-            self._timeline.note(scene_str, "scanned")
-            self._timeline.funnel["scanned"].add(step.now)
-            self._timeline.moved(step.scene, _person(step.scene))
+        step = completion.step
+        if completion.login is None or step.verdict is not Verdict.MOVED or step.scene is None:
+            note_step(self._history, scene_str, claim, step)
         else:
-            note_step(self._timeline, scene_str, claim, step)
-        return done
+            # Claimed and authorized by one transaction: the scan is noted for both.
+            self._history.note(scene_str, "scanned")
+            self._history.funnel["scanned"].add(step.now)
+            self._history.moved(step.scene, _person(step.scene))
+        return completion
 
 
-def note_step(timeline: History, scene_str: SceneStr, move: Move, step: Step) -> None:
+def note_step(history: History, scene_str: SceneStr, move: Move, step: Step) -> None:
     """Write down what became of a move, in the operator's words."""
     scene = step.scene
     if step.verdict is Verdict.MOVED and scene is not None:
-        timeline.moved(scene, _how(scene))
+        history.moved(scene, _note_of(scene))
     elif step.reply is not None:
-        timeline.note(scene_str, "callback", DUPLICATE)
+        history.note(scene_str, "callback", DUPLICATE)
     elif move.to is State.SCANNED and scene is not None:
-        timeline.note(scene_str, "callback", _why_not(move, step, scene))
+        history.note(scene_str, "callback", _why_not(move, step, scene))
 
 
-def _how(scene: Scene) -> str:
+def _note_of(scene: Scene) -> str:
     match scene.state:
         case State.CONSUMED:
             return "exchanged" if of_kiosk(scene) else "acked"

@@ -1,9 +1,12 @@
 """What this node knows of scenes because it has just moved them itself.
 
-On Redis a move is noticed to every node that watches the scene, also to the one that made it. That
-one has been told the result already: it delivers this, and neither waits for its own notice nor
-reads the scene again. A notice is still only a hint: what is delivered comes from the store's own
-answer to the move, and where there was none the scene is read.
+On Redis a move is noticed to every node that has the scene attached, also to the one that made it.
+That one has the result already: it delivers this, and neither waits for its own notice nor reads
+the scene again. A notice is still only a hint: what is delivered comes from the store's own answer
+to the move, and where there was none the scene is read.
+
+A fast path: it saves a notice and a read for each move. tests/contracts/test_scene_sharing.py and
+tests/flows run with it and without.
 """
 
 import asyncio
@@ -23,104 +26,100 @@ that slept in between, or whose answer was long on its way, has nothing fresh, a
 nothing that is over by now."""
 
 HOLD_SECONDS = 0.05
-"""For how long nobody here is told of a scan whose login is already under way: nearly always the
-login is what the page sees next (states may be skipped), and showing both costs more."""
+"""For how long the notice of a scan is held back while its login follows: nearly always the login
+is what the page sees next (states may be skipped), and showing both costs more."""
 
 NEVER = 2**53
-"""A `seq` that no scene has: whoever is told of it has to read."""
+"""A `seq` that no scene has: a listener that gets it has to read."""
 
 
-class UnderWay:
-    """Moves of one scene that are under way."""
+class PendingMoves:
+    """Moves of one scene that the store has not answered yet."""
 
-    __slots__ = ("began", "count", "heard", "scene_str")
+    __slots__ = ("began", "count", "noticed", "scene_str")
 
     def __init__(self, scene_str: SceneStr, began: float) -> None:
         self.scene_str = scene_str
         self.began = began
         """When the first of them was asked for, by the event loop's clock."""
         self.count = 0
-        self.heard = 0
+        self.noticed = 0
         """The newest `seq` noticed meanwhile."""
 
 
-class OwnMoves:
+class LocalEcho:
     """Plain calls on the event loop, shared by a node's store and its broker."""
 
     def __init__(self) -> None:
-        self._under_way: dict[SceneStr, UnderWay] = {}
+        self._pending: dict[SceneStr, PendingMoves] = {}
         self._recent: OrderedDict[SceneStr, tuple[float, Scene]] = OrderedDict()
-        self._tell: Callable[[Notice], None] | None = None
+        self._on_notice: Callable[[Notice], None] | None = None
         self._held: dict[SceneStr, Notice] = {}
-        self._will_tell = False
+        self._timer_runs = False
 
-    def listen(self, tell: Callable[[Notice], None]) -> None:
-        """Have `tell` called after each move made here, whatever became of it: soon after one that
-        leaves the next step to this server, else at once."""
-        self._tell = tell
+    def listen(self, on_notice: Callable[[Notice], None]) -> None:
+        """Have `on_notice` called after each move made here, whatever became of it: soon after one
+        that leaves the next step to this server, else at once."""
+        self._on_notice = on_notice
 
-    def begin(self, scene_str: SceneStr) -> UnderWay:
-        """A move begins. What this gives is for `end`, which must follow."""
-        moves = self._under_way.get(scene_str)
+    def begin(self, scene_str: SceneStr) -> PendingMoves:
+        """A move begins. What this returns is for `end`, which must follow."""
+        moves = self._pending.get(scene_str)
         if moves is None:
-            moves = self._under_way[scene_str] = UnderWay(
-                scene_str, asyncio.get_running_loop().time()
-            )
+            began = asyncio.get_running_loop().time()
+            moves = self._pending[scene_str] = PendingMoves(scene_str, began)
         moves.count += 1
         return moves
 
-    def end(self, moves: UnderWay, scene: Scene | None) -> None:
+    def end(self, moves: PendingMoves, scene: Scene | None) -> None:
         """The move is over, with the scene of the store's answer. None: the store failed, or the
-        caller stopped waiting; then listeners are told to read."""
+        caller stopped waiting; then listeners have to read."""
         moves.count -= 1
         if not moves.count:
-            del self._under_way[moves.scene_str]
+            del self._pending[moves.scene_str]
         if scene is not None:
-            self._keep(scene, moves.began)
-        if self._tell is None:
+            self._remember(scene, moves.began)
+        if self._on_notice is None:
             return
         seq = NEVER if scene is None else scene.seq
-        notice = Notice(moves.scene_str, max(seq, moves.heard))
+        notice = Notice(moves.scene_str, max(seq, moves.noticed))
         if scene is not None and scene.owed:
-            self._hold(notice)
+            # The login that this server owes follows within milliseconds: one timer for all.
+            self._held[notice.scene_str] = notice
+            if not self._timer_runs:
+                self._timer_runs = True
+                asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
         else:
             self._held.pop(moves.scene_str, None)
-            self._tell(notice)
+            self._on_notice(notice)
 
-    def _hold(self, notice: Notice) -> None:
-        self._held[notice.scene_str] = notice
-        if not self._will_tell:
-            self._will_tell = True
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
-
-    def _tell_held(self) -> None:
-        """Everything held, also what came a moment ago: one timer does for all."""
-        self._will_tell = False
+    def _release(self) -> None:
+        self._timer_runs = False
         held, self._held = self._held, {}
         for notice in held.values():
-            if self._tell is not None:
-                self._tell(notice)
+            if self._on_notice is not None:
+                self._on_notice(notice)
 
     def expects(self, notice: Notice) -> bool:
-        """Whether this notice will be told of from here: at the end of a move of that scene that is
-        under way, or with what is held."""
-        if notice.connection or self._tell is None:
+        """Whether this notice will be given from here: at the end of a pending move of that scene,
+        or with those that are held."""
+        if notice.connection or self._on_notice is None:
             return False
-        moves = self._under_way.get(notice.scene_str)
+        moves = self._pending.get(notice.scene_str)
         if moves is None:
             held = self._held.get(notice.scene_str)
             return held is not None and notice.seq <= held.seq
-        moves.heard = max(moves.heard, notice.seq)
+        moves.noticed = max(moves.noticed, notice.seq)
         return True
 
-    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
+    def get_nowait(self, scene_str: SceneStr, seq: int) -> Scene | None:
         """The scene as a move made here has left it just now, if that is `seq` or newer."""
         at, scene = self._recent.get(scene_str, (0.0, None))
         if scene is None or scene.seq < seq:
             return None
         return scene if asyncio.get_running_loop().time() - at < FRESH_SECONDS else None
 
-    def _keep(self, scene: Scene, at: float) -> None:
+    def _remember(self, scene: Scene, at: float) -> None:
         before = self._recent.pop(scene.scene_str, None)
         if before is not None and before[1].seq > scene.seq:
             self._recent[scene.scene_str] = before

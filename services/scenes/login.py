@@ -1,17 +1,24 @@
-"""What happens to a scene after it was begun, whoever asks: page, socket, callback, sweeper."""
+"""The login itself: a claimed scene, its person, and the authorization that hands it a token.
+
+`LoginService` makes the moves of a scene after it was begun, whichever part of the server asks for
+them: page, socket, callback or sweeper. `LoginStore.complete_login` is the whole of a login that
+needs no further question; each set of stores does it as it can.
+"""
 
 import hmac
+import logging
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable, unauthorized
 from services.ids import OpenId, SceneStr, UserId, WatchToken, secret_hash
+from services.logs import short_hash
 from services.metrics import Metrics
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.scenes import status
-from services.scenes.history import History
 from services.scenes.states import (
     FINAL,
     NO_DETAILS,
@@ -25,9 +32,10 @@ from services.scenes.states import (
     Verdict,
 )
 from services.scenes.store import SceneStore
-from services.scenes.store_sqlite import WholeLogin
 from services.tokens.claims import Purpose, Ticket
 from services.tokens.issuer import Issuer
+
+log = logging.getLogger("scanpush.login")
 
 _NO_HASH = bytes(32)
 
@@ -36,15 +44,133 @@ COLLECTABLE = frozenset({State.AUTHORIZED, State.CONSUMED})
 
 WAITING = frozenset({State.WAITING})
 
+Replies = Mapping[tuple[str, str], str]
+"""What a person reads in the chat, by outcome and language of the scene."""
+
+NO_REPLIES: Replies = MappingProxyType({})
+
+
+class LoginTerms(NamedTuple):
+    """What a login is authorized with, besides its person: data, so that any store applies it.
+
+    `replies` is what the person reads in the chat, by (outcome, language of the scene); without an
+    `outcome_key` no reply is kept.
+    """
+
+    collect_ttl_seconds: int
+    token_ttl_seconds: int
+    jti: str
+    outcome_key: str = ""
+    replies: Replies = NO_REPLIES
+
+    def authorization(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Move:
+        """The move that hands a claimed scene its login, with the reply to keep for its event."""
+        user = login.user
+        if outcome is None and self.outcome_key:
+            reply = self.replies.get((outcome_of(login), scene.lang), "")
+            outcome = Outcome(self.outcome_key, reply)
+        return Move(
+            State.AUTHORIZED,
+            frozenset({scene.state}),
+            life_seconds=self.collect_ttl_seconds,
+            openid=scene.openid,
+            user_id=user.id,
+            jti=self.jti,
+            is_new=login.is_new,
+            token_ttl_seconds=self.token_ttl_seconds,
+            details={"name": user.name, "avatar": user.avatar} if user.name else NO_DETAILS,
+            outcome=outcome,
+        )
+
+
+def outcome_of(login: Login) -> str:
+    """The outcome of a login, as the reply texts name it."""
+    return "registered" if login.is_new else "logged_in"
+
+
+class Completion(NamedTuple):
+    """What became of `LoginStore.complete_login`: the last move that was tried.
+
+    Without a `login` it is the claim; `is_claimed` says whether the rest is the caller's to do.
+    """
+
+    step: Step
+    login: Login | None = None
+
+
+def is_claimed(step: Step) -> bool:
+    """Whether a claim leaves the rest of the login to its caller."""
+    return (
+        step.reply is None
+        and step.verdict is not Verdict.REFUSED
+        and step.scene is not None
+        and step.scene.state is State.SCANNED
+    )
+
+
+class LoginStore(Protocol):
+    """Completes a login over scenes and people: claim, person, authorization.
+
+    Noticed once, after all of it is saved. Raises `errors.StoreUnavailable`; doing it again is then
+    safe and ends in the same outcome.
+    """
+
+    async def complete_login(
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        terms: LoginTerms,
+        *,
+        unionid_wanted: bool,
+    ) -> Completion:
+        """
+        Args:
+            claim: to ``scanned``, with the key of the event's reply.
+            unionid_wanted: a person whose unionid is unknown is not logged in: the scene is
+                claimed, and the caller asks for the unionid first.
+        """
+
+
+class SteppedLoginStore:
+    """`LoginStore` in three steps, for scenes and people in different stores.
+
+    The claim records that the server owes the login: what a crash leaves between two steps is
+    finished by the sweeper.
+    """
+
+    def __init__(self, scenes: SceneStore, users: UserStore, clock: Clock) -> None:
+        self._scenes = scenes
+        self._users = users
+        self._clock = clock
+
+    async def complete_login(
+        self,
+        scene_str: SceneStr,
+        claim: Move,
+        identity: Identity,
+        terms: LoginTerms,
+        *,
+        unionid_wanted: bool,
+    ) -> Completion:
+        claimed = await self._scenes.advance(scene_str, claim)
+        scene = claimed.scene
+        if unionid_wanted or scene is None or not is_claimed(claimed):
+            return Completion(claimed)
+        login = await self._users.login(identity, scene_str, scene.account, self._clock.now())
+        step = await self._scenes.advance(scene_str, terms.authorization(scene, login))
+        log.info("scene %s: %s %s", scene_str, outcome_of(login), short_hash(identity.openid))
+        return Completion(step, login)
+
 
 class LoginService:
     """The moves of a scene, and what its browser may see of it.
 
     Args:
-        node: this node's id, under which sockets are attached.
+        logins: completes logins over `scenes` and `users`.
         amr: how people are authenticated here (``["simulated"]`` under the simulator).
         kiosks: whether any are configured; without them an ack is spared a look.
-        timeline: told of every delivery of a login, where the operator wants to know.
+        on_delivery: called for every delivery of a login, where the operator wants to know.
     """
 
     def __init__(
@@ -52,34 +178,29 @@ class LoginService:
         scenes: SceneStore,
         users: UserStore,
         issuer: Issuer,
-        whole_login: WholeLogin | None,
+        logins: LoginStore,
         clock: Clock,
         metrics: Metrics,
         *,
-        node: str,
         amr: tuple[str, ...],
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
         kiosks: bool = False,
-        timeline: History | None = None,
+        on_delivery: Callable[[Scene], None] | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users
         self._issuer = issuer
-        self._whole_login = whole_login
+        self._logins = logins
         self._clock = clock
         self._metrics = metrics
-        self._node = node
         self._amr = amr
         self._collect_ttl_seconds = collect_ttl_seconds
         self._token_ttl_seconds = token_ttl_seconds
         self._kiosks = kiosks
-        self._timeline = timeline
+        self._on_delivery = on_delivery
 
-    # What the page may do. `Scenes` of push/delivery.py is made of these.
-
-    async def read(self, scene_str: SceneStr) -> Scene | None:
-        return await self._scenes.get(scene_str)
+    # What the page may do.
 
     async def authenticated(self, scene_str: SceneStr, watch_token: WatchToken) -> Scene:
         """The scene, for the browser that began it; `ApiError` ``unauthorized`` for others."""
@@ -88,30 +209,10 @@ class LoginService:
             raise unauthorized()
         return scene
 
-    async def watch(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
-        """Attach a socket, then read: None for an unknown scene as for a wrong token."""
-        return await self._scenes.attach(
-            scene_str, self._node, connection, secret_hash(watch_token)
-        )
-
-    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
-        return self._scenes.at_hand(scene_str, seq)
-
-    def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
-        return self._scenes.attach_at_hand(
-            scene_str, self._node, connection, secret_hash(watch_token)
-        )
-
-    async def watch_again(self, scene_str: SceneStr, connection: int) -> Scene | None:
-        return await self._scenes.reattach(scene_str, self._node, connection)
-
-    async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
-        await self._scenes.detach(scene_str, self._node, connection)
-
     def document(self, scene: Scene) -> bytes:
         """The status document, its token signed now."""
-        if self._timeline is not None and scene.state is State.AUTHORIZED:
-            self._timeline.note(scene.scene_str, "delivered", f"seq {scene.seq}")
+        if self._on_delivery is not None and scene.state is State.AUTHORIZED:
+            self._on_delivery(scene)
         return status.encoded(status.document(scene, self._clock.now(), self._mint))
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
@@ -151,8 +252,8 @@ class LoginService:
         return True
 
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
-        """The login document of a kiosk's scene, for the operator's server: once, for whoever comes
-        first, and None for everybody after.
+        """The login document of a kiosk's scene, for the operator's server: once, for the first
+        caller, and None for every later one.
 
         The scene keeps a mark of this call: a connection to the store that is lost in between
         makes the same move come twice, and the second one must be known for its own.
@@ -170,7 +271,7 @@ class LoginService:
             return None
         return status.login_document(step.scene, self._clock.now(), self._token(step.scene))
 
-    # What doors do.
+    # What login kinds do.
 
     async def claim(
         self,
@@ -190,19 +291,10 @@ class LoginService:
         Args:
             owed: from now on the server owes the login; False where the person must still consent.
         """
-        move = Move(
-            State.SCANNED,
-            WAITING,
-            openid=openid,
-            account=account,
-            kind=kind,
-            owed=owed,
-            details=details,
-            outcome=Outcome(outcome_key) if outcome_key else None,
-        )
+        move = _claim(account, kind, openid, outcome_key, owed=owed, details=details)
         return await self._scenes.advance(scene_str, move)
 
-    async def claim_and_log_in(
+    async def complete_login(
         self,
         scene_str: SceneStr,
         identity: Identity,
@@ -210,34 +302,32 @@ class LoginService:
         account: str,
         kind: Kind,
         outcome_key: str,
-        outcome: Callable[[Scene, Login], Outcome],
+        replies: Replies,
         unionid_wanted: bool,
-    ) -> tuple[Step, Login | None] | None:
-        """`claim`, `log_in` and `authorize` in one transaction. Without a login the step is that
-        of a claim that moved nothing. None: nothing was done, for the store has no such thing, or
-        a unionid is wanted and unknown."""
-        if self._whole_login is None:
-            return None
-        claim = Move(
-            State.SCANNED,
-            WAITING,
-            openid=identity.openid,
-            account=account,
-            kind=kind,
-            owed=True,
-            outcome=Outcome(outcome_key),
-        )
-        jti = _jti()
-        done = await self._whole_login.log_in(
+    ) -> Completion:
+        """`claim`, `log_in` and `authorize` in one call, all of it as the stores do it best."""
+        claim = _claim(account, kind, identity.openid, outcome_key)
+        completion = await self._logins.complete_login(
             scene_str,
             claim,
             identity,
-            lambda scene, login: self._authorization(scene, login, outcome(scene, login), jti),
+            self._terms(outcome_key, replies),
             unionid_wanted=unionid_wanted,
         )
-        if done is not None and done[1] is not None and done[0].verdict is Verdict.MOVED:
-            self._metrics.login(done[1].is_new)
-        return done
+        step, login = completion
+        if login is not None and step.verdict is Verdict.MOVED:
+            self._metrics.login(login.is_new)
+        return completion
+
+    def _terms(self, outcome_key: str = "", replies: Replies = NO_REPLIES) -> LoginTerms:
+        return LoginTerms(
+            self._collect_ttl_seconds,
+            self._token_ttl_seconds,
+            # An unguessable token id.
+            secrets.token_urlsafe(16),
+            outcome_key,
+            replies,
+        )
 
     async def log_in(
         self,
@@ -258,25 +348,11 @@ class LoginService:
 
     async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Step:
         """Hand the claimed scene its login, keeping the event's reply in the same transaction."""
-        move = self._authorization(scene, login, outcome, _jti())
+        move = self._terms().authorization(scene, login, outcome)
         step = await self._scenes.advance(scene.scene_str, move)
         if step.verdict is Verdict.MOVED:
             self._metrics.login(login.is_new)
         return step
-
-    def _authorization(self, scene: Scene, login: Login, outcome: Outcome | None, jti: str) -> Move:
-        return Move(
-            State.AUTHORIZED,
-            frozenset({scene.state}),
-            life_seconds=self._collect_ttl_seconds,
-            openid=scene.openid,
-            user_id=login.user.id,
-            jti=jti,
-            is_new=login.is_new,
-            token_ttl_seconds=self._token_ttl_seconds,
-            details=_profile(login),
-            outcome=outcome,
-        )
 
     async def end(self, scene_str: SceneStr, move: Move) -> Step:
         """A move that may end the scene, and is counted if it does."""
@@ -309,17 +385,28 @@ class LoginService:
         )
 
 
-def _jti() -> str:
-    """An unguessable token id."""
-    return secrets.token_urlsafe(16)
+def _claim(
+    account: str,
+    kind: Kind,
+    openid: OpenId,
+    outcome_key: str,
+    *,
+    owed: bool = True,
+    details: Mapping[str, str] = NO_DETAILS,
+) -> Move:
+    return Move(
+        State.SCANNED,
+        WAITING,
+        openid=openid,
+        account=account,
+        kind=kind,
+        owed=owed,
+        details=details,
+        outcome=Outcome(outcome_key) if outcome_key else None,
+    )
 
 
 def _watches(scene: Scene | None, watch_token: str) -> bool:
     """Compared in constant time, and with something even where there is no scene."""
     expected = _NO_HASH if scene is None else scene.watch_hash
     return hmac.compare_digest(expected, secret_hash(watch_token)) and scene is not None
-
-
-def _profile(login: Login) -> dict[str, str]:
-    user = login.user
-    return {"name": user.name, "avatar": user.avatar} if user.name else {}

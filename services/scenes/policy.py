@@ -1,24 +1,24 @@
-"""What a browser claims to be, in a few words for a person. It is a claim, no more.
+"""The operator's policy: who may log in, what they are asked first, and in which words.
 
-What lies between a claim and a login: the person's consent, and the operator's policy.
-
-Every door ends here, so that the same person meets the same rules whichever way they came.
+Also what a browser claims to be, in a few words for a person: it is a claim, no more.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.clock import Clock
 from services.hooks import Hook
 from services.ids import SceneStr, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
-from services.scenes.login import LoginService
+from services.scenes.login import LoginService, Replies, is_claimed, outcome_of
 from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.status import of_kiosk
 from services.scenes.store import SceneStore
 from services.settings.models import LoginSettings
 from services.wechat.accounts import Account
+from services.wechat.replies import beijing_time, text
+from services.wechat.reply_texts import LANGUAGES
 from services.wechat.unionids import UnionIds
 
 _BROWSERS = (
@@ -49,44 +49,74 @@ def summary(user_agent: str) -> str:
     return ", ".join(name for name in names if name)
 
 
-Wording = Callable[[str, Scene], str]
-"""The reply in the chat for an outcome; a door without a chat has no words."""
-
 NOT_REGISTERED = "not_registered"
 
 
-class Entry(NamedTuple):
-    """How far a scene came: `outcome` is a word of the reply texts, `step` the last move, `said`
-    the reply kept with it, where it is known."""
+class ChatTexts:
+    """The account's words in the chat about a scene.
+
+    Args:
+        site_name: what people are told they log in to.
+        kiosk_labels: what the operator calls its screens, by kiosk.
+    """
+
+    def __init__(self, site_name: str, kiosk_labels: Mapping[str, str]) -> None:
+        self._site_name = site_name
+        self._kiosk_labels = kiosk_labels
+        self.of_logins: Replies = {
+            (outcome, lang): text(outcome, lang, site=site_name)
+            for outcome in ("logged_in", "registered")
+            for lang in LANGUAGES
+        }
+        """The replies to a login that needs no question, ready for the store's transaction."""
+
+    def about(self, outcome: str, scene: Scene) -> str:
+        """The reply for an outcome of that scene, in the scene's language."""
+        if outcome != "confirm_ask":
+            return self.general(outcome, scene.lang)
+        return text(
+            outcome,
+            scene.lang,
+            site=self._site_name,
+            browser=summary(scene.details.get("user_agent", "")),
+            label=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
+            time=beijing_time(scene.created_at),
+        )
+
+    def general(self, outcome: str, lang: str) -> str:
+        """The reply for an outcome without a scene."""
+        return text(outcome, lang, site=self._site_name)
+
+
+class LoginResult(NamedTuple):
+    """How far a scene came: `outcome` is a word of the reply texts, `step` the last move.
+
+    Without an outcome nothing moved, and the step says why.
+    """
 
     outcome: str
     step: Step
-    said: str = ""
 
 
 class Visit(NamedTuple):
     """One person at one scene, by one event of one account.
 
-    `outcome_key` names the event whose reply is kept with the move (empty: none), `wording` says
-    what that reply is.
+    `outcome_key` names the event whose reply is kept with the move; empty for login kinds without a
+    chat.
     """
 
     account: Account
     scene: Scene
     identity: Identity
     outcome_key: str = ""
-    wording: Wording | None = None
     profile: Profile = NOTHING_KNOWN
 
-    def outcome(self, word: str) -> Outcome | None:
-        """What to keep together with a move that ends in `word`."""
-        if not self.outcome_key:
-            return None
-        return Outcome(self.outcome_key, self.wording(word, self.scene) if self.wording else "")
 
+class LoginPolicy:
+    """What lies between a claim and a login: the person's consent, and the operator's policy.
 
-class AdmissionService:
-    """Leads a claimed scene to ``authorized``, or to where a person must still do something."""
+    Every login kind ends here, so that the same person meets the same rules whichever was used.
+    """
 
     def __init__(
         self,
@@ -95,6 +125,7 @@ class AdmissionService:
         unionids: UnionIds,
         login: LoginService,
         settings: LoginSettings,
+        texts: ChatTexts,
         clock: Clock,
         hook: Hook | None = None,
     ) -> None:
@@ -103,6 +134,7 @@ class AdmissionService:
         self._unionids = unionids
         self._login = login
         self._settings = settings
+        self._texts = texts
         self._clock = clock
         self._hook = hook
 
@@ -115,7 +147,7 @@ class AdmissionService:
         """Whether a claimed scene may have to wait for its person."""
         return self.confirms or self._settings.registration == "ask"
 
-    async def at_once(
+    async def complete_login(
         self,
         account: Account,
         scene_str: SceneStr,
@@ -123,37 +155,32 @@ class AdmissionService:
         *,
         kind: Kind,
         outcome_key: str,
-        wording: Wording,
-    ) -> Entry | None:
-        """Claim and log in, in one transaction. None where something must be asked in between:
-        the person for consent or their data, WeChat for a unionid, or where the store cannot."""
+    ) -> LoginResult | None:
+        """Log in the person who scanned, where the operator's policy asks nothing of them.
+
+        None where it does, and nothing was done: the scene is to be claimed, then `ask`ed about.
+        """
         if self.confirms or self._settings.registration != "auto":
             return None
-        said = ""
-
-        def outcome(scene: Scene, login: Login) -> Outcome:
-            nonlocal said
-            said = wording(_word(login), scene)
-            return Outcome(outcome_key, said)
-
-        done = await self._login.claim_and_log_in(
+        step, login = await self._login.complete_login(
             scene_str,
             identity,
             account=account.name,
             kind=kind,
             outcome_key=outcome_key,
-            outcome=outcome,
+            replies=self._texts.of_logins,
             unionid_wanted=self._unionids.wanted(account, identity),
         )
-        if done is None:
-            return None
-        step, login = done
-        if login is None or step.scene is None:
-            return Entry("", step)
-        self._tell(Visit(account, step.scene, identity), login, step)
-        return Entry(_word(login), step, said)
+        if step.scene is None:
+            return LoginResult("", step)
+        visit = Visit(account, step.scene, identity, outcome_key)
+        if login is not None:
+            self._tell(visit, login, step)
+            return LoginResult(outcome_of(login), step)
+        # Claimed, but the store knows no unionid of this person yet: WeChat is asked for it.
+        return await self.admit(visit) if is_claimed(step) else LoginResult("", step)
 
-    async def ask(self, visit: Visit) -> Entry:
+    async def ask(self, visit: Visit) -> LoginResult:
         """Scanned in the chat: have the person confirm there, where that is configured."""
         if not self.confirms:
             return await self.admit(visit)
@@ -162,102 +189,97 @@ class AdmissionService:
             frozenset({State.SCANNED}),
             life_seconds=self._settings.confirm_ttl_seconds,
             openid=visit.identity.openid,
-            outcome=visit.outcome("confirm_ask"),
+            outcome=self._kept(visit, "confirm_ask"),
         )
         step = await self._scenes.advance(visit.scene.scene_str, move)
-        return Entry("confirm_ask", step)
+        return LoginResult("confirm_ask", step)
 
-    async def admit(self, visit: Visit, *, allowed: str = "") -> Entry:
+    async def admit(self, visit: Visit, *, allowed: str = "") -> LoginResult:
         """The person consents (by scanning, or expressly): log in, register, or refuse.
 
         Args:
-            allowed: the word for a login that was expressly allowed.
+            allowed: the outcome of a login that was expressly allowed.
         """
         identity = await self._unionids.completed(visit.account, visit.identity)
         if self._settings.registration != "auto" and await self._users.find(identity) is None:
             return await self._meet_stranger(visit._replace(identity=identity))
         login = await self._login.log_in(visit.scene, identity, visit.profile)
-        return await self._authorize(visit, login, allowed or _word(login))
+        return await self._authorize(visit, login, allowed or outcome_of(login))
 
-    async def enrol(self, visit: Visit, user_id: UserId | None) -> Entry:
-        """Log a person in whom the operator's policy has let in by now.
+    async def enrol(self, visit: Visit, user_id: UserId | None) -> LoginResult:
+        """Log a person in whom the operator's policy has admitted by now.
 
         Args:
             user_id: the operator's own id of the person, which a new user is to get.
         """
         login = await self._login.log_in(visit.scene, visit.identity, visit.profile, user_id)
-        return await self._authorize(visit, login, _word(login))
+        return await self._authorize(visit, login, outcome_of(login))
 
-    async def _authorize(self, visit: Visit, login: Login, word: str) -> Entry:
-        step = await self._login.authorize(visit.scene, login, visit.outcome(word))
+    async def deny(self, visit: Visit) -> LoginResult:
+        """The person says no."""
+        move = Move(
+            State.DENIED,
+            frozenset({State.SCANNED, State.CONFIRMING}),
+            openid=visit.identity.openid,
+            outcome=self._kept(visit, "confirm_denied"),
+        )
+        return LoginResult("confirm_denied", await self._login.end(visit.scene.scene_str, move))
+
+    async def _authorize(self, visit: Visit, login: Login, outcome: str) -> LoginResult:
+        step = await self._login.authorize(visit.scene, login, self._kept(visit, outcome))
         self._tell(visit, login, step)
-        return Entry(word, step)
+        return LoginResult(outcome, step)
+
+    async def _meet_stranger(self, visit: Visit) -> LoginResult:
+        asks = self._settings.registration == "ask"
+        outcome = "register_ask" if asks else NOT_REGISTERED
+        identity, profile = visit.identity, visit.profile
+        # What a later registration needs to know of this visit.
+        details = {
+            "app_id": identity.app_id,
+            "unionid": identity.unionid or "",
+            "nickname": profile.name,
+            "headimgurl": profile.avatar,
+            "register_fields": " ".join(self._settings.register_fields) if asks else "",
+        }
+        move = Move(
+            State.REGISTERING if asks else State.FAILED,
+            frozenset({visit.scene.state}),
+            life_seconds=self._settings.register_ttl_seconds,
+            openid=identity.openid,
+            error="" if asks else NOT_REGISTERED,
+            details={name: value for name, value in details.items() if value},
+            outcome=self._kept(visit, outcome),
+        )
+        return LoginResult(outcome, await self._login.end(visit.scene.scene_str, move))
+
+    def _kept(self, visit: Visit, outcome: str) -> Outcome | None:
+        """The reply to keep together with a move, for the event's repeats."""
+        if not visit.outcome_key:
+            return None
+        return Outcome(visit.outcome_key, self._texts.about(outcome, visit.scene))
 
     def _tell(self, visit: Visit, login: Login, step: Step) -> None:
         """Whom a login that just happened concerns besides its page; never waited for.
 
         The login notice, for people of the account itself; the operator's hook, of its kiosks.
         """
-        if step.verdict is not Verdict.MOVED or step.scene is None:
+        scene = step.scene
+        if step.verdict is not Verdict.MOVED or scene is None:
             return
-        if self._hook is not None and of_kiosk(step.scene):
+        if self._hook is not None and of_kiosk(scene):
+            user = login.user
             self._hook.tell_later(
                 {
                     "type": "kiosk_login",
-                    "scene_str": step.scene.scene_str,
-                    "kiosk": step.scene.details["kiosk"],
+                    "scene_str": scene.scene_str,
+                    "kiosk": scene.details["kiosk"],
                     "account": visit.account.name,
-                    "user": {
-                        "id": login.user.id,
-                        "name": login.user.name,
-                        "is_new": login.is_new,
-                    },
-                    "exchange_code": self._login.exchange_code(step.scene),
+                    "user": {"id": user.id, "name": user.name, "is_new": login.is_new},
+                    "exchange_code": self._login.exchange_code(scene),
                 }
             )
         if visit.identity.app_id == visit.account.app_id:
             visit.account.notices.send_later(
-                visit.identity.openid,
-                visit.scene.scene_str,
-                login.user.name,
-                self._clock.now(),
+                visit.identity.openid, scene.scene_str, login.user.name, self._clock.now()
             )
-
-    async def deny(self, visit: Visit) -> Entry:
-        """The person says no."""
-        move = Move(
-            State.DENIED,
-            frozenset({State.SCANNED, State.CONFIRMING}),
-            openid=visit.identity.openid,
-            outcome=visit.outcome("confirm_denied"),
-        )
-        return Entry("confirm_denied", await self._login.end(visit.scene.scene_str, move))
-
-    async def _meet_stranger(self, visit: Visit) -> Entry:
-        asks = self._settings.registration == "ask"
-        word = "register_ask" if asks else NOT_REGISTERED
-        move = Move(
-            State.REGISTERING if asks else State.FAILED,
-            frozenset({visit.scene.state}),
-            life_seconds=self._settings.register_ttl_seconds,
-            openid=visit.identity.openid,
-            error="" if asks else NOT_REGISTERED,
-            details={
-                **_remembered(visit),
-                **({"register_fields": " ".join(self._settings.register_fields)} if asks else {}),
-            },
-            outcome=visit.outcome(word),
-        )
-        step = await self._login.end(visit.scene.scene_str, move)
-        return Entry(word, step)
-
-
-def _word(login: Login) -> str:
-    return "registered" if login.is_new else "logged_in"
-
-
-def _remembered(visit: Visit) -> dict[str, str]:
-    """What a later registration needs to know of this visit."""
-    kept = {"app_id": visit.identity.app_id, "unionid": visit.identity.unionid or ""}
-    profile = {"nickname": visit.profile.name, "headimgurl": visit.profile.avatar}
-    return {key: value for key, value in {**kept, **profile}.items() if value}

@@ -17,8 +17,9 @@ from services.hooks import Decision, Hook
 from services.ids import AppId, UnionId
 from services.people.store import Identity, Profile
 from services.scenes.login import COLLECTABLE, LoginService
-from services.scenes.policy import AdmissionService, Visit
+from services.scenes.policy import LoginPolicy, Visit
 from services.scenes.states import Move, Scene, State
+from services.scenes.store import SceneStore
 from services.tokens.claims import Purpose
 from services.tokens.verifier import Verifier
 from services.wechat.accounts import Accounts
@@ -109,8 +110,9 @@ class RegistrationService:
 
     def __init__(
         self,
+        scenes: SceneStore,
         login: LoginService,
-        admission: AdmissionService,
+        policy: LoginPolicy,
         accounts: Accounts,
         verifier: Verifier,
         clock: Clock,
@@ -118,8 +120,9 @@ class RegistrationService:
         wanted: Sequence[str],
         hook: Hook | None,
     ) -> None:
+        self._scenes = scenes
         self._login = login
-        self._admission = admission
+        self._policy = policy
         self._accounts = accounts
         self._verifier = verifier
         self._clock = clock
@@ -143,7 +146,7 @@ class RegistrationService:
             return _settled(scene)
         decision = await self._decision(scene, typed)
         if decision.approved:
-            step = (await self._admission.enrol(self._visit(scene, typed), decision.user_id)).step
+            step = (await self._policy.enrol(self._visit(scene, typed), decision.user_id)).step
         else:
             sources = frozenset({State.REGISTERING})
             refusal = Move(State.FAILED, sources, openid=scene.openid, error=HOOK_REFUSED)
@@ -159,7 +162,7 @@ class RegistrationService:
             raise _gone() from None
         except TokenError:
             raise ApiError("unauthorized", "The registration token is not valid.") from None
-        scene = await self._login.read(ticket.scene_str)
+        scene = await self._scenes.get(ticket.scene_str)
         if scene is None:
             raise _gone()
         return scene

@@ -7,15 +7,15 @@
 
 Stores keep scenes and call `apply` (or, on Redis, its twin in Lua, held to it by the contract
 tests) where nobody can come between reading and writing. Time decides lazily: `settle` gives the
-state a scene has at `now`, whether or not somebody has already written that down. So every
+state a scene has at `now`, whether or not that has been written down. So every
 reader on every node sees the same state and the same `seq`, and the sweeper only makes visible
 what is already true.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.ids import OpenId, SceneStr, UserId
 from services.tokens.claims import Claims
@@ -151,6 +151,89 @@ class Scene(NamedTuple):
     False where a person must still decide."""
     error: str = ""
     details: Mapping[str, str] = NO_DETAILS
+
+
+class Keep(StrEnum):
+    """How a field is kept by stores that have no type for it."""
+
+    TEXT = "text"
+    WHOLE = "whole"
+    TIME = "time"
+    """Unix seconds. Redis keeps whole microseconds."""
+    HASH = "hash"
+    """SHA-256. Redis keeps hexadecimal digits."""
+    FLAG = "flag"
+    """0 or 1."""
+
+
+class StoredField(NamedTuple):
+    """One field of a stored scene; `name` is its column, `short` its name in Redis's hash."""
+
+    name: str
+    short: str
+    keep: Keep
+    optional: bool = False
+    changes: bool = False
+    """Whether moves change it; the others are written once."""
+
+
+FIELDS = (
+    StoredField("scene_str", "", Keep.TEXT),  # Redis has it in the key
+    StoredField("state", "state", Keep.TEXT, changes=True),
+    StoredField("seq", "seq", Keep.WHOLE, changes=True),
+    StoredField("kind", "kind", Keep.TEXT),
+    StoredField("account", "account", Keep.TEXT),
+    StoredField("lang", "lang", Keep.TEXT),
+    StoredField("created_at", "created", Keep.TIME),
+    StoredField("changed_at", "changed", Keep.TIME, changes=True),
+    StoredField("ends_at", "ends", Keep.TIME, changes=True),
+    StoredField("watch_hash", "watch", Keep.HASH),
+    StoredField("begin_hash", "begin", Keep.HASH),
+    StoredField("openid", "openid", Keep.TEXT, optional=True, changes=True),
+    StoredField("user_id", "user_id", Keep.TEXT, optional=True, changes=True),
+    StoredField("jti", "jti", Keep.TEXT, optional=True, changes=True),
+    StoredField("iat", "iat", Keep.WHOLE, optional=True, changes=True),
+    StoredField("exp", "exp", Keep.WHOLE, optional=True, changes=True),
+    StoredField("is_new", "is_new", Keep.FLAG, optional=True, changes=True),
+    StoredField("owed", "owed", Keep.FLAG, changes=True),
+    StoredField("error", "error", Keep.TEXT, changes=True),
+)
+"""What stores keep of a scene besides its details, in the order of `stored` and `restored`. The
+columns of SQLite, the hash of Redis and the answers of advance.lua all follow it."""
+
+_NO_CLAIMS = (None, None, None, 0)
+
+
+def stored(scene: Scene) -> tuple[Any, ...]:
+    """The values of `FIELDS`, then the details.
+
+    Plain strings in place of enums and numbers in place of bools: sqlite3 looks for an adapter of
+    every type that it does not know, and that costs more than all the rest of a column.
+    """
+    scene_str, state, seq, kind = scene[:4]
+    openid, user_id, claims, owed, error, details = scene[11:]
+    jti, iat, exp, is_new = claims or _NO_CLAIMS
+    return (
+        *(scene_str, str(state), seq, str(kind), *scene[4:11], openid, user_id),
+        *(jti, iat, exp, int(is_new), int(owed), error, details),
+    )
+
+
+def restored(values: Sequence[Any]) -> Scene:
+    """The scene of these values; the other way round.
+
+    Raises:
+        KeyError: a state or kind that this version does not know.
+    """
+    jti, iat, exp, is_new, owed, error, details = values[13:]
+    claims = None if jti is None else Claims(jti, iat, exp, bool(is_new))
+    scene_str, state, seq, kind = values[:4]
+    return Scene._make(
+        (
+            *(scene_str, STATE_OF[state], seq, KIND_OF[kind], *values[4:13]),
+            *(claims, bool(owed), error, details),
+        )
+    )
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,4 @@
-"""The port to the truth about scenes."""
+"""The port to the truth about scenes: what every backend promises, and the notices they publish."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,18 @@ from typing import Protocol
 
 from services.ids import SceneStr
 from services.scenes.states import Move, Scene, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A hint, no more: "read this scene again". It holds no secret and may come twice or late.
+
+    `connection` other than 0 names the one new connection that replaces all older ones.
+    """
+
+    scene_str: SceneStr
+    seq: int
+    connection: int = 0
 
 
 class SceneStore(Protocol):
@@ -31,9 +43,9 @@ class SceneStore(Protocol):
     async def get(self, scene_str: SceneStr) -> Scene | None:
         """The scene now, or None when unknown or forgotten."""
 
-    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
+    def get_nowait(self, scene_str: SceneStr, seq: int) -> Scene | None:
         """The scene at `seq` or newer, where the backend can tell without waiting that it is so
-        now. None says nothing at all: ask `get`."""
+        now. None says nothing at all: call `get`."""
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         """Carry out one move atomically.
@@ -45,7 +57,7 @@ class SceneStore(Protocol):
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        """Record that `node` watches the scene through `connection`, then read the scene.
+        """Record that `node` holds `connection` for the scene, then read the scene.
 
         Only for the browser whose watch token has that SHA-256; for others, as for an unknown
         scene, nothing is recorded and None is returned.
@@ -54,18 +66,18 @@ class SceneStore(Protocol):
         are kept, the newest. Attaching is what closes the race of a scan before the socket.
 
         A positive `connection` is a socket: the other attached nodes are sent a notice that names
-        it, and close their older ones. A negative one is a waiting poll, which replaces nobody.
+        it, and close their older ones. A negative one is a waiting poll, which replaces none.
         """
 
-    def attach_at_hand(
+    def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
         """`attach` where the backend needs no waiting for it. None says nothing, and then nothing
-        was recorded: ask `attach`."""
+        was recorded: call `attach`."""
 
     async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
-        """Read the scene, and record an attachment anew that the backend may have lost: a restart
-        or a failover can take the newest writes with it. Nobody is noticed of it, and it takes no
+        """Read the scene, and record an attachment again that the backend may have lost: a restart
+        or a failover can take the newest writes with it. It publishes no notice, and takes no
         newer one's place."""
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
@@ -98,15 +110,3 @@ class SceneStore(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the backend answers now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A hint, no more: "read this scene again". It holds no secret and may come twice or late.
-
-    `connection` other than 0 names the one new connection that replaces all older ones.
-    """
-
-    scene_str: SceneStr
-    seq: int
-    connection: int = 0

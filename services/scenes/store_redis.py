@@ -12,7 +12,7 @@ store, `recall` does not see it, and an `Outcome` does not see what `remember` k
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,18 @@ from pydantic_core import to_json
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.redis_client import RedisLink, Script
-from services.scenes.local_echo import OwnMoves
-from services.scenes.states import KIND_OF, STATE_OF, Move, Scene, State, Step, Verdict
-from services.tokens.claims import Claims
+from services.scenes.local_echo import LocalEcho
+from services.scenes.states import (
+    FIELDS,
+    Keep,
+    Move,
+    Scene,
+    State,
+    Step,
+    Verdict,
+    restored,
+    stored,
+)
 
 log = logging.getLogger("scanpush.scenes")
 
@@ -33,7 +42,14 @@ SHARDS = 64
 SCHEMA = 1
 MICRO = 1_000_000
 
-_SCENES = Script((Path(__file__).parent / "advance.lua").read_text(encoding="utf-8"))
+_HASH_FIELDS = tuple(field for field in FIELDS if field.short)
+_HASH_NAMES = ", ".join(f"'{field.short}'" for field in _HASH_FIELDS)
+
+_SCENES = Script(
+    (Path(__file__).parent / "advance.lua")
+    .read_text(encoding="utf-8")
+    .replace("local FIELDS = {}", f"local FIELDS = {{{_HASH_NAMES}}}")
+)
 
 _OVERDUE = Script("""
 local time = redis.call('TIME')
@@ -70,19 +86,19 @@ class RedisSceneStore:
     """`SceneStore` for any number of nodes.
 
     Args:
-        moves: where this node's own moves are noted; shared with its broker.
+        echo: where this node's own moves are noted; shared with its broker.
         ahead: seconds added to Redis's clock, for tests that turn it.
     """
 
     def __init__(
         self,
         link: RedisLink,
-        moves: OwnMoves | None = None,
+        echo: LocalEcho | None = None,
         *,
         ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._link = link
-        self._moves = moves or OwnMoves()
+        self._echo = echo or LocalEcho()
         self._ahead = ahead
 
     async def create(self, scene: Scene) -> Scene:
@@ -106,32 +122,29 @@ class RedisSceneStore:
     async def get(self, scene_str: SceneStr) -> Scene | None:
         return _step(scene_str, await self._run("read", scene_str)).scene
 
-    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
-        return self._moves.at_hand(scene_str, seq)
+    def get_nowait(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        return self._echo.get_nowait(scene_str, seq)
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         outcome = move.outcome
         keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
-        under_way = self._moves.begin(scene_str)
+        pending = self._echo.begin(scene_str)
         scene = None
         try:
             answer = await self._run("advance", scene_str, to_json(_asked(move)), more_keys=keys)
             step = _step(scene_str, answer)
             scene = step.scene
         finally:
-            self._moves.end(under_way, scene)
+            self._echo.end(pending, scene)
         return step
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        """See `SceneStore.attach`. A `connection` above 0 is a socket: the other attached nodes
-        are noticed that it replaces theirs. Below 0 it is a waiting poll, which replaces nobody.
-        """
         answer = await self._run("attach", scene_str, node, connection, watch_hash.hex())
         return _step(scene_str, answer).scene
 
-    def attach_at_hand(
+    def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
         return None
@@ -234,24 +247,14 @@ _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 def _fields(scene: Scene) -> dict[str, str | int]:
     """A new scene as the fields of its hash; times are set by the script."""
-    fields: dict[str, str | int] = {
-        "v": SCHEMA,
-        "state": scene.state,
-        "seq": scene.seq,
-        "kind": scene.kind,
-        "account": scene.account,
-        "lang": scene.lang,
-        "watch": scene.watch_hash.hex(),
-        "begin": scene.begin_hash.hex(),
-        "owed": int(scene.owed),
-        "error": scene.error,
-    }
-    if scene.openid is not None:
-        fields["openid"] = scene.openid
-    if scene.user_id is not None:
-        fields["user_id"] = scene.user_id
-    if (claims := scene.claims) is not None:
-        fields.update(jti=claims.jti, iat=claims.iat, exp=claims.exp, is_new=int(claims.is_new))
+    fields: dict[str, str | int] = {"v": SCHEMA}
+    for field, value in zip(FIELDS, stored(scene), strict=False):
+        if field.keep is Keep.HASH:
+            fields[field.short] = value.hex()
+        elif field.short and field.keep is not Keep.TIME and value is not None:
+            fields[field.short] = value
+    if scene.claims is None:
+        del fields["is_new"]
     return fields
 
 
@@ -287,15 +290,22 @@ def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:
     return Step(_VERDICTS[answer[0]], scene, answer[2], int(answer[1]) / MICRO)
 
 
+_DECODERS: Mapping[Keep, Callable[[str], Any]] = {
+    Keep.TEXT: str,
+    Keep.WHOLE: int,
+    Keep.TIME: lambda kept: int(kept) / MICRO,
+    Keep.HASH: bytes.fromhex,
+    Keep.FLAG: int,
+}
+_DECODE = tuple(_DECODERS[field.keep] for field in _HASH_FIELDS)
+
+
 def _scene(scene_str: SceneStr, answer: Sequence[Any]) -> Scene:
-    """A scene from the script's answer: the order is that of FIELDS there."""
-    state, seq, kind, account, lang, created, changed, ends, watch, begin = answer[3:13]
-    openid, user_id, jti, iat, exp, is_new, owed, error = answer[13:21]
-    claims = None if jti is None else Claims(jti, int(iat), int(exp), is_new == "1")
-    details = dict(zip(answer[21::2], answer[22::2], strict=True))
-    times = (int(created) / MICRO, int(changed) / MICRO, int(ends) / MICRO)
-    hashes = (bytes.fromhex(watch), bytes.fromhex(begin))
-    named = (scene_str, STATE_OF[state], int(seq), KIND_OF[kind], account, lang)
-    return Scene._make(
-        (*named, *times, *hashes, openid, user_id, claims, owed == "1", error, details)
-    )
+    """A scene from the script's answer: verdict, time and reply, `_HASH_FIELDS`, details."""
+    end = 3 + len(_DECODE)
+    values = [
+        None if kept is None else decode(kept)
+        for decode, kept in zip(_DECODE, answer[3:end], strict=True)
+    ]
+    details = dict(zip(answer[end::2], answer[end + 1 :: 2], strict=True))
+    return restored([scene_str, *values, details])

@@ -1,49 +1,49 @@
-"""Scenes as rows of the embedded database: the table, and the way there and back.
-
-Scenes in the embedded database.
-
-A scan that becomes a login in one step, where scenes and people share a store.
-
-The steps of a login (claim, find the person, authorize) are three transactions where scenes and
-people live apart. In one database they are one: nothing lies between them, so nothing can be left
-there, and it costs a third (docs/performance.md).
-"""
+"""Scenes, and whole logins, in the embedded database: one file, one node."""
 
 import asyncio
 import hmac
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, TypeVar
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
-from services.people.store import Identity, Login
+from services.people.store import Identity
 from services.people.store_sqlite import log_in_within
+from services.scenes.login import Completion, LoginTerms, is_claimed
 from services.scenes.states import (
-    KIND_OF,
-    STATE_OF,
+    FIELDS,
+    Keep,
     Move,
     Scene,
-    State,
     Step,
     Verdict,
     apply,
+    restored,
     settle,
+    stored,
 )
 from services.scenes.store import Notice
 from services.sqlite import Connection, Database, sqlite_errors
-from services.tokens.claims import Claims
 
-SCHEMA = """
+_SQL_TYPES = {
+    Keep.TEXT: "TEXT",
+    Keep.WHOLE: "INTEGER",
+    Keep.TIME: "REAL",
+    Keep.HASH: "BLOB",
+    Keep.FLAG: "INTEGER",
+}
+_DEFINITIONS = ", ".join(
+    f"{field.name} {_SQL_TYPES[field.keep]}{'' if field.optional else ' NOT NULL'}"
+    for field in FIELDS
+)
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS scenes (
-    scene_str TEXT PRIMARY KEY, state TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
-    account TEXT NOT NULL, lang TEXT NOT NULL, created_at REAL NOT NULL,
-    changed_at REAL NOT NULL, ends_at REAL NOT NULL, watch_hash BLOB NOT NULL,
-    begin_hash BLOB NOT NULL, openid TEXT, user_id TEXT, jti TEXT, iat INTEGER, exp INTEGER,
-    is_new INTEGER, owed INTEGER NOT NULL, error TEXT NOT NULL, details TEXT NOT NULL
+    {_DEFINITIONS}, details TEXT NOT NULL, PRIMARY KEY (scene_str)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS scenes_by_end ON scenes (ends_at);
 CREATE INDEX IF NOT EXISTS scenes_owed ON scenes (changed_at) WHERE owed = 1;
@@ -53,72 +53,20 @@ CREATE TABLE IF NOT EXISTS kept (
 CREATE INDEX IF NOT EXISTS kept_by_end ON kept (ends_at);
 """
 
-COLUMNS = (
-    "scene_str, state, seq, kind, account, lang, created_at, changed_at, ends_at, watch_hash,"
-    " begin_hash, openid, user_id, jti, iat, exp, is_new, owed, error, details"
-)
-_NO_CLAIMS = (None, None, None, False)
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-_parsed = json.JSONDecoder().raw_decode
+COLUMNS = ", ".join([field.name for field in FIELDS] + ["details"])
 SELECT = f"SELECT {COLUMNS} FROM scenes WHERE scene_str = ?"
-INSERT = f"INSERT INTO scenes ({COLUMNS}) VALUES ({', '.join('?' * 20)})"
-# The last condition holds unless somebody moved the scene meanwhile.
-_UPDATE = """UPDATE scenes SET state=?, seq=?, changed_at=?, ends_at=?, openid=?, user_id=?, jti=?,
-    iat=?, exp=?, is_new=?, owed=?, error=? WHERE scene_str=? AND seq<?"""
-_UPDATE_DETAILS = _UPDATE.replace(" WHERE", ", details=? WHERE")
+INSERT = f"INSERT INTO scenes ({COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 1))})"
 
+_CHANGING = [(at, field.name) for at, field in enumerate(FIELDS) if field.changes]
+_changing = itemgetter(*(at for at, _ in _CHANGING))
+_SET = ", ".join(f"{name} = ?" for _, name in _CHANGING)
+# The last condition holds unless another caller has moved the scene meanwhile.
+_UPDATE = f"UPDATE scenes SET {_SET} WHERE scene_str = ? AND seq < ?"
+_UPDATE_WITH_DETAILS = f"UPDATE scenes SET {_SET}, details = ? WHERE scene_str = ? AND seq < ?"
 
-def update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
-    """Write down a scene; False: somebody else has moved it as far, and nothing is done.
-
-    Args:
-        details: whether they changed. Few moves change them, and they are half of what is stored.
-    """
-    row = (str(scene.state), scene.seq, scene.changed_at, scene.ends_at, *_login(scene))
-    key = (scene.scene_str, scene.seq)
-    if details:
-        return db.execute(_UPDATE_DETAILS, (*row, _encoded(scene.details), *key)).rowcount > 0
-    return db.execute(_UPDATE, (*row, *key)).rowcount > 0
-
-
-def row_of(scene: Scene) -> tuple[Any, ...]:
-    """A scene as `COLUMNS`."""
-    return (
-        scene.scene_str,
-        str(scene.state),
-        scene.seq,
-        str(scene.kind),
-        *scene[4:11],
-        *_login(scene),
-        _encoded(scene.details),
-    )
-
-
-def _login(scene: Scene) -> tuple[Any, ...]:
-    """What a login changes, in the order of the columns.
-
-    Numbers in place of what is true or false: sqlite3 looks for an adapter of everything that it
-    does not know, and that costs more than all the rest of a column.
-    """
-    jti, iat, exp, is_new = scene.claims or _NO_CLAIMS
-    return scene.openid, scene.user_id, jti, iat, exp, int(is_new), int(scene.owed), scene.error
-
-
-def _encoded(details: Mapping[str, str]) -> str:
-    return _encode(details) if details else ""
-
-
-def scene_of(row: tuple[Any, ...]) -> Scene:
-    """A scene from `COLUMNS`, which stand in the order of its fields but for the claims."""
-    claims = None if row[13] is None else Claims(row[13], row[14], row[15], bool(row[16]))
-    details = _parsed(row[19])[0] if row[19] else {}
-    state, kind = STATE_OF[row[1]], KIND_OF[row[3]]
-    return Scene._make(
-        (row[0], state, row[2], kind, *row[4:13], claims, bool(row[17]), row[18], details)
-    )
-
-
-T = TypeVar("T")
+# As json.dumps and json.loads, whose option handling costs more than these small objects.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_decode = json.JSONDecoder().raw_decode
 
 UNKNOWN_WHETHER_DONE = (StoreUnavailable, asyncio.CancelledError)
 """How waiting for a write ends that may be done all the same."""
@@ -128,6 +76,8 @@ RECENT = 256
 
 OUTCOME_SECONDS = 600
 """How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
+
+T = TypeVar("T")
 
 
 class SqliteSceneStore:
@@ -154,7 +104,7 @@ class SqliteSceneStore:
     async def get(self, scene_str: SceneStr) -> Scene | None:
         return self._read(scene_str)
 
-    def at_hand(self, scene_str: SceneStr, seq: int = 0) -> Scene | None:
+    def get_nowait(self, scene_str: SceneStr, seq: int = 0) -> Scene | None:
         try:
             return self._read(scene_str)
         except StoreUnavailable:
@@ -215,10 +165,10 @@ class SqliteSceneStore:
     ) -> Scene | None:
         return _watched(self._read(scene_str), watch_hash)
 
-    def attach_at_hand(
+    def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        return _watched(self.at_hand(scene_str), watch_hash)
+        return _watched(self.get_nowait(scene_str), watch_hash)
 
     async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
         return self._read(scene_str)
@@ -319,15 +269,15 @@ def _advance(
     if known is not None and move.outcome is None:
         step = apply(known, move, now)
         if step.verdict is Verdict.MOVED and step.scene is not None:
-            if update(db, step.scene, details=bool(move.details)):
+            if _update(db, step.scene, details=bool(move.details)):
                 return step
-    step = claimed_within(db, scene_str, move, now)
+    step = _claimed(db, scene_str, move, now)
     if step.verdict is Verdict.MOVED and step.scene is not None:
-        saved_within(db, step.scene, (move,), now)
+        _save(db, step.scene, (move,), now)
     return step
 
 
-def claimed_within(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
+def _claimed(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
     """What `move` does to the scene, not yet written down: for a caller in the writer thread."""
     row = db.execute(SELECT, (scene_str,)).fetchone()
     scene = None if row is None else scene_of(row)
@@ -336,9 +286,9 @@ def claimed_within(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now:
     return apply(scene, move, now)
 
 
-def saved_within(db: sqlite3.Connection, scene: Scene, moves: Sequence[Move], now: float) -> None:
+def _save(db: sqlite3.Connection, scene: Scene, moves: Sequence[Move], now: float) -> None:
     """Write down what `moves` made of a scene just read, in the caller's transaction."""
-    update(db, scene, details=any(move.details for move in moves))
+    _update(db, scene, details=any(move.details for move in moves))
     for move in moves:
         if move.outcome is not None and move.outcome.reply is not None:
             _keep(db, move.outcome.key, move.outcome.reply, now + OUTCOME_SECONDS)
@@ -356,7 +306,7 @@ def _expire(
         if scene is None:
             db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
         else:
-            update(db, scene, details=False)
+            _update(db, scene, details=False)
         ended.append((SceneStr(row[0]), scene))
     forgotten = db.execute(
         "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE ends_at <= ? LIMIT ?)",
@@ -374,75 +324,75 @@ def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
     db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, value, ends_at))
 
 
-Authorization = Callable[[Scene, Login], Move]
-"""The last move, once it is known who logs in."""
+def row_of(scene: Scene) -> tuple[Any, ...]:
+    """A scene as `COLUMNS`."""
+    *values, details = stored(scene)
+    return (*values, _encode(details) if details else "")
 
 
-class WholeLogin(Protocol):
-    """Claim, person and authorization, all or nothing; noticed once, after it is saved."""
-
-    async def log_in(
-        self,
-        scene_str: SceneStr,
-        claim: Move,
-        identity: Identity,
-        then: Authorization,
-        *,
-        unionid_wanted: bool,
-    ) -> tuple[Step, Login | None] | None:
-        """The last move that was tried. Without a login it is the claim, which then moved nothing.
-
-        Args:
-            then: called in the transaction; must be pure.
-            unionid_wanted: for a person whose unionid is unknown nothing is done, and None is
-                returned: somebody must ask for it first.
-        """
+def scene_of(row: tuple[Any, ...]) -> Scene:
+    """A scene from `COLUMNS`."""
+    return restored((*row[:-1], _decode(row[-1])[0] if row[-1] else {}))
 
 
-class SqliteWholeLogin:
-    """`WholeLogin` in the embedded database."""
+def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
+    """Write down a scene; False: another caller has moved it as far, and nothing is done.
+
+    Args:
+        details: whether they changed. Few moves change them, and they are half of what is stored.
+    """
+    changed, key = _changing(stored(scene)), (scene.scene_str, scene.seq)
+    if details:
+        encoded = _encode(scene.details) if scene.details else ""
+        return db.execute(_UPDATE_WITH_DETAILS, (*changed, encoded, *key)).rowcount > 0
+    return db.execute(_UPDATE, (*changed, *key)).rowcount > 0
+
+
+class SqliteLoginStore:
+    """`LoginStore` in one transaction: no crash can come between claim and login, and it costs a
+    third of the three steps (docs/performance.md)."""
 
     def __init__(self, clock: Clock, scenes: SqliteSceneStore) -> None:
         self._clock = clock
         self._scenes = scenes
 
-    async def log_in(
+    async def complete_login(
         self,
         scene_str: SceneStr,
         claim: Move,
         identity: Identity,
-        then: Authorization,
+        terms: LoginTerms,
         *,
         unionid_wanted: bool,
-    ) -> tuple[Step, Login | None] | None:
+    ) -> Completion:
         now = self._clock.now()
 
-        def job(db: Connection) -> tuple[Step, Login | None] | None:
-            claimed = claimed_within(db, scene_str, claim, now)
+        def job(db: Connection) -> Completion:
+            claimed = _claimed(db, scene_str, claim, now)
             scene = claimed.scene
-            if claimed.reply is not None or scene is None or scene.state is not State.SCANNED:
-                return claimed, None
-            if claimed.verdict is Verdict.REFUSED:
-                return claimed, None
+            if scene is None or not is_claimed(claimed):
+                return Completion(claimed)
+            # Until this transaction the scene was waiting, so no login of it can exist.
+            first_try = claimed.verdict is Verdict.MOVED
             login = log_in_within(
                 db,
                 identity,
-                scene,
+                scene_str,
+                scene.account,
                 now,
-                first_try=claimed.verdict is Verdict.MOVED,
+                first_try=first_try,
                 unionid_wanted=unionid_wanted,
             )
             if login is None:
-                return None
-            move = then(scene, login)
+                if first_try:
+                    _save(db, scene, (claim,), now)
+                return Completion(claimed)
+            move = terms.authorization(scene, login)
             step = apply(scene, move, now)
             if step.verdict is Verdict.MOVED and step.scene is not None:
-                saved_within(db, step.scene, (claim, move), now)
-            return step, login
+                _save(db, step.scene, (claim, move), now)
+            return Completion(step, login)
 
-        return await self._scenes.written(scene_str, job, self._done)
-
-    def _done(self, done: tuple[Step, Login | None] | None) -> None:
-        """Without a login the claim moved nothing."""
-        if done is not None and done[1] is not None:
-            self._scenes.moved(done[0])
+        return await self._scenes.written(
+            scene_str, job, lambda completion: self._scenes.moved(completion.step)
+        )

@@ -20,8 +20,9 @@ from services.people.store import Identity, UserStore
 from services.rate_limits import RateLimits
 from services.scenes import status
 from services.scenes.login import LoginService
-from services.scenes.policy import AdmissionService, Visit
+from services.scenes.policy import LoginPolicy, Visit
 from services.scenes.states import FINAL, Kind, Scene, State, Step
+from services.scenes.store import SceneStore
 from services.tokens.claims import Claims
 from services.tokens.issuer import Issuer
 from services.wechat.accounts import Accounts
@@ -76,9 +77,10 @@ class MiniProgramDoor:
     def __init__(
         self,
         api: MiniProgramAPI,
+        scenes: SceneStore,
         users: UserStore,
         login: LoginService,
-        admission: AdmissionService,
+        policy: LoginPolicy,
         accounts: Accounts,
         direct: DirectLogin,
         limits: RateLimits,
@@ -86,9 +88,10 @@ class MiniProgramDoor:
         strangers: bool,
     ) -> None:
         self._api = api
+        self._scenes = scenes
         self._users = users
         self._login = login
-        self._admission = admission
+        self._policy = policy
         self._accounts = accounts
         self._direct = direct
         self._limits = limits
@@ -131,7 +134,7 @@ class MiniProgramDoor:
         identity = await self._identity(code, address)
         claimed = await self._claim(found, identity.openid)
         visit = Visit(self._accounts.named(claimed.account), claimed, identity)
-        entry = await (self._admission.admit(visit) if allow else self._admission.deny(visit))
+        entry = await (self._policy.admit(visit) if allow else self._policy.deny(visit))
         ended = _theirs(entry.step, identity.openid)
         log.info("scene %s: mini program, %s", ended.scene_str, ended.state.value)
         if ended.state in _REFUSED and allow or ended.state in _ALLOWED and not allow:
@@ -146,7 +149,7 @@ class MiniProgramDoor:
 
     async def _scene(self, text: str) -> Scene:
         scene_str = scene_of(text)
-        scene = await self._login.read(scene_str) if scene_str is not None else None
+        scene = await self._scenes.get(scene_str) if scene_str is not None else None
         if scene is None:
             raise ApiError("not_found", "There is no such scene.")
         if scene.kind is not Kind.MINI_PROGRAM:

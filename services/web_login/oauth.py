@@ -28,7 +28,7 @@ from services.people.store import NOTHING_KNOWN, Identity, Profile
 from services.scenes.begin import begun_here
 from services.scenes.chat import asked_key
 from services.scenes.login import LoginService
-from services.scenes.policy import AdmissionService, Entry, Visit, summary
+from services.scenes.policy import LoginPolicy, LoginResult, Visit, summary
 from services.scenes.states import FINAL, Kind, Move, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.web_login.pages import Landing, Question
@@ -202,14 +202,14 @@ class OAuthDoors:
         self,
         scenes: SceneStore,
         login: LoginService,
-        admission: AdmissionService,
+        policy: LoginPolicy,
         accounts: Accounts,
         apps: OAuthApps,
         kiosk_labels: Mapping[str, str],
     ) -> None:
         self._scenes = scenes
         self._login = login
-        self._admission = admission
+        self._policy = policy
         self._accounts = accounts
         self._apps = apps
         self._kiosk_labels = kiosk_labels
@@ -306,7 +306,7 @@ class OAuthDoors:
             return "already_used", ""
         visit = Visit(self._accounts.named(scene.account), step.scene, identity, profile=profile)
         if begun_here(scene, browser.begin_cookie):
-            return _word(await self._admission.admit(visit), grant.openid), ""
+            return _word(await self._policy.admit(visit), grant.openid), ""
         left = step.scene.ends_at - step.now
         key = asked_key(scene.account, grant.openid)
         await self._scenes.replace(key, f"{scene.scene_str} {int(step.now)}", max(1.0, left))
@@ -368,7 +368,7 @@ class OAuthDoors:
             Identity(AppId(asked.app_id), OpenId(asked.openid), unionid),
             profile=Profile(name=asked.name, avatar=asked.avatar),
         )
-        entry = await (self._admission.admit(visit) if allow else self._admission.deny(visit))
+        entry = await (self._policy.admit(visit) if allow else self._policy.deny(visit))
         outcome = _word(entry, visit.identity.openid)
         log.info("scene %s: %s %s", scene.scene_str, outcome, short_hash(asked.openid))
         return outcome
@@ -377,7 +377,7 @@ class OAuthDoors:
 
     async def _scene(self, scene_str: str) -> Scene | None:
         """The scene while a page about it makes sense; unknown and ended are told alike."""
-        scene = await self._login.read(SceneStr(scene_str)) if is_scene_str(scene_str) else None
+        scene = await self._scenes.get(SceneStr(scene_str)) if is_scene_str(scene_str) else None
         return None if scene is None or scene.state in _OVER else scene
 
     async def _landing(
@@ -415,7 +415,7 @@ _WORDS = {
 }
 
 
-def _word(entry: Entry, openid: OpenId) -> str:
+def _word(entry: LoginResult, openid: OpenId) -> str:
     """An outcome of admission as an outcome of these pages."""
     return _word_of(entry.step, openid)
 

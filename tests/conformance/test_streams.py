@@ -114,7 +114,7 @@ async def test_frame_that_never_ends():
     async with Node() as node:
         client = await Raw.open(node, node.scenes.begin())
         client.send(frame(TEXT, ACK)[:7])
-        await eventually(lambda: bool(node.push.parking.talking))
+        await eventually(lambda: bool(node.push.parking.active))
         node.clock.ahead = 11
         assert await client.closing() == 4413
         client.leave()
@@ -174,7 +174,7 @@ async def _fill(node: Node, scene_str: str) -> None:
     """Deliver states until the socket takes no more."""
     for seq in range(5000):
         node.scenes.move(scene_str, State.SCANNED)
-        await eventually(lambda: node.scenes.calls.count("read") > seq)
+        await eventually(lambda: node.scenes.calls.count("get") > seq)
         if not node.push.hub.sockets:
             return
     raise AssertionError("the buffers never filled")
@@ -191,7 +191,7 @@ async def test_descriptor_reuse():
         older.send(frame(TEXT, ACK))
         await eventually(lambda: "ack" in node.scenes.calls)
         older.leave()
-        await eventually(lambda: node.push.parking.slots.connections[number] != 0)
+        await eventually(lambda: node.push.parking.table.connections[number] != 0)
         node.clock.ahead = 0
         node.scenes.gate.set()
         await eventually(lambda: node.sockets == 0)
@@ -200,14 +200,14 @@ async def test_descriptor_reuse():
         assert _descriptors(node) == [number]
         # Everything that the old connection may still ask for.
         node.push.parking.resume(number, 1)
-        node.push.hub.unregister(node.push.parking.slots.key(number), 1)
+        node.push.hub.detach(node.push.parking.table.key(number), 1)
         node.scenes.move(second, State.SCANNED)
         assert b"scanned" in (await newer.read()).payload
         newer.leave()
 
 
 def _descriptors(node: Node) -> list[int]:
-    slots = node.push.parking.slots
+    slots = node.push.parking.table
     return [fd for fd in range(len(slots)) if slots.state(fd)]
 
 

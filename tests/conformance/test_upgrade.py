@@ -6,7 +6,7 @@ import json
 import pytest
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.routing import PathMatches, Rule, RuleRouter
+from tornado.routing import AnyMatches, PathMatches, Rule, RuleRouter
 from tornado.web import Application
 
 from handlers.sockets import SocketRouter
@@ -131,7 +131,7 @@ async def test_store_away():
 @pytest.mark.gen_test
 async def test_store_hangs(monkeypatch):
     """A store that does not answer is not waited for without end."""
-    monkeypatch.setattr(admission, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "ATTACH_SECONDS", 0.05)
     async with Node() as node:
         node.scenes.gate.clear()
         status, _, body = await _answer(node, upgrade(node.scenes.begin()))
@@ -184,7 +184,7 @@ async def test_peer_gone_during_the_upgrade():
         node.scenes.gate.clear()
         client = await Raw.connect(node.port)
         client.send(upgrade(node.scenes.begin()))
-        await eventually(lambda: "watch" in node.scenes.calls)
+        await eventually(lambda: "attach" in node.scenes.calls)
         client.leave()
         await asyncio.sleep(0.01)
         node.scenes.gate.set()
@@ -196,8 +196,9 @@ async def test_below_another_router(logs):
     """The router also works as one rule of Tornado's own."""
     logs.expect("404 GET /elsewhere")
     async with Node() as node:
-        sockets = SocketRouter(node.push.admission, Application())
-        server = HTTPServer(RuleRouter([Rule(PathMatches("/.*"), sockets)]))
+        sockets = SocketRouter(node.push.admission, node.counters)
+        rules = [Rule(PathMatches("/ws/.*"), sockets), Rule(AnyMatches(), Application())]
+        server = HTTPServer(RuleRouter(rules))
         listening = bind_sockets(0, "127.0.0.1")
         server.add_sockets(listening)
         client = await Raw.connect(listening[0].getsockname()[1])

@@ -42,10 +42,10 @@ async def test_what_is_at_hand_is_what_is_stored(scenes: SceneBench) -> None:
     scene = await store.create(a_scene(scenes))
     await store.advance(scene.scene_str, claim())
     now = await store.get(scene.scene_str)
-    attached = store.attach_at_hand(scene.scene_str, "a", 1, scene.watch_hash)
-    assert store.at_hand(scene.scene_str, 2) in (None, now) and attached in (None, now)
-    assert store.attach_at_hand(scene.scene_str, "a", 2, bytes(32)) is None
-    assert store.at_hand(SceneStr(str(uuid.uuid4())), 0) is None
+    attached = store.attach_nowait(scene.scene_str, "a", 1, scene.watch_hash)
+    assert store.get_nowait(scene.scene_str, 2) in (None, now) and attached in (None, now)
+    assert store.attach_nowait(scene.scene_str, "a", 2, bytes(32)) is None
+    assert store.get_nowait(SceneStr(str(uuid.uuid4())), 0) is None
 
 
 @pytest.mark.gen_test

@@ -8,7 +8,7 @@ from services.backends import Backend, OpenBackend, open_embedded
 from services.clock import Clock
 from services.push.broker import RedisBroker
 from services.redis_client import RedisLink
-from services.scenes.local_echo import OwnMoves
+from services.scenes.local_echo import LocalEcho
 from services.scenes.store_redis import RedisSceneStore
 from services.settings.models import Settings
 from tests.servers import RedisServer
@@ -38,10 +38,10 @@ def any_scenes(request: pytest.FixtureRequest) -> OpenBackend:
         await backend.broker.close()
         link = RedisLink(server.url)
         await link.open()
-        moves = OwnMoves()
-        backend.scenes = RedisSceneStore(link, moves)
-        backend.broker = RedisBroker(link, node, moves)
-        backend.whole_login = None
+        echo = LocalEcho()
+        backend.scenes = RedisSceneStore(link, echo)
+        backend.broker = RedisBroker(link, node, echo)
+        backend.logins = None
         backend.connections = (link,)
         return backend
 

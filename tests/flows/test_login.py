@@ -208,6 +208,6 @@ async def test_five_hundred_first_logins_of_one_person_make_one_user(tmp_path: P
         events = [sender.event("SCAN", "alice", now, EventKey=b.scene.scene_str) for b in begun]
         pushes = [sender.sealed(event, now) for event in events]
         await asyncio.gather(*(stack.receive(push) for push in pushes))
-        scenes = [await stack.container.login.read(b.scene.scene_str) for b in begun]
+        scenes = [await stack.container.scenes.get(b.scene.scene_str) for b in begun]
         assert len({scene.user_id for scene in scenes}) == 1
         assert sum(scene.claims.is_new for scene in scenes) == 1

@@ -170,7 +170,7 @@ async def test_the_story_lays_no_move_of_another_node_on_time(tmp_path: Path) ->
     """What the store has, and this node did not bring, came from another, but for time-outs."""
     async with Stack(tmp_path, **OPERATOR) as stack:
         page = await stack.begin()
-        recorded = stack.container.backend.scenes
+        recorded = stack.container.scenes
         assert isinstance(recorded, RecordedScenes)
         gives_up = Move(State.CANCELLED, frozenset({State.WAITING}))
         await recorded._scenes.advance(SceneStr(page.scene_str), gives_up)
@@ -217,7 +217,7 @@ async def test_the_overview_is_there_while_the_store_is_not(tmp_path: Path) -> N
     """That is when the operator looks; what only the store knows is left open."""
     async with Stack(tmp_path, faulty=True, **OPERATOR) as stack:
         await logged_in(stack)
-        recorded = stack.container.backend.scenes
+        recorded = stack.container.scenes
         assert isinstance(recorded, RecordedScenes)
         store = recorded._scenes
         assert isinstance(store, FaultyStore)

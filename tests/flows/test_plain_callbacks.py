@@ -64,7 +64,7 @@ class Line:
 
 def lines(stack: Stack) -> int:
     """How many connections are served without Tornado's HTTP."""
-    return len(stack.server._plain.lines)
+    return len(stack.server._listener.connections)
 
 
 async def test_a_login_and_everything_else_over_one_connection(tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tornado.httpserver import HTTPServer
 
-from handlers.callbacks import HttpResponse, PlainCallbacks, plain_push
+from handlers.base import HttpResponse
+from handlers.callbacks import hot_route
+from handlers.listener import HotRoute, Listener
+from services.push.admission import Capacity
 from services.tasks import Supervisor
 from tests.stack import ON_LOOP, WITHIN_SECONDS, eventually
 
 PUSH = b"POST /wechat/callback?nonce=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n<xml>"
+ROUTE = hot_route(None)  # its answer is not asked for here
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess"
 
 
@@ -37,19 +42,24 @@ class FakeDesk:
 
 
 class Bench:
-    """`PlainCallbacks` with a fake desk, and a client at the other end of a pair of sockets."""
+    """The listener's fast path with a fake route, and the client of a socket pair."""
 
     def __init__(self, idle_seconds: float) -> None:
         self.desk = FakeDesk()
         self.supervisor = Supervisor()
         self.under_way: set[object] = set()
         self.handed_on: list[tuple[socket.socket, bytes]] = []
-        self.plain = PlainCallbacks(
-            self.desk,  # type: ignore[arg-type]
+        self.listener = Listener(
+            HTTPServer(lambda request: None),
+            lambda connection, address, head, early: False,
+            HotRoute("POST", ROUTE.target, self.desk.answer),
+            Capacity(2**31, 0),
             self.supervisor,
             self.under_way,
-            lambda connection, address, data: self.handed_on.append((connection, data)),
             idle_seconds,
+        )
+        self.listener.hand_over = lambda connection, address, data: self.handed_on.append(
+            (connection, data)
         )
         self.client, self._server = socket.socketpair()
         for end in (self.client, self._server):
@@ -58,7 +68,8 @@ class Bench:
     def arrive(self, data: bytes) -> bool:
         """The client connects and says `data`; whether the connection is taken."""
         self.client.send(data)
-        return self.plain.take(self._server, ("127.0.0.1", 1), self._server.recv(8192))
+        self.listener._serve(self._server, ("127.0.0.1", 1))
+        return not self.handed_on
 
     async def hears(self) -> bytes:
         """What the client reads next; nothing at the end of the connection."""
@@ -78,7 +89,7 @@ async def bench(idle_seconds: float = 60) -> AsyncIterator[Bench]:
     try:
         yield one
     finally:
-        one.plain.close()
+        one.listener.close()
         await one.supervisor.close()
         for end in (one.client, one._server):
             end.close()
@@ -100,7 +111,7 @@ async def test_pushes_in_one_packet() -> None:
     """A client that does not wait for its answers is left to a real parser."""
     async with bench() as one:
         assert not one.arrive(PUSH + PUSH)
-        assert not one.desk.asked and not one.plain.lines
+        assert not one.desk.asked and not one.listener.connections
 
 
 @ON_LOOP
@@ -130,7 +141,7 @@ async def test_another_request_is_handed_on_unserved() -> None:
         while not one.handed_on:
             await asyncio.sleep(0.01)
         assert one.handed_on == [(one._server, b"GET /healthz HTTP/1.1\r\n")]
-        assert not one.plain.lines
+        assert not one.listener.connections
 
 
 @ON_LOOP
@@ -144,7 +155,7 @@ async def test_a_client_that_leaves_meanwhile() -> None:
         assert len(one.under_way) == 1
         one.desk.gate.set()
         await one.rests()
-        assert not one.plain.lines
+        assert not one.listener.connections
 
 
 @ON_LOOP
@@ -154,7 +165,7 @@ async def test_a_client_that_leaves_between_pushes() -> None:
         assert one.arrive(PUSH)
         await one.hears()
         one.client.close()
-        while one.plain.lines:
+        while one.listener.connections:
             await asyncio.sleep(0.01)
 
 
@@ -165,7 +176,7 @@ async def test_an_idle_connection_ends() -> None:
         one.desk.gate.clear()
         assert one.arrive(PUSH)
         await asyncio.sleep(0.2)
-        assert one.plain.lines
+        assert one.listener.connections
         one.desk.gate.set()
         assert await one.hears() == ANSWER
         assert await one.hears() == b""
@@ -205,7 +216,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
         await one.hears()
         one.client.close()
         await one.rests()
-        assert not one.plain.lines
+        assert not one.listener.connections
 
 
 NOT_PLAIN = {
@@ -233,7 +244,7 @@ NOT_PLAIN = {
 @pytest.mark.parametrize("data", NOT_PLAIN.values(), ids=NOT_PLAIN)
 def test_what_is_not_plain(data: bytes) -> None:
     """A real parser decides about everything out of the ordinary."""
-    assert plain_push(data) is None
+    assert ROUTE.plain_request(data) is None
 
 
 LINES = st.sampled_from(
@@ -261,7 +272,7 @@ def test_it_reads_what_a_full_parser_reads(target: str, lines: list[str], body: 
     """Whatever is taken is the same request to h11, ending at the same byte: none is smuggled."""
     head = "".join(f"{line}\r\n" for line in (f"POST {target} HTTP/1.1", *lines)).encode()
     data = head + b"\r\n" + body
-    taken = plain_push(data)
+    taken = ROUTE.plain_request(data)
     if taken is None:
         return
     full = h11.Connection(h11.SERVER)
@@ -280,5 +291,5 @@ def test_it_reads_what_a_full_parser_reads(target: str, lines: list[str], body: 
 def test_any_bytes(start: int, rest: bytes) -> None:
     """Nothing that comes can make it raise, nor read beyond what came."""
     data = PUSH[:start] + rest
-    head = plain_push(data)
+    head = ROUTE.plain_request(data)
     assert head is None or head.length <= len(data)

@@ -82,8 +82,8 @@ async def test_no_delay(more):
 async def test_stop():
     """After `stop`, which may be called twice, nobody is let in."""
     async with Node() as node:
-        node._reception.stop()
-        node._reception.stop()
+        node._listener.stop()
+        node._listener.stop()
         with pytest.raises(ConnectionRefusedError):
             await Raw.connect(node.port)
 

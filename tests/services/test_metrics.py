@@ -21,7 +21,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(now=lambda: 1000.0)
+    return Metrics(now=lambda: 1000.0, endings=Ending)
 
 
 def test_every_name_is_ours(metrics: Metrics) -> None:
@@ -91,7 +91,7 @@ def test_counters_count_by_label(metrics: Metrics) -> None:
 def test_times_fall_into_buckets(metrics: Metrics) -> None:
     """Callback, push and calls to WeChat."""
     metrics.callback("logged_in", 0.003)
-    metrics.pushed(0.0004)
+    metrics.login_pushed(999.9996)
     metrics.wechat_call("/cgi-bin/qrcode/create", "ok", 0.2)
     read = samples(metrics)
     assert read["scanpush_callbacks_total{logged_in}"] == 1

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Callable
 from types import TracebackType
@@ -15,14 +16,15 @@ from tornado.web import Application, RequestHandler
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from handlers.listener import Reception
-from handlers.sockets import SocketRouter
+from handlers.listener import HotRoute, Listener
+from handlers.sockets import FastUpgrade, SocketRouter
 from services.clock import SystemClock
 from services.errors import ApiError, StoreUnavailable
-from services.ids import SceneStr
+from services.ids import SceneStr, secret_hash
+from services.metrics import Metrics
+from services.origins import Origins
 from services.push.broker import LocalBroker
 from services.push.close_codes import Ending
-from services.push.hub import NoCounters
 from services.push.service import PushService
 from services.scenes.states import FINAL, Kind, Scene, State
 from services.scenes.store import Notice
@@ -57,7 +59,7 @@ class FakeClock:
 class FakeScenes:
     """The port `Scenes` on a dict.
 
-    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing, `at_hand_too`
+    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing, `nowait`
     makes it a store that needs no waiting to be read.
     """
 
@@ -68,7 +70,7 @@ class FakeScenes:
         self.acked: list[int] = []
         self.down = False
         self.broken = False
-        self.at_hand_too = False
+        self.nowait = False
         self.gate = asyncio.Event()
         self.gate.set()
         self._clock = clock
@@ -104,35 +106,39 @@ class FakeScenes:
         if self.down:
             raise StoreUnavailable("down")
 
-    async def watch(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
-        if watch_token != TOKEN or scene_str not in self.scenes:
+    async def attach(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        if watch_hash != secret_hash(TOKEN) or scene_str not in self.scenes:
             return None
         self.attached.add((scene_str, connection))
         scene = self.scenes[scene_str]
-        await self._turn("watch")
+        await self._turn("attach")
         return scene
 
-    def watch_at_hand(self, scene_str: SceneStr, watch_token: str, connection: int) -> Scene | None:
-        scene = self.at_hand(scene_str, 0) if watch_token == TOKEN else None
+    def attach_nowait(
+        self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
+    ) -> Scene | None:
+        scene = self.get_nowait(scene_str, 0) if watch_hash == secret_hash(TOKEN) else None
         if scene is not None:
             self.attached.add((scene_str, connection))
         return scene
 
-    async def watch_again(self, scene_str: SceneStr, connection: int) -> Scene | None:
-        await self._turn("watch_again")
+    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+        await self._turn("reattach")
         self.attached.add((scene_str, connection))
         return self._now(scene_str)
 
-    async def unwatch(self, scene_str: SceneStr, connection: int) -> None:
-        await self._turn("unwatch")
+    async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
+        await self._turn("detach")
         self.attached.discard((scene_str, connection))
 
-    async def read(self, scene_str: SceneStr) -> Scene | None:
-        await self._turn("read")
+    async def get(self, scene_str: SceneStr) -> Scene | None:
+        await self._turn("get")
         return self._now(scene_str)
 
-    def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
-        return self._now(scene_str) if self.at_hand_too and not self.down else None
+    def get_nowait(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        return self._now(scene_str) if self.nowait and not self.down else None
 
     def _now(self, scene_str: SceneStr) -> Scene | None:
         scene = self.scenes.get(scene_str)
@@ -159,10 +165,11 @@ class FakeScenes:
         self.move(scene_str, State.CANCELLED)
 
 
-class Counters(NoCounters):
-    """Keeps what was reported."""
+class Counters(Metrics):
+    """Keeps what was reported, besides measuring it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.opened = 0
         self.statuses = 0
         self.pings = 0
@@ -196,46 +203,51 @@ class Node:
     """A push service behind a real HTTP server, for one test."""
 
     short_way = True
-    """Whether plain upgrades are served by `Reception`, as in the real server."""
+    """Whether plain upgrades are served by `Listener`, as in the real server."""
 
-    at_hand_too = False
+    nowait = False
     """Whether the scenes can be read without waiting."""
 
     def __init__(self, *, send_buffer: int = 0, **options: Any) -> None:
         self.clock = FakeClock()
         self.broker = LocalBroker()
         self.scenes = FakeScenes(self.clock, self.broker.publish)
-        self.scenes.at_hand_too = self.at_hand_too
+        self.scenes.nowait = self.nowait
         self.counters = Counters()
         self.supervisor = Supervisor()
         self._send_buffer = send_buffer
         self.push = PushService(
             self.scenes,
+            self.scenes,
+            "node",
             self.broker,
             self.supervisor,
             self.clock,
-            lambda origin, headers, scheme: origin in (None, ORIGIN),
-            counters=self.counters,
+            self.counters,
+            Origins("", [ORIGIN]),
             **{"open_files": 4096, **options},
         )
 
     async def __aenter__(self) -> Self:
         await self.push.start()
-        application = Application([(r"/hello", Hello)])
-        self._server = HTTPServer(SocketRouter(self.push.admission, application))
+        router = SocketRouter(self.push.admission, self.counters)
+        self._server = HTTPServer(Application([(r"/hello", Hello), (r"/ws/.*", router)]))
         sockets = bind_sockets(0, "127.0.0.1", backlog=1024)
         if self._send_buffer:
             # Accepted sockets inherit it: a peer that does not read is noticed soon.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         self.port = int(sockets[0].getsockname()[1])
-        self._reception = Reception(
+        self._listener = Listener(
             self._server,
-            self.push.admission,
+            FastUpgrade(self.push.admission, self.supervisor, self.counters).take,
+            HotRoute("POST", re.compile("(?!)"), None),
+            self.push.capacity,
             self.supervisor,
-            lambda connection, address, head: False,
+            set(),
+            60,
         )
         if self.short_way:
-            self._reception.listen(sockets)
+            self._listener.listen(sockets)
         else:
             self._server.add_sockets(sockets)
         return self
@@ -246,7 +258,7 @@ class Node:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._reception.stop()
+        self._listener.stop()
         self._server.stop()
         await self._server.close_all_connections()
         await self.supervisor.close()
@@ -255,7 +267,7 @@ class Node:
     @property
     def sockets(self) -> int:
         """Descriptors held."""
-        return self.push.parking.slots.count
+        return self.push.parking.table.count
 
     def connect(self, scene_str: SceneStr, token: str = TOKEN, **options: Any) -> connect:
         """An ordinary client, `websockets`."""

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from handlers.listener import plain_request
+from handlers.listener import plain_head
+from handlers.sockets import refused
 from services.errors import ApiError
-from services.push.handshake import Request, check_request, read_offer, refusal_answer
+from services.push.handshake import Request, check_request, read_offer
 from tests.conformance.raw import upgrade
-from tests.services.push.kit import TOKEN
+from tests.services.push.kit import TOKEN, Counters
 
 SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
@@ -26,21 +27,18 @@ def _request(**headers: str) -> Request:
     return Request("GET", f"/ws/{SCENE}", "HTTP/1.1", base, "127.0.0.1")
 
 
-def test_plain_request():
+def test_plain_head():
     """The plain form is read as Tornado reads it, and the length is that of the head."""
     head = upgrade(SCENE)
-    found = plain_request(head + b"\x81\x80abcd", "192.0.2.1")
+    found = plain_head(head + b"\x81\x80abcd")
     assert found is not None
-    request, length = found
-    assert length == len(head)
+    assert found.length == len(head)
     text = head.decode().split("\r\n", 1)[1].rstrip("\r\n") + "\r\n"
-    assert request.headers == dict(HTTPHeaders.parse(text).get_all())
-    assert (request.method, request.path, request.remote_ip) == ("GET", f"/ws/{SCENE}", "192.0.2.1")
+    assert found.headers == dict(HTTPHeaders.parse(text).get_all())
+    assert (found.method, found.target) == ("GET", f"/ws/{SCENE}")
 
 
 NOT_PLAIN = {
-    "another path": upgrade(SCENE).replace(b"/ws/", b"/api/"),
-    "another method": upgrade(SCENE).replace(b"GET", b"HEAD"),
     "HTTP/1.0": upgrade(SCENE).replace(b"HTTP/1.1", b"HTTP/1.0"),
     "unfinished": upgrade(SCENE)[:-2],
     "nothing": b"",
@@ -59,15 +57,15 @@ NOT_PLAIN = {
 @pytest.mark.parametrize("head", NOT_PLAIN.values(), ids=NOT_PLAIN)
 def test_not_plain(head):
     """Everything unusual is left to a full parser."""
-    assert plain_request(head, "") is None
+    assert plain_head(head) is None
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))
-def test_plain_request_from_rubbish(rubbish, place):
+def test_plain_head_from_rubbish(rubbish, place):
     """Rubbish within a good request never raises, and never grows the head."""
     head = upgrade(SCENE)
-    found = plain_request(head[:place] + rubbish + head[place:], "")
-    assert found is None or found[1] <= len(head) + len(rubbish)
+    found = plain_head(head[:place] + rubbish + head[place:])
+    assert found is None or found.length <= len(head) + len(rubbish)
 
 
 def test_offer():
@@ -109,6 +107,8 @@ def test_any_headers(headers):
 
 def test_refusal_answer():
     """Never cached, always with an id; what to do next where there is something."""
-    headers, body = refusal_answer(ApiError("overloaded", "no room", retry_after=2), "ab12")
+    metrics = Counters()
+    _, headers, body = refused(ApiError("overloaded", "no room", retry_after=2), metrics)
     assert headers["Retry-After"] == "2" and headers["Cache-Control"] == "no-store"
     assert b'"overloaded"' in body and int(headers["Content-Length"]) == len(body)
+    assert len(headers["X-Request-Id"]) == 16 and metrics.refusals == ["overloaded"]

@@ -10,8 +10,8 @@ from services.push.protocol import (
     Ack,
     BadMessage,
     Cancel,
-    Conversation,
-    Standing,
+    Phase,
+    SocketProtocol,
     close_frame,
     parse,
     text_frame,
@@ -23,8 +23,8 @@ def _yes() -> bool:
     return True
 
 
-def _hear(talk: Conversation, data: bytes, pongs_due: int = 0, message=_yes) -> None:
-    talk.receive(data, pongs_due, message, _yes)
+def _hear(protocol: SocketProtocol, data: bytes, pongs_due: int = 0, message=_yes) -> None:
+    protocol.receive(data, pongs_due, message, _yes)
 
 
 def test_frames_of_the_server():
@@ -63,59 +63,59 @@ def test_parse_anything(text):
 
 def test_order():
     """What was said before the close is there, and the answer to the close waits behind it."""
-    talk = Conversation(None, 0)
-    _hear(talk, frame(TEXT, ACK) + close(1000))
-    assert talk.said == [Ack(1)]
-    assert talk.standing is Standing.DONE
-    assert talk.outgoing() == close_frame(CloseCode.FINISHED)
+    protocol = SocketProtocol(None, 0)
+    _hear(protocol, frame(TEXT, ACK) + close(1000))
+    assert protocol.messages == [Ack(1)]
+    assert protocol.phase is Phase.DONE
+    assert protocol.outgoing() == close_frame(CloseCode.FINISHED)
 
 
 def test_idle_only_between_messages():
     """Nothing may be forgotten within a frame or a fragmented message."""
-    talk = Conversation(None, 0)
+    protocol = SocketProtocol(None, 0)
     whole = frame(TEXT, b'{"type":', fin=False) + frame(CONT, b'"cancel"}')
     for byte in whole[:-1]:
-        _hear(talk, bytes([byte]))
-        assert not talk.idle
-    _hear(talk, whole[-1:])
-    assert talk.said == [Cancel()]
-    talk.said.clear()
-    assert talk.idle
+        _hear(protocol, bytes([byte]))
+        assert not protocol.idle
+    _hear(protocol, whole[-1:])
+    assert protocol.messages == [Cancel()]
+    protocol.messages.clear()
+    assert protocol.idle
 
 
 def test_unasked_pongs_count():
     """As many pongs as pings are free; the next one counts as a message."""
     counted = []
-    talk = Conversation(None, 0)
-    _hear(talk, frame(PONG) * 3, pongs_due=2, message=lambda: counted.append(1) is None)
+    protocol = SocketProtocol(None, 0)
+    _hear(protocol, frame(PONG) * 3, pongs_due=2, message=lambda: counted.append(1) is None)
     assert len(counted) == 1
 
 
 def test_flood_keeps_what_was_allowed():
     """One message too many fails the connection; those before it stand."""
     left = iter([True, True, False])
-    talk = Conversation(None, 0)
-    _hear(talk, frame(TEXT, ACK) * 5, message=lambda: next(left))
-    assert talk.said == [Ack(1), Ack(1)]
-    assert talk.failure is CloseCode.FLOOD and talk.standing is Standing.FAILED
-    assert talk.outgoing() == close_frame(CloseCode.FLOOD)
+    protocol = SocketProtocol(None, 0)
+    _hear(protocol, frame(TEXT, ACK) * 5, message=lambda: next(left))
+    assert protocol.messages == [Ack(1), Ack(1)]
+    assert protocol.failure is CloseCode.FLOOD and protocol.phase is Phase.FAILED
+    assert protocol.outgoing() == close_frame(CloseCode.FLOOD)
 
 
 def test_after_our_close():
     """A conversation on a socket that was asked to close takes the answer without another."""
-    talk = Conversation(CloseCode.LEAVING, 0)
-    assert talk.standing is Standing.CLOSING
-    _hear(talk, frame(TEXT, ACK) + close(1001))
-    assert talk.said == [Ack(1)]
-    assert talk.standing is Standing.DONE and talk.outgoing() == b""
+    protocol = SocketProtocol(CloseCode.LEAVING, 0)
+    assert protocol.phase is Phase.CLOSING
+    _hear(protocol, frame(TEXT, ACK) + close(1001))
+    assert protocol.messages == [Ack(1)]
+    assert protocol.phase is Phase.DONE and protocol.outgoing() == b""
 
 
 def test_close_twice():
     """If the peer's close came first, closing gives out the answer to that."""
-    talk = Conversation(None, 0)
-    _hear(talk, close(3000))
-    assert talk.close(CloseCode.FINISHED) == frame(CLOSE, (3000).to_bytes(2), masked=False)
-    assert talk.close(CloseCode.FINISHED) == b""
+    protocol = SocketProtocol(None, 0)
+    _hear(protocol, close(3000))
+    assert protocol.close(CloseCode.FINISHED) == frame(CLOSE, (3000).to_bytes(2), masked=False)
+    assert protocol.close(CloseCode.FINISHED) == b""
 
 
 _GOOD = [
@@ -131,23 +131,23 @@ _GOOD = [
 def test_any_cut_says_the_same(frames, cuts):
     """However the bytes are cut by the network, the same is said and answered."""
     stream = b"".join(frames) + close(1000)
-    at_once = Conversation(None, 0)
+    at_once = SocketProtocol(None, 0)
     _hear(at_once, stream)
-    talk = Conversation(None, 0)
+    protocol = SocketProtocol(None, 0)
     rest = stream
     for cut in cuts:
-        _hear(talk, rest[:cut]) if rest else None
+        _hear(protocol, rest[:cut]) if rest else None
         rest = rest[cut:]
-    _hear(talk, rest)
-    assert (talk.said, talk.standing) == (at_once.said, at_once.standing)
-    assert talk.outgoing() == at_once.outgoing()
+    _hear(protocol, rest)
+    assert (protocol.messages, protocol.phase) == (at_once.messages, at_once.phase)
+    assert protocol.outgoing() == at_once.outgoing()
 
 
 @given(st.lists(st.binary(min_size=1, max_size=200), max_size=8))
 def test_any_bytes(chunks):
     """Rubbish never raises, and says at most what the contract knows."""
-    talk = Conversation(None, 0)
+    protocol = SocketProtocol(None, 0)
     for chunk in chunks:
-        _hear(talk, chunk)
-    assert all(isinstance(said, Ack | Cancel) for said in talk.said)
-    assert isinstance(talk.outgoing(), bytes)
+        _hear(protocol, chunk)
+    assert all(isinstance(said, Ack | Cancel) for said in protocol.messages)
+    assert isinstance(protocol.outgoing(), bytes)

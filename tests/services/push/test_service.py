@@ -15,7 +15,7 @@ from tests.services.push.kit import TOKEN, Node, closed, eventually, status
 @pytest.fixture(params=[False, True], ids=["waited for", "at hand"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test twice: with a store that has to be waited for, and with one that has not."""
-    monkeypatch.setattr(Node, "at_hand_too", request.param)
+    monkeypatch.setattr(Node, "nowait", request.param)
 
 
 @pytest.mark.gen_test
@@ -131,7 +131,7 @@ async def test_older_upgrade_that_took_longer():
         open_gate = node.scenes.gate
         held = node.scenes.gate = asyncio.Event()
         opening = asyncio.ensure_future(node.connect(scene_str).__aenter__())
-        await eventually(lambda: "watch" in node.scenes.calls)
+        await eventually(lambda: "attach" in node.scenes.calls)
         node.scenes.gate = open_gate
         async with node.connect(scene_str) as newer:
             held.set()
@@ -148,7 +148,7 @@ async def test_replaced_elsewhere_during_the_upgrade():
         scene_str = node.scenes.begin()
         node.scenes.gate.clear()
         opening = asyncio.ensure_future(node.connect(scene_str).__aenter__())
-        await eventually(lambda: "watch" in node.scenes.calls)
+        await eventually(lambda: "attach" in node.scenes.calls)
         node.broker.publish(Notice(scene_str, 1, connection=77))
         node.scenes.gate.set()
         assert await closed(await opening) == 4409
@@ -161,7 +161,7 @@ async def test_scan_during_the_upgrade():
         scene_str = node.scenes.begin()
         node.scenes.gate.clear()
         opening = asyncio.ensure_future(node.connect(scene_str).__aenter__())
-        await eventually(lambda: "watch" in node.scenes.calls)
+        await eventually(lambda: "attach" in node.scenes.calls)
         node.scenes.move(scene_str, State.SCANNED)
         node.scenes.gate.set()
         page = await opening
@@ -215,7 +215,7 @@ async def test_store_away_during_delivery():
             await status(page)
             node.scenes.down = True
             node.scenes.move(scene_str, State.SCANNED)
-            await eventually(lambda: node.scenes.calls.count("read") >= 2)
+            await eventually(lambda: node.scenes.calls.count("get") >= 2)
             node.scenes.down = False
             assert (await status(page))["state"] == "scanned"
 
@@ -235,7 +235,7 @@ async def test_newest_state_is_written_last():
             assert (await status(page))["seq"] == 4
             await page.send('{"type": "cancel"}')
             assert (await status(page))["seq"] == 5
-            assert node.scenes.calls.count("read") <= 4
+            assert node.scenes.calls.count("get") <= 4
 
 
 @pytest.mark.gen_test
@@ -265,20 +265,20 @@ async def test_gap_attaches_again():
             node.scenes.attached.clear()
             node.scenes.down = True
             node.push.delivery.on_gap()
-            await eventually(lambda: "watch_again" in node.scenes.calls)
+            await eventually(lambda: "reattach" in node.scenes.calls)
             node.scenes.down = False
             await eventually(lambda: node.scenes.attached == {attached})
-            again = node.scenes.calls.count("watch_again")
+            again = node.scenes.calls.count("reattach")
             node.scenes.move(scene_str, State.SCANNED)
             assert (await status(page))["state"] == "scanned"
-            assert node.scenes.calls.count("watch_again") == again
+            assert node.scenes.calls.count("reattach") == again
 
 
 @pytest.mark.gen_test
 async def test_gap_answers_long_polls():
     """Their next one attaches anew."""
     async with Node() as node:
-        with node.push.waiter(node.scenes.begin()) as waiter:
+        with node.push.hub.waiter(node.scenes.begin()) as waiter:
             waiting = asyncio.ensure_future(waiter.newer(1, 60))
             await asyncio.sleep(0)
             node.push.delivery.on_gap()
@@ -300,7 +300,7 @@ async def test_gaps_in_a_row():
         for page in pages:
             assert (await status(page))["state"] == "scanned"
             await page.close()
-        assert node.scenes.calls.count("watch_again") < 10 * len(scenes)
+        assert node.scenes.calls.count("reattach") < 10 * len(scenes)
 
 
 @pytest.mark.gen_test
@@ -310,7 +310,7 @@ async def test_many_end_at_once():
         pages = [await node.connect(node.scenes.begin(life=100)) for _ in range(100)]
         node.clock.ahead = 102
         assert {await closed(page) for page in pages} == {4408}
-        assert node.scenes.calls.count("read") == 100
+        assert node.scenes.calls.count("get") == 100
 
 
 @pytest.mark.gen_test
@@ -384,7 +384,7 @@ async def test_drain_during_an_upgrade():
     async with Node() as node:
         node.scenes.gate.clear()
         opening = asyncio.ensure_future(node.connect(node.scenes.begin()).__aenter__())
-        await eventually(lambda: "watch" in node.scenes.calls)
+        await eventually(lambda: "attach" in node.scenes.calls)
         draining = asyncio.ensure_future(node.push.drain(10))
         await asyncio.sleep(0.03)
         node.scenes.gate.set()
@@ -408,7 +408,7 @@ async def test_waiter_gets_the_news():
     """A waiting poll is woken by the same delivery as a socket."""
     async with Node() as node:
         scene_str = node.scenes.begin()
-        with node.push.waiter(scene_str) as waiter:
+        with node.push.hub.waiter(scene_str) as waiter:
             node.scenes.move(scene_str, State.SCANNED)
             scene = await waiter.newer(1, 10)
         assert scene is not None and scene.state is State.SCANNED

@@ -1,4 +1,4 @@
-"""The small tables of the push side: slots, buckets, meter, capacity, keys, expiry, ids."""
+"""The small tables of the push side: table, wheel, meter, capacity, keys, timers, ids."""
 
 import os
 import sys
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from services.ids import SceneStr, scene_key, scene_str_of
 from services.push.admission import AddressLimit, Capacity, make_room, open_file_limit
-from services.push.hub import ConnectionIds, Expiry
-from services.push.parking import CHUNK, FRAGMENTS_PER_SECOND, Meter, Slots, SlotState
-from services.push.timers import Buckets
+from services.push.hub import ConnectionIds, SceneTimers
+from services.push.parking import CHUNK, FRAGMENTS_PER_SECOND, RateMeter, SocketState, SocketTable
+from services.push.timers import TimerWheel
 from tests.services.push.kit import FakeClock
 
 KEY = bytes(range(16))
@@ -21,57 +21,57 @@ KEY = bytes(range(16))
 
 def test_slot():
     """A record is what was put, until it is forgotten."""
-    slots = Slots()
-    slots.put(7, KEY, 99)
-    assert (slots.key(7), slots.holds(7, 99), slots.state(7)) == (KEY, True, SlotState.OPEN)
-    slots.forget(7)
-    assert (slots.holds(7, 99), slots.state(7), slots.count) == (False, SlotState.FREE, 0)
+    table = SocketTable()
+    table.add(7, KEY, 99)
+    assert (table.key(7), table.holds(7, 99), table.state(7)) == (KEY, True, SocketState.OPEN)
+    table.remove(7)
+    assert (table.holds(7, 99), table.state(7), table.count) == (False, SocketState.FREE, 0)
 
 
 def test_slot_reuse_starts_afresh():
     """Nothing of an older socket on the same descriptor is left."""
-    slots = Slots()
-    slots.put(7, KEY, 1)
-    slots.silence[7], slots.codes[7], slots.seqs[7], slots.due[7] = 2, 1001, 5, 123
-    slots.forget(7)
-    slots.put(7, KEY, 2)
-    assert not slots.holds(7, 1)
-    assert (slots.silence[7], slots.codes[7], slots.seqs[7], slots.due[7]) == (0, 0, 0, 0)
+    table = SocketTable()
+    table.add(7, KEY, 1)
+    table.silence[7], table.codes[7], table.seqs[7], table.due[7] = 2, 1001, 5, 123
+    table.remove(7)
+    table.add(7, KEY, 2)
+    assert not table.holds(7, 1)
+    assert (table.silence[7], table.codes[7], table.seqs[7], table.due[7]) == (0, 0, 0, 0)
 
 
 def test_slots_grow():
     """Any descriptor fits; unknown ones are free."""
-    slots = Slots()
-    assert slots.state(3 * CHUNK) == SlotState.FREE and not slots.holds(3 * CHUNK, 1)
-    slots.put(3 * CHUNK, KEY, 2**52)
-    assert slots.holds(3 * CHUNK, 2**52) and len(slots) > 3 * CHUNK
-    assert len(slots.keys) == 16 * len(slots)
+    table = SocketTable()
+    assert table.state(3 * CHUNK) == SocketState.FREE and not table.holds(3 * CHUNK, 1)
+    table.add(3 * CHUNK, KEY, 2**52)
+    assert table.holds(3 * CHUNK, 2**52) and len(table) > 3 * CHUNK
+    assert len(table.keys) == 16 * len(table)
 
 
 def test_buckets_give_what_is_due():
     """Records come back once their second has begun, oldest second first."""
-    buckets = Buckets(2)
-    buckets.file(12, b"cc")
-    buckets.file(10, b"aa")
-    buckets.file(10, b"bb")
-    assert list(buckets.take(9.9, 10)) == []
-    assert list(buckets.take(11.0, 10)) == [b"aa", b"bb"]
-    assert len(buckets) == 1
+    wheel = TimerWheel(2)
+    wheel.add(12, b"cc")
+    wheel.add(10, b"aa")
+    wheel.add(10, b"bb")
+    assert list(wheel.take(9.9, 10)) == []
+    assert list(wheel.take(11.0, 10)) == [b"aa", b"bb"]
+    assert len(wheel) == 1
 
 
 def test_buckets_in_slices():
     """What is over the limit comes with the next call, and nothing is lost or doubled."""
-    buckets = Buckets(1)
+    wheel = TimerWheel(1)
     for number in range(10):
-        buckets.file(number % 3, bytes([number]))
-    taken = [record for _ in range(4) for record in buckets.take(5, 3)]
+        wheel.add(number % 3, bytes([number]))
+    taken = [record for _ in range(4) for record in wheel.take(5, 3)]
     assert sorted(taken) == [bytes([number]) for number in range(10)]
-    assert len(buckets) == 0
+    assert len(wheel) == 0
 
 
 def test_meter():
     """So many messages a second and no more; the next second starts afresh."""
-    meter = Meter(2)
+    meter = RateMeter(2)
     assert [meter.message(4, 10.0), meter.message(4, 10.5), meter.message(4, 10.9)] == [
         True,
         True,
@@ -82,7 +82,7 @@ def test_meter():
 
 def test_meter_counts_fragments_apart():
     """Fragments use up no messages, and have a limit of their own."""
-    meter = Meter(2)
+    meter = RateMeter(2)
     assert all(meter.fragment(4, 10.0) for _ in range(FRAGMENTS_PER_SECOND))
     assert not meter.fragment(4, 10.0)
     assert meter.message(4, 10.0)
@@ -90,13 +90,13 @@ def test_meter_counts_fragments_apart():
 
 def test_meter_without_limit():
     """0 means none."""
-    meter = Meter(0)
+    meter = RateMeter(0)
     assert all(meter.message(4, 10.0) and meter.fragment(4, 10.0) for _ in range(1000))
 
 
 def test_meter_forgets_a_descriptor():
     """The next owner of a descriptor does not pay for the last."""
-    meter = Meter(1)
+    meter = RateMeter(1)
     assert meter.message(4, 10.0)
     meter.forget(4)
     assert meter.message(4, 10.0)
@@ -161,45 +161,45 @@ def test_connection_ids():
     assert first in ids and second in ids and second + 1 not in ids and first - 1 not in ids
 
 
-def _expiry() -> tuple[Expiry, Slots, FakeClock]:
-    slots, clock = Slots(), FakeClock()
-    slots.put(5, KEY, 1)
-    return Expiry(slots, clock), slots, clock
+def _timers() -> tuple[SceneTimers, SocketTable, FakeClock]:
+    table, clock = SocketTable(), FakeClock()
+    table.add(5, KEY, 1)
+    return SceneTimers(table, clock), table, clock
 
 
-def test_expiry():
+def test_timers():
     """A scene is asked for when its time is up, not before, and once."""
-    expiry, _, clock = _expiry()
-    expiry.file(5, KEY, clock.now() + 10)
-    assert expiry.take({KEY: 5}.get) == []
+    timers, _, clock = _timers()
+    timers.add(5, KEY, clock.now() + 10)
+    assert timers.take({KEY: 5}.get) == []
     clock.ahead = 12
-    assert expiry.take({KEY: 5}.get) == [KEY]
-    assert expiry.take({KEY: 5}.get) == []
+    assert timers.take({KEY: 5}.get) == [KEY]
+    assert timers.take({KEY: 5}.get) == []
 
 
 def test_expiry_of_an_extended_scene():
     """An extended scene is asked for at its new end only."""
-    expiry, _, clock = _expiry()
-    expiry.file(5, KEY, clock.now() + 10)
-    expiry.file(5, KEY, clock.now() + 100)
+    timers, _, clock = _timers()
+    timers.add(5, KEY, clock.now() + 10)
+    timers.add(5, KEY, clock.now() + 100)
     clock.ahead = 12
-    assert expiry.take({KEY: 5}.get) == []
+    assert timers.take({KEY: 5}.get) == []
     clock.ahead = 102
-    assert expiry.take({KEY: 5}.get) == [KEY]
+    assert timers.take({KEY: 5}.get) == [KEY]
 
 
 def test_expiry_of_a_socket_that_left():
     """Nobody asks for a scene without a socket."""
-    expiry, _, clock = _expiry()
-    expiry.file(5, KEY, clock.now() + 10)
+    timers, _, clock = _timers()
+    timers.add(5, KEY, clock.now() + 10)
     clock.ahead = 12
-    assert expiry.take({}.get) == []
+    assert timers.take({}.get) == []
 
 
 def test_expiry_with_a_store_clock_behind():
     """A scene that is past its end by our clock only is asked for again in a second."""
-    expiry, _, clock = _expiry()
-    expiry.file(5, KEY, clock.now() - 5)
-    assert expiry.take({KEY: 5}.get) == []
+    timers, _, clock = _timers()
+    timers.add(5, KEY, clock.now() - 5)
+    assert timers.take({KEY: 5}.get) == []
     clock.ahead = 2
-    assert expiry.take({KEY: 5}.get) == [KEY]
+    assert timers.take({KEY: 5}.get) == [KEY]

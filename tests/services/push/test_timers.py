@@ -66,7 +66,7 @@ def test_ticks_count_pings():
     """Pings that were written are counted, others are not."""
     written = []
     lot = _Lot({3, 4})
-    keepalive = Keepalive(1, lot, lambda: 10, lambda: written.append(1))
+    keepalive = Keepalive(1, lot.ping, lambda: 10, lambda: written.append(1))
     for step in range(9):
         keepalive.tick(100 + step / 4)
     assert lot.pinged[3] == lot.pinged[4] == 2 and len(written) == 4

@@ -15,7 +15,7 @@ from tests.services.push.kit import Node, eventually
 async def test_time_runs_out():
     """Without news the wait ends with None."""
     async with Node() as node:
-        with node.push.waiter(node.scenes.begin()) as waiter:
+        with node.push.hub.waiter(node.scenes.begin()) as waiter:
             assert await waiter.newer(1, 0.01) is None
 
 
@@ -25,7 +25,7 @@ async def test_old_news_is_no_news():
     async with Node() as node:
         scene_str = node.scenes.begin()
         scene = node.scenes.scenes[scene_str]
-        with node.push.waiter(scene_str) as waiter:
+        with node.push.hub.waiter(scene_str) as waiter:
             waiter.wake(scene)
             assert await waiter.newer(1, 0.01) is None
             waiter.wake(scene._replace(seq=5))
@@ -41,12 +41,12 @@ async def test_many_waiters_and_a_socket():
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
             await page.recv()
-            with node.push.waiter(scene_str) as one, node.push.waiter(scene_str) as two:
+            with node.push.hub.waiter(scene_str) as one, node.push.hub.waiter(scene_str) as two:
                 waits = [asyncio.ensure_future(waiter.newer(1, 10)) for waiter in (one, two)]
                 node.scenes.move(scene_str, State.SCANNED)
                 assert [scene.seq for scene in await asyncio.gather(*waits)] == [2, 2]
                 assert '"scanned"' in await page.recv()
-        assert node.scenes.calls.count("read") == 1
+        assert node.scenes.calls.count("get") == 1
 
 
 @pytest.mark.gen_test
@@ -54,13 +54,13 @@ async def test_waiters_are_capped():
     """Over the cap a poll is refused, and welcome again once another left."""
     async with Node(max_waiters=1) as node:
         scene_str = node.scenes.begin()
-        with node.push.waiter(scene_str) as waiter:
+        with node.push.hub.waiter(scene_str) as waiter:
             with pytest.raises(ApiError) as refused:
-                node.push.waiter(scene_str)
+                node.push.hub.waiter(scene_str)
             assert refused.value.code == "overloaded" and refused.value.retry_after
         waiter.__exit__(None, None, None)
         assert node.push.hub.waiting == 0
-        with node.push.waiter(scene_str):
+        with node.push.hub.waiter(scene_str):
             assert node.push.hub.waiting == 1
 
 
@@ -68,7 +68,7 @@ async def test_waiters_are_capped():
 async def test_drain_releases_waiters():
     """A node that leaves ends its waits at once."""
     async with Node() as node:
-        with node.push.waiter(node.scenes.begin()) as waiter:
+        with node.push.hub.waiter(node.scenes.begin()) as waiter:
             waiting = asyncio.ensure_future(waiter.newer(1, 60))
             await asyncio.sleep(0)
             await node.push.drain(1)
@@ -81,7 +81,7 @@ async def test_sockets_do_not_count_as_waiters():
     async with Node(max_waiters=1) as node:
         node.scenes.gate.clear()
         opening = asyncio.ensure_future(node.connect(node.scenes.begin()).__aenter__())
-        await eventually(lambda: "watch" in node.scenes.calls)
+        await eventually(lambda: "attach" in node.scenes.calls)
         assert node.push.hub.waiting == 0
         node.scenes.gate.set()
         await (await opening).close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from services.ids import SceneStr
-from services.scenes.local_echo import FRESH_SECONDS, HOLD_SECONDS, NEVER, OwnMoves
+from services.scenes.local_echo import FRESH_SECONDS, HOLD_SECONDS, NEVER, LocalEcho
 from services.scenes.states import Kind, Scene, State
 from services.scenes.store import Notice
 
@@ -18,7 +18,7 @@ def scene(seq: int) -> Scene:
     return Scene(NAME, State.SCANNED, seq, Kind.OFFICIAL_ACCOUNT, "a", "en", 0, 0, 180, b"")
 
 
-def told(moves: OwnMoves) -> list[Notice]:
+def told(moves: LocalEcho) -> list[Notice]:
     """Have everything that is told written down here."""
     notices: list[Notice] = []
     moves.listen(notices.append)
@@ -26,7 +26,7 @@ def told(moves: OwnMoves) -> list[Notice]:
 
 
 @contextmanager
-def moving(moves: OwnMoves) -> Iterator[Callable[[Scene], None]]:
+def moving(moves: LocalEcho) -> Iterator[Callable[[Scene], None]]:
     """A move as a store makes it; call what this gives with the scene of the store's answer."""
     under_way = moves.begin(NAME)
     answers: list[Scene] = []
@@ -36,7 +36,7 @@ def moving(moves: OwnMoves) -> Iterator[Callable[[Scene], None]]:
         moves.end(under_way, answers[-1] if answers else None)
 
 
-def scanned(moves: OwnMoves) -> None:
+def scanned(moves: LocalEcho) -> None:
     """A scan whose login this server owes."""
     with moving(moves) as answered:
         answered(scene(2)._replace(owed=True))
@@ -45,31 +45,31 @@ def scanned(moves: OwnMoves) -> None:
 @pytest.mark.gen_test
 async def test_a_move_tells_of_itself() -> None:
     """Its result is at hand for everybody who wants that state, or an older one."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as answered:
         answered(scene(2))
     assert notices == [Notice(NAME, 2)]
-    assert moves.at_hand(NAME, 2) == moves.at_hand(NAME, 1) == scene(2)
-    assert moves.at_hand(NAME, 3) is None
+    assert moves.get_nowait(NAME, 2) == moves.get_nowait(NAME, 1) == scene(2)
+    assert moves.get_nowait(NAME, 3) is None
 
 
 @pytest.mark.gen_test
 async def test_an_answer_that_was_long_on_its_way_is_read_again() -> None:
     """Others may have moved the scene since: it is told of, and nothing is at hand."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as answered:
         answered(scene(2))
         await asyncio.sleep(FRESH_SECONDS)
     assert notices == [Notice(NAME, 2)]
-    assert moves.at_hand(NAME, 2) is None
+    assert moves.get_nowait(NAME, 2) is None
 
 
 @pytest.mark.gen_test
 async def test_a_move_without_an_answer_has_to_be_read() -> None:
     """Whether it happened is unknown, so nothing that is at hand will do."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as answered:
         answered(scene(2))
@@ -77,13 +77,13 @@ async def test_a_move_without_an_answer_has_to_be_read() -> None:
         with pytest.raises(failure), moving(moves):
             raise failure
     assert [notice.seq for notice in notices] == [2, NEVER, NEVER]
-    assert moves.at_hand(NAME, NEVER) is None
+    assert moves.get_nowait(NAME, NEVER) is None
 
 
 @pytest.mark.gen_test
 async def test_a_notice_during_a_move_is_not_lost() -> None:
     """Its own comes early and tells nothing new; another node's is told of at the end."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     for heard in (2, 3):
         with moving(moves) as answered:
@@ -96,7 +96,7 @@ async def test_a_notice_during_a_move_is_not_lost() -> None:
 @pytest.mark.gen_test
 async def test_of_two_moves_the_last_to_end_still_tells() -> None:
     """Each tells what it knows, and what was heard while either was under way."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as first:
         with moving(moves) as second:
@@ -104,13 +104,13 @@ async def test_of_two_moves_the_last_to_end_still_tells() -> None:
             second(scene(3))
         first(scene(2))
     assert [notice.seq for notice in notices] == [5, 5]
-    assert moves.at_hand(NAME, 0) == scene(3)
+    assert moves.get_nowait(NAME, 0) == scene(3)
 
 
 @pytest.mark.gen_test
 async def test_what_was_replaced_is_always_heard() -> None:
     """A notice that names a connection says more than that the scene has moved."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     told(moves)
     with moving(moves):
         assert not moves.expects(Notice(NAME, 2, connection=7))
@@ -119,7 +119,7 @@ async def test_what_was_replaced_is_always_heard() -> None:
 @pytest.mark.gen_test
 async def test_without_a_listener_every_notice_is_heard() -> None:
     """Nobody would tell of what was held back."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     with moving(moves):
         assert not moves.expects(Notice(NAME, 2))
 
@@ -127,17 +127,17 @@ async def test_without_a_listener_every_notice_is_heard() -> None:
 @pytest.mark.gen_test
 async def test_what_is_at_hand_does_not_stay_so() -> None:
     """A node that slept wakes up with nothing to deliver from memory."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     with moving(moves) as answered:
         answered(scene(2))
     await asyncio.sleep(FRESH_SECONDS + 0.05)
-    assert moves.at_hand(NAME, 2) is None
+    assert moves.get_nowait(NAME, 2) is None
 
 
 @pytest.mark.gen_test
 async def test_a_scan_is_not_told_before_its_login() -> None:
     """The page sees the login at once, and the scan only where nothing follows it."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     scanned(moves)
     assert moves.expects(Notice(NAME, 2))
@@ -152,7 +152,7 @@ async def test_a_scan_is_not_told_before_its_login() -> None:
 @pytest.mark.gen_test
 async def test_a_scan_that_nothing_follows_is_told() -> None:
     """The login may take a while, or fail: the page shows meanwhile that somebody scanned."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     notices = told(moves)
     scanned(moves)
     await asyncio.sleep(2 * HOLD_SECONDS)
@@ -163,7 +163,7 @@ async def test_a_scan_that_nothing_follows_is_told() -> None:
 @pytest.mark.gen_test
 async def test_what_is_held_holds_nothing_newer_back() -> None:
     """Another node may finish the login."""
-    moves = OwnMoves()
+    moves = LocalEcho()
     told(moves)
     scanned(moves)
     assert not moves.expects(Notice(NAME, 3))

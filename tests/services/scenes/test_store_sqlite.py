@@ -103,7 +103,7 @@ async def test_a_move_nobody_waits_for_is_told(tmp_path: Path) -> None:
         await stored.database.write(lambda db: None)
         await asyncio.sleep(0)
         assert stored.notices[-1] == Notice(scene.scene_str, scene.seq + 1)
-        known = stored.store.at_hand(scene.scene_str)
+        known = stored.store.get_nowait(scene.scene_str)
         assert known is not None and known.state is State.CONSUMED
 
 
@@ -169,5 +169,5 @@ async def test_begun_scenes_are_remembered_and_written(tmp_path: Path) -> None:
         other = SqliteSceneStore(stored.database, stored.clock, lambda notice: None)
         for _ in range(RECENT + 10):
             begun = await stored.store.create(a_scene(stored))  # type: ignore[arg-type]
-            assert stored.store.at_hand(begun.scene_str) == begun
-            assert other.at_hand(begun.scene_str) == begun
+            assert stored.store.get_nowait(begun.scene_str) == begun
+            assert other.get_nowait(begun.scene_str) == begun

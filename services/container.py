@@ -56,7 +56,7 @@ from services.scenes.registration import RegistrationService
 from services.scenes.states import Kind
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
-from services.settings.models import AccountSettings, AppSettings, Settings, simulated
+from services.settings.models import AccountSettings, AppSettings, Settings
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
@@ -74,12 +74,11 @@ from services.wechat.oauth import HttpxOAuth
 from services.wechat.official_account import HttpxWeChatAPI
 from services.wechat.unionids import UnionIds
 from services.workers import Place, Siblings
-from simulator.builtin import Simulation
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Made first. `settings` are those in force: while WeChat is simulated, they name it."""
+    """Made first, for everything else stands on it."""
 
     settings: Settings
     node: str
@@ -92,7 +91,6 @@ class Ground:
     http: httpx.AsyncClient
     issuer: Issuer
     timeline: History | None
-    simulation: Simulation | None
     own_url: str
 
     @property
@@ -131,10 +129,6 @@ async def open_ground(
     clock = backend.clock or clock
     timeline = record(backend, clock) if settings.operator.token else None
     metrics = Metrics(clock.now)
-    simulation = None
-    if simulated(settings):
-        simulation = Simulation(settings, f"http://{_reachable(host)}:{port}")
-        settings = simulation.settings
     return Ground(
         settings=settings,
         node=node,
@@ -147,7 +141,6 @@ async def open_ground(
         http=make_client(settings.wechat.api_base, _addresses_of_the_operator(settings)),
         issuer=Issuer(keys, issuer=settings.token_issuer, audience=settings.jwt.audience),
         timeline=timeline,
-        simulation=simulation,
         own_url=settings.server.public_url or f"http://{url_host(host)}:{port}",
     )
 
@@ -164,11 +157,6 @@ def record(backend: Backend, clock: Clock) -> History:
     if backend.whole_login is not None:
         backend.whole_login = RecordedWholeLogin(backend.whole_login, timeline)
     return timeline
-
-
-def _reachable(host: str) -> str:
-    """Where a listener on all addresses is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, url_host(host))
 
 
 def build_accounts(ground: Ground) -> Accounts:
@@ -583,7 +571,7 @@ class Container:
     pictures: Pictures
     sweeper: Sweeper
     push: PushService
-    simulation: Simulation | None
+    simulated_phone: str
     siblings: Siblings | None
     own_url: str
 
@@ -608,8 +596,6 @@ class Container:
         await self.http.aclose()
         if self.siblings is not None:
             await self.siblings.close()
-        if self.simulation is not None:
-            await self.simulation.stop()
         await self.backend.close()
 
     async def check_stores(self) -> None:
@@ -631,6 +617,7 @@ async def build_container(
     clock: Clock | None = None,
     make_backend: OpenBackend = open_backend,
     place: Place | None = None,
+    simulated_phone: str = "",
 ) -> Container:
     """Build everything for a server that listens at `host` and `port`.
 
@@ -639,13 +626,13 @@ async def build_container(
     Args:
         place: this process's, where several serve one port.
         make_backend: a test puts stores that fail on command in the real ones' place.
+        simulated_phone: the base address of the phone's pages of the built-in simulator.
 
     Raises:
         SettingsError: a file, key or store that the settings name cannot be used.
         StoreUnavailable: a store does not answer.
     """
     ground = await open_ground(settings, host, port, clock, make_backend)
-    settings = ground.settings
     logins = build_logins(ground)
     push = build_push(ground, logins.login)
     accounts = build_accounts(ground)
@@ -679,7 +666,7 @@ async def build_container(
         pictures=Pictures(),
         sweeper=build_sweeper(ground, accounts, logins.chat),
         push=push,
-        simulation=ground.simulation,
+        simulated_phone=simulated_phone,
         siblings=None if place is None else Siblings(place),
         own_url=ground.own_url,
     )

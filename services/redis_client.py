@@ -258,7 +258,7 @@ class RedisLink:
         if self._client is None:
             raise exceptions.ConnectionError("closed")
         # Packed here, so that what cannot be packed fails alone and not with its batch.
-        return self._lane(key).ask(command if self._wire is None else _pack(command))
+        return self._lane(key).submit(command if self._wire is None else _pack(command))
 
     def _lane(self, key: str) -> Batcher[Command | bytes, Any]:
         name = ""
@@ -273,7 +273,7 @@ class RedisLink:
                 self._supervisor,
                 name="redis",
                 timeout_seconds=self.timeout_seconds,
-                most_in_a_batch=MOST_IN_A_BATCH,
+                max_batch_size=MOST_IN_A_BATCH,
             )
         return lane
 

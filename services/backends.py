@@ -101,7 +101,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         await users.open()
         undo.push_async_callback(users.close)
         store_clock = StoreClock(clock, link)
-        await store_clock.learn()
+        await store_clock.sync()
         undo.pop_all()
     moves = OwnMoves()
     return Backend(

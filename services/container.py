@@ -579,7 +579,7 @@ class Container:
         """Begin to push and to sweep."""
         self.metrics.count_long_polls(lambda: self.push.hub.waiting)
         if self.backend.clock is not None:
-            self.supervisor.spawn(self.backend.clock.learn_forever(), name="store's clock")
+            self.supervisor.spawn(self.backend.clock.sync_forever(), name="store's clock")
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")

@@ -140,7 +140,7 @@ class RedisBroker:
         Not redis-py's `PubSub`: that one subscribes again in silence, and the gap would go
         unnoticed; and it takes longer over a notice than we do.
         """
-        connection = self._link.listening()
+        connection = self._link.pubsub_connection()
         try:
             with redis_errors():
                 async with asyncio.timeout(self._link.timeout_seconds):

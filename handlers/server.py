@@ -182,10 +182,10 @@ class Server:
 
     def listen(self, sockets: list[socket.socket]) -> None:
         self._reception.listen(sockets)
-        if (siblings := self._container.siblings) is not None:
-            address = siblings.place.address(siblings.place.number)
+        if (peers := self._container.worker_peers) is not None:
+            address = peers.context.address(peers.context.number)
             self._for_siblings.add_socket(bind_unix_socket(str(address), mode=0o600))
-            siblings.place.tell_started()
+            peers.context.report_started()
 
     async def drain(self) -> None:
         """Accept no more, finish what is under way, send every socket away with 1001.

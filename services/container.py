@@ -73,7 +73,7 @@ from services.wechat.notices import Notices
 from services.wechat.oauth import HttpxOAuth
 from services.wechat.official_account import HttpxWeChatAPI
 from services.wechat.unionids import UnionIds
-from services.workers import Place, Siblings
+from services.workers import WorkerContext, WorkerPeers
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,7 +572,7 @@ class Container:
     sweeper: Sweeper
     push: PushService
     simulated_phone: str
-    siblings: Siblings | None
+    worker_peers: WorkerPeers | None
     own_url: str
 
     async def start(self) -> None:
@@ -594,8 +594,8 @@ class Container:
         await self.supervisor.close()
         self.pictures.close()
         await self.http.aclose()
-        if self.siblings is not None:
-            await self.siblings.close()
+        if self.worker_peers is not None:
+            await self.worker_peers.close()
         await self.backend.close()
 
     async def check_stores(self) -> None:
@@ -616,7 +616,7 @@ async def build_container(
     port: int,
     clock: Clock | None = None,
     make_backend: OpenBackend = open_backend,
-    place: Place | None = None,
+    worker: WorkerContext | None = None,
     simulated_phone: str = "",
 ) -> Container:
     """Build everything for a server that listens at `host` and `port`.
@@ -624,7 +624,7 @@ async def build_container(
     Call it on the running event loop. What it opened, `Container.close` closes.
 
     Args:
-        place: this process's, where several serve one port.
+        worker: this process's, where several serve one port.
         make_backend: a test puts stores that fail on command in the real ones' place.
         simulated_phone: the base address of the phone's pages of the built-in simulator.
 
@@ -667,6 +667,6 @@ async def build_container(
         sweeper=build_sweeper(ground, accounts, logins.chat),
         push=push,
         simulated_phone=simulated_phone,
-        siblings=None if place is None else Siblings(place),
+        worker_peers=None if worker is None else WorkerPeers(worker),
         own_url=ground.own_url,
     )

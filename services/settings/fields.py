@@ -1,7 +1,7 @@
-"""What a single setting may look like: the field types of `services.settings`.
+"""What a single setting may be: the field types of `services.settings.models`.
 
 Every rule raises `ValueError` with a sentence that says what is expected and never repeats the
-value, which may be a secret. pydantic turns it into an error that knows the setting's place.
+value, which may be a secret. pydantic adds the setting's dotted key.
 """
 
 import base64
@@ -23,7 +23,7 @@ WEAK_KEY_DISTINCT_BYTES = 8
 """A random 32-byte key has about 30 distinct bytes; one with fewer than this was typed by hand."""
 
 OWN_SECRET_BYTES = 16
-"""The least length of a secret that the operator makes up (kiosks, hook, operator)."""
+"""The least length of a secret that the operator chooses (kiosks, hook, operator)."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -35,7 +35,7 @@ def _whole(value: object) -> object:
 
 
 def _simulator(value: object) -> object:
-    """The environment knows only strings."""
+    # The environment holds only strings.
     words: dict[object, bool] = {"true": True, "false": False}
     return words.get(value.lower(), value) if isinstance(value, str) else value
 
@@ -63,7 +63,7 @@ def _host_and_port(parts: SplitResult) -> str:
 
 
 def _origin(url: str) -> str:
-    """As browsers spell it (RFC 6454, section 6.2): lower case, no default port, no slash."""
+    # As browsers spell it (RFC 6454, section 6.2): lower case, no default port, no slash.
     parts = _split(url)
     if parts.path not in ("", "/") or parts.query:
         raise ValueError("must be scheme://host or scheme://host:port, without a path")

@@ -586,7 +586,7 @@ class Container:
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
-        self.supervisor.spawn(self.nodes.tell_forever(), name="tell the other nodes")
+        self.supervisor.spawn(self.nodes.announce_forever(), name="announce this node")
 
     async def close(self) -> None:
         """End everything, in the order that loses nothing. Safe after a failed start."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from handlers.base import BaseHandler, optional_text
 from services.errors import ApiError
-from services.web_login.mini_program import MiniProgramDoor
+from services.web_login.mini_program import MiniProgramLogin
 
 MAX_CODE = 512
 
@@ -17,7 +17,7 @@ class MiniProgramHandler(BaseHandler):
         self.refuse_foreign_origin()
 
     @property
-    def door(self) -> MiniProgramDoor:
+    def door(self) -> MiniProgramLogin:
         door = self.container.doors.mini_program
         if door is None:
             raise ApiError("not_found", "There is no mini program here.")

@@ -61,8 +61,8 @@ from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
 from services.tokens.verifier import SharedKeys, Verifier
-from services.web_login.mini_program import DirectLogin, MiniProgramDoor
-from services.web_login.oauth import OAuthApp, OAuthApps, OAuthDoors
+from services.web_login.mini_program import MiniProgramLogin
+from services.web_login.oauth import OAuthApp, OAuthApps, OAuthLogin
 from services.wechat.access_token import authorized
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from services.wechat.callback import CallbackGate
@@ -252,8 +252,8 @@ class Logins:
 class Doors:
     """The doors besides the chat; None where none is configured."""
 
-    oauth: OAuthDoors
-    mini_program: MiniProgramDoor | None = None
+    oauth: OAuthLogin
+    mini_program: MiniProgramLogin | None = None
     pictures: MiniProgramPictures | None = None
 
 
@@ -266,7 +266,7 @@ def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
         timeout_seconds=ground.settings.wechat.timeout_seconds,
         observer=ground.metrics,
     )
-    oauth = OAuthDoors(
+    oauth = OAuthLogin(
         ground.backend.scenes,
         logins.login,
         logins.admission,
@@ -277,29 +277,21 @@ def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
     if not ground.settings.wechat.mini_program.app_id:
         return Doors(oauth)
     api = build_mini_program(ground, calls)
-    door = MiniProgramDoor(
+    mini_program = MiniProgramLogin(
         api,
         ground.backend.users,
         logins.login,
         logins.admission,
         accounts,
-        build_direct_login(ground),
         ground.limits,
-        strangers=ground.settings.login.registration == "auto",
-    )
-    return Doors(oauth, door, MiniProgramPictures(api, ground.supervisor, ground.limits))
-
-
-def build_direct_login(ground: Ground) -> DirectLogin:
-    """The login without a scene."""
-    return DirectLogin(
-        ground.backend.users,
         ground.issuer,
         ground.clock,
         ground.metrics,
+        register=ground.settings.login.registration == "auto",
         amr=ground.amr,
         token_ttl_seconds=ground.settings.jwt.ttl_seconds,
     )
+    return Doors(oauth, mini_program, MiniProgramPictures(api, ground.supervisor, ground.limits))
 
 
 def build_mini_program(ground: Ground, calls: Calls) -> HttpxMiniProgram:

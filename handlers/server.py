@@ -28,7 +28,7 @@ from tornado.routing import Router
 from handlers.base import UNDER_WAY
 from handlers.callbacks import PATH, CallbackDesk, CallbackDoor, PlainCallbacks
 from handlers.listener import Reception, hand_to
-from handlers.routes import make_application, routes, routes_for_siblings
+from handlers.routes import make_application, routes, routes_for_worker_peers
 from handlers.sockets import SocketRouter
 from services.container import Container
 from services.logs import new_request_id
@@ -178,13 +178,15 @@ class Server:
         self._reception = Reception(
             self._http, container.push.admission, container.supervisor, self._plain.take
         )
-        self._for_siblings = HTTPServer(make_application(container, routes_for_siblings(container)))
+        self._for_worker_peers = HTTPServer(
+            make_application(container, routes_for_worker_peers(container))
+        )
 
     def listen(self, sockets: list[socket.socket]) -> None:
         self._reception.listen(sockets)
         if (peers := self._container.worker_peers) is not None:
             address = peers.context.address(peers.context.number)
-            self._for_siblings.add_socket(bind_unix_socket(str(address), mode=0o600))
+            self._for_worker_peers.add_socket(bind_unix_socket(str(address), mode=0o600))
             peers.context.report_started()
 
     async def drain(self) -> None:
@@ -205,7 +207,7 @@ class Server:
     async def close(self) -> None:
         """End what is left."""
         self._reception.stop()
-        self._for_siblings.stop()
+        self._for_worker_peers.stop()
         self._plain.close()
         await asyncio.wait_for(self._http.close_all_connections(), 1)
-        await asyncio.wait_for(self._for_siblings.close_all_connections(), 1)
+        await asyncio.wait_for(self._for_worker_peers.close_all_connections(), 1)

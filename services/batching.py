@@ -138,7 +138,7 @@ class Batcher(Generic[Request, Result]):
         return [pending for pending in first if not pending.result.done()]
 
     def _on_end(self, batch: list[_Pending[Request, Result]], task: "asyncio.Task[None]") -> None:
-        # Cancelled, perhaps before it began, or failed by a bug: no caller may wait for ever.
+        # Cancelled, perhaps before it began, or failed by a bug: no caller may wait forever.
         if task.cancelled() or task.exception() is not None:
             self._in_flight -= 1
             self._starting = False

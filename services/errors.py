@@ -39,7 +39,7 @@ class SettingsError(ScanpushError):
 
 
 class TokenError(ScanpushError):
-    """A token that did not verify. The text says why, for the log; the client is told nothing."""
+    """A token that did not verify. The text says why, for the log only."""
 
 
 class TokenExpired(TokenError):

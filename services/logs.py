@@ -69,7 +69,7 @@ _NAME = (
 _PAIR = re.compile(rf"(?i)({_NAME})(=|%3d)((?:(?!%26)[^&\s\"'<>,;)])+)")
 _QUOTED = re.compile(rf"(?i)([\"'])({_NAME})\1(\s*:\s*)([\"'])((?:(?!\4).)*)\4")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+")
-# Never from within a run of its own characters: that would look through the run once for each.
+# Not from the middle of a run of its own characters: that would scan the run once for each.
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _WATCH = re.compile(r"\bwatch\.[\w-]{20,}")
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
@@ -79,7 +79,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u
 
 
 def short_hash(openid: str) -> str:
-    """Tells people apart in the log without naming them: 10 hexadecimal digits of SHA-256."""
+    """Distinguishes people in the log without naming them: 10 hexadecimal digits of SHA-256."""
     return hashlib.sha256(openid.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 

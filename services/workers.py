@@ -169,7 +169,7 @@ class WorkerSupervisor:
 
     def _start(self, worker: _Worker) -> None:
         worker.begun_at = time.monotonic()
-        # A signal that comes now waits until parent and worker are told apart.
+        # A signal that comes now waits until both processes know which one they are.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         if self._stop_by is None:  # else it came before this worker, and ended the others
             worker.pid = os.fork()

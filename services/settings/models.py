@@ -43,7 +43,7 @@ from services.settings.fields import (
 )
 
 SceneLife = Annotated[Whole, Field(ge=1, le=1800)]
-"""Seconds; half an hour is the longest, so that nothing waits for ever."""
+"""Seconds; half an hour at most, so that every wait ends."""
 
 HS256_SECRET_BYTES = 32
 """RFC 7518, section 3.2: a key of the hash's size or larger."""

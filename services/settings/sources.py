@@ -33,8 +33,8 @@ class _DuplicateKey(Exception):
 def read_file(path: Path) -> dict[str, Any]:
     """The values of the YAML file; an empty file has none.
 
-    A key without a value is left out, so that it keeps its default. Errors tell the line but do
-    not quote it: it may hold a secret.
+    A key without a value is left out, so that it keeps its default. Errors give the line's
+    number and do not quote it: it may hold a secret.
     """
     try:
         values = _parse(path.read_text(encoding="utf-8-sig"), f"the settings file {path}")

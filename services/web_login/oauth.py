@@ -195,7 +195,11 @@ class OAuthLogin:
         if scene is None:
             return Landing("expired", browser.lang)
         if not code:
-            return await self._declined(scene, journey, browser)
+            # The person refused on WeChat's page.
+            if begun_here(scene, browser.begin_cookie):
+                move = Move(State.CANCELLED, frozenset({State.WAITING}))
+                await self._login.end(scene.scene_str, move)
+            return await self._landing(scene, "denied", "", journey, browser)
         text = await single_flight(
             self._scenes,
             f"oauth:{_hash(state)}",
@@ -261,13 +265,6 @@ class OAuthLogin:
             log.info("no profile this time: %s", error)
             return grant.unionid, NOTHING_KNOWN
         return profile.unionid, Profile(name=profile.nickname, avatar=profile.avatar)
-
-    async def _declined(self, scene: Scene, journey: _Journey, browser: Browser) -> Landing:
-        """WeChat sent the browser back without a code: the person refused there."""
-        if begun_here(scene, browser.begin_cookie):
-            move = Move(State.CANCELLED, frozenset({State.WAITING}))
-            await self._login.end(scene.scene_str, move)
-        return await self._landing(scene, "denied", "", journey, browser)
 
     async def _ask(self, visit: Visit, browser: Browser, seconds: float) -> str:
         value = secrets.token_urlsafe(32)

@@ -267,11 +267,7 @@ class WorkerPeers:
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
         self._others = {
-            number: httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=str(context.address(number)), verify=False),
-                base_url="http://worker",
-                timeout=ANSWER_SECONDS,
-            )
+            number: make_client_at(context.address(number))
             for number in range(context.count)
             if number != context.number
         }
@@ -318,6 +314,15 @@ class WorkerPeers:
         except httpx.HTTPError:
             return None
         return answer.text if answer.status_code == 200 else None
+
+
+def make_client_at(address: Path) -> httpx.AsyncClient:
+    """A client of the worker that answers at that socket."""
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=str(address), verify=False),
+        base_url="http://worker",
+        timeout=ANSWER_SECONDS,
+    )
 
 
 class _Merged(Collector):

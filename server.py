@@ -20,13 +20,14 @@ from tornado.netutil import bind_sockets
 
 from handlers.server import Server
 from services import VERSION
-from services.container import Container, build_container
+from services.container import build_container
 from services.errors import SettingsError, StoreUnavailable
 from services.logs import configure
 from services.push.admission import make_room, open_file_limit
 from services.settings import models
 from services.settings.models import Settings, load_settings, simulated
-from services.workers import Parent, Place
+from services.workers import WorkerContext, WorkerSupervisor
+from simulator.builtin import simulate
 
 log = logging.getLogger("scanpush.start")
 
@@ -76,21 +77,36 @@ def bound_sockets(settings: Settings, *, shared: bool = False) -> list[socket.so
         raise SettingsError("server.port", f"{server.host}:{server.port}: {reason}") from None
 
 
-async def serve(settings: Settings, *, lan: bool = False, place: Place | None = None) -> None:
+async def serve(
+    settings: Settings, *, lan: bool = False, worker: WorkerContext | None = None
+) -> None:
     """Run until SIGTERM or SIGINT, or until the parent is gone, then drain."""
     make_room(open_file_limit())
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    if place is not None:
-        loop.add_reader(place, leave_orphaned, loop, place, stopping)
-    sockets = bound_sockets(settings, shared=place is not None)
+    if worker is not None:
+        loop.add_reader(worker, leave_orphaned, loop, worker, stopping)
+    sockets = bound_sockets(settings, shared=worker is not None)
     host, port = sockets[0].getsockname()[:2]
-    container = await build_container(settings, host=host, port=port, place=place)
-    server = Server(container)
-    try:
-        phone = container.simulation.open_to_lan() if lan and container.simulation else ""
+    async with contextlib.AsyncExitStack() as undo:
+        simulation = simulate(settings, host, port)
+        if simulation is not None:
+            undo.push_async_callback(simulation.stop)
+            settings = simulation.settings
+            if lan:
+                simulation.open_to_lan()
+        container = await build_container(
+            settings,
+            host=host,
+            port=port,
+            worker=worker,
+            simulated_phone=simulation.phone_base if simulation is not None else "",
+        )
+        undo.push_async_callback(container.close)
+        server = Server(container)
+        undo.push_async_callback(server.close)
         await container.start()
         # What was built until now lives until the end, and the collector need not look at it again:
         # measured with 19,000 sockets, a full collection takes 0.1 ms instead of 26.
@@ -100,38 +116,38 @@ async def serve(settings: Settings, *, lan: bool = False, place: Place | None = 
         # time; looking less often saves 1.4 % of a login's instructions.
         gc.set_threshold(5_000)
         server.listen(sockets)
-        if place is None:
-            print(banner(container, phone), flush=True)
+        if worker is None:
+            phone_url = simulation.phone_url if simulation is not None else ""
+            print(banner(container.own_url, phone_url), flush=True)
         await stopping.wait()
         await server.drain()
-    finally:
-        await server.close()
-        await container.close()
 
 
-def banner(container: Container, phone: str) -> str:
-    """What a person who just started the server wants to know."""
-    lines = [f"scanpush {VERSION} at {container.own_url}  (Ctrl-C stops it)"]
-    if container.simulation is not None:
+def banner(url: str, phone_url: str) -> str:
+    """What a person who just started the server wants to know. `phone_url`: the simulated one's."""
+    lines = [f"scanpush {VERSION} at {url}  (Ctrl-C stops it)"]
+    if phone_url:
         lines.append("WeChat is SIMULATED: no account has an app_id yet (see README.md)")
-        lines.append(f"The simulated phone: {phone or container.simulation.phone_url}")
+        lines.append(f"The simulated phone: {phone_url}")
     return "\n".join(lines)
 
 
-def leave_orphaned(loop: asyncio.AbstractEventLoop, place: Place, stopping: asyncio.Event) -> None:
-    """The parent was killed: nobody would start us again, or stop us."""
-    loop.remove_reader(place)
+def leave_orphaned(
+    loop: asyncio.AbstractEventLoop, worker: WorkerContext, stopping: asyncio.Event
+) -> None:
+    """The parent was killed: a worker without it would be neither started again nor stopped."""
+    loop.remove_reader(worker)
     stopping.set()
 
 
-def run(settings: Settings, *, lan: bool = False, place: Place | None = None) -> None:
+def run(settings: Settings, *, lan: bool = False, worker: WorkerContext | None = None) -> None:
     """On uvloop where it is installed."""
     with contextlib.suppress(ImportError):
         import uvloop
 
-        uvloop.run(serve(settings, lan=lan, place=place))
+        uvloop.run(serve(settings, lan=lan, worker=worker))
         return
-    asyncio.run(serve(settings, lan=lan, place=place))
+    asyncio.run(serve(settings, lan=lan, worker=worker))
 
 
 def run_several(settings: Settings) -> int:
@@ -144,13 +160,13 @@ def run_several(settings: Settings) -> int:
     settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
     url = server.public_url or f"http://{server.host}:{port}"
 
-    def work(place: Place) -> int:
-        return exit_code(lambda: run(settings, place=place))
+    def work(worker: WorkerContext) -> int:
+        return exit_code(lambda: run(settings, worker=worker))
 
     def started() -> None:
         print(f"scanpush {VERSION} at {url}  ({server.processes} processes)", flush=True)
 
-    return Parent(server.processes, work, server.drain_seconds, started).run()
+    return WorkerSupervisor(server.processes, work, server.drain_seconds, started).run()
 
 
 def exit_code(work: Callable[[], int | None]) -> int:

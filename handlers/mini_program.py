@@ -2,7 +2,7 @@
 
 from handlers.base import BaseHandler, optional_text, required_text
 from services.errors import ApiError
-from services.web_login.mini_program import MiniProgramDoor
+from services.web_login.mini_program import MiniProgramLogin
 
 MAX_CODE = 512
 
@@ -15,7 +15,7 @@ class MiniProgramHandler(BaseHandler):
         self.refuse_foreign_origin()
 
     @property
-    def mini_program(self) -> MiniProgramDoor:
+    def mini_program(self) -> MiniProgramLogin:
         mini_program = self.container.mini_program
         if mini_program is None:
             raise ApiError("not_found", "There is no mini program here.")

@@ -12,7 +12,7 @@ class HealthHandler(BaseHandler):
 
 
 class OwnReadyHandler(BaseHandler):
-    """Whether this one process can finish logins; what its siblings ask."""
+    """Whether this one process can finish logins; what the other workers ask."""
 
     async def get(self) -> None:
         await self.check()
@@ -30,8 +30,8 @@ class ReadyHandler(OwnReadyHandler):
     async def get(self) -> None:
         await self.check()
         document: dict[str, object] = {"status": "ready"}
-        if (siblings := self.container.siblings) is not None:
-            document["processes"] = 1 + await siblings.check_ready()
+        if (peers := self.container.worker_peers) is not None:
+            document["processes"] = 1 + await peers.check_ready()
         self.write_json(document)
 
 
@@ -50,7 +50,7 @@ class MetricsHandler(OwnMetricsHandler):
     """``GET /metrics``, in the Prometheus text format."""
 
     async def get(self) -> None:
-        if (siblings := self.container.siblings) is None:
+        if (peers := self.container.worker_peers) is None:
             await super().get()
         else:
-            self.write_exposition(*await siblings.exposition(self.container.metrics))
+            self.write_exposition(*await peers.exposition(self.container.metrics))

@@ -58,8 +58,8 @@ def page_facts(container: Container) -> dict[str, str]:
 
 def _simulated_phone(container: Container) -> str:
     """Below what address the simulator's phone is, the one beside this server included."""
-    if container.simulation is not None:
-        return container.simulation.phone_base
+    if container.simulated_phone:
+        return container.simulated_phone
     wechat = container.settings.wechat
     return wechat.open_base.removesuffix("/open") if wechat.is_simulated else ""
 

@@ -69,7 +69,7 @@ def routes(container: Container) -> list[Any]:
     ]
 
 
-def routes_for_siblings(container: Container) -> list[Any]:
+def routes_for_worker_peers(container: Container) -> list[Any]:
     """What the other processes of the same server ask, over a socket of their own."""
     shared = {"container": container}
     return [(r"/readyz", OwnReadyHandler, shared), (r"/metrics", OwnMetricsHandler, shared)]

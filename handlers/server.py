@@ -11,7 +11,7 @@ from tornado.netutil import bind_unix_socket
 from handlers.base import REQUESTS
 from handlers.callbacks import hot_route
 from handlers.listener import MAX_BODY_BYTES, BodyLimit, Listener
-from handlers.routes import make_application, routes, routes_for_siblings
+from handlers.routes import make_application, routes, routes_for_worker_peers
 from handlers.sockets import FastUpgrade
 from services.container import Container
 
@@ -55,14 +55,16 @@ class Server:
             self._requests,
             IDLE_SECONDS,
         )
-        self._for_siblings = HTTPServer(make_application(container, routes_for_siblings(container)))
+        self._for_worker_peers = HTTPServer(
+            make_application(container, routes_for_worker_peers(container))
+        )
 
     def listen(self, sockets: list[socket.socket]) -> None:
         self._listener.listen(sockets)
-        if (siblings := self._container.siblings) is not None:
-            address = siblings.place.address(siblings.place.number)
-            self._for_siblings.add_socket(bind_unix_socket(str(address), mode=0o600))
-            siblings.place.tell_started()
+        if (peers := self._container.worker_peers) is not None:
+            address = peers.context.address(peers.context.number)
+            self._for_worker_peers.add_socket(bind_unix_socket(str(address), mode=0o600))
+            peers.context.report_started()
 
     async def drain(self) -> None:
         """Accept no more, finish the requests in progress, close every socket with 1001.
@@ -82,7 +84,7 @@ class Server:
     async def close(self) -> None:
         """End what is left."""
         self._listener.stop()
-        self._for_siblings.stop()
+        self._for_worker_peers.stop()
         self._listener.close()
         await asyncio.wait_for(self._http.close_all_connections(), 1)
-        await asyncio.wait_for(self._for_siblings.close_all_connections(), 1)
+        await asyncio.wait_for(self._for_worker_peers.close_all_connections(), 1)

@@ -1,4 +1,4 @@
-"""The two sets of stores: ``backend: embedded`` and ``backend: distributed``."""
+"""The two sets of stores: ``backend: embedded`` (SQLite) and ``distributed`` (Redis, MongoDB)."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -43,8 +43,8 @@ class Backend:
     connections: tuple[MongoUserStore | RedisLink, ...] = ()
 
     async def close(self) -> None:
-        """End the notices first: they use what is closed after them."""
-        await self.broker.close()
+        """Close the broker and all stores."""
+        await self.broker.close()  # first, because it uses a connection that is closed below
         for connection in self.connections:
             await connection.close()
         if self.database is not None:
@@ -68,7 +68,7 @@ async def open_backend(settings: Settings, clock: Clock, node: str) -> Backend:
 
 
 async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
-    """SQLite and notices within the process: nothing to install."""
+    """SQLite, and notices within the process: nothing to install."""
     database = Database(
         settings.embedded.path,
         settings.embedded.synchronous,
@@ -89,7 +89,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
 
 
 async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backend:
-    """Redis for what passes, MongoDB for the people; any number of nodes."""
+    """Redis for what is short-lived, MongoDB for the people; any number of nodes."""
     link = RedisLink(settings.redis.url.get_secret_value())
     users = MongoUserStore(settings.mongodb.url.get_secret_value(), settings.mongodb.database)
     async with contextlib.AsyncExitStack() as undo:
@@ -98,7 +98,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         await users.open()
         undo.push_async_callback(users.close)
         store_clock = StoreClock(clock, link)
-        await store_clock.learn()
+        await store_clock.sync()
         undo.pop_all()
     echo = LocalEcho()
     return Backend(

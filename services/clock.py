@@ -1,4 +1,4 @@
-"""Where the time comes from, so that tests can turn it."""
+"""The source of time, which tests replace by one that they advance."""
 
 import time
 from typing import Protocol

@@ -48,13 +48,13 @@ from services.scenes.states import Kind
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
-from services.settings.models import AccountSettings, AppSettings, Settings, simulated
+from services.settings.models import AccountSettings, AppSettings, Settings
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import KeySet, open_keys
 from services.tokens.verifier import SharedKeys, Verifier
-from services.web_login.mini_program import DirectLogin, MiniProgramDoor
-from services.web_login.oauth import OAuthApp, OAuthDoors
+from services.web_login.mini_program import MiniProgramLogin
+from services.web_login.oauth import OAuthApp, OAuthLogin
 from services.wechat.access_token import authorized
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from services.wechat.callback import CallbackGate
@@ -65,8 +65,7 @@ from services.wechat.notices import Notices
 from services.wechat.oauth import HttpxOAuth
 from services.wechat.official_account import HttpxWeChatAPI
 from services.wechat.unionids import UnionIds
-from services.workers import Place, Siblings
-from simulator.builtin import Simulation
+from services.workers import WorkerContext, WorkerPeers
 
 STORES_SECONDS = 2
 """How long /readyz waits for the stores."""
@@ -83,7 +82,8 @@ class Container:
         settings: those in force: while WeChat is simulated, they name the simulator.
         node: this process's id, for the other nodes.
         own_url: where browsers reach this server.
-        siblings: the other processes of this server, where there are several.
+        worker_peers: the other processes of this server, where there are several.
+        simulated_phone: below what address the built-in simulator's phone is; empty without it.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class Container:
         backend: Backend,
         keys: KeySet,
         own_url: str,
-        siblings: Siblings | None,
-        simulation: Simulation | None,
+        worker_peers: WorkerPeers | None,
+        simulated_phone: str,
     ) -> None:
         self.settings = settings
         self.node = node
         self.clock = clock
         self.backend = backend
         self.own_url = own_url
-        self.siblings = siblings
-        self.simulation = simulation
+        self.worker_peers = worker_peers
+        self.simulated_phone = simulated_phone
         self._keys = keys
 
     # What everything stands on.
@@ -416,7 +416,7 @@ class Container:
     # Login kinds besides the chat.
 
     @cached_property
-    def oauth(self) -> OAuthDoors:
+    def oauth(self) -> OAuthLogin:
         """WeChat's own web pages, by kind and account."""
         wechat, apps = self.settings.wechat, {}
 
@@ -432,7 +432,7 @@ class Container:
                 apps[Kind.WEB, name] = OAuthApp(api(account), wechat.open_base, account.web_scope)
             if website is not None:
                 apps[Kind.WEBSITE, name] = OAuthApp(website, wechat.open_base, None)
-        return OAuthDoors(
+        return OAuthLogin(
             self.scenes, self.login, self.policy, self.accounts, apps, self.kiosk_labels
         )
 
@@ -461,28 +461,24 @@ class Container:
         )
 
     @cached_property
-    def mini_program(self) -> MiniProgramDoor | None:
-        """What the mini program may ask for; None where none is configured."""
+    def mini_program(self) -> MiniProgramLogin | None:
+        """The requests of the mini program; None where none is configured."""
         if self._mini_program_api is None:
             return None
-        direct = DirectLogin(
-            self.backend.users,
-            self.issuer,
-            self.clock,
-            self.metrics,
-            amr=self.amr,
-            token_ttl_seconds=self.settings.jwt.ttl_seconds,
-        )
-        return MiniProgramDoor(
+        return MiniProgramLogin(
             self._mini_program_api,
             self.scenes,
             self.backend.users,
             self.login,
             self.policy,
             self.accounts,
-            direct,
             self.limits,
-            strangers=self.settings.login.registration == "auto",
+            self.issuer,
+            self.clock,
+            self.metrics,
+            register=self.settings.login.registration == "auto",
+            amr=self.amr,
+            token_ttl_seconds=self.settings.jwt.ttl_seconds,
         )
 
     @cached_property
@@ -531,14 +527,14 @@ class Container:
         """Begin to push and to sweep."""
         self.metrics.count_long_polls(lambda: self.push.hub.waiting)
         if self.backend.clock is not None:
-            self.supervisor.spawn(self.backend.clock.learn_forever(), name="store's clock")
+            self.supervisor.spawn(self.backend.clock.sync_forever(), name="store's clock")
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
-        self.supervisor.spawn(self.nodes.tell_forever(), name="tell the other nodes")
+        self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
 
     async def close(self) -> None:
         """End everything, in the order that loses nothing. Safe after a failed start."""
@@ -546,10 +542,8 @@ class Container:
         await self.supervisor.close()
         self.pictures.close()
         await self.http.aclose()
-        if self.siblings is not None:
-            await self.siblings.close()
-        if self.simulation is not None:
-            await self.simulation.stop()
+        if self.worker_peers is not None:
+            await self.worker_peers.close()
         await self.backend.close()
 
     async def check_stores(self) -> None:
@@ -570,14 +564,16 @@ async def build_container(
     port: int,
     clock: Clock | None = None,
     make_backend: OpenBackend = open_backend,
-    place: Place | None = None,
+    worker: WorkerContext | None = None,
+    simulated_phone: str = "",
 ) -> Container:
     """Open the stores and keys, and make every part of a server that listens at `host` and `port`.
 
     Call it on the running event loop. What it opened, `Container.close` closes.
 
     Args:
-        place: this process's, where several serve one port.
+        worker: this process's, where several serve one port.
+        simulated_phone: see `Container`.
         make_backend: a test puts stores that fail on command in the real ones' place.
 
     Raises:
@@ -592,12 +588,6 @@ async def build_container(
     except SettingsError:
         await backend.close()
         raise
-    simulation = None
-    if simulated(settings):
-        # A listener on all addresses is reached from this machine at the loopback one.
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, url_host(host))
-        simulation = Simulation(settings, f"http://{reachable}:{port}")
-        settings = simulation.settings
     container = Container(
         settings,
         node,
@@ -605,8 +595,8 @@ async def build_container(
         backend,
         keys,
         settings.server.public_url or f"http://{url_host(host)}:{port}",
-        None if place is None else Siblings(place),
-        simulation,
+        None if worker is None else WorkerPeers(worker),
+        simulated_phone,
     )
     for name, part in vars(Container).items():
         if isinstance(part, cached_property):

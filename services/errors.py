@@ -2,15 +2,15 @@
 
     ScanpushError
     ├── SettingsError            a mistake of the operator: one line, naming the dotted key
-    ├── TokenError               a token that is not ours, or not valid now
-    │   ├── TokenExpired         ours, but its time is up
+    ├── TokenError               a token that was not issued here, or is not valid now
+    │   ├── TokenExpired         issued here, but expired
     │   └── UnknownKey           names a key that is not known here, or not yet
     ├── HookUnavailable          the operator's hook gave no usable answer
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
-    │   ├── WeChatUnavailable    time-out, connection, 5xx, rubbish, or still busy after retries
+    │   ├── WeChatUnavailable    time-out, connection, 5xx, no JSON, or still busy after retries
     │   └── WeChatRefused        an errcode
-    └── ApiError                 what a client is answered: status, code, message, field
+    └── ApiError                 the error a client gets: status, code, message, field
 
 Adapters translate foreign exceptions into these at their edge (one context manager each), so
 that nothing of httpx, sqlite3, redis or pymongo escapes.
@@ -39,27 +39,58 @@ class SettingsError(ScanpushError):
 
 
 class TokenError(ScanpushError):
-    """A token that did not verify. The text says why, for the log; the client is told nothing."""
+    """A token that did not verify. The text says why, for the log only."""
 
 
 class TokenExpired(TokenError):
-    """A token that is ours and whose time is up."""
+    """A token that was issued here and has expired."""
 
 
 class UnknownKey(TokenError):
-    """A token that names a key not known here: a stranger's, or that of a node just started."""
+    """A token that names a key not known here: a forged one, or that of a node just started."""
 
 
 class HookUnavailable(ScanpushError):
-    """The operator's hook gave no usable answer: down, slow, not 200, or none of its answers."""
+    """The operator's hook gave no usable answer: down, slow, not 200, or not in its format."""
 
 
 class StoreUnavailable(ScanpushError):
     """The store did not do what was asked; whether it was done is unknown."""
 
 
+class WeChatError(ScanpushError):
+    """A call to WeChat that failed.
+
+    `code` is the error code that the client gets; the text never holds a secret.
+    """
+
+    code = "wechat_refused"
+
+
+class WeChatUnavailable(WeChatError):
+    """No usable answer: time-out, connection, 5xx, no JSON, or -1 after the retries."""
+
+    code = "wechat_unavailable"
+
+
+class WeChatRefused(WeChatError):
+    """WeChat answered with an errcode.
+
+    Args:
+        errcode: WeChat's number.
+        errmsg: WeChat's text, for the log (it carries the ``rid`` its support asks for).
+        code: the error code that the client gets.
+    """
+
+    def __init__(self, errcode: int, errmsg: str, code: str = "wechat_refused") -> None:
+        super().__init__(f"errcode {errcode}: {errmsg}")
+        self.errcode = errcode
+        self.errmsg = errmsg
+        self.code = code
+
+
 class ApiError(ScanpushError):
-    """An answer of the public contract (design: HTTP statuses and codes).
+    """An error of the public contract (docs/errors.md), as a client gets it.
 
     Args:
         code: one of `STATUS`, which decides the HTTP status.
@@ -111,37 +142,6 @@ STATUS: Mapping[str, int] = MappingProxyType(
     }
 )
 """HTTP status of each error code; a code that is not here does not exist."""
-
-
-class WeChatError(ScanpushError):
-    """A call to WeChat that brought nothing.
-
-    `code` is the error code our own client is answered with; the text never holds a secret.
-    """
-
-    code = "wechat_refused"
-
-
-class WeChatUnavailable(WeChatError):
-    """No usable answer came: time-out, connection, 5xx, rubbish, or -1 after its retries."""
-
-    code = "wechat_unavailable"
-
-
-class WeChatRefused(WeChatError):
-    """WeChat answered with an errcode.
-
-    Args:
-        errcode: WeChat's number.
-        errmsg: WeChat's text, for the log (it carries the ``rid`` its support asks for).
-        code: our error code for it.
-    """
-
-    def __init__(self, errcode: int, errmsg: str, code: str = "wechat_refused") -> None:
-        super().__init__(f"errcode {errcode}: {errmsg}")
-        self.errcode = errcode
-        self.errmsg = errmsg
-        self.code = code
 
 
 def unauthorized() -> ApiError:

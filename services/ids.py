@@ -1,6 +1,5 @@
-"""The kinds of strings that must never stand in one another's place.
-
-A scene's id in sixteen bytes: what the hub keeps instead of a 36-character string.
+"""The kinds of ids and secrets, so that mypy refuses one in another's place, and a scene's id in
+its forms: text, sixteen bytes (what the hub keeps), and 32 digits (what a mini-program code holds).
 """
 
 import hashlib
@@ -24,13 +23,14 @@ UnionId = NewType("UnionId", str)
 """One person across all the `AppId`s of one Open Platform account; may be unknown."""
 
 UserId = NewType("UserId", str)
-"""Our own id of a person: the `sub` of the token."""
+"""The id scanpush gives a person: the `sub` of the token."""
 
 _SCENE_STR = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_SCENE_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def is_scene_str(text: str) -> bool:
-    """Whether `text` has the one form a `SceneStr` has."""
+    """Whether `text` is a lower-case version-4 UUID with hyphens."""
     return _SCENE_STR.fullmatch(text) is not None
 
 
@@ -43,17 +43,9 @@ def scene_key(scene_str: SceneStr) -> bytes:
 
 
 def scene_str_of(key: bytes) -> SceneStr:
-    """The other way round: lower case, with hyphens."""
+    """The `SceneStr` of those sixteen bytes."""
     digits = key.hex()
     return SceneStr(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
-
-
-def secret_hash(secret: str) -> bytes:
-    """What is stored of a secret: its SHA-256. The secrets hashed here have 256 random bits."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def scene_hex(scene_str: SceneStr) -> str:
@@ -63,5 +55,11 @@ def scene_hex(scene_str: SceneStr) -> str:
 
 def scene_of(text: str) -> SceneStr | None:
     """A scene_str from either of its forms; None for anything else."""
-    text = str(uuid.UUID(text)) if _HEX.fullmatch(text) else text
+    text = str(uuid.UUID(text)) if _SCENE_HEX.fullmatch(text) else text
     return SceneStr(text) if is_scene_str(text) else None
+
+
+def secret_hash(secret: str) -> bytes:
+    """What is stored of a secret: its SHA-256."""
+    # Without a salt, because the secrets hashed here have 256 random bits.
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -1,14 +1,12 @@
-"""What may be written down: secrets are taken out of any text before it becomes a log line.
-
-The last net, not the first: code does not log secrets to begin with. But exception texts and
-library messages quote addresses, and WeChat wants secrets in the query string. Masks too much
-rather than too little. Pure.
-
-Logging: one line an event, structured, with the request's id, and without secrets.
+"""Logging: one line an event, structured, with the request's id, and without secrets.
 
 Code logs through the standard library with ``extra={...}``; the formatters here write the extra
-fields behind the message (console) or as members (json), and scrub everything they write, so that
-no logger and no library can get round it.
+fields behind the message (console) or as members (json), and scrub everything they write, that of
+libraries included.
+
+Scrubbing is the last defence, not the first: code does not log secrets to begin with. But
+exception texts and messages of libraries quote addresses, and WeChat wants secrets in the query
+string. It masks too much rather than too little.
 """
 
 import hashlib
@@ -27,8 +25,8 @@ from services.settings.models import LoggingSettings
 
 MASK = "***"
 
-MOST_URI_CHARACTERS = 400
-"""Longer ones are cut: nobody but an attacker sends them."""
+MAX_URI_CHARACTERS = 400
+"""Longer ones are cut: only attackers send them."""
 
 SAFE_QUERY_KEYS = frozenset({"wait", "seq", "timestamp", "encrypt_type", "scene", "lang"})
 """What a logged address keeps the value of. Anything else might be a secret."""
@@ -61,7 +59,8 @@ PERSON_FIELDS = frozenset({"openid", "unionid"})
 """Structured fields that are written as their `short_hash`."""
 
 # Any name that ends so (app_secret, watch_token), and names that must stand alone (not errcode).
-# A name begins after no letter, or after a percent-encoded character: addresses hold addresses.
+# A name begins where no letter precedes, or after a percent-encoded character, because addresses
+# hold addresses.
 _NAME = (
     r"(?:(?<![a-z_])|(?<=%[0-9a-f][0-9a-f]))"
     r"(?:[a-z_]*(?:secret|token|signature|ticket|session_key|openid|unionid|password|aes_key)"
@@ -70,7 +69,7 @@ _NAME = (
 _PAIR = re.compile(rf"(?i)({_NAME})(=|%3d)((?:(?!%26)[^&\s\"'<>,;)])+)")
 _QUOTED = re.compile(rf"(?i)([\"'])({_NAME})\1(\s*:\s*)([\"'])((?:(?!\4).)*)\4")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+")
-# Never from within a run of its own characters: that would look through the run once for each.
+# Not from the middle of a run of its own characters: that would scan the run once for each.
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _WATCH = re.compile(r"\bwatch\.[\w-]{20,}")
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
@@ -80,13 +79,14 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u
 
 
 def short_hash(openid: str) -> str:
-    """Tells people apart in the log without naming them: 10 hexadecimal digits of SHA-256."""
+    """Distinguishes people in the log without naming them: 10 hexadecimal digits of SHA-256."""
     return hashlib.sha256(openid.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
 def scrub(text: str) -> str:
-    """`text` without the secrets that can be told by their names or looks, and without control
-    characters, by which a stranger could forge a line (line feeds and tabs stay)."""
+    """`text` without the secrets that are known by name or form, and without the control characters
+    that could forge a line (line feeds and tabs stay)."""
+    # The cheap tests come first: most lines hold nothing of the kind.
     if "=" in text or "%3" in text:
         text = _PAIR.sub(rf"\1\2{MASK}", text)
     if ":" in text:
@@ -110,23 +110,22 @@ def scrub_uri(uri: str) -> str:
 
     Values stay only under `SAFE_QUERY_KEYS`.
     """
-    path, mark, query = uri[:MOST_URI_CHARACTERS].partition("?")
-    shown = "&".join(_scrubbed_pair(pair) for pair in query.split("&")) if query else ""
-    cut = "..." if len(uri) > MOST_URI_CHARACTERS else ""
+    path, mark, query = uri[:MAX_URI_CHARACTERS].partition("?")
+    pairs = []
+    for pair in query.split("&"):
+        key, equals, _ = pair.partition("=")
+        if not pair or unquote_plus(key) in SAFE_QUERY_KEYS:
+            pairs.append(pair)
+        else:
+            pairs.append(f"{key}={MASK}" if equals else MASK)  # without a name all of it is a value
+    shown = "&".join(pairs)
+    cut = "..." if len(uri) > MAX_URI_CHARACTERS else ""
     return scrub_line(f"{path}{mark}{shown}{cut}")
 
 
 def scrub_line(text: str) -> str:
     """`scrub`, for what must stay on one line."""
     return scrub(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _scrubbed_pair(pair: str) -> str:
-    key, equals, value = pair.partition("=")
-    if not equals:
-        # A value without a name is a value all the same.
-        return key if unquote_plus(key) in SAFE_QUERY_KEYS or not key else MASK
-    return pair if unquote_plus(key) in SAFE_QUERY_KEYS else f"{key}={MASK}"
 
 
 def scrub_field(name: str, value: object) -> object:
@@ -141,25 +140,25 @@ def scrub_field(name: str, value: object) -> object:
 
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request being served, for every line written meanwhile; empty outside of one."""
+"""The id of the request being served, for every line of that task; empty outside of a request."""
 
 QUIET = ("httpx", "httpcore", "tornado.access")
-"""Loggers that would write addresses: httpx each one it calls, tornado each one it serves."""
+"""Loggers that would write each address that is called (httpx) or served (tornado)."""
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def new_request_id() -> str:
-    """Names a request in answers and logs; it keeps no secret, so no entropy is spent on it."""
+    """The id of a request in answers and logs; no secret, hence no `secrets`."""
     return f"{random.getrandbits(64):016x}"
 
 
 def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
     """Write to `stream` (by default stderr) from now on; calling again replaces the former call.
 
-    The level of the settings is ours. Libraries are heard from WARNING on, whatever it is: at
-    DEBUG they would write whole commands and addresses.
+    The level of the settings is that of scanpush's own loggers. Libraries log from WARNING on.
     """
+    # At DEBUG libraries would write whole commands and addresses.
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(handler)
@@ -173,14 +172,14 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Ours, so that `configure` finds it again."""
+    """A class of its own, so that `configure` finds it again."""
 
 
 class ConsoleFormatter(logging.Formatter):
-    """For people: time, level, logger, message, fields; a traceback on the lines below."""
+    """Time, level, logger, message, fields; a traceback on the lines below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={_shown(value)}" for name, value in _fields(record))
+        fields = " ".join(f"{name}={_quoted(str(value))}" for name, value in _fields(record))
         line = (
             f"{_time(record.created)} {record.levelname:<7} {record.name}: {_message(record)}"
             f"{'  ' if fields else ''}{fields}"
@@ -190,7 +189,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """For machines: one JSON object a line. Our own members win over fields of the same name."""
+    """One JSON object a line. The members named here win over extra fields of the same name."""
 
     def format(self, record: logging.LogRecord) -> str:
         members: dict[str, Any] = dict(_fields(record))
@@ -219,7 +218,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """Not cached on the record, where another handler would find it scrubbed or we unscrubbed."""
+    # Not cached on the record: another handler would find it scrubbed, or this one unscrubbed.
     parts = []
     if record.exc_info and record.exc_info[0] is not None:
         parts.append(formatter.formatException(record.exc_info))
@@ -228,8 +227,8 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     return scrub("\n".join(parts))
 
 
-def _shown(value: object) -> str:
-    text = str(value)
+def _quoted(text: str) -> str:
+    """`text`, in quotes where the field's end would not be seen."""
     return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
 
 

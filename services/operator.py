@@ -1,14 +1,7 @@
-"""The nodes that share the stores, for the operator's page.
-
-Each keeps a line about itself in one document of the store and says it again every few seconds;
-who falls silent is forgotten. Two that write at once may lose a line, which is back a few seconds
-later: good enough to look at, and nothing else relies on it.
-
-What the operator's page shows: how this node does, and the story of one scene.
+"""What the operator's page shows: how this node does, the other nodes, and the story of one scene.
 
 Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made.
-With shared stores the nodes also know of one another (`services.nodes`), and the sockets shown are
-those of all.
+Nodes that share stores also know of one another (`Nodes`), and the sockets shown are those of all.
 """
 
 import asyncio
@@ -33,12 +26,16 @@ from services.wechat.accounts import Account, Accounts
 log = logging.getLogger("scanpush.nodes")
 
 KEY = "nodes"
-TELL_SECONDS = 5.0
-SILENT_SECONDS = 3 * TELL_SECONDS
+ANNOUNCE_SECONDS = 5.0
+SILENT_SECONDS = 3 * ANNOUNCE_SECONDS
 
 
 class Nodes:
-    """This node's line, and the lines of the others.
+    """The nodes that share the stores, with a few figures of each.
+
+    Each node writes its own figures into one document of the store every few seconds; one that
+    stops doing so is forgotten. Two that write at once may lose those of one, which are back a few
+    seconds later: enough to look at, and nothing else relies on it.
 
     Args:
         figures: this node's ``sockets``, ``waiting_polls`` and ``draining`` now.
@@ -62,11 +59,12 @@ class Nodes:
         self._began = clock.monotonic()
 
     async def known(self) -> list[dict[str, Any]]:
-        """Every node that was heard of lately, this one first and as it is now.
+        """Every node that announced itself lately, this one first and as it is now.
 
-        This one alone while the store is unavailable: that is when the operator looks.
+        Only this one while the store is unavailable.
         """
-        own = self._line()
+        own = self._figures_now()
+        # A failing store is no reason to answer nothing: that is when the operator looks.
         try:
             others = await self._others() if self._shared else {}
         except StoreUnavailable as error:
@@ -74,30 +72,31 @@ class Nodes:
             others = {}
         return [own, *(others[node] for node in sorted(others))]
 
-    async def tell_forever(self) -> None:
-        """Keep the others informed, as long as there can be others."""
+    async def announce_forever(self) -> None:
+        """Write this node's figures for the others; ends at once where there can be no others."""
         while self._shared:
             try:
-                await self._tell()
+                await self.announce()
             except StoreUnavailable as error:
                 log.info("the other nodes hear nothing of this one: %s", error)
-            await asyncio.sleep(TELL_SECONDS)
+            await asyncio.sleep(ANNOUNCE_SECONDS)
 
-    async def _tell(self) -> None:
-        lines = {**await self._others(), self.node: self._line()}
-        await self._store.replace(KEY, json.dumps(lines), SILENT_SECONDS)
+    async def announce(self) -> None:
+        """Write this node's figures once. Raises `StoreUnavailable`."""
+        nodes = {**await self._others(), self.node: self._figures_now()}
+        await self._store.replace(KEY, json.dumps(nodes), SILENT_SECONDS)
 
     async def _others(self) -> dict[str, dict[str, Any]]:
         kept = await self._store.recall(KEY)
-        lines: dict[str, dict[str, Any]] = json.loads(kept) if kept else {}
+        nodes: dict[str, dict[str, Any]] = json.loads(kept) if kept else {}
         since = self._clock.now() - SILENT_SECONDS
         return {
-            node: line
-            for node, line in lines.items()
-            if node != self.node and line["told_at"] >= since
+            node: figures
+            for node, figures in nodes.items()
+            if node != self.node and figures["told_at"] >= since
         }
 
-    def _line(self) -> dict[str, Any]:
+    def _figures_now(self) -> dict[str, Any]:
         return {
             "node_id": self.node,
             **self._figures(),
@@ -108,7 +107,7 @@ class Nodes:
 
 
 class OperatorService:
-    """Answers the operator's questions.
+    """The documents of the operator's page.
 
     Args:
         facts: what never changes: ``backend`` and ``simulated``.
@@ -152,16 +151,16 @@ class OperatorService:
                 "callback": percentiles(self._metrics.recent_callbacks),
                 "push": percentiles(self._metrics.recent_pushes),
             },
-            "wechat": [await self._account(account) for account in self._accounts],
+            "wechat": [
+                {
+                    "account": account.name,
+                    "credential_expires_in": account.watch.credential_expires_in,
+                    "codes_left": await self._codes_left(account),
+                    "errors": {str(code): times for code, times in account.watch.errors().items()},
+                }
+                for account in self._accounts
+            ],
             "nodes": nodes,
-        }
-
-    async def _account(self, account: Account) -> dict[str, Any]:
-        return {
-            "account": account.name,
-            "credential_expires_in": account.watch.credential_expires_in,
-            "codes_left": await self._codes_left(account),
-            "errors": {str(code): times for code, times in account.watch.errors().items()},
         }
 
     async def _codes_left(self, account: Account) -> int | None:
@@ -174,9 +173,9 @@ class OperatorService:
         return max(0, WECHAT_DAILY_CODES - int(made or 0))
 
     async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:
-        """The document of ``GET /api/operator/scenes/<scene_str>``; None: nothing is known.
+        """The document of ``GET /api/operator/scenes/<scene_str>``; None for an unknown scene.
 
-        A scene that the store has forgotten still has its story here for an hour.
+        The story of a scene stays for an hour, also when the store no longer has the scene.
         """
         scene = await self._scenes.get(scene_str)
         story = self._history.story(scene_str)
@@ -187,7 +186,7 @@ class OperatorService:
             "node_id": self._nodes.node,
             **(_facts(scene) if scene is not None else {}),
             "timeline": [
-                {**asdict(event), "node": self._nodes.node} for event in _ended(story, scene)
+                {**asdict(event), "node": self._nodes.node} for event in _with_end(story, scene)
             ],
         }
 
@@ -205,7 +204,7 @@ def percentiles(seconds: deque[float]) -> dict[str, float | int | None]:
 
 
 def _facts(scene: Scene) -> dict[str, Any]:
-    """An allow-list: nothing of the person, and no secret."""
+    """What is shown of a scene: an allow-list, with nothing of the person and no secret."""
     return {
         "state": scene.state.value,
         "seq": scene.seq,
@@ -218,11 +217,11 @@ def _facts(scene: Scene) -> dict[str, Any]:
 
 
 _UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node"}
-"""Who brought an end that this node did not; whatever is not here, another node did."""
+"""How a scene ended that this node did not end; any other end was made by another node."""
 
 
-def _ended(story: list[HistoryEvent], scene: Scene | None) -> list[HistoryEvent]:
-    """The story with the end that no move of this node announced: time brought it, or another."""
+def _with_end(story: list[HistoryEvent], scene: Scene | None) -> list[HistoryEvent]:
+    """The story with the end that no move of this node made: it came by time or another node."""
     if scene is None or scene.state not in FINAL:
         return story
     if any(event.event == scene.state.value for event in story):

@@ -1,4 +1,7 @@
-"""Which web pages may talk to this server."""
+"""Where a request came from: the page's origin, the client's address, and the scheme it used.
+
+The headers of proxies (X-Forwarded-For, X-Forwarded-Proto) count only from listed proxies.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,7 +13,7 @@ Network = IPv4Network | IPv6Network
 
 
 def url_host(host: str) -> str:
-    """A host as it stands in a URL: addresses of IPv6 in brackets (RFC 3986, section 3.2.2)."""
+    """A host as a URL has it: addresses of IPv6 in brackets (RFC 3986, section 3.2.2)."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -18,7 +21,7 @@ class Origins:
     """Compares origins exactly: scheme, host and port (RFC 6454).
 
     Args:
-        public_url: the server's own address; empty: whatever address the request came to.
+        public_url: the server's own address; empty: the address that the request names.
         allowed: other origins, as the operator wrote them.
     """
 
@@ -45,10 +48,12 @@ class Origins:
 def request_scheme(
     remote_ip: str, x_forwarded_proto: str, trusted_proxies: Sequence[Network]
 ) -> str:
-    """The scheme the browser used; a proxy is believed only when listed. scanpush itself speaks
-    plain HTTP: TLS ends at the proxy in front."""
-    said = x_forwarded_proto.strip().lower()
-    return said if said in ("http", "https") and is_listed(remote_ip, trusted_proxies) else "http"
+    """The scheme the browser used. scanpush itself speaks plain HTTP: TLS ends at a proxy, whose
+    header counts only when the proxy is listed."""
+    scheme = x_forwarded_proto.strip().lower()
+    if scheme in ("http", "https") and is_listed(remote_ip, trusted_proxies):
+        return scheme
+    return "http"
 
 
 def origin_of(url: str) -> str:
@@ -59,23 +64,23 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
-MOST_HOPS = 32
+MAX_HOPS = 32
 """Entries of X-Forwarded-For that are read, from the right. No real chain is longer."""
 
 
 def client_address(remote_ip: str, x_forwarded_for: str, trusted_proxies: Sequence[Network]) -> str:
-    """The address a request came from, as far as it can be believed. Pure.
+    """The address a request came from, as far as it can be trusted.
 
-    A proxy in `trusted_proxies` vouches for the entry it added, the rightmost; that one, if it is
-    such a proxy too, for the next. The first that is none is the client: what stands left of it,
-    it may have made up. IPv4 addresses written as IPv6 count as IPv4.
+    A proxy in `trusted_proxies` vouches for the entry it added, the rightmost; if that is such a
+    proxy too, it vouches for the next. The first that is not one is the client, which may have
+    made up all entries left of it. IPv4 addresses written as IPv6 count as IPv4.
     """
     if not trusted_proxies:
         return _normalised(remote_ip)
     address = parse_address(remote_ip)
     if address is None:
         return remote_ip
-    hops = x_forwarded_for.rsplit(",", MOST_HOPS)
+    hops = x_forwarded_for.rsplit(",", MAX_HOPS)
     while hops and any(address in network for network in trusted_proxies):
         hop = parse_address(_without_port(hops.pop().strip()))
         if hop is None:
@@ -91,7 +96,7 @@ def is_listed(remote_ip: str, proxies: Sequence[Network]) -> bool:
 
 
 def _without_port(hop: str) -> str:
-    """Some proxies write ports: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
+    # Some proxies write ports: 192.0.2.1:4711, [2001:db8::1]:4711.
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
@@ -99,13 +104,14 @@ def _without_port(hop: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _normalised(text: str) -> str:
-    """The address as the library writes it; what is none stays as it is."""
+    """The address as `ipaddress` writes it; other text stays as it is."""
     address = parse_address(text)
     return text if address is None else str(address)
 
 
 @lru_cache(maxsize=4096)
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """None where `text` is no address. A zone is left out; IPv4 within IPv6 becomes IPv4."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,13 +1,8 @@
-"""How often one address may do what costs us or WeChat something.
+"""How often one address may do what costs this server or WeChat something.
 
-The counting is the sliding window counter of the ``limits`` package: in memory here, by the
-package's own scripts on Redis (`services.rate_limits_redis`).
-An address is what `client_address` says it is; IPv6 counts by /64, which is what one household has.
-
-The counts of `services.rate_limits` on Redis, where all nodes share them.
-
-The scripts are those of the ``limits`` package; the calls go through our own link, with its
-time-outs, its errors and its way with clusters.
+The counting is the sliding window counter of the ``limits`` package: in memory for one node, and by
+the package's Lua scripts on Redis where nodes share their counts. The address is that of
+`client_address`; IPv6 counts by /64, which is what one household has.
 """
 
 import time
@@ -34,7 +29,7 @@ scan and to confirm; a picture is looked at once, and once more when WeChat fail
 
 class Windows(Protocol):
     """Counts in sliding windows: for each key the present window of `expiry` seconds, and the one
-    before it, which weighs less and less."""
+    before it, whose weight shrinks as the present one passes."""
 
     async def acquire(self, key: str, limit: int, expiry: int) -> bool:
         """Add one to `key` if that stays within `limit`, atomically; otherwise change nothing.
@@ -50,24 +45,20 @@ class Windows(Protocol):
         """
 
 
-def _untold(action: str) -> None:
-    """Nobody counts refusals."""
-
-
 class RateLimits:
     """Counts actions by address.
 
     Args:
         settings: the limits; 0 means none.
         windows: where counts are kept; by default in this process.
-        refused: is told the action of every refusal.
+        refused: called with the action of every refusal.
     """
 
     def __init__(
         self,
         settings: LimitSettings,
         windows: Windows | None = None,
-        refused: Callable[[str], object] = _untold,
+        refused: Callable[[str], object] = lambda action: None,
     ) -> None:
         self._windows = windows if windows is not None else MemoryWindows()
         self._exempt = settings.exempt
@@ -91,7 +82,7 @@ class RateLimits:
     async def allow(self, action: str, address: str) -> float | None:
         """Count `action` by `address`: None when it may be done, else the seconds to wait.
 
-        What is refused does not count, so that asking on does not keep anybody out.
+        What is refused does not count, so that further tries do not prolong the wait.
 
         Raises:
             StoreUnavailable: the shared counts do not answer.
@@ -106,7 +97,7 @@ class RateLimits:
         return seconds_to_wait(amount, MINUTE, *await self._windows.window(key, MINUTE))
 
     def group(self, address: str) -> str | None:
-        """What `address` counts as: itself, or its IPv6 /64; None when it is exempt."""
+        """The key `address` counts under: itself, or its IPv6 /64; None when it is exempt."""
         parsed = parse_address(address)
         if parsed is None:
             return address
@@ -127,7 +118,7 @@ def seconds_to_wait(
 ) -> float:
     """When a sliding window has room again.
 
-    It has while ``previous * previous_seconds / expiry + current`` is below `limit`, where
+    It has room while ``previous * previous_seconds / expiry + current`` is below `limit`, where
     `previous_seconds` is what is left of the present window; `current_seconds` is that and one
     window more (limits: "sliding window counter").
     """
@@ -140,13 +131,13 @@ def seconds_to_wait(
 class MemoryWindows:
     """The counts of this process.
 
-    The limits package's own memory storage looks through every key it has at every hit: 7 ms a
-    hit once 50,000 addresses are known (measured), which is an attack waiting to be made. Here
-    all keys share the start of their window, so a whole window is forgotten at once; no timers.
-
     Args:
         now: unix time.
     """
+
+    # The limits package's own memory storage looks through every key it has at every hit: 7 ms a
+    # hit once 50,000 addresses are known (measured), which invites an attack. Here all keys share
+    # the start of their window, so a whole window is forgotten at once, without timers.
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -156,7 +147,7 @@ class MemoryWindows:
         previous, previous_seconds, current, _ = await self.window(key, expiry)
         if int(previous * previous_seconds / expiry) + current + 1 > limit:
             return False
-        # Nothing was waited for that could have let another in between.
+        # No other call came in between: `window` awaits nothing.
         self._window(expiry).current[key] = current + 1
         return True
 
@@ -190,7 +181,10 @@ WINDOW = Script(RedisBridge.SCRIPT_SLIDING_WINDOW.decode())
 
 
 class RedisWindows:
-    """`services.rate_limits.Windows` on one Redis or Redis Cluster. Keys expire by themselves."""
+    """`Windows` on one Redis or Redis Cluster, shared by all nodes. Keys expire by themselves."""
+
+    # The package's own storage is not used: `RedisLink` has the time-outs, the errors and the
+    # batches, and knows clusters.
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -216,5 +210,5 @@ def _window_keys(key: str) -> tuple[str, str]:
 
 
 def _from_pttl(milliseconds: int) -> float:
-    """PTTL answers below 0 for what does not exist (redis.io, "PTTL")."""
+    """Seconds; PTTL is below 0 for a key that does not exist (redis.io, "PTTL")."""
     return max(0, milliseconds) / 1000

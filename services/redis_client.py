@@ -1,21 +1,22 @@
-"""What Redis's failures are called.
+"""Redis for scenes, credentials, limits and notices: calls, scripts, and the store's clock.
 
-One connection to one Redis server, for batches of calls.
+`RedisLink` is the way to one Redis or one Redis Cluster. Its calls are pipelined in batches
+(services/batching.py), where one costs a third. On a Redis Cluster each server has batches of its
+own, so that a dead master holds up only the keys it holds. Redis 6.2 or newer (RESP3), or Valkey.
+All failures are `StoreUnavailable`; nothing of redis-py escapes.
 
-redis-py connects, authenticates and reads answers (with hiredis). Its pool is left out: taking a
-connection from it and giving it back costs more than a call.
+redis-py connects, authenticates, reads answers (with hiredis) and knows the slots of a cluster.
+These parts of it are internals, or named in its reference without a promise; setup.cfg therefore
+gives redis an upper bound, which is raised only after a look at each of them:
 
-The way to Redis: one client for scenes, credentials and limits, and its failures by one name.
+    ConnectionPool.make_connection                 (`_PipelineConnection`, `pubsub_connection`)
+    Connection.send_packed_command, send_command, read_response, disconnect
+                                                   (`_PipelineConnection`, push/broker.py)
+    RedisCluster.nodes_manager.initialize          (`RedisLink._refresh`)
+    redis.maint_notifications                      (`RedisLink._options`)
 
-Calls travel in batches (services/lane.py): one costs a third then. On a Redis Cluster each server
-has batches of its own, so that a dead master holds up only what it holds.
-
-Only what Redis documents is used. Redis 6.2 or newer (RESP3), or Valkey.
-
-The time as the shared store has it, so that a node whose clock is wrong still counts right.
-
-Moves and ends are decided by Redis's clock alone. What a node counts itself (when to read a scene
-again, the seconds a page is shown, whether a token has begun) must agree with it.
+Its connection pool is left out: taking a connection from it and giving it back costs more than a
+call.
 """
 
 import asyncio
@@ -37,91 +38,6 @@ from services.clock import Clock
 from services.errors import SettingsError, StoreUnavailable
 from services.tasks import Supervisor
 
-FOREIGN = (
-    exceptions.RedisError,
-    exceptions.RedisClusterException,
-    exceptions.ChildDeadlockedError,
-    OSError,  # refused, reset, unresolved; and TimeoutError, which asyncio raises
-    asyncio.IncompleteReadError,
-)
-LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterError, OSError)
-
-
-class redis_errors:
-    """Turn whatever redis-py raises into `StoreUnavailable`.
-
-    That covers a server that is gone, hangs, loads its data (LOADING), lost its master
-    (MASTERDOWN), became a replica (READONLY), is full (OOM) or no longer lets us in (NOAUTH): in
-    each case the caller may ask again, and what was asked may or may not have happened.
-
-    A class, like contextlib's: around every call, a generator's context manager would cost.
-    """
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, FOREIGN):
-            raise StoreUnavailable(f"Redis: {brief(error)}") from error
-
-
-def brief(error: BaseException) -> str:
-    """What happened, in one line."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return "no answer in time"
-    return f"{type(error).__name__}: {error}"[:200]
-
-
-class Wire:
-    """Made when it is first needed, and made anew after it was lost.
-
-    One exchange at a time. One that is cancelled, or fails, leaves no connection behind, so that
-    no late answer is taken for that of another call.
-
-    Args:
-        client: whose settings the connection gets.
-    """
-
-    def __init__(self, client: aioredis.Redis) -> None:
-        pool: Any = client.connection_pool  # untyped where it makes connections
-        self._connection = pool.make_connection()
-
-    async def exchange(self, packed: bytes, count: int) -> list[Any]:
-        """Send packed commands, and get one answer or exception for each of the `count`.
-
-        A connection that was lost while nobody used it is noticed only now: hence a second try,
-        on a new one.
-
-        Raises:
-            redis.exceptions.ConnectionError: there is no connection to be had, or it was lost
-                before the first answer, twice.
-        """
-        try:
-            return await self._exchange(packed, count)
-        except exceptions.ConnectionError:
-            return await self._exchange(packed, count)
-
-    async def _exchange(self, packed: bytes, count: int) -> list[Any]:
-        connection = self._connection
-        answers: list[Any] = []
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-            while len(answers) < count:
-                try:
-                    answers.append(await connection.read_response())
-                except exceptions.ResponseError as error:
-                    answers.append(error)
-        except exceptions.ConnectionError as error:
-            if not answers:
-                raise
-            answers += [error] * (count - len(answers))
-        return answers
-
-    async def close(self) -> None:
-        """Give the connection up; the next exchange makes another."""
-        await self._connection.disconnect()
-
-
 try:
     from hiredis import pack_command
 except ImportError:
@@ -133,10 +49,44 @@ Command = tuple[str | bytes | int | float, ...]
 
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # of any length
 
-MOST_IN_A_BATCH = 512
+MAX_BATCH_SIZE = 512
 
 REFRESH_SECONDS = 0.5
 """How often at most the layout of a failing cluster is asked for again."""
+
+_FAILURES = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    exceptions.ChildDeadlockedError,
+    OSError,  # refused, reset, unresolved; and TimeoutError, which asyncio raises
+    asyncio.IncompleteReadError,
+)
+_CONNECTION_FAILURES = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ClusterError,
+    OSError,
+)
+
+
+class redis_errors:
+    """Turn whatever redis-py raises into `StoreUnavailable`.
+
+    That covers a server that is gone, hangs, loads its data (LOADING), lost its master
+    (MASTERDOWN), became a replica (READONLY), is full (OOM) or refuses the password (NOAUTH): in
+    each case the caller may ask again, and what was asked may or may not have happened.
+    """
+
+    # A class, like contextlib's: around every call, a generator's context manager would cost.
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, _FAILURES):
+            late = isinstance(error, TimeoutError) and not str(error)
+            what = "no answer in time" if late else f"{type(error).__name__}: {error}"[:200]
+            raise StoreUnavailable(f"Redis: {what}") from error
 
 
 class Script:
@@ -160,10 +110,11 @@ class RedisLink:
         self._url = url
         self.timeout_seconds = timeout_seconds
         self._supervisor = Supervisor()
-        self._lanes: dict[str, Batcher[Command | bytes, Any]] = {}
+        self._batchers: dict[str, Batcher[Command | bytes, Any]] = {}
+        """By the name of the cluster's server; the one of a single server is named ""."""
         self._client: Any = None
-        self._wire: Wire | None = None
-        """The way to the one server; a cluster has none."""
+        self._connection: _PipelineConnection | None = None
+        """To the single server; None for a cluster, whose client has connections of its own."""
         self._refreshed_at = 0.0
 
     async def open(self) -> None:
@@ -171,27 +122,32 @@ class RedisLink:
 
         Raises:
             SettingsError: the URL, the password or the database number is wrong.
-            StoreUnavailable: nobody answers; trying again may help.
+            StoreUnavailable: no answer; trying again may help.
         """
         try:
-            self._client = self.single()
+            self._client = self.standalone_client()
         except ValueError as error:
             raise SettingsError("redis.url", str(error)) from None
         mode = await self._ask_mode()
         if mode == "sentinel":
             await self.close()
             raise SettingsError("redis.url", "names a Sentinel; name the Redis server itself")
-        if mode == "cluster":
-            await self._client.aclose()
-            self._client = self._cluster()
-            with redis_errors():
-                async with asyncio.timeout(self.timeout_seconds):
-                    await self._client.initialize()
-        else:
-            self._wire = Wire(self._client)
+        if mode != "cluster":
+            self._connection = _PipelineConnection(self._client)
+            return
+        await self._client.aclose()
+        # A server that hangs must not take all the time that asking another one needs.
+        options = self._options() | {"socket_timeout": self.timeout_seconds / 2}
+        try:
+            self._client = aioredis.RedisCluster.from_url(self._url, **options)
+        except exceptions.RedisClusterException as error:
+            raise SettingsError("redis.url", str(error)) from None
+        with redis_errors():
+            async with asyncio.timeout(self.timeout_seconds):
+                await self._client.initialize()
 
     async def _ask_mode(self) -> str:
-        """HELLO tells ``standalone``, ``sentinel`` or ``cluster`` (redis.io, "HELLO")."""
+        """HELLO says ``standalone``, ``sentinel`` or ``cluster`` (redis.io, "HELLO")."""
         try:
             with redis_errors():
                 async with asyncio.timeout(self.timeout_seconds):
@@ -204,33 +160,25 @@ class RedisLink:
             ) from error
         return str(hello["mode"])
 
-    def single(self) -> aioredis.Redis:
-        """A client of the one server that the URL names, with connections of its own."""
+    def standalone_client(self) -> aioredis.Redis:
+        """A redis-py client of the one server that the URL names, with its own connections."""
         return aioredis.Redis.from_url(self._url, **self._options())
 
-    def listening(self) -> Any:
+    def pubsub_connection(self) -> Any:
         """A new connection to that server, for its owner to subscribe with and to close.
 
-        In RESP2, where a notice is an ordinary answer: redis-py takes a detour for RESP3's pushes.
+        It speaks RESP2, where a published message is an ordinary answer.
         """
+        # For RESP3's push messages redis-py takes a detour.
         options = self._options() | {"protocol": 2, "retry": Retry(NoBackoff(), 0)}
         pool: Any = aioredis.ConnectionPool.from_url(self._url, **options)
         return pool.make_connection()
 
-    def _cluster(self) -> aioredis.RedisCluster:
-        try:
-            # A server that hangs must not take all the time that asking another one needs.
-            options = self._options() | {"socket_timeout": self.timeout_seconds / 2}
-            return aioredis.RedisCluster.from_url(self._url, **options)
-        except exceptions.RedisClusterException as error:
-            raise SettingsError("redis.url", str(error)) from None
-
     def _options(self) -> dict[str, Any]:
-        """No time-out of the client's own for reading: each call here has one already."""
         return {
             "protocol": 3,
             "decode_responses": True,
-            "socket_timeout": None,
+            "socket_timeout": None,  # each batch has a time limit already
             "socket_connect_timeout": self.timeout_seconds,
             "retry": Retry(NoBackoff(), 1),
             # These are of Redis Enterprise and would be asked for on every connection.
@@ -240,66 +188,63 @@ class RedisLink:
     async def call(self, key: str, *command: str | bytes | int | float) -> Any:
         """The answer to one command about `key`; `StoreUnavailable` for every failure."""
         with redis_errors():
-            return await self._ask(key, command)
+            return await self._submit(key, command)
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
-        """Run a script on keys of one slot, by its name; Redis may have to learn it first.
-
-        It forgets scripts when it restarts, fails over or is told SCRIPT FLUSH.
-        """
+        """Run a script on keys of one slot. Raises `StoreUnavailable` for every failure."""
         rest = (len(keys), *keys, *arguments)
         with redis_errors():
             try:
-                return await self._ask(keys[0], ("EVALSHA", script.sha, *rest))
+                return await self._submit(keys[0], ("EVALSHA", script.sha, *rest))
             except exceptions.NoScriptError:
-                return await self._ask(keys[0], ("EVAL", script.source, *rest))
+                # Redis forgets scripts when it restarts, fails over or gets SCRIPT FLUSH.
+                return await self._submit(keys[0], ("EVAL", script.source, *rest))
 
-    def _ask(self, key: str, command: Command) -> "asyncio.Future[Any]":
+    def _submit(self, key: str, command: Command) -> "asyncio.Future[Any]":
         if self._client is None:
             raise exceptions.ConnectionError("closed")
         # Packed here, so that what cannot be packed fails alone and not with its batch.
-        return self._lane(key).ask(command if self._wire is None else _pack(command))
+        return self._batcher(key).submit(command if self._connection is None else _pack(command))
 
-    def _lane(self, key: str) -> Batcher[Command | bytes, Any]:
-        name = ""
-        if self._wire is None:
-            with contextlib.suppress(exceptions.SlotNotCoveredError):  # then any server tells more
+    def _batcher(self, key: str) -> Batcher[Command | bytes, Any]:
+        server = ""
+        if self._connection is None:
+            # Without a server for the slot, any server answers with what is wrong.
+            with contextlib.suppress(exceptions.SlotNotCoveredError):
                 node = self._client.get_node_from_key(key)
-                name = node.name if node is not None else ""
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = Batcher(
-                partial(self._send, name),
+                server = node.name if node is not None else ""
+        batcher = self._batchers.get(server)
+        if batcher is None:
+            batcher = self._batchers[server] = Batcher(
+                partial(self._send, server),
                 self._supervisor,
                 name="redis",
                 timeout_seconds=self.timeout_seconds,
-                most_in_a_batch=MOST_IN_A_BATCH,
+                max_batch_size=MAX_BATCH_SIZE,
             )
-        return lane
+        return batcher
 
     async def _send(self, server: str, commands: Sequence[Any]) -> list[Any]:
         """Send one batch to that server; one answer or exception for each command."""
+        answers: list[Any]
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                if self._wire is not None:
-                    answers = await self._wire.exchange(b"".join(commands), len(commands))
+                if self._connection is not None:
+                    packed = b"".join(commands)
+                    answers = await self._connection.exchange(packed, len(commands))
                 else:
-                    answers = await self._send_to_cluster(commands)
-        except FOREIGN as error:
+                    pipeline = self._client.pipeline()
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                    answers = await pipeline.execute(raise_on_error=False)
+        except _FAILURES as error:
             answers = [error] * len(commands)
-        if self._wire is None:
-            if any(isinstance(answer, LOST) for answer in answers):
+        if self._connection is None:
+            if any(isinstance(answer, _CONNECTION_FAILURES) for answer in answers):
                 self._supervisor.spawn(self._refresh(server), name="cluster layout")
         elif any(isinstance(answer, exceptions.ReadOnlyError) for answer in answers):
-            # We are connected to what was the master; its name may lead elsewhere by now.
-            await self._wire.close()
-        return answers
-
-    async def _send_to_cluster(self, commands: Sequence[Command]) -> list[Any]:
-        pipeline = self._client.pipeline()
-        for command in commands:
-            pipeline.execute_command(*command)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            # This connection leads to the former master; its name may lead elsewhere by now.
+            await self._connection.close()
         return answers
 
     async def _refresh(self, failed: str) -> None:
@@ -317,20 +262,20 @@ class RedisLink:
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless Redis takes writes now (a cluster: each master lives)."""
-        if self._wire is None:
+        if self._connection is None:
             with redis_errors():
                 async with asyncio.timeout(self.timeout_seconds):
                     await self._client.ping(target_nodes=aioredis.RedisCluster.PRIMARIES)
         await self.call("scanpush:ping", "SET", "scanpush:ping", "", "PX", 1000)
 
     async def close(self) -> None:
-        """End what is under way. May be called twice."""
+        """End the calls in flight and close the connections. May be called twice."""
         await self._supervisor.close()
         if self._client is not None:
             client, self._client = self._client, None
-            with contextlib.suppress(*FOREIGN):  # nothing is lost with a farewell
-                if self._wire is not None:
-                    await self._wire.close()
+            with contextlib.suppress(*_FAILURES):  # nothing is lost when closing fails
+                if self._connection is not None:
+                    await self._connection.close()
                 await client.aclose()
 
 
@@ -349,11 +294,59 @@ def _raise_if_settings(error: BaseException | None) -> None:
         ) from None
 
 
-LEARN_SECONDS = 10
+class _PipelineConnection:
+    """One connection to one server: connected at the first exchange, and again after a loss.
+
+    One exchange at a time. One that is cancelled, or fails, leaves no connection behind, so that
+    no late answer is taken for that of another call.
+
+    Args:
+        client: whose settings the connection gets.
+    """
+
+    def __init__(self, client: aioredis.Redis) -> None:
+        pool: Any = client.connection_pool  # untyped where it makes connections
+        self._connection = pool.make_connection()
+
+    async def exchange(self, packed: bytes, count: int) -> list[Any]:
+        """Send packed commands, and get one answer or exception for each of the `count`.
+
+        Raises:
+            redis.exceptions.ConnectionError: there is no connection to be had, or it was lost
+                before the first answer, twice.
+        """
+        try:
+            return await self._try_exchange(packed, count)
+        except exceptions.ConnectionError:
+            # The loss of an idle connection is noticed only now: hence a second try, on a new one.
+            return await self._try_exchange(packed, count)
+
+    async def _try_exchange(self, packed: bytes, count: int) -> list[Any]:
+        connection = self._connection
+        answers: list[Any] = []
+        try:
+            await connection.send_packed_command(packed, check_health=False)
+            while len(answers) < count:
+                try:
+                    answers.append(await connection.read_response())
+                except exceptions.ResponseError as error:
+                    answers.append(error)
+        except exceptions.ConnectionError as error:
+            if not answers:
+                raise
+            answers += [error] * (count - len(answers))
+        return answers
+
+    async def close(self) -> None:
+        """Disconnect; the next exchange connects again."""
+        await self._connection.disconnect()
+
+
+CLOCK_SYNC_SECONDS = 10
 """How often the store is asked; a machine's clock is not set more often than that."""
 
 SMALLEST_STEP_SECONDS = 0.1
-"""What is less is not followed: the way to the store and back takes about as long."""
+"""A smaller difference is not followed: the way to the store and back takes about as long."""
 
 WORTH_A_WARNING_SECONDS = 5
 
@@ -361,7 +354,12 @@ _TIME = Script("return redis.call('TIME')")
 
 
 class StoreClock:
-    """`Clock` that runs with `base` and is set by Redis (redis.io, "TIME")."""
+    """`Clock` that runs with `base` and is set by Redis (redis.io, "TIME").
+
+    Moves and ends of scenes are decided by Redis's clock alone. What a node counts itself (when
+    to read a scene again, the seconds a page is shown, whether a token has begun) must agree with
+    it, also on a machine whose clock is wrong.
+    """
 
     def __init__(self, base: Clock, link: RedisLink) -> None:
         self._base = base
@@ -374,7 +372,7 @@ class StoreClock:
     def monotonic(self) -> float:
         return self._base.monotonic()
 
-    async def learn(self) -> None:
+    async def sync(self) -> None:
         """Set this clock by the store's.
 
         Raises:
@@ -383,19 +381,19 @@ class StoreClock:
         asked = self._base.monotonic()
         # As a script with a key, because a cluster must know which server is meant.
         seconds, micros = await self._link.run(_TIME, ["scanpush:clock"])
-        way = self._base.monotonic() - asked
-        ahead = int(seconds) + int(micros) / 1_000_000 + way / 2 - self._base.now()
-        if abs(ahead - self._ahead) <= max(SMALLEST_STEP_SECONDS, way):
+        round_trip = self._base.monotonic() - asked
+        ahead = int(seconds) + int(micros) / 1_000_000 + round_trip / 2 - self._base.now()
+        if abs(ahead - self._ahead) <= max(SMALLEST_STEP_SECONDS, round_trip):
             return
         self._ahead = ahead
         if abs(ahead) > WORTH_A_WARNING_SECONDS:
             log.warning("this machine's clock is %+.1f s off the store's", -ahead)
 
-    async def learn_forever(self) -> None:
-        """For a background task. A store that is away is others' to report."""
+    async def sync_forever(self) -> None:
+        """For a background task."""
         while True:
-            await asyncio.sleep(LEARN_SECONDS)
+            await asyncio.sleep(CLOCK_SYNC_SECONDS)
             try:
-                await self.learn()
+                await self.sync()
             except StoreUnavailable as error:
-                log.debug("the store's time is unknown: %s", error)
+                log.debug("the store's time is unknown: %s", error)  # others report the outage

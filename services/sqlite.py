@@ -5,11 +5,11 @@ so reads happen where they are asked. Writes go to one thread that commits all t
 one transaction, so that the cost of a commit, and of waking the thread, is shared.
 
 Checkpoints, which would otherwise stop a commit for 5 to 10 ms, run on a connection of their own
-in a second thread. They leave the log as it is, and SQLite begins it anew only when a write finds
+in a second thread. They leave the log as it is, and SQLite restarts it only when a write finds
 it copied to the end (sqlite.org, "Write-Ahead Logging"). So what is written during a copy is copied
 too, and again, until nothing was written meanwhile. At 600 writes a second that happens before the
-log is long (measured: 28 MB at most); without it none ever does, and the log grows by 6 MB a
-second. Where writes never pause the writer itself begins a long log anew. That holds it while
+log is long (measured: 28 MB at most); without it it never does, and the log grows by 6 MB a
+second. Where writes never pause the writer itself restarts a long log. That holds the writer while
 the disk syncs what is left to copy: 1 ms after four copies, 5 after one, and more on a busy disk.
 
 `synchronous` NORMAL keeps every answered write through ``kill -9``; FULL also through a power
@@ -46,15 +46,14 @@ LONG_LOG_PAGES = 16_384
 SCHEMA_VERSION = 1
 
 _MAGIC = b"SQLite format 3\x00"
-"""What every database begins with (sqlite.org, "Database File Format")."""
+"""The first bytes of every database (sqlite.org, "Database File Format")."""
 _CHECKPOINT = "PRAGMA wal_checkpoint({})"
 
 
 class sqlite_errors:
-    """Turn what SQLite raises into `StoreUnavailable`.
+    """Turn what SQLite raises into `StoreUnavailable`."""
 
-    No generator, because reads stand in it: as one it took a third as long as a query.
-    """
+    # A class and no generator: around a read, a generator took a third as long as the query.
 
     def __enter__(self) -> None:
         return None
@@ -84,7 +83,7 @@ class Database:
         self._jobs: queue.SimpleQueue[list[Asked] | None] = queue.SimpleQueue()
         self._asked: list[Asked] = []
         """What was asked for in this turn of the event loop."""
-        # Two threads set these and look at them; being late by a turn harms nothing.
+        # Two threads write and read these; a value that is late by a turn harms nothing.
         self._wrote = False
         self._log_is_long = False
         self._closing = threading.Event()
@@ -191,7 +190,7 @@ class Database:
             self._wrote = True
             self._loop.call_soon_threadsafe(_resolve, batch, results)
             if self._log_is_long:
-                self._begin_log_anew()
+                self._restart_log()
             if ending:
                 return
 
@@ -220,7 +219,7 @@ class Database:
         """Copy what is in the log to the file, beside the writer. The log's pages are returned.
 
         Each further copy is shorter than the one before. If nothing is written during one, the
-        next write begins the log anew; else next to nothing is left for the writer to copy.
+        next write restarts the log; else next to nothing is left for the writer to copy.
         """
         pages = 0
         for _ in range(COPIES):
@@ -230,7 +229,7 @@ class Database:
             _, pages, _ = self._checkpointer.execute(_CHECKPOINT.format("PASSIVE")).fetchone()
         return pages
 
-    def _begin_log_anew(self) -> None:
+    def _restart_log(self) -> None:
         """In the writer, right after a checkpoint: only what came since then is left to copy."""
         self._log_is_long = False
         try:
@@ -253,7 +252,7 @@ class Database:
 
 
 def _resolve(batch: list[Asked], results: list[Any]) -> None:
-    """On the loop: hand each caller its result. One who stopped waiting gets nothing."""
+    """On the loop: give each caller its result, unless it stopped waiting."""
     for (_, future, then), result in zip(batch, results, strict=True):
         if then is not None and not isinstance(result, Exception):
             # Before the caller goes on, and apart from the others of the batch, should it fail.

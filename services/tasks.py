@@ -11,8 +11,8 @@ log = logging.getLogger("scanpush.supervisor")
 class Supervisor:
     """Keeps a strong reference to each task it starts, and ends them all on `close`.
 
-    The event loop itself holds tasks weakly: a task nobody refers to can be collected while it
-    waits, and then never ends (asyncio documentation, `create_task`). A task that fails is
+    The event loop itself holds tasks weakly: without another reference a task can be collected
+    while it waits, and then never ends (asyncio documentation, `create_task`). A task that fails is
     logged once, here, and does not take others with it.
     """
 

@@ -1,13 +1,11 @@
-"""Several processes on one port: forked by a parent that does nothing but keep them going.
+"""Worker processes: several on one port, forked by a parent that only keeps them running.
 
 The kernel spreads connections over all sockets that listen on the port with SO_REUSEPORT
-(socket(7)), so no process stands before the others, and one that dies takes only its own pages
-with it; they come back and find their scenes in the store.
+(socket(7)), so there is no process in front of the workers, and one that dies takes only its own
+pages with it; they connect again and find their scenes in the store.
 
-What one of several processes says for all of them: whether they are ready, what they count.
-
-Whoever asks the port reaches any one process. It asks the others, each at a socket in a folder of
-their own, and answers for all.
+A request for /readyz or /metrics reaches any one worker. It asks the others, each at a Unix
+socket of its own, and answers for all (`WorkerPeers`).
 """
 
 import asyncio
@@ -38,26 +36,29 @@ log = logging.getLogger("scanpush.processes")
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10
-"""Before a process that died is started again; it doubles while they die young."""
+"""Before a worker that died is started again; it doubles while they die within
+`STABLE_SECONDS`."""
 
-GROWN_UP_SECONDS = 30
-"""A process that lived as long did not die of its start."""
+STABLE_SECONDS = 30
+"""A worker that ran as long did not die of its start."""
 
 LONGEST_WAIT_SECONDS = 60
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 GRACE_SECONDS = 5
-"""After the drain, until what is left of the processes is killed."""
+"""After the drain, until the workers that are left are killed."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one of several processes stands.
+class WorkerContext:
+    """What one worker is given.
 
     Attributes:
-        number: 0 to `count` - 1, kept by its successor.
-        folder: the processes' own sockets towards each other, readable by nobody else.
+        number: 0 to `count` - 1; the worker that replaces this one has the same.
+        folder: the sockets at which the workers answer each other; only this user may enter it.
+        started: a pipe to the parent, see `report_started`.
+        parent: a pipe that is readable as soon as the parent has ended, see `fileno`.
     """
 
     number: int
@@ -67,23 +68,23 @@ class Place:
     parent: int
 
     def address(self, number: int) -> Path:
-        """The socket at which that process answers the others."""
+        """The socket at which that worker answers the others."""
         return self.folder / f"{number}.sock"
 
-    def tell_started(self) -> None:
-        """Tell the parent that this process serves."""
+    def report_started(self) -> None:
+        """Tell the parent that this worker serves."""
         os.write(self.started, bytes([self.number]))
 
     def fileno(self) -> int:
-        """Readable as soon as the parent is gone, however that came about."""
+        """For the event loop: readable as soon as the parent has ended, killed included."""
         return self.parent
 
 
-Work = Callable[[Place], int]
-"""What a process does; its exit code. It ends soon after SIGTERM."""
+Work = Callable[[WorkerContext], int]
+"""What a worker does; its exit code. It ends soon after SIGTERM."""
 
 
-class _Child:
+class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.pid = 0
@@ -93,38 +94,44 @@ class _Child:
         self.pause = FIRST_PAUSE_SECONDS
 
 
-class Parent:
-    """Keeps `count` processes at `work`.
+class WorkerSupervisor:
+    """The parent process: keeps `count` workers running `work`.
 
     Args:
-        on_start: called once, when every process serves.
+        on_start: called once, when every worker serves.
     """
 
     def __init__(
         self, count: int, work: Work, drain_seconds: float, on_start: Callable[[], None]
     ) -> None:
         self._work = work
-        self._patience = drain_seconds + GRACE_SECONDS
+        self._stop_seconds = drain_seconds + GRACE_SECONDS
         self._on_start = on_start
-        self._children = [_Child(number) for number in range(count)]
+        self._workers = [_Worker(number) for number in range(count)]
         self._folder = Path(tempfile.mkdtemp(prefix="scanpush-"))
-        # Written to by every process that serves, and at its end by the kernel, through nobody.
-        self._started, self._tell_started = os.pipe()
-        self._alive, self._life = os.pipe()
+        # Each worker writes its number when it serves.
+        self._started, self._report_started = os.pipe()
+        # Only this process holds the other end, so the kernel closes it when this process ends.
+        self._parent, self._parent_lives = os.pipe()
         self._wakened, self._waken = os.pipe()
         self._stop_by: float | None = None
         self._exit_code = 0
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, or until a process cannot even start. The exit code."""
+        """Until SIGTERM or SIGINT, or until a worker cannot even start. The exit code."""
         os.set_blocking(self._waken, False)
-        gc.freeze()  # what all processes share is not written to by their collectors
+        gc.freeze()  # the workers' collectors do not write to the memory they share
         with self._signals():
             try:
-                while any(child.pid for child in self._children) or self._stop_by is None:
+                while any(worker.pid for worker in self._workers) or self._stop_by is None:
                     self._wait()
-                    self._bury()
-                    self._look_after()
+                    self._reap()
+                    if self._stop_by is None:
+                        self._start_due()
+                    elif time.monotonic() >= self._stop_by:
+                        log.error("not all processes left in time: killed")
+                        self._signal_all(signal.SIGKILL)
+                        self._stop_by = time.monotonic() + GRACE_SECONDS
             finally:
                 shutil.rmtree(self._folder, ignore_errors=True)
         return self._exit_code
@@ -150,123 +157,119 @@ class Parent:
 
     def _stop(self) -> None:
         if self._stop_by is None:
-            self._stop_by = time.monotonic() + self._patience
+            self._stop_by = time.monotonic() + self._stop_seconds
             self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, signum: signal.Signals) -> None:
-        for child in self._children:
-            if child.pid:
-                # The handler may run between its burial and the note of it.
+        for worker in self._workers:
+            if worker.pid:
+                # A signal handler may run between `waitpid` and the note that it has ended.
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, signum)
+                    os.kill(worker.pid, signum)
 
-    def _begin(self, child: _Child) -> None:
-        child.begun_at = time.monotonic()
-        # A signal that comes now waits until it is clear whose it is.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-        if self._stop_by is None:  # else it came between two of them, and told those there were
-            child.pid = os.fork()
-        if child.pid or self._stop_by is not None:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    def _start(self, worker: _Worker) -> None:
+        worker.begun_at = time.monotonic()
+        # A signal that comes now waits until both processes know which one they are.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        if self._stop_by is None:  # else it came before this worker, and ended the others
+            worker.pid = os.fork()
+        if worker.pid or self._stop_by is not None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
             return
         code = 1
         try:
-            code = self._be(child.number)
+            code = self._run_worker(worker.number)
         finally:
-            # Not sys.exit: nothing of the parent's is to be tidied up here.
+            # Not sys.exit: the cleanup handlers are the parent's.
             os._exit(code)
 
-    def _be(self, number: int) -> int:
-        """In the new process: forget what is the parent's, then work."""
+    def _run_worker(self, number: int) -> int:
+        """In the new process: drop the parent's signal handlers and pipes, then work."""
         signal.set_wakeup_fd(-1)
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        for descriptor in (self._life, self._started, self._waken, self._wakened):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        for descriptor in (self._parent_lives, self._started, self._waken, self._wakened):
             os.close(descriptor)
-        count = len(self._children)
-        return self._work(Place(number, count, self._folder, self._tell_started, self._alive))
+        count = len(self._workers)
+        return self._work(
+            WorkerContext(number, count, self._folder, self._report_started, self._parent)
+        )
 
     def _wait(self) -> None:
-        """Until something happens: a signal, a process that serves, or a time that has come."""
-        times = [child.due_at for child in self._children if not child.pid]
+        """Until a signal comes, a worker serves, or a start or a kill is due."""
+        times = [worker.due_at for worker in self._workers if not worker.pid]
         if self._stop_by is not None:
             times = [self._stop_by]
-        patience = max(0.0, min(times) - time.monotonic()) if times else math.inf
+        seconds = max(0.0, min(times) - time.monotonic()) if times else math.inf
         readable, _, _ = select.select(
-            [self._wakened, self._started], [], [], min(patience, LONGEST_WAIT_SECONDS)
+            [self._wakened, self._started], [], [], min(seconds, LONGEST_WAIT_SECONDS)
         )
         if self._wakened in readable:
             os.read(self._wakened, 4096)
         if self._started in readable:
             for number in os.read(self._started, 4096):
-                self._serves(self._children[number])
+                self._on_started(self._workers[number])
 
-    def _serves(self, child: _Child) -> None:
-        if child.served:
+    def _on_started(self, worker: _Worker) -> None:
+        if worker.served:
             return
-        child.served = True
-        if all(other.served for other in self._children):
+        worker.served = True
+        if all(other.served for other in self._workers):
             self._on_start()
-        for other in self._children:
-            # The first one went ahead: what is wrong with the settings is told once.
+        for other in self._workers:
+            # The first one starts alone, so that a mistake in the settings is printed once.
             other.due_at = min(other.due_at, time.monotonic())
 
-    def _bury(self) -> None:
-        for child in self._children:
-            if not child.pid:
+    def _reap(self) -> None:
+        for worker in self._workers:
+            if not worker.pid:
                 continue
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
-                child.pid = 0
-                self._ended(child, os.waitstatus_to_exitcode(status))
+                worker.pid = 0
+                self._on_end(worker, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, child: _Child, code: int) -> None:
-        """A negative code is a signal's."""
+    def _on_end(self, worker: _Worker, code: int) -> None:
+        """A negative code is the number of the signal that ended it."""
         if self._stop_by is not None:
             self._exit_code = self._exit_code or (1 if code else 0)
             return
-        if not child.served and code > 0:
-            # It said itself what is wrong, and so would all the others.
+        if not worker.served and code > 0:
+            # It printed what is wrong, and so would all the others.
             self._exit_code = code
             self._stop()
             return
         now = time.monotonic()
-        if now - child.begun_at > GROWN_UP_SECONDS:
-            child.pause = FIRST_PAUSE_SECONDS
-        child.due_at = now + child.pause
-        child.pause = min(2 * child.pause, LONGEST_PAUSE_SECONDS)
-        log.error("process %d ended with %d and is started again", child.number, code)
+        if now - worker.begun_at > STABLE_SECONDS:
+            worker.pause = FIRST_PAUSE_SECONDS
+        worker.due_at = now + worker.pause
+        worker.pause = min(2 * worker.pause, LONGEST_PAUSE_SECONDS)
+        log.error("process %d ended with %d and is started again", worker.number, code)
 
-    def _look_after(self) -> None:
+    def _start_due(self) -> None:
         now = time.monotonic()
-        if self._stop_by is not None:
-            if now >= self._stop_by:
-                log.error("not all processes left in time: killed")
-                self._signal_all(signal.SIGKILL)
-                self._stop_by = now + GRACE_SECONDS
-            return
-        for child in self._children:
-            if not child.pid and now >= child.due_at:
-                self._begin(child)
+        for worker in self._workers:
+            if not worker.pid and now >= worker.due_at:
+                self._start(worker)
 
 
 ANSWER_SECONDS = 3
-"""Above the time that a process itself waits for its stores."""
+"""Above the time that a worker itself waits for its stores."""
 
 PROCESS_UP = "scanpush_process_up"
 PROCESS_UP_HELP = "Whether a process answers, where server.processes is above 1."
 
 
-class Siblings:
-    """The processes of one parent, seen from one of them."""
+class WorkerPeers:
+    """The other workers of the same parent, seen from one of them."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
         self._others = {
-            number: make_client_at(place.address(number))
-            for number in range(place.count)
-            if number != place.number
+            number: make_client_at(context.address(number))
+            for number in range(context.count)
+            if number != context.number
         }
 
     async def close(self) -> None:
@@ -276,8 +279,8 @@ class Siblings:
     async def check_ready(self) -> int:
         """How many others are ready.
 
-        One that is being started again does not count: no connection goes to it. One that hangs
-        does, for the kernel goes on to give it connections.
+        One that is being started again is left out: no connection goes to it. One that hangs is
+        not, for the kernel goes on to give it connections.
 
         Raises:
             StoreUnavailable: one is not ready, or does not answer in time.
@@ -288,7 +291,7 @@ class Siblings:
         return sum(status == 200 for status in statuses)
 
     async def _status(self, number: int) -> int | None:
-        """None: nobody listens."""
+        """None: it does not listen."""
         try:
             return (await self._others[number].get("/readyz")).status_code
         except httpx.ConnectError:
@@ -297,14 +300,12 @@ class Siblings:
             return 504
 
     async def exposition(self, own: Metrics) -> tuple[bytes, str]:
-        """All that the processes count, each series with its process as a label.
-
-        Sums would be wrong: a process that is started again counts from 0, and the sum of all
-        would look like a reset of all.
-        """
+        """The metrics of all workers, each series with its process as a label; the content type."""
+        # Sums would be wrong: a worker that is started again counts from 0, and the sum of all
+        # would look like a reset of all.
         texts = await asyncio.gather(*(self._metrics(number) for number in self._others))
         expositions: dict[int, str | None] = dict(zip(self._others, texts, strict=True))
-        expositions[self.place.number] = own.exposition()[0].decode()
+        expositions[self.context.number] = own.exposition()[0].decode()
         return generate_latest(_Merged(expositions)), CONTENT_TYPE_LATEST
 
     async def _metrics(self, number: int) -> str | None:
@@ -316,10 +317,10 @@ class Siblings:
 
 
 def make_client_at(address: Path) -> httpx.AsyncClient:
-    """For the process that answers at that socket."""
+    """A client of the worker that answers at that socket."""
     return httpx.AsyncClient(
         transport=httpx.AsyncHTTPTransport(uds=str(address), verify=False),
-        base_url="http://sibling",
+        base_url="http://worker",
         timeout=ANSWER_SECONDS,
     )
 

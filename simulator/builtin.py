@@ -1,6 +1,7 @@
-"""WeChat simulated beside the server, while no account is configured.
+"""The simulated WeChat inside the server process, while no account is configured.
 
-The settings are given the simulated account, and everything else is the real code.
+`simulate` starts it and gives the server settings that point at it; everything else that then
+runs is the real code.
 """
 
 import secrets
@@ -11,7 +12,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from services.errors import SettingsError
-from services.settings.models import Settings
+from services.origins import url_host
+from services.settings.models import Settings, simulated
 from simulator.config import SimulatedApp, SimulatorConfig
 from simulator.wechat import SimulatedWeChat
 
@@ -106,6 +108,18 @@ class Simulation:
             }
         )
         return settings.model_copy(update={"wechat": wechat})
+
+
+def simulate(settings: Settings, host: str, port: int) -> Simulation | None:
+    """Start the simulated WeChat for a server at `host` and `port`; None where WeChat is real.
+
+    Build the server with the `settings` of what is returned, and stop it after the server.
+    """
+    if not simulated(settings):
+        return None
+    # A listener on all addresses is reached on loopback from this machine.
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return Simulation(settings, f"http://{url_host(loopback)}:{port}")
 
 
 def _of(app: SimulatedApp) -> dict[str, Any]:

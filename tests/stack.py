@@ -29,6 +29,7 @@ from services.scenes.callbacks import CallbackRequest
 from services.scenes.history import RecordedScenes
 from services.scenes.states import Scene
 from services.settings.models import Settings
+from simulator.builtin import Simulation, simulate
 from simulator.clock import TurnableClock
 from simulator.codes import Code
 from simulator.messages import PushOptions, PushRequest
@@ -131,6 +132,7 @@ class Stack:
         self._make_backend: OpenBackend = open_faulty if faulty else stores
         self.container: Container
         self.server: Server
+        self._simulation: Simulation | None = None
         self.http: httpx.AsyncClient
         self.port = 0
 
@@ -140,12 +142,18 @@ class Stack:
             for listening in sockets:
                 undo.callback(listening.close)
             self.port = sockets[0].getsockname()[1]
+            settings, phone = self.settings, ""
+            self._simulation = simulate(settings, "127.0.0.1", self.port)
+            if self._simulation is not None:
+                undo.push_async_callback(self._simulation.stop)
+                settings, phone = self._simulation.settings, self._simulation.phone_base
             self.container = await build_container(
-                self.settings,
+                settings,
                 host="127.0.0.1",
                 port=self.port,
                 clock=self._clock,
                 make_backend=self._make_backend,
+                simulated_phone=phone,
             )
             undo.push_async_callback(self.container.close)
             self.server = Server(self.container)
@@ -167,6 +175,8 @@ class Stack:
         await self.http.aclose()
         await self.server.close()
         await self.container.close()
+        if self._simulation is not None:
+            await self._simulation.stop()
 
     # Time and stores.
 
@@ -211,23 +221,25 @@ class Stack:
 
     # WeChat's side.
 
+    @property
+    def simulation(self) -> Simulation:
+        """The simulated WeChat of this server; there is one while no account is configured."""
+        assert self._simulation is not None
+        return self._simulation
+
     async def simulator(self, control: str, **body: Any) -> dict[str, Any]:
         """Use one of the simulator's controls (``POST /simulator/...``)."""
-        simulation = self.container.simulation
-        assert simulation is not None
-        answer = await self.http.post(f"{simulation.url}/simulator/{control}", json=body)
+        answer = await self.http.post(f"{self.simulation.url}/simulator/{control}", json=body)
         assert answer.is_success, answer.text
         return dict(answer.json()) if answer.content else {}
 
     async def no_faults(self) -> None:
         """Have the simulated WeChat behave again."""
-        assert self.container.simulation is not None
-        await self.http.delete(f"{self.container.simulation.url}/simulator/faults")
+        await self.http.delete(f"{self.simulation.url}/simulator/faults")
 
     def code_of(self, page: Page) -> Code:
         """The page's code as WeChat made it."""
-        assert self.container.simulation is not None
-        code = self.container.simulation._simulated.phones.find_code(scene_str=page.scene_str)
+        code = self.simulation._simulated.phones.find_code(scene_str=page.scene_str)
         assert code is not None
         return code
 
@@ -238,8 +250,7 @@ class Stack:
 
     async def wechat_calls(self, path: str) -> int:
         """How often this server called that path of WeChat."""
-        assert self.container.simulation is not None
-        answer = await self.http.get(f"{self.container.simulation.url}/simulator/calls")
+        answer = await self.http.get(f"{self.simulation.url}/simulator/calls")
         return int(answer.json().get(path, 0))
 
     def sender(self, account: str | None = None, **changes: str) -> Sender:

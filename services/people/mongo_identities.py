@@ -186,9 +186,9 @@ class InCompany(ABC, Generic[Question]):
             supervisor,
             name=self.name,
             timeout_seconds=timeout_seconds,
-            most_in_a_batch=MOST_IN_A_BATCH,
-            most_under_way=MOST_UNDER_WAY,
-            patience_seconds=PATIENCE_SECONDS,
+            max_batch_size=MOST_IN_A_BATCH,
+            max_in_flight=MOST_UNDER_WAY,
+            max_delay_seconds=PATIENCE_SECONDS,
         )
 
     @abstractmethod
@@ -203,7 +203,7 @@ class DocumentReader(InCompany[str]):
 
     def read(self, key: str) -> "asyncio.Future[Document | None]":
         """The document of that name as it is now or later. Raises what `FOREIGN` names."""
-        return self._lane.ask(key)
+        return self._lane.submit(key)
 
     async def _send(self, batch: Sequence[str]) -> list[Document | Exception | None]:
         try:

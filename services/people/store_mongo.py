@@ -71,7 +71,7 @@ class LoginCounter(InCompany[_Asked]):
         None: no home is there, or the login was counted before; read on. Raises what `FOREIGN`
         names: it is counted or not, and asking again is harmless.
         """
-        return self._lane.ask(_Asked(key, wish))
+        return self._lane.submit(_Asked(key, wish))
 
     async def _send(self, batch: Sequence[_Asked]) -> list[Outcome]:
         """Everybody who is here once travels together.

@@ -137,7 +137,7 @@ class RedisBroker:
         Not redis-py's `PubSub`: that one subscribes again without a sign, so the gap would go
         unnoticed, and it takes longer over each notice.
         """
-        connection = self._link.listening()
+        connection = self._link.pubsub_connection()
         try:
             with redis_errors():
                 async with asyncio.timeout(self._link.timeout_seconds):

@@ -1,13 +1,13 @@
-"""What a single setting may look like: the field types of `services.settings`.
+"""What a single setting may be: the field types of `services.settings.models`.
 
 Every rule raises `ValueError` with a sentence that says what is expected and never repeats the
-value, which may be a secret. pydantic turns it into an error that knows the setting's place.
+value, which may be a secret. pydantic adds the setting's dotted key.
 """
 
 import base64
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -23,7 +23,7 @@ WEAK_KEY_DISTINCT_BYTES = 8
 """A random 32-byte key has about 30 distinct bytes; one with fewer than this was typed by hand."""
 
 OWN_SECRET_BYTES = 16
-"""The least length of a secret that the operator makes up (kiosks, hook, operator)."""
+"""The least length of a secret that the operator chooses (kiosks, hook, operator)."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -35,7 +35,7 @@ def _whole(value: object) -> object:
 
 
 def _simulator(value: object) -> object:
-    """The environment knows only strings."""
+    # The environment holds only strings.
     words: dict[object, bool] = {"true": True, "false": False}
     return words.get(value.lower(), value) if isinstance(value, str) else value
 
@@ -63,7 +63,7 @@ def _host_and_port(parts: SplitResult) -> str:
 
 
 def _origin(url: str) -> str:
-    """As browsers spell it (RFC 6454, section 6.2): lower case, no default port, no slash."""
+    # As browsers spell it (RFC 6454, section 6.2): lower case, no default port, no slash.
     parts = _split(url)
     if parts.path not in ("", "/") or parts.query:
         raise ValueError("must be scheme://host or scheme://host:port, without a path")
@@ -77,16 +77,20 @@ def _base(url: str) -> str:
     return f"{parts.scheme}://{_host_and_port(parts)}{parts.path.rstrip('/')}"
 
 
-def _url(url: str) -> str:
-    return _split(url).geturl()
+def _optional(rule: Callable[[str], str]) -> AfterValidator:
+    """Empty, or what `rule` makes of it."""
+    return AfterValidator(lambda text: rule(text) if text else "")
 
 
-def _optional_origin(url: str) -> str:
-    return _origin(url) if url else ""
+def _secret(pattern: str, problem: str) -> AfterValidator:
+    """Empty, or a secret that matches `pattern` from end to end."""
 
+    def check(value: SecretStr) -> SecretStr:
+        if value and not re.fullmatch(pattern, value.get_secret_value()):
+            raise ValueError(problem)
+        return value
 
-def _optional_url(url: str) -> str:
-    return _url(url) if url else ""
+    return AfterValidator(check)
 
 
 def _network(value: object) -> object:
@@ -114,18 +118,6 @@ def _mini_program_page(value: str) -> str:
     return value
 
 
-def _app_secret(value: SecretStr) -> SecretStr:
-    if value and not re.fullmatch(r"[0-9a-fA-F]{32}", value.get_secret_value()):
-        raise ValueError("must be 32 hexadecimal characters, as in WeChat's console")
-    return value
-
-
-def _callback_token(value: SecretStr) -> SecretStr:
-    if value and not re.fullmatch(r"[A-Za-z0-9]{3,32}", value.get_secret_value()):
-        raise ValueError("must be 3 to 32 letters or digits, as in WeChat's console")
-    return value
-
-
 def _aes_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text:
@@ -134,15 +126,6 @@ def _aes_key(value: SecretStr) -> SecretStr:
         raise ValueError("must be 43 letters or digits, as in WeChat's console")
     if len(set(base64.b64decode(text + "="))) < WEAK_KEY_DISTINCT_BYTES:
         raise ValueError("is too regular to be a key; let WeChat's console make one")
-    return value
-
-
-def _own_secret(value: SecretStr) -> SecretStr:
-    if value and not re.fullmatch(rf"[!-~]{{{OWN_SECRET_BYTES},}}", value.get_secret_value()):
-        raise ValueError(
-            f"must be at least {OWN_SECRET_BYTES} characters, ASCII without blanks"
-            " (openssl rand -hex 32 makes one)"
-        )
     return value
 
 
@@ -197,20 +180,33 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_whole)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-"""An account's or a kiosk's name. Lower case, because the environment does not tell cases apart."""
+"""An account's or a kiosk's name. Lower case, because names of variables have no case here."""
 Origin = Annotated[str, AfterValidator(_origin)]
-OptionalOrigin = Annotated[str, AfterValidator(_optional_origin)]
+OptionalOrigin = Annotated[str, _optional(_origin)]
 BaseUrl = Annotated[str, AfterValidator(_base)]
-OptionalUrl = Annotated[str, AfterValidator(_optional_url)]
+OptionalUrl = Annotated[str, _optional(lambda url: _split(url).geturl())]
 AddressRange = Annotated[Network, BeforeValidator(_network)]
 Simulator = Annotated[Literal["auto", True, False], BeforeValidator(_simulator)]
 MiniProgramPage = Annotated[str, AfterValidator(_mini_program_page)]
 WeChatAppId = Annotated[str, AfterValidator(_app_id)]
-AppSecret = Annotated[SecretStr, AfterValidator(_app_secret)]
-CallbackToken = Annotated[SecretStr, AfterValidator(_callback_token)]
+AppSecret = Annotated[
+    SecretStr,
+    _secret(r"[0-9a-fA-F]{32}", "must be 32 hexadecimal characters, as in WeChat's console"),
+]
+CallbackToken = Annotated[
+    SecretStr,
+    _secret(r"[A-Za-z0-9]{3,32}", "must be 3 to 32 letters or digits, as in WeChat's console"),
+]
 EncodingAesKey = Annotated[SecretStr, AfterValidator(_aes_key)]
-KioskSecret = Annotated[SecretStr, AfterValidator(_own_secret), AfterValidator(_in_an_address)]
-OwnSecret = Annotated[SecretStr, AfterValidator(_own_secret)]
+OwnSecret = Annotated[
+    SecretStr,
+    _secret(
+        rf"[!-~]{{{OWN_SECRET_BYTES},}}",
+        f"must be at least {OWN_SECRET_BYTES} characters, ASCII without blanks"
+        " (openssl rand -hex 32 makes one)",
+    ),
+]
+KioskSecret = Annotated[OwnSecret, AfterValidator(_in_an_address)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 MongoUrl = Annotated[SecretStr, AfterValidator(_mongodb_url)]
 VerifyFiles = Annotated[Mapping[str, str], AfterValidator(_verify_files)]

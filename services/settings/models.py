@@ -1,11 +1,11 @@
-"""Every setting: its name, its default, its unit and what it may be.
+"""Every setting: its name, default, unit and what it may be; the rules between settings; loading.
 
-`load_settings` is the way in. It takes the YAML file, lets the environment override it, and
-stops at the first mistake with one line that names the dotted key. The models are frozen; a part
-of the program that needs another value gets another `Settings`.
+`load_settings` reads the YAML file, lets the environment override it, and stops at the first
+mistake with one line that names the dotted key. The models are frozen; a part of the program that
+needs another value gets another `Settings`.
 
-Models built directly (in tests) have their fields checked, but not the rules between fields and
-not the paths: those belong to `load_settings`.
+Models built directly (in tests) have their fields checked, but not the rules between them, and
+relative paths stay as they are: both belong to `load_settings`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,12 @@ from services.settings.fields import (
 )
 
 SceneLife = Annotated[Whole, Field(ge=1, le=1800)]
-"""Seconds; half an hour is the longest, so that nothing waits for ever."""
+"""Seconds; half an hour at most, so that every wait ends."""
+
+HS256_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: a key of the hash's size or larger."""
+
+_LOCAL_ENDINGS = (".localhost", ".local", ".test", ".internal", ".lan", ".home.arpa")
 
 
 class _Section(BaseModel):
@@ -120,8 +125,8 @@ class WeChatSettings(_Section):
     mp_base: BaseUrl = "https://mp.weixin.qq.com"
     open_base: BaseUrl = "https://open.weixin.qq.com"
     timeout_seconds: Annotated[Number, Field(gt=0, le=5)] = 3
-    """Two calls in a row stay within what others wait for them: doors/turns.py (10 s), and
-    wechat/credentials_redis.py (15 s)."""
+    """Two calls in a row stay within what others wait for them: web_login/oauth.py (10 s), and
+    wechat/access_token.py (15 s)."""
     callback_deadline_seconds: Annotated[Number, Field(gt=0, lt=5)] = 4
     """Below the 5 s after which WeChat gives up."""
     timestamp_window_seconds: Annotated[Whole, Field(ge=1, le=86400)] = 600
@@ -131,16 +136,14 @@ class WeChatSettings(_Section):
     accounts: Annotated[Mapping[Name, AccountSettings], Field(min_length=1)] = {
         "default": AccountSettings()
     }
-    """In the order of the file; the first serves whoever names none."""
+    """In the order of the file; the first serves requests that name none."""
     mini_program: MiniProgramSettings = MiniProgramSettings()
     website: AppSettings = AppSettings()
 
     @property
     def is_simulated(self) -> bool:
-        """Whether this is not the real WeChat, but a simulator, built in or beside this server.
-
-        Phones open `open_base` themselves, so with the real one it can be no other address.
-        """
+        """Whether this is not the real WeChat, but a simulator, built in or beside this server."""
+        # Phones open `open_base` themselves, so with the real WeChat it can be no other address.
         return urlsplit(self.open_base).hostname != "open.weixin.qq.com"
 
 
@@ -219,15 +222,15 @@ class Settings(_Section):
 
     @property
     def token_issuer(self) -> str:
-        """The ``iss`` of our tokens: the same on every node, and never from a Host header."""
+        """The ``iss`` of tokens: the same on every node, and never from a Host header."""
         return self.jwt.issuer or self.server.public_url or "scanpush"
 
 
 def simulated(settings: Settings) -> bool:
     """Whether WeChat is the bundled simulator.
 
-    ``auto`` means: while no account and no app has an app_id, and only where nobody outside can
-    reach it (see `is_local`).
+    ``auto`` means: while no account and no app has an app_id, and only where it cannot be reached
+    from outside (see `is_local`).
     """
     choice = settings.wechat.simulator
     if choice != "auto":
@@ -235,55 +238,31 @@ def simulated(settings: Settings) -> bool:
     return not has_app_id(settings) and is_local(settings)
 
 
-def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
-    """The settings of the file at `path`, overridden by `environ`.
+def has_app_id(settings: Settings) -> bool:
+    """Whether anything of the real WeChat is configured."""
+    wechat = settings.wechat
+    apps = (wechat.mini_program, wechat.website)
+    accounts = wechat.accounts.values()
+    return any(app.app_id for app in apps) or any(account.app_id for account in accounts)
 
-    ``SCANPUSH_SECTION__KEY`` sets ``section.key``; ``SCANPUSH_SECTION__KEY_FILE`` names a file
-    that holds a secret. Paths inside are taken relative to the settings file.
 
-    Raises:
-        SettingsError: for the first mistake found; its text is one line and holds no secret.
-    """
-    values = sources.read_file(path)
-    origins = sources.overlay(Settings, values, environ)
+def is_local(settings: Settings) -> bool:
+    """Whether the server is for this machine or a private network only."""
+    host, url = settings.server.host, settings.server.public_url
+    if url and not _is_local_host(urlsplit(url).hostname or ""):
+        return False
+    if host in ("0.0.0.0", "::"):
+        return bool(url)  # listening on every address says nothing, so public_url must say it
+    return _is_local_host(host)
+
+
+def _is_local_host(host: str) -> bool:
     try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        raise sources.in_one_line(Settings, error, origins) from None
-    settings = _placed(_without_placeholders(settings), path.absolute().parent)
-    check(settings, simulated=simulated(settings))
-    return settings
-
-
-def _without_placeholders(settings: Settings) -> Settings:
-    """Leave out the untouched accounts as soon as another one has an app_id.
-
-    So the environment alone can bring an account of another name to the config.yaml as shipped.
-    """
-    accounts = settings.wechat.accounts
-    if not any(account.app_id for account in accounts.values()):
-        return settings
-    kept = {name: account for name, account in accounts.items() if account != AccountSettings()}
-    return settings.model_copy(
-        update={"wechat": settings.wechat.model_copy(update={"accounts": kept})}
-    )
-
-
-def _placed(settings: Settings, folder: Path) -> Settings:
-    """Make relative paths absolute: they are meant from the settings file."""
-    embedded, jwt = settings.embedded, settings.jwt
-    return settings.model_copy(
-        update={
-            "embedded": embedded.model_copy(update={"path": folder / embedded.path}),
-            "jwt": jwt.model_copy(update={"key_file": folder / jwt.key_file}),
-        }
-    )
-
-
-HS256_SECRET_BYTES = 32
-"""RFC 7518, section 3.2: a key of the hash's size or larger."""
-
-_LOCAL_ENDINGS = (".localhost", ".local", ".test", ".internal", ".lan", ".home.arpa")
+        address = ip_address(host)
+    except ValueError:
+        # A name without a dot cannot be public; neither can these (RFC 6761, RFC 6762, RFC 8375).
+        return "." not in host or host.lower().endswith(_LOCAL_ENDINGS)
+    return address.is_private and not address.is_unspecified
 
 
 def check(settings: Settings, *, simulated: bool) -> None:
@@ -303,63 +282,6 @@ def check(settings: Settings, *, simulated: bool) -> None:
             "is empty, but login.hook_url is set: the hook could not tell us from others",
         )
     _check_jwt(settings)
-
-
-def warnings(settings: Settings) -> Iterator[str]:
-    """What is allowed and still worth a line in the log at start, once."""
-    for name, account in settings.wechat.accounts.items():
-        if account.app_id and account.mode == "plaintext":
-            yield (
-                f"wechat.accounts.{name}.mode: in plaintext mode WeChat signs no bodies; "
-                "use safe unless this is a test account"
-            )
-    url = settings.server.public_url
-    if url.startswith("http://") and not _is_local_host(urlsplit(url).hostname or ""):
-        yield "server.public_url: is not https, so tokens travel in the clear"
-    if settings.kiosks and not settings.operator.token:
-        yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
-    if settings.login.hook_url and settings.login.registration != "ask" and not settings.kiosks:
-        yield (
-            "login.hook_url: is never called, for it is asked about the forms of "
-            "login.registration: ask, and told of the logins of kiosks"
-        )
-    if settings.kiosks and settings.login.registration == "ask":
-        yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
-
-
-def has_app_id(settings: Settings) -> bool:
-    """Whether anything of the real WeChat is configured."""
-    wechat = settings.wechat
-    apps = (wechat.mini_program, wechat.website)
-    accounts = wechat.accounts.values()
-    return any(app.app_id for app in apps) or any(account.app_id for account in accounts)
-
-
-def is_local(settings: Settings) -> bool:
-    """Whether only this machine or a private network can be meant to reach the server.
-
-    Listening on every address says nothing, so there public_url must say it.
-    """
-    host, url = settings.server.host, settings.server.public_url
-    if url and not _is_local_host(urlsplit(url).hostname or ""):
-        return False
-    if host in ("0.0.0.0", "::"):
-        return bool(url)
-    return _is_local_host(host)
-
-
-def _is_local_host(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        # A name without a dot cannot be public; neither can these (RFC 6761, RFC 6762, RFC 8375).
-        return "." not in host or host.lower().endswith(_LOCAL_ENDINGS)
-    return address.is_private and not address.is_unspecified
-
-
-def _require(present: object, key: str, problem: str) -> None:
-    if not present:
-        raise SettingsError(key, problem)
 
 
 def _check_processes(settings: Settings, simulated: bool) -> None:
@@ -429,3 +351,73 @@ def _check_jwt(settings: Settings) -> None:
             "jwt.secret",
             f"must be at least {HS256_SECRET_BYTES} bytes for HS256, not {len(secret)}",
         )
+
+
+def _require(present: object, key: str, problem: str) -> None:
+    if not present:
+        raise SettingsError(key, problem)
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What is allowed, but worth a line in the log at the start."""
+    for name, account in settings.wechat.accounts.items():
+        if account.app_id and account.mode == "plaintext":
+            yield (
+                f"wechat.accounts.{name}.mode: in plaintext mode WeChat signs no bodies; "
+                "use safe unless this is a test account"
+            )
+    url = settings.server.public_url
+    if url.startswith("http://") and not _is_local_host(urlsplit(url).hostname or ""):
+        yield "server.public_url: is not https, so tokens travel in the clear"
+    if settings.kiosks and not settings.operator.token:
+        yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
+    if settings.login.hook_url and settings.login.registration != "ask" and not settings.kiosks:
+        yield (
+            "login.hook_url: is never called, for it is asked about the forms of "
+            "login.registration: ask, and told of the logins of kiosks"
+        )
+    if settings.kiosks and settings.login.registration == "ask":
+        yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of the file at `path`, overridden by `environ`.
+
+    ``SCANPUSH_SECTION__KEY`` sets ``section.key``; ``SCANPUSH_SECTION__KEY_FILE`` names a file
+    that holds a secret. Paths inside are taken relative to the settings file.
+
+    Raises:
+        SettingsError: for the first mistake found; its text is one line and holds no secret.
+    """
+    values = sources.read_file(path)
+    origins = sources.overlay(Settings, values, environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise sources.in_one_line(Settings, error, origins) from None
+    settings = _placed(_without_placeholders(settings), path.absolute().parent)
+    check(settings, simulated=simulated(settings))
+    return settings
+
+
+def _without_placeholders(settings: Settings) -> Settings:
+    """Leave out the untouched accounts as soon as another one has an app_id."""
+    # So the environment alone can add an account of another name to the config.yaml as shipped.
+    accounts = settings.wechat.accounts
+    if not any(account.app_id for account in accounts.values()):
+        return settings
+    kept = {name: account for name, account in accounts.items() if account != AccountSettings()}
+    return settings.model_copy(
+        update={"wechat": settings.wechat.model_copy(update={"accounts": kept})}
+    )
+
+
+def _placed(settings: Settings, folder: Path) -> Settings:
+    """Make relative paths absolute: they are relative to the settings file."""
+    embedded, jwt = settings.embedded, settings.jwt
+    return settings.model_copy(
+        update={
+            "embedded": embedded.model_copy(update={"path": folder / embedded.path}),
+            "jwt": jwt.model_copy(update={"key_file": folder / jwt.key_file}),
+        }
+    )

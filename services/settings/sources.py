@@ -1,6 +1,6 @@
-"""Where settings come from: the YAML file, and over it the environment.
+"""The sources of settings: the YAML file, and over it the environment.
 
-Both give plain values; the models decide what they may be. Nothing here knows a setting by name.
+Both give plain values; the models decide what they may be. No setting is named here.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from services.errors import SettingsError
 
 PREFIX = "SCANPUSH_"
 TEST_PREFIX = "SCANPUSH_TEST_"
-"""For the test runner, whose servers inherit its environment."""
+"""These variables are the test runner's, whose servers inherit its environment."""
 SEPARATOR = "__"
 FILE_ENDING = "_FILE"
 
@@ -33,8 +33,8 @@ class _DuplicateKey(Exception):
 def read_file(path: Path) -> dict[str, Any]:
     """The values of the YAML file; an empty file has none.
 
-    A key without a value is left out, so that it keeps its default. Errors tell the line but do
-    not quote it: it may hold a secret.
+    A key without a value is left out, so that it keeps its default. Errors give the line's
+    number and do not quote it: it may hold a secret.
     """
     try:
         values = _parse(path.read_text(encoding="utf-8-sig"), f"the settings file {path}")
@@ -66,8 +66,8 @@ def _parse(text: str, what: str) -> Any:
 
 
 def _refuse_duplicates(node: Any, seen: set[int], within: str = "") -> None:
-    """PyYAML lets the second of two equal keys win silently. Aliases may make circles."""
-    if id(node) in seen:
+    """Raise `_DuplicateKey`: of two equal keys PyYAML silently takes the second."""
+    if id(node) in seen:  # an alias, perhaps in a circle
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
@@ -171,7 +171,7 @@ def _is_model(kind: Any) -> bool:
 
 
 def _content(key: tuple[str, ...], variable: str, path: str) -> str:
-    """The secret in that file. An empty one is a mistake: who names a file has a secret."""
+    """The secret in that file; an empty file is a mistake."""
     try:
         if content := Path(path).read_text(encoding="utf-8").rstrip("\r\n"):
             return content
@@ -184,7 +184,7 @@ def _content(key: tuple[str, ...], variable: str, path: str) -> str:
 
 
 def _value(kind: Any, text: str, variable: str) -> Any:
-    """The text of a variable as a value for pydantic, which reads numbers and truth itself."""
+    """The text of a variable as a value for pydantic, which parses numbers and booleans."""
     if get_origin(kind) is tuple and not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
     if get_origin(kind) in (tuple, Mapping) or _is_model(kind):
@@ -228,7 +228,7 @@ _PROBLEMS = MappingProxyType(
         "path_type": "must be a path; put it in quotes",
     }
 )
-"""What is wrong by pydantic's name of the error, where its own words are for programmers."""
+"""Messages by pydantic's error type, where its own words are for programmers."""
 
 
 def in_one_line(

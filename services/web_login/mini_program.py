@@ -1,9 +1,7 @@
-"""A login without a scene: whoever asks gets the document at once, for nobody else watches.
+"""Login from a mini program: for itself, or for a page that shows a mini-program code.
 
-Login from a mini program: by itself, or for a page that shows a mini-program code.
-
-The mini program sends a ``wx.login`` code with each request, so that who it is comes from WeChat
-and never from the program. A code is good once.
+The mini program sends a ``wx.login`` code with each request, so that WeChat says who the person is
+and not the program. A code is valid once.
 """
 
 import logging
@@ -28,50 +26,18 @@ from services.tokens.issuer import Issuer
 from services.wechat.accounts import Accounts
 from services.wechat.mini_program import MiniProgramAPI
 
-
-class DirectLogin:
-    """Finds or registers a person and signs a token, in one step."""
-
-    def __init__(
-        self,
-        users: UserStore,
-        issuer: Issuer,
-        clock: Clock,
-        metrics: Metrics,
-        *,
-        amr: tuple[str, ...],
-        token_ttl_seconds: int,
-    ) -> None:
-        self._users = users
-        self._issuer = issuer
-        self._clock = clock
-        self._metrics = metrics
-        self._amr = amr
-        self._token_ttl_seconds = token_ttl_seconds
-
-    async def log_in(self, identity: Identity, account: str) -> dict[str, Any]:
-        """The ``login`` document of design 4.3. Raises `StoreUnavailable`."""
-        now = self._clock.now()
-        # Each call is a login of its own, as each scene is.
-        once = SceneStr(str(uuid.uuid4()))
-        login = await self._users.login(identity, once, account, now)
-        self._metrics.login(login.is_new)
-        end = int(now) + self._token_ttl_seconds
-        claims = Claims(secrets.token_urlsafe(16), int(now), end, login.is_new)
-        token = self._issuer.mint(
-            subject=login.user.id, claims=claims, account=account, amr=self._amr
-        )
-        return status.login_fields(login.user.id, claims, now, token)
-
-
 log = logging.getLogger("scanpush.doors")
 
+_ALLOWED = frozenset({State.AUTHORIZED, State.CONSUMED, State.REGISTERING})
+_ENDED_WITHOUT_A_LOGIN = frozenset({State.EXPIRED, State.CANCELLED})
 
-class MiniProgramDoor:
-    """What the mini program may ask for.
+
+class MiniProgramLogin:
+    """The requests of a mini program.
 
     Args:
-        strangers: whether people nobody knows yet may log in (``login.registration: auto``).
+        register: whether unknown people may log in (``login.registration: auto``).
+        amr: how people are authenticated here, for the tokens' claim of that name.
     """
 
     def __init__(
@@ -82,10 +48,14 @@ class MiniProgramDoor:
         login: LoginService,
         policy: LoginPolicy,
         accounts: Accounts,
-        direct: DirectLogin,
         limits: RateLimits,
+        issuer: Issuer,
+        clock: Clock,
+        metrics: Metrics,
         *,
-        strangers: bool,
+        register: bool,
+        amr: tuple[str, ...],
+        token_ttl_seconds: int,
     ) -> None:
         self._api = api
         self._scenes = scenes
@@ -93,28 +63,40 @@ class MiniProgramDoor:
         self._login = login
         self._policy = policy
         self._accounts = accounts
-        self._direct = direct
         self._limits = limits
-        self._strangers = strangers
+        self._issuer = issuer
+        self._clock = clock
+        self._metrics = metrics
+        self._register = register
+        self._amr = amr
+        self._token_ttl_seconds = token_ttl_seconds
 
     async def log_in(self, code: str, account: str | None, address: str) -> dict[str, Any]:
-        """The person's login document, for the mini program itself: no scene, no page.
+        """The person's ``login`` document, for the mini program itself: no scene, no page.
 
         Raises:
-            ApiError: ``forbidden`` for an unknown person where strangers may not log in;
+            ApiError: ``forbidden`` for an unknown person where they may not log in;
                 ``unknown_account``; ``rate_limited``.
+            StoreUnavailable: the person was not found or registered.
             WeChatError: the code was refused (``bad_request``), or WeChat did not answer.
         """
         name = self._accounts.named(account).name
         identity = await self._identity(code, address)
-        if not self._strangers and await self._users.find(identity) is None:
+        if not self._register and await self._users.find(identity) is None:
             raise ApiError("forbidden", "This person has no account here.")
-        document = await self._direct.log_in(identity, name)
+        now = self._clock.now()
+        # Each call is a login, as each scene is; so it gets the id of a scene.
+        scene_str = SceneStr(str(uuid.uuid4()))
+        login = await self._users.login(identity, scene_str, name, now)
+        self._metrics.login(login.is_new)
+        end = int(now) + self._token_ttl_seconds
+        claims = Claims(secrets.token_urlsafe(16), int(now), end, login.is_new)
+        token = self._issuer.mint(subject=login.user.id, claims=claims, account=name, amr=self._amr)
         log.info("mini program: logged in %s", short_hash(identity.openid))
-        return document
+        return status.login_fields(login.user.id, claims, now, token)
 
     async def scan(self, scene: str, code: str, address: str) -> State:
-        """Claim the scene for whoever opened the mini program through its code.
+        """Claim the scene for the person who opened the mini program through its code.
 
         Raises:
             ApiError: ``not_found``, ``gone``, ``wrong_door``, ``already_claimed`` or
@@ -126,7 +108,7 @@ class MiniProgramDoor:
         return (await self._claim(found, identity.openid)).state
 
     async def confirm(self, scene: str, code: str, allow: bool, address: str) -> State:
-        """What the person who scanned decides. Deciding the same again is no error.
+        """Carry out what the person who scanned decided. Deciding the same again is no error.
 
         Raises: as `scan`.
         """
@@ -137,12 +119,12 @@ class MiniProgramDoor:
         entry = await (self._policy.admit(visit) if allow else self._policy.deny(visit))
         ended = _theirs(entry.step, identity.openid)
         log.info("scene %s: mini program, %s", ended.scene_str, ended.state.value)
-        if ended.state in _REFUSED and allow or ended.state in _ALLOWED and not allow:
+        if ended.state is State.DENIED and allow or ended.state in _ALLOWED and not allow:
             raise ApiError("gone", "This login was decided already.")
         return ended.state
 
     async def _identity(self, code: str, address: str) -> Identity:
-        """Who is behind the code. Every such question costs the app one of its calls."""
+        """The person of the code. Spends one of the app's calls to WeChat."""
         await self._limits.spend("mini_program", address)
         person = await self._api.code_to_session(code)
         return Identity(self._api.app_id, person.openid, person.unionid)
@@ -167,20 +149,13 @@ class MiniProgramDoor:
         return _theirs(step, openid)
 
 
-_ALLOWED = frozenset({State.AUTHORIZED, State.CONSUMED, State.REGISTERING})
-_REFUSED = frozenset({State.DENIED})
-
-
 def _theirs(step: Step, openid: OpenId) -> Scene:
-    """The scene, if it is this person's and did not end without them."""
+    """The scene, if it is this person's and did not end without a decision of theirs."""
     scene = step.scene
     if scene is None:
         raise ApiError("not_found", "There is no such scene.")
     if scene.openid is not None and scene.openid != openid:
         raise ApiError("already_claimed", "Somebody else scanned this code.")
-    if scene.state in FINAL and (scene.openid is None or scene.state in _ENDED):
+    if scene.state in FINAL and (scene.openid is None or scene.state in _ENDED_WITHOUT_A_LOGIN):
         raise ApiError("gone", "This login has ended.")
     return scene
-
-
-_ENDED = frozenset({State.EXPIRED, State.CANCELLED})

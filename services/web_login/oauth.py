@@ -1,14 +1,8 @@
-"""Where a browser may be sent on to after a login: a path of our own site and nothing else.
+"""Login on WeChat's own web pages: inside WeChat (kind ``web``), and by qrconnect (``website``).
 
-Doing something once for all who ask for it at the same time, on whichever node they ask.
-
-Phones, prefetching and gateways ask a callback twice, and WeChat gives a code's worth only once.
-
-Login on WeChat's own web pages: inside WeChat (kind ``web``), and by qrconnect (``website``).
-
-The browser that starts gets a cookie, and `state` is bound to it: an answer that somebody else
-began is refused (RFC 6749, section 10.12). The scene is finished without asking only in the
-browser that began it; anywhere else the page names what is about to be logged in, and asks.
+The browser that starts gets a cookie, and `state` is bound to it: a callback that another browser
+started is refused (RFC 6749, section 10.12). The scene is finished without a question only in the
+browser that began it; in any other the page names what is about to be logged in, and asks.
 """
 
 import asyncio
@@ -28,7 +22,7 @@ from services.people.store import NOTHING_KNOWN, Identity, Profile
 from services.scenes.begin import begun_here
 from services.scenes.chat import asked_key
 from services.scenes.login import LoginService
-from services.scenes.policy import LoginPolicy, LoginResult, Visit, summary
+from services.scenes.policy import LoginPolicy, Visit, summary
 from services.scenes.states import FINAL, Kind, Move, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.web_login.pages import Landing, Question
@@ -36,96 +30,43 @@ from services.wechat.accounts import Accounts
 from services.wechat.oauth import Grant, OAuthAPI, Scope, authorize_url, qrconnect_url
 from services.wechat.replies import beijing_time
 
-MAX_PATH = 512
-
-_ALLOWED = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?#]*")
-"""The characters of a path, query and fragment (RFC 3986, section 3.3 and 3.4): no backslash,
-which browsers read as a slash, no control character, which they leave out."""
-
-
-def own_path(text: str | None) -> str:
-    """`text` if it is a path of this site, an empty string for none.
-
-    Raises:
-        ApiError: ``bad_request``: it may lead elsewhere. Also what only a careless second decoding
-            would make lead elsewhere is refused (``/%2fevil``, ``/%5cevil``).
-    """
-    if not text:
-        return ""
-    path = re.split(r"[?#]", text, maxsplit=1)[0]
-    plain = _decoded(path)
-    leaves = "//" in plain or "\\" in plain or ".." in plain or not plain.isprintable()
-    if len(text) > MAX_PATH or not _ALLOWED.fullmatch(text) or leaves:
-        raise ApiError("bad_request", "next must be a path of this site.", field="next")
-    return text
-
-
-def _decoded(path: str) -> str:
-    """`path` decoded until nothing changes any more: every layer of encoding is looked through."""
-    while (plain := unquote(path)) != path:
-        path = plain
-    return path
-
-
-WAIT_SECONDS = 10.0
-"""How long the others wait for the first: as long as its two calls to WeChat may take."""
-
-TURN_SECONDS = 15.0
-"""How long a turn is held whose holder neither ends it nor gives it back: its node was killed, or
-the store fails. Longer than the work takes."""
-
-PAUSE_SECONDS = 0.05
-
-
-class Turns:
-    """The first caller for a key does the work; the others get its result."""
-
-    def __init__(self, scenes: SceneStore) -> None:
-        self._scenes = scenes
-
-    async def once(self, key: str, ttl_seconds: float, work: Callable[[], Awaitable[str]]) -> str:
-        """The result of `work` for `key`, which is remembered for `ttl_seconds`.
-
-        Where the first caller's work raises, or its result cannot be kept, its turn is given back:
-        the next one tries anew. So `work` may be done twice, and must bear it.
-
-        Raises:
-            ApiError: ``overloaded`` where the first caller never ends (its node was killed).
-        """
-        me = secrets.token_hex(8)
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                while await self._scenes.remember(f"turn:{key}", me, TURN_SECONDS) != me:
-                    if (result := await self._scenes.recall(f"result:{key}")) is not None:
-                        return result
-                    await asyncio.sleep(PAUSE_SECONDS)
-        except TimeoutError:
-            raise ApiError("overloaded", "Please try again.", retry_after=1) from None
-        if (kept := await self._scenes.recall(f"result:{key}")) is not None:
-            return kept  # the turn has ended by itself, long after its result was kept
-        try:
-            result = await work()
-            await self._scenes.replace(f"result:{key}", result, ttl_seconds)
-        except ScanpushError:
-            # After a long time it may be another's.
-            if await self._scenes.recall(f"turn:{key}") == me:
-                await self._scenes.take(f"turn:{key}")
-            raise
-        return result
-
-
 log = logging.getLogger("scanpush.doors")
 
 STATE_SECONDS = 600.0
-"""How long a person may stay on WeChat's page: a website's code lives ten minutes."""
+"""How long a person may stay on WeChat's page: a website's code is valid for ten minutes."""
 
-MOST_STARTS = 20
-"""How often one scene may be started: people reload, floods do more."""
+MAX_STARTS = 20
+"""How often one scene may be started: enough for reloads, too little for a flood."""
 
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 _STATE = re.compile(r"[0-9a-f]{64}")
 
 PATHS: Mapping[Kind, str] = {Kind.WEB: "wechat", Kind.WEBSITE: "website"}
+
+_OVER = FINAL - {State.CONSUMED, State.DENIED, State.FAILED}
+"""Ended without a result to show; consumed, denied and failed ones have one for a second visit."""
+
+_OUTCOMES = {
+    State.AUTHORIZED: "done",
+    State.CONSUMED: "done",
+    State.REGISTERING: "register_ask",
+    State.DENIED: "denied",
+}
+
+MAX_PATH = 512
+
+_PATH_CHARACTERS = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?#]*")
+"""The characters of a path, query and fragment (RFC 3986, section 3.3 and 3.4): no backslash,
+which browsers read as a slash, no control character, which they leave out."""
+
+WAIT_SECONDS = 10.0
+"""How long the others wait for the first caller: as long as its two calls to WeChat may take."""
+
+TURN_SECONDS = 15.0
+"""When another caller may do the work of one that never ended, as its node was killed or the store
+fails. Longer than the work takes."""
+
+PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +89,7 @@ OAuthApps = Mapping[tuple[Kind, str], OAuthApp]
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """What a request says of its browser. `origin` is our own, as this browser reached it."""
+    """What a request says of its browser. `origin` is this server's, as the browser reached it."""
 
     cookie: str
     begin_cookie: str
@@ -158,7 +99,7 @@ class Browser:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Where the browser goes now, with the cookie it is to keep; the rest is for wxLogin.js."""
+    """The redirect to WeChat, with the cookie the browser gets; the rest is for wxLogin.js."""
 
     url: str
     cookie: str
@@ -169,7 +110,7 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class _Journey:
-    """What is kept under a `state`."""
+    """What the store keeps under a `state`."""
 
     scene: str
     kind: str
@@ -179,7 +120,7 @@ class _Journey:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is kept under a question's one-time value: who would be logged in, and where."""
+    """What the store keeps under a question's one-time value: who would be logged in, and where."""
 
     scene: str
     app_id: str
@@ -190,12 +131,12 @@ class _Asked:
     browser: str
 
 
-class OAuthDoors:
-    """Both doors.
+class OAuthLogin:
+    """The login kinds ``web`` and ``website``.
 
     Args:
         apps: which app_id serves which kind of scene.
-        kiosk_labels: what the operator calls its screens.
+        kiosk_labels: the operator's names of its screens.
     """
 
     def __init__(
@@ -213,9 +154,6 @@ class OAuthDoors:
         self._accounts = accounts
         self._apps = apps
         self._kiosk_labels = kiosk_labels
-        self._turns = Turns(scenes)
-
-    # Off to WeChat.
 
     async def start(
         self, kind: Kind, scene_str: str, next_path: str | None, browser: Browser
@@ -223,7 +161,7 @@ class OAuthDoors:
         """Send the browser to WeChat, bound to this scene and to this browser.
 
         Raises:
-            ApiError: ``bad_request`` for a `next_path` that is not ours, ``rate_limited``.
+            ApiError: ``bad_request`` for a `next_path` outside of this site, ``rate_limited``.
         """
         onward = own_path(next_path)
         scene = await self._scene(scene_str)
@@ -232,7 +170,7 @@ class OAuthDoors:
         app = self._apps.get((kind, scene.account))
         if scene.kind is not kind or app is None:
             return Landing("wrong_door", scene.lang)
-        if await self._scenes.count(f"oauth_starts:{scene.scene_str}", 3600) > MOST_STARTS:
+        if await self._scenes.count(f"oauth_starts:{scene.scene_str}", 3600) > MAX_STARTS:
             raise ApiError("rate_limited", "This code was opened too often.", retry_after=60)
         cookie = browser.cookie if _COOKIE.fullmatch(browser.cookie) else secrets.token_urlsafe(32)
         state = secrets.token_hex(32)
@@ -242,13 +180,12 @@ class OAuthDoors:
         url = app.address(redirect_uri, state, scene.lang)
         return Departure(url, cookie, app.api.app_id, redirect_uri, state)
 
-    # Back from WeChat.
-
     async def callback(self, kind: Kind, code: str, state: str, browser: Browser) -> Landing:
-        """What the browser sees that comes back. Asked twice, the code is exchanged once.
+        """The page for the browser that WeChat sent back. Of repeated requests, the first one
+        exchanges the code.
 
         Raises:
-            WeChatError: WeChat did not do its part; the same address may work a little later.
+            WeChatError: WeChat failed; the same address may work a little later.
         """
         kept = await self._scenes.recall(_journey_key(state)) if _STATE.fullmatch(state) else None
         journey = _Journey(**json.loads(kept)) if kept else None
@@ -258,29 +195,35 @@ class OAuthDoors:
         if scene is None:
             return Landing("expired", browser.lang)
         if not code:
-            return await self._declined(scene, journey, browser)
-        text = await self._turns.once(
+            # The person refused on WeChat's page.
+            if begun_here(scene, browser.begin_cookie):
+                move = Move(State.CANCELLED, frozenset({State.WAITING}))
+                await self._login.end(scene.scene_str, move)
+            return await self._landing(scene, "denied", "", journey, browser)
+        text = await single_flight(
+            self._scenes,
             f"oauth:{_hash(state)}",
             STATE_SECONDS,
-            lambda: self._arrive(scene, code, state, browser),
+            lambda: self._exchange_once(scene, code, state, browser),
         )
         result = json.loads(text)
         if not hmac.compare_digest(result["code"], _hash(code)):
-            return Landing("stale_link", scene.lang)  # one state, one code: this one was slipped in
+            return Landing("stale_link", scene.lang)  # one state, one code: this one is another
         return await self._landing(scene, result["outcome"], result["ask"], journey, browser)
 
-    async def _arrive(self, scene: Scene, code: str, state: str, browser: Browser) -> str:
+    async def _exchange_once(self, scene: Scene, code: str, state: str, browser: Browser) -> str:
         outcome, ask = "code_refused", ""
-        # Who saw somebody's code must not use it up under a state of their own, not even while
+        # An attacker who saw a code must not use it up under a state of its own, not even while
         # an exchange is remembered for the same browser's second request.
-        first = await self._scenes.remember(_code_key(code), _hash(state), STATE_SECONDS)
-        if first == _hash(state):
-            outcome, ask = await self._claimed(scene, code, browser)
-        log.info("scene %s: %s door, %s", scene.scene_str, scene.kind.value, outcome)
+        key = f"oauth_code:{_hash(code)}"
+        if await self._scenes.remember(key, _hash(state), STATE_SECONDS) == _hash(state):
+            outcome, ask = await self._exchange(scene, code, browser)
+        log.info("scene %s: %s, %s", scene.scene_str, scene.kind.value, outcome)
         return json.dumps({"code": _hash(code), "outcome": outcome, "ask": ask})
 
-    async def _claimed(self, scene: Scene, code: str, browser: Browser) -> tuple[str, str]:
-        """The outcome, and the value of the question where it has to be asked."""
+    async def _exchange(self, scene: Scene, code: str, browser: Browser) -> tuple[str, str]:
+        """Claim the scene for the person of the code. The outcome, and the value of the question
+        where it has to be asked."""
         app = self._apps[scene.kind, scene.account]
         try:
             grant = await app.api.exchange(code)
@@ -301,19 +244,19 @@ class OAuthDoors:
             details={"name": profile.name, "avatar": profile.avatar} if profile.name else {},
         )
         if step.scene is None or step.scene.state is not State.SCANNED:
-            return _word_of(step, grant.openid), ""
+            return _outcome(step, grant.openid), ""
         if step.scene.openid != grant.openid:
             return "already_used", ""
         visit = Visit(self._accounts.named(scene.account), step.scene, identity, profile=profile)
         if begun_here(scene, browser.begin_cookie):
-            return _word(await self._policy.admit(visit), grant.openid), ""
+            return _outcome((await self._policy.admit(visit)).step, grant.openid), ""
         left = step.scene.ends_at - step.now
         key = asked_key(scene.account, grant.openid)
         await self._scenes.replace(key, f"{scene.scene_str} {int(step.now)}", max(1.0, left))
         return "ask", await self._ask(visit, browser, left)
 
     async def _profile(self, api: OAuthAPI, grant: Grant) -> tuple[UnionId | None, Profile]:
-        """Name, picture and unionid where the person granted them; never at the login's expense."""
+        """Name, picture and unionid where the person granted them; a failure costs no login."""
         if not grant.with_profile:
             return grant.unionid, NOTHING_KNOWN
         try:
@@ -322,15 +265,6 @@ class OAuthDoors:
             log.info("no profile this time: %s", error)
             return grant.unionid, NOTHING_KNOWN
         return profile.unionid, Profile(name=profile.nickname, avatar=profile.avatar)
-
-    async def _declined(self, scene: Scene, journey: _Journey, browser: Browser) -> Landing:
-        """WeChat sent the browser back without a code: the person said no there."""
-        if begun_here(scene, browser.begin_cookie):
-            move = Move(State.CANCELLED, frozenset({State.WAITING}))
-            await self._login.end(scene.scene_str, move)
-        return await self._landing(scene, "denied", "", journey, browser)
-
-    # The question.
 
     async def _ask(self, visit: Visit, browser: Browser, seconds: float) -> str:
         value = secrets.token_urlsafe(32)
@@ -347,7 +281,7 @@ class OAuthDoors:
         return value
 
     async def decide(self, value: str, allow: bool, browser: Browser) -> Landing:
-        """The answer to the question. A second tap sees what came of the first."""
+        """The person's answer to the question. A second tap gets the result of the first."""
         kept = await self._scenes.recall(_asked_key(value)) if _COOKIE.fullmatch(value) else None
         asked = _Asked(**json.loads(kept)) if kept else None
         if asked is None or not _same(asked.browser, browser.cookie):
@@ -355,12 +289,15 @@ class OAuthDoors:
         scene = await self._scene(asked.scene)
         if scene is None:
             return Landing("expired", browser.lang)
-        outcome = await self._turns.once(
-            f"asked:{_hash(value)}", STATE_SECONDS, lambda: self._decided(scene, asked, allow)
+        outcome = await single_flight(
+            self._scenes,
+            f"asked:{_hash(value)}",
+            STATE_SECONDS,
+            lambda: self._decide(scene, asked, allow),
         )
         return Landing(outcome, scene.lang, closes=_closes(scene, outcome))
 
-    async def _decided(self, scene: Scene, asked: _Asked, allow: bool) -> str:
+    async def _decide(self, scene: Scene, asked: _Asked, allow: bool) -> str:
         unionid = UnionId(asked.unionid) if asked.unionid else None
         visit = Visit(
             self._accounts.named(scene.account),
@@ -369,14 +306,12 @@ class OAuthDoors:
             profile=Profile(name=asked.name, avatar=asked.avatar),
         )
         entry = await (self._policy.admit(visit) if allow else self._policy.deny(visit))
-        outcome = _word(entry, visit.identity.openid)
+        outcome = _outcome(entry.step, visit.identity.openid)
         log.info("scene %s: %s %s", scene.scene_str, outcome, short_hash(asked.openid))
         return outcome
 
-    # What the browser sees.
-
     async def _scene(self, scene_str: str) -> Scene | None:
-        """The scene while a page about it makes sense; unknown and ended are told alike."""
+        """The scene, while there is something to show of it; None for unknown and ended ones."""
         scene = await self._scenes.get(SceneStr(scene_str)) if is_scene_str(scene_str) else None
         return None if scene is None or scene.state in _OVER else scene
 
@@ -387,41 +322,23 @@ class OAuthDoors:
             kept = await self._scenes.recall(_asked_key(ask))
             if kept is None:
                 return Landing("expired", scene.lang)
-            return Landing("ask", scene.lang, question=self._question(scene, ask, kept))
+            question = Question(
+                value=ask,
+                browser=summary(scene.details.get("user_agent", "")),
+                screen=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
+                time=beijing_time(scene.created_at),
+                person=_Asked(**json.loads(kept)).name,
+            )
+            return Landing("ask", scene.lang, question=question)
         own = begun_here(scene, browser.begin_cookie)
         if own and outcome == "done":
             outcome = "done_here"
         onward = journey.next if own and outcome in ("done_here", "register_ask", "denied") else ""
         return Landing(outcome, scene.lang, onward=onward, closes=_closes(scene, outcome))
 
-    def _question(self, scene: Scene, ask: str, kept: str) -> Question:
-        return Question(
-            value=ask,
-            browser=summary(scene.details.get("user_agent", "")),
-            screen=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
-            time=beijing_time(scene.created_at),
-            person=_Asked(**json.loads(kept)).name,
-        )
 
-
-_OVER = FINAL - {State.CONSUMED, State.DENIED, State.FAILED}
-"""Consumed, denied and failed scenes still have something to say to who comes twice."""
-
-_WORDS = {
-    State.AUTHORIZED: "done",
-    State.CONSUMED: "done",
-    State.REGISTERING: "register_ask",
-    State.DENIED: "denied",
-}
-
-
-def _word(entry: LoginResult, openid: OpenId) -> str:
-    """An outcome of admission as an outcome of these pages."""
-    return _word_of(entry.step, openid)
-
-
-def _word_of(step: Step, openid: OpenId) -> str:
-    """What a person sees by the state the scene is in, if it is theirs."""
+def _outcome(step: Step, openid: OpenId) -> str:
+    """What the person of `openid` sees of the scene after that step."""
     scene = step.scene
     if scene is None or step.verdict is Verdict.UNKNOWN:
         return "expired"
@@ -429,12 +346,64 @@ def _word_of(step: Step, openid: OpenId) -> str:
         return "already_used"
     if scene.state is State.FAILED and scene.error == "not_registered":
         return "not_registered"
-    return _WORDS.get(scene.state, "expired")
+    return _OUTCOMES.get(scene.state, "expired")
 
 
 def _closes(scene: Scene, outcome: str) -> bool:
     """Whether the page is a popup with nothing left to read."""
     return scene.kind is Kind.WEBSITE and outcome in ("done", "done_here", "register_ask", "denied")
+
+
+def own_path(text: str | None) -> str:
+    """`text` if it is a path of this site, where a browser may go after a login; "" for none.
+
+    Raises:
+        ApiError: ``bad_request``: it may lead elsewhere.
+    """
+    if not text:
+        return ""
+    path = re.split(r"[?#]", text, maxsplit=1)[0]
+    # All layers of encoding: a second decoding elsewhere would turn /%2fevil into //evil.
+    while (plain := unquote(path)) != path:
+        path = plain
+    leaves = "//" in path or "\\" in path or ".." in path or not path.isprintable()
+    if len(text) > MAX_PATH or not _PATH_CHARACTERS.fullmatch(text) or leaves:
+        raise ApiError("bad_request", "next must be a path of this site.", field="next")
+    return text
+
+
+async def single_flight(
+    scenes: SceneStore, key: str, ttl_seconds: float, work: Callable[[], Awaitable[str]]
+) -> str:
+    """The result of `work`, which only the first of several callers for `key` does, on any node.
+
+    The result is remembered for `ttl_seconds`. Where the first caller's work raises, or its result
+    cannot be kept, the next caller does it again: so `work` may be done twice, and must bear it.
+
+    Raises:
+        ApiError: ``overloaded`` where the first caller does not end (its node was killed).
+    """
+    # Phones, prefetching and gateways request a callback twice, and WeChat accepts a code once.
+    me = secrets.token_hex(8)
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await scenes.remember(f"turn:{key}", me, TURN_SECONDS) != me:
+                if (result := await scenes.recall(f"result:{key}")) is not None:
+                    return result
+                await asyncio.sleep(PAUSE_SECONDS)
+    except TimeoutError:
+        raise ApiError("overloaded", "Please try again.", retry_after=1) from None
+    if (kept := await scenes.recall(f"result:{key}")) is not None:
+        return kept  # the first caller's turn has expired, long after its result was kept
+    try:
+        result = await work()
+        await scenes.replace(f"result:{key}", result, ttl_seconds)
+    except ScanpushError:
+        # After `TURN_SECONDS` the turn may be another caller's.
+        if await scenes.recall(f"turn:{key}") == me:
+            await scenes.take(f"turn:{key}")
+        raise
+    return result
 
 
 def _hash(secret: str) -> str:
@@ -447,10 +416,6 @@ def _same(kept: str, cookie: str) -> bool:
 
 def _journey_key(state: str) -> str:
     return f"oauth:{_hash(state)}"
-
-
-def _code_key(code: str) -> str:
-    return f"oauth_code:{_hash(code)}"
 
 
 def _asked_key(value: str) -> str:

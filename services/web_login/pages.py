@@ -1,4 +1,4 @@
-"""What a browser is shown at the end of a door: an outcome in words, or the question."""
+"""What the browser shows at the end of a web login: an outcome in words, or the question."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether this person allows that screen to be logged in. `value` is good once, and only in
+    """Whether the person allows that screen to be logged in. `value` is valid once, and only in
     the browser that was asked; the rest is what the page names."""
 
     value: str
@@ -42,8 +42,8 @@ class Question:
 class Landing:
     """The page at the end.
 
-    `onward` is a path of our own where the browser goes on to instead; `closes` says that the
-    page may close itself, because it is a popup.
+    `onward` is a path of this site to which the browser is redirected instead; `closes` says that
+    the page may close itself, because it is a popup.
     """
 
     outcome: str

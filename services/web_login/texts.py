@@ -1,4 +1,4 @@
-"""What the pages of the doors say, per outcome and language: a title, and a sentence below it."""
+"""The texts of the web login's pages by outcome and language: a title, and a sentence below."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

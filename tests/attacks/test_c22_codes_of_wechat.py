@@ -133,8 +133,7 @@ async def test_the_session_key_is_nowhere(
     """Not in an answer, not in the log at DEBUG, not on the disk."""
     caplog.set_level("DEBUG")
     async with Stack(tmp_path) as stack:
-        assert stack.container.simulation is not None
-        world = stack.container.simulation._simulated.world
+        world = stack.simulation._simulated.world
         programs, alice = world.mini_programs, world.people.named("alice")
         key = programs.session_key(alice, programs.app(MINI_PROGRAM_APP_ID))
         page, program = await stack.begin(kind="mini_program"), Program(stack)

@@ -37,7 +37,7 @@ def written(request: pytest.FixtureRequest, logs: UnexpectedLogs) -> Iterator[io
 async def everything(stack: Stack) -> dict[str, str]:
     """A login by socket, one by polls, and every kind of failure; the secrets that were used."""
     page, other, sender = await stack.begin(), await stack.begin(), stack.sender()
-    tokens = stack.container.simulation._simulated.world.tokens
+    tokens = stack.simulation._simulated.world.tokens
     push = stack.scan_of(page)
     async with page.socket() as socket:
         await sender.send(push)

@@ -30,7 +30,7 @@ class RedisSceneBench:
         for node in ("a", "b"):
             self._links[node] = RedisLink(self._url, timeout_seconds=5)
             await self._links[node].open()
-        self._client = self._links["a"].single()
+        self._client = self._links["a"].standalone_client()
         self._pubsub: Any = self._client.pubsub()
         await self._pubsub.psubscribe("scanpush:node:*", "marker")
         self._listening = asyncio.ensure_future(self._listen())

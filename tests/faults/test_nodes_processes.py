@@ -88,18 +88,18 @@ async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None
 
 STOPPED_BETWEEN = """
 import os, select, signal, sys, time
-from services.workers import Parent
+from services.workers import WorkerSupervisor
 
-class Interrupted(Parent):
-    def _begin(self, child):
-        if child.number == 2:
-            select.select([self._started], [], [])  # child 1 can be told
+class Interrupted(WorkerSupervisor):
+    def _start(self, worker):
+        if worker.number == 2:
+            select.select([self._started], [], [])  # worker 1 can be signalled
             os.kill(os.getpid(), signal.SIGTERM)
-        super()._begin(child)
+        super()._start(worker)
 
-def work(place):
+def work(context):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    place.tell_started()
+    context.report_started()
     time.sleep(60)
 
 sys.exit(Interrupted(4, work, 40, lambda: None).run())

@@ -28,8 +28,7 @@ def noticing(tmp_path: Path, **options: Any) -> Stack:
 
 async def notices_of(stack: Stack, person: str) -> list[str]:
     """The notices in the person's simulated chat."""
-    assert stack.container.simulation is not None
-    answer = await stack.http.get(f"{stack.container.simulation.url}/simulator/chat/{person}")
+    answer = await stack.http.get(f"{stack.simulation.url}/simulator/chat/{person}")
     return [line["text"] for line in answer.json()["lines"] if line["kind"] == "notice"]
 
 

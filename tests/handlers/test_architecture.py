@@ -26,7 +26,7 @@ CONTRACT = {
 }
 """The design's table, and three codes of HTTP itself: 405, 426 and 500."""
 
-PARTS = ("Service", "Store", "Client", "Issuer", "Database", "Hub", "Parking", "Simulation")
+PARTS = ("Service", "Store", "Client", "Issuer", "Database", "Hub", "Parking")
 """Endings of names of what only the container may make."""
 
 BUILDERS = ("build_", "make_", "open")
@@ -84,11 +84,10 @@ def test_services_know_no_tornado() -> None:
 
 
 def test_imports_point_one_way() -> None:
-    """From the entry point to the handlers to the services; only one knows the simulator."""
+    """From the entry point to the handlers to the services, which do not know the simulator."""
     for path in modules("services"):
         tops = {name.split(".")[0] for name in imports(path)}
-        assert not tops & {"handlers", "tests", "bench", "server"}, path
-        assert "simulator" not in tops or name_of(path) == "services/container.py"
+        assert not tops & {"handlers", "tests", "bench", "server", "simulator"}, path
 
 
 def test_only_the_container_builds() -> None:

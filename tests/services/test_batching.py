@@ -1,4 +1,4 @@
-"""How calls are gathered into batches; with Redis behind it in test_redis_link.py."""
+"""How calls are gathered into batches; with Redis behind it in test_redis_client.py."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -13,37 +13,37 @@ from tests.contracts.benches import eventually
 
 
 class Bench:
-    """A lane to a server that answers when the test lets it."""
+    """Batches to a server that answers when the test lets it."""
 
     RAISES = -1
 
     def __init__(self) -> None:
         self.sent: list[list[int]] = []
         self.supervisor = Supervisor()
-        self._doors: list[asyncio.Event] = []
+        self._gates: list[asyncio.Event] = []
         self._calls: list[asyncio.Future[int]] = []
 
-    def lane(self, *, under_way: int = 1, patience: float = 60.0) -> Batcher[int, int]:
+    def batcher(self, *, in_flight: int = 1, max_delay: float = 60.0) -> Batcher[int, int]:
         return Batcher(
             self._send,
             self.supervisor,
             name="test",
             timeout_seconds=30,
-            most_in_a_batch=4,
-            most_under_way=under_way,
-            patience_seconds=patience,
+            max_batch_size=4,
+            max_in_flight=in_flight,
+            max_delay_seconds=max_delay,
         )
 
     async def _send(self, batch: Sequence[int]) -> list[int | Exception]:
         if self.RAISES in batch:
             raise RuntimeError("a bug")
         self.sent.append(list(batch))
-        self._doors.append(door := asyncio.Event())
-        await door.wait()
+        self._gates.append(gate := asyncio.Event())
+        await gate.wait()
         return [ValueError("odd") if number % 2 else number for number in batch]
 
-    def ask(self, lane: Batcher[int, int], *numbers: int) -> list["asyncio.Future[int]"]:
-        calls = [lane.ask(number) for number in numbers]
+    def submit(self, batcher: Batcher[int, int], *numbers: int) -> list["asyncio.Future[int]"]:
+        calls = [batcher.submit(number) for number in numbers]
         self._calls += calls
         return calls
 
@@ -53,12 +53,12 @@ class Bench:
 
     async def have_sent(self, *batches: list[int]) -> None:
         await eventually(lambda: len(self.sent) >= len(batches))
-        for _ in range(5):  # turns, in which more would leave if it could
+        for _ in range(5):  # turns, in which more would be sent if it could be
             await asyncio.sleep(0)
         assert self.sent == list(batches)
 
     def let_through(self, number: int) -> None:
-        self._doors[number].set()
+        self._gates[number].set()
 
 
 @pytest.fixture
@@ -69,10 +69,10 @@ def bench(io_loop: IOLoop) -> Iterator[Bench]:
 
 
 @pytest.mark.gen_test
-async def test_calls_of_one_turn_travel_together(bench: Bench) -> None:
+async def test_calls_of_one_turn_share_a_batch(bench: Bench) -> None:
     """Each gets its own answer, or its own exception."""
-    lane = bench.lane()
-    calls = bench.ask(lane, 2, 3, 4)
+    batcher = bench.batcher()
+    calls = bench.submit(batcher, 2, 3, 4)
     await bench.have_sent([2, 3, 4])
     bench.let_through(0)
     answers = await asyncio.gather(*calls, return_exceptions=True)
@@ -80,12 +80,12 @@ async def test_calls_of_one_turn_travel_together(bench: Bench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_calls_wait_for_the_batch_under_way(bench: Bench) -> None:
-    """What is asked meanwhile leaves together when it ends, as much as a batch may hold."""
-    lane = bench.lane()
-    bench.ask(lane, 0)
+async def test_calls_wait_for_the_batch_in_flight(bench: Bench) -> None:
+    """What is submitted meanwhile is sent together when it ends, as much as a batch may hold."""
+    batcher = bench.batcher()
+    bench.submit(batcher, 0)
     await bench.have_sent([0])
-    bench.ask(lane, *range(2, 14, 2))
+    bench.submit(batcher, *range(2, 14, 2))
     await bench.have_sent([0])
     bench.let_through(0)
     await bench.have_sent([0], [2, 4, 6, 8])
@@ -95,9 +95,9 @@ async def test_calls_wait_for_the_batch_under_way(bench: Bench) -> None:
 
 @pytest.mark.gen_test
 async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
-    """It leaves beside the others, as far as that is allowed; a part of one waits for them all."""
-    lane = bench.lane(under_way=3)
-    bench.ask(lane, *range(0, 36, 2))
+    """It is sent beside the others, as far as that is allowed; a part of one waits for them all."""
+    batcher = bench.batcher(in_flight=3)
+    bench.submit(batcher, *range(0, 36, 2))
     first = [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18, 20, 22]]
     await bench.have_sent(*first)
     bench.let_through(1)
@@ -111,26 +111,26 @@ async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
 
 @pytest.mark.gen_test
 async def test_one_batch_that_hangs_does_not_hold_up_others(bench: Bench) -> None:
-    """After a while what waits leaves without it, whether asked at the same time or later."""
-    lane = bench.lane(under_way=3, patience=0.01)
-    bench.ask(lane, 0, 2, 4, 6, 8)
+    """After a while what waits is sent without it, whether submitted at the same time or later."""
+    batcher = bench.batcher(in_flight=3, max_delay=0.01)
+    bench.submit(batcher, 0, 2, 4, 6, 8)
     await bench.have_sent([0, 2, 4, 6], [8])
-    (later,) = bench.ask(lane, 10)
+    (later,) = bench.submit(batcher, 10)
     await bench.have_sent([0, 2, 4, 6], [8], [10])
     bench.let_through(2)
     assert await later == 10
 
 
 @pytest.mark.gen_test
-async def test_a_bug_leaves_nobody_waiting(bench: Bench, logs: UnexpectedLogs) -> None:
-    """A sender that raises is logged; everybody hears of it, and the next batch leaves."""
+async def test_a_bug_leaves_no_call_waiting(bench: Bench, logs: UnexpectedLogs) -> None:
+    """A sender that raises is logged; each call fails, and the next batch is sent."""
     logs.expect("background task test failed")
-    lane = bench.lane()
-    calls = bench.ask(lane, bench.RAISES, 2)
+    batcher = bench.batcher()
+    calls = bench.submit(batcher, bench.RAISES, 2)
     for call in calls:
         with pytest.raises(ConnectionError):
             await call
-    (later,) = bench.ask(lane, 4)
+    (later,) = bench.submit(batcher, 4)
     await bench.have_sent([4])
     bench.let_through(0)
     assert await later == 4
@@ -138,11 +138,11 @@ async def test_a_bug_leaves_nobody_waiting(bench: Bench, logs: UnexpectedLogs) -
 
 @pytest.mark.gen_test
 async def test_a_call_given_up_is_not_sent(bench: Bench) -> None:
-    """Whoever is cancelled while waiting takes no place in a batch and hurts nobody."""
-    lane = bench.lane()
-    bench.ask(lane, 0)
+    """A call cancelled while it waits takes no place in a batch and harms no other."""
+    batcher = bench.batcher()
+    bench.submit(batcher, 0)
     await bench.have_sent([0])
-    given_up, other = bench.ask(lane, 2, 4)
+    given_up, other = bench.submit(batcher, 2, 4)
     given_up.cancel()
     bench.let_through(0)
     await bench.have_sent([0], [4])
@@ -151,13 +151,13 @@ async def test_a_call_given_up_is_not_sent(bench: Bench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_closing_leaves_nobody_waiting(bench: Bench) -> None:
-    """Under way, waiting, or asked too late: each ends."""
-    lane = bench.lane(under_way=2)
-    calls = bench.ask(lane, *range(0, 20, 2))
+async def test_closing_leaves_no_call_waiting(bench: Bench) -> None:
+    """In flight, waiting, or submitted too late: each ends."""
+    batcher = bench.batcher(in_flight=2)
+    calls = bench.submit(batcher, *range(0, 20, 2))
     await bench.have_sent([0, 2, 4, 6], [8, 10, 12, 14])
     await bench.supervisor.close()
-    calls += bench.ask(lane, 100)
+    calls += bench.submit(batcher, 100)
     for call in calls:
         with pytest.raises(ConnectionError):
             await call

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.logs import (
-    MOST_URI_CHARACTERS,
+    MAX_URI_CHARACTERS,
     SECRET_FIELDS,
     scrub,
     scrub_field,
@@ -119,7 +119,7 @@ def test_a_uri_without_query_stays() -> None:
 
 def test_a_long_uri_is_cut() -> None:
     """A log line is no place for 64 KiB."""
-    assert len(scrub_uri("/" + "x" * 100_000)) <= MOST_URI_CHARACTERS + 3
+    assert len(scrub_uri("/" + "x" * 100_000)) <= MAX_URI_CHARACTERS + 3
 
 
 @pytest.mark.timeout(20)

@@ -45,8 +45,8 @@ async def test_each_knows_all_and_itself_first() -> None:
     """With their figures."""
     store, clock = Store(), Clock()
     one, two = node("one", store, clock), node("three", store, clock)
-    await one._tell()
-    await two._tell()
+    await one.announce()
+    await two.announce()
     assert await ids(one) == ["one", "three"] and await ids(two) == ["three", "one"]
     assert [line["sockets"] for line in await one.known()] == [3, 5]
 
@@ -56,11 +56,11 @@ async def test_a_lost_line_comes_back() -> None:
     """Two wrote at once: the next time it is there again."""
     store, clock = Store(), Clock()
     one, two = node("one", store, clock), node("two", store, clock)
-    await one._tell()
+    await one.announce()
     store.kept.clear()
-    await two._tell()
+    await two.announce()
     assert await ids(two) == ["two"]
-    await one._tell()
+    await one.announce()
     assert await ids(two) == ["two", "one"]
 
 
@@ -69,9 +69,9 @@ async def test_who_falls_silent_is_forgotten() -> None:
     """After a few turns, and the document does not grow."""
     store, clock = Store(), Clock()
     one, two = node("one", store, clock), node("two", store, clock)
-    await one._tell()
+    await one.announce()
     clock.time += SILENT_SECONDS + 1
-    await two._tell()
+    await two.announce()
     assert await ids(two) == ["two"] and "one" not in store.kept[KEY]
 
 
@@ -80,7 +80,7 @@ async def test_a_store_that_is_down_ends_nothing() -> None:
     """It is tried again at the next turn."""
     store, clock = Store(), Clock()
     store.down = True
-    telling = asyncio.ensure_future(node("one", store, clock).tell_forever())
+    telling = asyncio.ensure_future(node("one", store, clock).announce_forever())
     await asyncio.sleep(0)
     assert not telling.done()
     telling.cancel()
@@ -91,5 +91,5 @@ async def test_a_node_alone_tells_nobody() -> None:
     """Without shared stores nothing is written."""
     store = Store()
     alone = node("one", store, Clock(), shared=False)
-    await alone.tell_forever()
+    await alone.announce_forever()
     assert await ids(alone) == ["one"] and not store.kept

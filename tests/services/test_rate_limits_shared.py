@@ -1,4 +1,4 @@
-"""services.rate_limits_redis: nodes count together, in the same way as one does alone."""
+"""RedisWindows: nodes count together, in the same way as one does alone."""
 
 from collections.abc import Iterator
 from pathlib import Path

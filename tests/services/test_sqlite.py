@@ -169,7 +169,7 @@ async def test_a_pause_is_enough_for_the_log_to_begin_anew(
 ) -> None:
     """Once all of it is copied, nobody has to be held for it."""
     monkeypatch.setattr("services.sqlite.CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr(Database, "_begin_log_anew", None)
+    monkeypatch.setattr(Database, "_restart_log", None)
     async with database(tmp_path) as one:
         log = tmp_path / "a" / "b.db-wal"
         sizes = []

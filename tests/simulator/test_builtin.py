@@ -1,4 +1,4 @@
-"""services.simulation: the built-in WeChat, and the phone that a real phone may open."""
+"""simulator.builtin: the built-in WeChat, and the phone that a real phone may open."""
 
 from pathlib import Path
 
@@ -12,8 +12,7 @@ async def test_the_address_for_a_real_phone_opens_the_phone_and_nothing_else(
 ) -> None:
     """A scanned code leads there, too; WeChat's hosts and the controls are out of reach."""
     async with Stack(tmp_path) as stack:
-        simulation = stack.container.simulation
-        assert simulation is not None
+        simulation = stack.simulation
         address = simulation.open_to_lan("127.0.0.1")
         assert address == simulation.phone_url
         page = await stack.begin(lang="en")

@@ -1,4 +1,4 @@
-"""Once for all who ask: the first does it, also across nodes."""
+"""The first caller does the work, also across nodes; the others get its result."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from services.clock import SystemClock
 from services.errors import StoreUnavailable, WeChatUnavailable
-from services.web_login.oauth import TURN_SECONDS, Turns
+from services.web_login.oauth import TURN_SECONDS, single_flight
 from simulator.clock import TurnableClock
 from tests.stack import ON_LOOP, Stack
 
@@ -33,25 +33,24 @@ async def test_two_nodes_do_it_once(tmp_path: Path) -> None:
     """They share the store and nothing else."""
     async with Stack(tmp_path, SystemClock()) as stack:
         store, work = stack.container.backend.scenes, Work()
-        nodes = (Turns(store), Turns(store))
-        results = await asyncio.gather(*(node.once("a", 60, work) for node in nodes * 3))
+        results = await asyncio.gather(*(single_flight(store, "a", 60, work) for _ in range(6)))
         assert set(results) == {"result 1"} and work.done == 1
-        assert await nodes[0].once("a", 60, work) == "result 1"
-        assert await nodes[0].once("b", 60, work) == "result 2"
+        assert await single_flight(store, "a", 60, work) == "result 1"
+        assert await single_flight(store, "b", 60, work) == "result 2"
 
 
 async def test_a_turn_whose_result_is_not_kept_is_given_back(tmp_path: Path) -> None:
     """The store fails between the work and keeping what came of it."""
     async with Stack(tmp_path, faulty=True) as stack:
-        turns, work = Turns(stack.scenes), Work()  # type: ignore[arg-type]
+        store, work = stack.container.backend.scenes, Work()
         stack.scenes.refuse("replace", times=1)
         with pytest.raises(StoreUnavailable):
-            await turns.once("a", 60, work)
-        assert await turns.once("a", 60, work) == "result 2"
+            await single_flight(store, "a", 60, work)
+        assert await single_flight(store, "a", 60, work) == "result 2"
 
 
 async def test_a_late_failure_leaves_the_next_ones_turn(tmp_path: Path) -> None:
-    """Whoever fails after their turn has ended by itself gives back nothing."""
+    """A failure after the turn has expired gives back nothing."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         store = stack.container.backend.scenes
@@ -62,26 +61,26 @@ async def test_a_late_failure_leaves_the_next_ones_turn(tmp_path: Path) -> None:
             raise WeChatUnavailable("busy")
 
         with pytest.raises(WeChatUnavailable):
-            await Turns(store).once("a", 60, too_long)
+            await single_flight(store, "a", 60, too_long)
         assert await store.recall("turn:a") == "the next one"
 
 
-async def test_a_turn_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
+async def test_a_turn_without_an_end_expires(tmp_path: Path) -> None:
     """The first node was killed, or cannot reach the store: others wait a while, not for ever."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         store, work = stack.container.backend.scenes, Work()
         await store.remember("turn:a", "somebody who died", TURN_SECONDS)
         clock.advance(TURN_SECONDS + 1)
-        assert await Turns(store).once("a", 60, work) == "result 1"
+        assert await single_flight(store, "a", 60, work) == "result 1"
         clock.advance(TURN_SECONDS + 1)
-        assert await Turns(store).once("a", 60, work) == "result 1"
+        assert await single_flight(store, "a", 60, work) == "result 1"
 
 
 async def test_a_failed_turn_is_given_back(tmp_path: Path) -> None:
-    """Whoever failed hears it; the next one tries anew."""
+    """The failure is raised to its caller; the next caller tries again."""
     async with Stack(tmp_path) as stack:
-        turns, work = Turns(stack.container.backend.scenes), Work(failures=1)
+        store, work = stack.container.backend.scenes, Work(failures=1)
         with pytest.raises(WeChatUnavailable):
-            await turns.once("a", 60, work)
-        assert await turns.once("a", 60, work) == "result 2"
+            await single_flight(store, "a", 60, work)
+        assert await single_flight(store, "a", 60, work) == "result 2"

@@ -72,11 +72,14 @@ class Notices:
             raise Refusal(40037)
         if len(str(request.get("url", ""))) > MAX_URL:
             raise Refusal(40039, "invalid url size")
-        text = _text(template.keys, request.get("data"))
+        data = request.get("data")
+        values = data if isinstance(data, dict) else {}
+        text = "\n".join(f"{key}: {_value(key, values.get(key))}" for key in template.keys)
         return self._once(openid, request.get("client_msg_id"), person, text)
 
     def _once(self, openid: str, client_id: object, person: Person, text: str) -> Notice:
         now, key = self._clock.now(), (openid, str(client_id))
+        # Without a client_msg_id every request is another message.
         at, known = self._sent.get(key, (0.0, None))
         if client_id and known is not None and now - at < SAME_MESSAGE_SECONDS:
             return Notice(known.message_id, person, text, fresh=False)
@@ -84,11 +87,6 @@ class Notices:
         if client_id:
             self._sent[key] = (now, notice)
         return notice
-
-
-def _text(keys: tuple[str, ...], data: object) -> str:
-    values = data if isinstance(data, dict) else {}
-    return "\n".join(f"{key}: {_value(key, values.get(key))}" for key in keys)
 
 
 def _value(key: str, given: object) -> str:

@@ -86,7 +86,8 @@ class SimulatedWeChat:
         return f"http://{shown}:{sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Close the ports, the connections and every push under way. May be called twice."""
+        """Close the ports and connections, and end unfinished pushes. May be called twice."""
+        # Ports first, connections last: what the end of a push still answers can be delivered.
         servers, self._servers = self._servers, []
         for server in servers:
             server.stop()

@@ -4,19 +4,17 @@ import random
 
 from services.supervisor import Supervisor
 from simulator.authorisations import WebsiteLogins
-from simulator.chats import Chats
 from simulator.clock import TurnableClock
 from simulator.codes import Code, Codes
 from simulator.config import SimulatedAccount, SimulatedApp, SimulatorConfig
+from simulator.credentials import AccessTokens, Grants, UserTokens
 from simulator.faults import Faults
-from simulator.grants import Grants, UserTokens
 from simulator.mini_programs import MiniPrograms
 from simulator.notices import Notices
 from simulator.people import People
-from simulator.phones import Phones
+from simulator.phones import Chats, Phones
 from simulator.pushes import Pusher
 from simulator.quotas import Quotas
-from simulator.tokens import AccessTokens
 
 
 class World:

@@ -10,8 +10,7 @@ import httpx
 from services.settings import AccountSettings
 from simulator.config import SimulatedAccount
 from simulator.identifiers import openid_of
-from simulator.messages import ORDINARY, PushOptions, PushRequest, Sealer
-from simulator.replies import Reply, read_reply
+from simulator.messages import ORDINARY, PushOptions, PushRequest, Reply, Sealer, read_reply
 
 
 class Sender:

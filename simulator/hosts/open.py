@@ -13,8 +13,8 @@ from simulator.authorisations import (
     read_qrconnect,
     returning,
 )
+from simulator.codes import qr_png
 from simulator.hosts.pages import PageHandler
-from simulator.pictures import qr_png
 from simulator.world import World
 
 POLL_SECONDS = 25.0
@@ -22,7 +22,7 @@ POLL_SECONDS = 25.0
 
 @dataclass(frozen=True)
 class Consent:
-    """What became of a web authorisation: where the browser is sent, or a page's number."""
+    """The result of a web authorisation: where the browser is sent, or a page's number."""
 
     redirect: str = ""
     error: int | None = None
@@ -64,7 +64,7 @@ def consent(
 class AuthorizeHandler(OpenPageHandler):
     """``connect/oauth2/authorize``: silent for snsapi_base, asks for snsapi_userinfo.
 
-    Where nobody holds this browser as a phone yet, it asks who does.
+    A browser that was not used as a phone before is asked whose it is.
     """
 
     def get(self) -> None:
@@ -73,6 +73,7 @@ class AuthorizeHandler(OpenPageHandler):
             return
         name = self.holder()
         wanted = request.scope == "snsapi_userinfo"
+        # A snapshot page logs in a virtual person without asking.
         if wanted and request.app.app_id in self.world.snapshot_accounts:
             self.redirect(consent(self.world, request, name or "Somebody", True).redirect)
         elif name and not wanted and not request.force_popup:
@@ -173,6 +174,7 @@ class LoginPollHandler(LoginHandler):
                 async with asyncio.timeout(POLL_SECONDS):
                     await login.changed.wait()
             except TimeoutError:
+                # Looked up again: that is what turns a login of five minutes into an expired one.
                 self.login(login.login_id)
         self.set_header("Content-Type", "text/javascript")
         self.set_header("Cache-Control", "no-store")

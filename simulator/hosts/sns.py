@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulator.config import SimulatedAccount, SimulatedApp
-from simulator.grants import MINI_PROGRAM_LOGIN, TOKEN_SECONDS, WEB_SCOPES, UserToken
+from simulator.credentials import MINI_PROGRAM_LOGIN, TOKEN_SECONDS, WEB_SCOPES, UserToken
 from simulator.hosts.base import PLAIN, WeChatHandler
-from simulator.people import Person
 from simulator.refusals import Refusal
 
 _ESCAPED_CONTROL = re.compile(r"\\u00([01][0-9a-f])")
@@ -32,11 +31,6 @@ class SnsHandler(WeChatHandler):
             raise Refusal(40002)
         self.world.quotas.spend(app.app_id, self.wechat_path)
         return app
-
-    def unionid(self, app_id: str, person: Person) -> dict[str, str]:
-        app = self.world.app(app_id)
-        unionid = self.world.people.unionid(person, app.open_platform if app else "")
-        return {"unionid": unionid} if unionid else {}
 
     def token_document(self, token: UserToken) -> dict[str, Any]:
         return {

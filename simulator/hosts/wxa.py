@@ -4,10 +4,10 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
+from simulator.codes import qr_png
 from simulator.config import SimulatedAccount, SimulatedApp
-from simulator.grants import PHONE_NUMBER
+from simulator.credentials import PHONE_NUMBER
 from simulator.hosts.base import CredentialHandler
-from simulator.pictures import qr_png
 from simulator.refusals import Refusal
 
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]+")
@@ -44,6 +44,7 @@ class UnlimitedCodeHandler(MiniProgramHandler):
         if type(width) is not int or not 280 <= width <= 1280:
             raise Refusal(40097)
         query = urlencode({"scene": scene} | ({"page": page} if page else {}))
+        # An ordinary QR code, not WeChat's round one: any camera leads to the simulated page.
         content = f"{self.world.phone_base}/m/{app.app_id}?{query}"
         self.give(qr_png(content, scale=max(4, width // 60)), "image/png")
 

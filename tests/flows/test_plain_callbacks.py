@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 import h11
 
 from services.wechat.replies import text
-from simulator.messages import PushRequest
-from simulator.replies import read_reply
+from simulator.messages import PushRequest, read_reply
 from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack, status, until
 
 pytestmark = ON_LOOP

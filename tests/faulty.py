@@ -45,7 +45,7 @@ class FaultyStore:
         self._held.clear()
 
     def at_hand(self, *args: Any) -> None:
-        """Nothing is at hand, so that every operation passes its switch."""
+        """Reads nothing without waiting, so that every operation passes its switch."""
 
     attach_at_hand = at_hand
 

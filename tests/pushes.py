@@ -14,7 +14,7 @@ from simulator.messages import ORDINARY, PushOptions, PushRequest, Reply, Sealer
 
 
 class Sender:
-    """Signs, encrypts and sends for one account, by its settings and nobody's retries.
+    """Signs, encrypts and sends for one account, by its settings and without retries.
 
     Args:
         changes: what differs from the account as the server knows it (`mode`, `app_id`,

@@ -20,17 +20,17 @@ class Bench:
     def __init__(self) -> None:
         self.sent: list[list[int]] = []
         self.supervisor = Supervisor()
-        self._doors: list[asyncio.Event] = []
+        self._gates: list[asyncio.Event] = []
         self._calls: list[asyncio.Future[int]] = []
 
-    def lane(self, *, under_way: int = 1, patience: float = 60.0) -> Lane[int, int]:
+    def lane(self, *, at_a_time: int = 1, patience: float = 60.0) -> Lane[int, int]:
         return Lane(
             self._send,
             self.supervisor,
             name="test",
             timeout_seconds=30,
             most_in_a_batch=4,
-            most_under_way=under_way,
+            most_under_way=at_a_time,
             patience_seconds=patience,
         )
 
@@ -38,8 +38,8 @@ class Bench:
         if self.RAISES in batch:
             raise RuntimeError("a bug")
         self.sent.append(list(batch))
-        self._doors.append(door := asyncio.Event())
-        await door.wait()
+        self._gates.append(gate := asyncio.Event())
+        await gate.wait()
         return [ValueError("odd") if number % 2 else number for number in batch]
 
     def ask(self, lane: Lane[int, int], *numbers: int) -> list["asyncio.Future[int]"]:
@@ -58,7 +58,7 @@ class Bench:
         assert self.sent == list(batches)
 
     def let_through(self, number: int) -> None:
-        self._doors[number].set()
+        self._gates[number].set()
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_calls_of_one_turn_travel_together(bench: Bench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_calls_wait_for_the_batch_under_way(bench: Bench) -> None:
+async def test_calls_wait_for_the_batch_before(bench: Bench) -> None:
     """What is asked meanwhile leaves together when it ends, as much as a batch may hold."""
     lane = bench.lane()
     bench.ask(lane, 0)
@@ -96,7 +96,7 @@ async def test_calls_wait_for_the_batch_under_way(bench: Bench) -> None:
 @pytest.mark.gen_test
 async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
     """It leaves beside the others, as far as that is allowed; a part of one waits for them all."""
-    lane = bench.lane(under_way=3)
+    lane = bench.lane(at_a_time=3)
     bench.ask(lane, *range(0, 36, 2))
     first = [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18, 20, 22]]
     await bench.have_sent(*first)
@@ -112,7 +112,7 @@ async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
 @pytest.mark.gen_test
 async def test_one_batch_that_hangs_does_not_hold_up_others(bench: Bench) -> None:
     """After a while what waits leaves without it, whether asked at the same time or later."""
-    lane = bench.lane(under_way=3, patience=0.01)
+    lane = bench.lane(at_a_time=3, patience=0.01)
     bench.ask(lane, 0, 2, 4, 6, 8)
     await bench.have_sent([0, 2, 4, 6], [8])
     (later,) = bench.ask(lane, 10)
@@ -122,8 +122,8 @@ async def test_one_batch_that_hangs_does_not_hold_up_others(bench: Bench) -> Non
 
 
 @pytest.mark.gen_test
-async def test_a_bug_leaves_nobody_waiting(bench: Bench, logs: UnexpectedLogs) -> None:
-    """A sender that raises is logged; everybody hears of it, and the next batch leaves."""
+async def test_a_bug_leaves_no_call_waiting(bench: Bench, logs: UnexpectedLogs) -> None:
+    """A sender that raises is logged; every caller gets an error, and the next batch leaves."""
     logs.expect("background task test failed")
     lane = bench.lane()
     calls = bench.ask(lane, bench.RAISES, 2)
@@ -138,7 +138,7 @@ async def test_a_bug_leaves_nobody_waiting(bench: Bench, logs: UnexpectedLogs) -
 
 @pytest.mark.gen_test
 async def test_a_call_given_up_is_not_sent(bench: Bench) -> None:
-    """Whoever is cancelled while waiting takes no place in a batch and hurts nobody."""
+    """A call that is cancelled while waiting takes no place in a batch and harms no other."""
     lane = bench.lane()
     bench.ask(lane, 0)
     await bench.have_sent([0])
@@ -151,9 +151,9 @@ async def test_a_call_given_up_is_not_sent(bench: Bench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_closing_leaves_nobody_waiting(bench: Bench) -> None:
-    """Under way, waiting, or asked too late: each ends."""
-    lane = bench.lane(under_way=2)
+async def test_closing_leaves_no_call_waiting(bench: Bench) -> None:
+    """Sent, waiting, or asked too late: each ends."""
+    lane = bench.lane(at_a_time=2)
     calls = bench.ask(lane, *range(0, 20, 2))
     await bench.have_sent([0, 2, 4, 6], [8, 10, 12, 14])
     await bench.supervisor.close()

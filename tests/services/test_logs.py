@@ -59,7 +59,7 @@ def test_a_json_line_is_one_object(configured: Configure) -> None:
 
 
 def test_a_field_does_not_replace_a_member(configured: Configure) -> None:
-    """A field named like one of ours loses."""
+    """A field that is named like a built-in member is dropped."""
     stream = configured(format="json")
     logging.getLogger("scanpush.x").info("m", extra={"level": "FATAL", "logger": "other"})
     line = json.loads(stream.getvalue())

@@ -51,7 +51,7 @@ async def test_a_turn_whose_result_is_not_kept_is_given_back(tmp_path: Path) -> 
 
 
 async def test_a_late_failure_leaves_the_next_ones_turn(tmp_path: Path) -> None:
-    """Whoever fails after their turn has ended by itself gives back nothing."""
+    """A caller that fails after its turn has ended by itself gives back nothing."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         store = stack.container.backend.scenes
@@ -66,12 +66,12 @@ async def test_a_late_failure_leaves_the_next_ones_turn(tmp_path: Path) -> None:
         assert await store.recall("turn:a") == "the next one"
 
 
-async def test_a_turn_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
+async def test_a_turn_that_is_not_ended_ends_by_itself(tmp_path: Path) -> None:
     """The first node was killed, or cannot reach the store: others wait a while, not for ever."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         store, work = stack.container.backend.scenes, Work()
-        await store.remember("turn:a", "somebody who died", TURN_SECONDS)
+        await store.remember("turn:a", "a node that died", TURN_SECONDS)
         clock.advance(TURN_SECONDS + 1)
         assert await Turns(store).once("a", 60, work) == "result 1"
         clock.advance(TURN_SECONDS + 1)
@@ -79,7 +79,7 @@ async def test_a_turn_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
 
 
 async def test_a_failed_turn_is_given_back(tmp_path: Path) -> None:
-    """Whoever failed hears it; the next one tries anew."""
+    """The caller that failed gets the error; the next one tries again."""
     async with Stack(tmp_path) as stack:
         turns, work = Turns(stack.container.backend.scenes), Work(failures=1)
         with pytest.raises(WeChatUnavailable):

@@ -55,8 +55,8 @@ class FakeClock:
 class FakeScenes:
     """The port `Scenes` on a dict.
 
-    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing, `at_hand_too`
-    makes it a store that needs no waiting to be read.
+    Switches: `down` refuses, `gate` holds every call back, `broken` renders nothing,
+    `reads_without_waiting` makes it a store that needs no waiting to be read.
     """
 
     def __init__(self, clock: FakeClock, publish: Callable[[Notice], None]) -> None:
@@ -66,7 +66,7 @@ class FakeScenes:
         self.acked: list[int] = []
         self.down = False
         self.broken = False
-        self.at_hand_too = False
+        self.reads_without_waiting = False
         self.gate = asyncio.Event()
         self.gate.set()
         self._clock = clock
@@ -130,7 +130,7 @@ class FakeScenes:
         return self._now(scene_str)
 
     def at_hand(self, scene_str: SceneStr, seq: int) -> Scene | None:
-        return self._now(scene_str) if self.at_hand_too and not self.down else None
+        return self._now(scene_str) if self.reads_without_waiting and not self.down else None
 
     def _now(self, scene_str: SceneStr) -> Scene | None:
         scene = self.scenes.get(scene_str)
@@ -196,14 +196,14 @@ class Node:
     short_way = True
     """Whether plain upgrades are served by `Reception`, as in the real server."""
 
-    at_hand_too = False
+    reads_without_waiting = False
     """Whether the scenes can be read without waiting."""
 
     def __init__(self, *, send_buffer: int = 0, **options: Any) -> None:
         self.clock = FakeClock()
         self.broker = LocalBroker()
         self.scenes = FakeScenes(self.clock, self.broker.publish)
-        self.scenes.at_hand_too = self.at_hand_too
+        self.scenes.reads_without_waiting = self.reads_without_waiting
         self.counters = Counters()
         self.supervisor = Supervisor()
         self._send_buffer = send_buffer

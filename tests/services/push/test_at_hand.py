@@ -14,7 +14,7 @@ from tests.services.push.kit import Node, closed, eventually, status
 async def test_whole_login():
     """Scanned, authorized, ack, consumed, and the store is never waited for."""
     async with Node() as node:
-        node.scenes.at_hand_too = True
+        node.scenes.reads_without_waiting = True
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
             assert (await status(page))["state"] == "waiting"
@@ -31,9 +31,9 @@ async def test_whole_login():
 
 @pytest.mark.gen_test
 async def test_a_wrong_token_is_refused_all_the_same():
-    """What is at hand is for the browser that began it only: 403."""
+    """A scene that is read without waiting is still only for the browser that began it: 403."""
     async with Node() as node:
-        node.scenes.at_hand_too = True
+        node.scenes.reads_without_waiting = True
         with pytest.raises(InvalidStatus) as refused:
             await node.connect(node.scenes.begin(), token="x" * 43)
         assert refused.value.response.status_code == 403
@@ -44,7 +44,7 @@ async def test_a_wrong_token_is_refused_all_the_same():
 async def test_one_socket_too_many_is_refused_all_the_same():
     """The limit of an address counts these sockets, too, and gives the place back."""
     async with Node(sockets_per_address=1) as node:
-        node.scenes.at_hand_too = True
+        node.scenes.reads_without_waiting = True
         async with node.connect(node.scenes.begin()) as page:
             await status(page)
             with pytest.raises(InvalidStatus) as refused:
@@ -59,7 +59,7 @@ async def test_one_socket_too_many_is_refused_all_the_same():
 async def test_two_notices_in_one_turn_end_in_the_newest():
     """Notices that come before the first is brought: the newest state, once."""
     async with Node() as node:
-        node.scenes.at_hand_too = True
+        node.scenes.reads_without_waiting = True
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
             await status(page)
@@ -71,11 +71,11 @@ async def test_two_notices_in_one_turn_end_in_the_newest():
 
 
 @pytest.mark.gen_test
-async def test_a_failure_of_ours_is_no_silence(logs):
+async def test_an_internal_failure_is_no_silence(logs):
     """A status that cannot be rendered closes with 1011: the page reconnects."""
     logs.expect("Exception in callback")
     async with Node() as node:
-        node.scenes.at_hand_too = True
+        node.scenes.reads_without_waiting = True
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
             await status(page)

@@ -62,7 +62,7 @@ def test_parse_anything(text):
 
 
 def test_order():
-    """What was said before the close is there, and the answer to the close waits behind it."""
+    """Messages before the close are there, and the answer to the close waits behind them."""
     talk = Conversation(None, 0)
     _hear(talk, frame(TEXT, ACK) + close(1000))
     assert talk.said == [Ack(1)]

@@ -106,7 +106,7 @@ def test_meter_forgets_a_descriptor():
 
 
 def test_capacity():
-    """Room is what the limit leaves over the reserve, upgrades under way included."""
+    """Room is what the limit leaves over the reserve, unfinished upgrades included."""
     capacity = Capacity(limit=20, reserve=10)
     assert capacity.has_room(9)
     capacity.opening = 1
@@ -192,7 +192,7 @@ def test_expiry_of_an_extended_scene():
 
 
 def test_expiry_of_a_socket_that_left():
-    """Nobody asks for a scene without a socket."""
+    """A scene without a socket is not asked for."""
     expiry, _, clock = _expiry()
     expiry.file(5, KEY, clock.now() + 10)
     clock.ahead = 12
@@ -200,7 +200,7 @@ def test_expiry_of_a_socket_that_left():
 
 
 def test_expiry_with_a_store_clock_behind():
-    """A scene that is past its end by our clock only is asked for again in a second."""
+    """A scene that is past its end by this node's clock only is asked for again in a second."""
     expiry, _, clock = _expiry()
     expiry.file(5, KEY, clock.now() - 5)
     assert expiry.take({KEY: 5}.get) == []

@@ -18,8 +18,8 @@ def scene(seq: int) -> Scene:
     return Scene(NAME, State.SCANNED, seq, Kind.OFFICIAL_ACCOUNT, "a", "en", 0, 0, 180, b"")
 
 
-def told(moves: OwnMoves) -> list[Notice]:
-    """Have everything that is told written down here."""
+def noticed(moves: OwnMoves) -> list[Notice]:
+    """Records the notices that `moves` gives to its listener."""
     notices: list[Notice] = []
     moves.listen(notices.append)
     return notices
@@ -28,12 +28,12 @@ def told(moves: OwnMoves) -> list[Notice]:
 @contextmanager
 def moving(moves: OwnMoves) -> Iterator[Callable[[Scene], None]]:
     """A move as a store makes it; call what this gives with the scene of the store's answer."""
-    under_way = moves.begin(NAME)
+    move = moves.begin(NAME)
     answers: list[Scene] = []
     try:
         yield answers.append
     finally:
-        moves.end(under_way, answers[-1] if answers else None)
+        moves.end(move, answers[-1] if answers else None)
 
 
 def scanned(moves: OwnMoves) -> None:
@@ -43,10 +43,10 @@ def scanned(moves: OwnMoves) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_move_tells_of_itself() -> None:
-    """Its result is at hand for everybody who wants that state, or an older one."""
+async def test_a_move_is_noticed_by_itself() -> None:
+    """Its result can be read without waiting by callers that want that state, or an older one."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     with moving(moves) as answered:
         answered(scene(2))
     assert notices == [Notice(NAME, 2)]
@@ -56,9 +56,9 @@ async def test_a_move_tells_of_itself() -> None:
 
 @pytest.mark.gen_test
 async def test_an_answer_that_was_long_on_its_way_is_read_again() -> None:
-    """Others may have moved the scene since: it is told of, and nothing is at hand."""
+    """Others may have moved the scene since: it is noticed, and has to be read from the store."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     with moving(moves) as answered:
         answered(scene(2))
         await asyncio.sleep(FRESH_SECONDS)
@@ -68,9 +68,9 @@ async def test_an_answer_that_was_long_on_its_way_is_read_again() -> None:
 
 @pytest.mark.gen_test
 async def test_a_move_without_an_answer_has_to_be_read() -> None:
-    """Whether it happened is unknown, so nothing that is at hand will do."""
+    """Whether it happened is unknown, so the scene has to be read from the store."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     with moving(moves) as answered:
         answered(scene(2))
     for failure in (ConnectionError, asyncio.CancelledError):
@@ -82,9 +82,9 @@ async def test_a_move_without_an_answer_has_to_be_read() -> None:
 
 @pytest.mark.gen_test
 async def test_a_notice_during_a_move_is_not_lost() -> None:
-    """Its own comes early and tells nothing new; another node's is told of at the end."""
+    """Its own comes early and tells nothing new; another node's is given at the end."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     for heard in (2, 3):
         with moving(moves) as answered:
             assert moves.expects(Notice(NAME, heard))
@@ -95,9 +95,9 @@ async def test_a_notice_during_a_move_is_not_lost() -> None:
 
 @pytest.mark.gen_test
 async def test_of_two_moves_the_last_to_end_still_tells() -> None:
-    """Each tells what it knows, and what was heard while either was under way."""
+    """Each gives the notice of its own result, and those that came during either of them."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     with moving(moves) as first:
         with moving(moves) as second:
             moves.expects(Notice(NAME, 5))
@@ -111,21 +111,21 @@ async def test_of_two_moves_the_last_to_end_still_tells() -> None:
 async def test_what_was_replaced_is_always_heard() -> None:
     """A notice that names a connection says more than that the scene has moved."""
     moves = OwnMoves()
-    told(moves)
+    noticed(moves)
     with moving(moves):
         assert not moves.expects(Notice(NAME, 2, connection=7))
 
 
 @pytest.mark.gen_test
 async def test_without_a_listener_every_notice_is_heard() -> None:
-    """Nobody would tell of what was held back."""
+    """A notice that was held back would never be given."""
     moves = OwnMoves()
     with moving(moves):
         assert not moves.expects(Notice(NAME, 2))
 
 
 @pytest.mark.gen_test
-async def test_what_is_at_hand_does_not_stay_so() -> None:
+async def test_what_is_remembered_is_forgotten_soon() -> None:
     """A node that slept wakes up with nothing to deliver from memory."""
     moves = OwnMoves()
     with moving(moves) as answered:
@@ -138,7 +138,7 @@ async def test_what_is_at_hand_does_not_stay_so() -> None:
 async def test_a_scan_is_not_told_before_its_login() -> None:
     """The page sees the login at once, and the scan only where nothing follows it."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     scanned(moves)
     assert moves.expects(Notice(NAME, 2))
     assert not notices
@@ -151,9 +151,9 @@ async def test_a_scan_is_not_told_before_its_login() -> None:
 
 @pytest.mark.gen_test
 async def test_a_scan_that_nothing_follows_is_told() -> None:
-    """The login may take a while, or fail: the page shows meanwhile that somebody scanned."""
+    """The login may take a while, or fail: the page shows meanwhile that the code was scanned."""
     moves = OwnMoves()
-    notices = told(moves)
+    notices = noticed(moves)
     scanned(moves)
     await asyncio.sleep(2 * HOLD_SECONDS)
     assert notices == [Notice(NAME, 2)]
@@ -164,6 +164,6 @@ async def test_a_scan_that_nothing_follows_is_told() -> None:
 async def test_what_is_held_holds_nothing_newer_back() -> None:
     """Another node may finish the login."""
     moves = OwnMoves()
-    told(moves)
+    noticed(moves)
     scanned(moves)
     assert not moves.expects(Notice(NAME, 3))

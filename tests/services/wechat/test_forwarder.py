@@ -109,7 +109,7 @@ async def test_empty_answer() -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_there(logs: Any) -> None:
+async def test_no_server_there(logs: Any) -> None:
     """A system that is down is a line in the log without the address or its query."""
     logs.expect("forward address")
     listener, port = bind_unused_port()
@@ -132,7 +132,7 @@ async def test_rings_end(logs: Any) -> None:
 
 @pytest.mark.gen_test
 async def test_copy() -> None:
-    """A login is passed on without anybody waiting."""
+    """A login is passed on without any caller waiting."""
     async with other_system() as (url, seen), forwarder(url) as (forward, supervisor):
         forward.copy_later(QUERY, BODY, "text/xml")
         assert seen == []

@@ -52,7 +52,7 @@ def test_every_sentence_can_be_filled(outcome: str, lang: str) -> None:
 @pytest.mark.parametrize("outcome", ["logged_in", "registered", "confirm_ask"])
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_logins_name_the_site_and_a_way_out(outcome: str, lang: str) -> None:
-    """Whoever was tricked into scanning learns where they are now and what to do."""
+    """A person who was tricked into scanning learns where they are now and what to do."""
     lines = replies.text(outcome, lang, site="Example").split("\n")
     assert "Example" in lines[0] and len(lines) >= 2
 

@@ -75,6 +75,7 @@ class Codes:
         if type(expire) is not int or not 1 <= expire <= MAX_EXPIRE_SECONDS:
             raise Refusal(40097)
         code = self._new(app_id, scene, numeric, expire, self._clock.now() + expire)
+        # Permanent codes are never forgotten, so only temporary ones are queued for it.
         self._ends.append(code)
         return code
 

@@ -50,6 +50,7 @@ class AccessTokens:
         if previous is not None:
             previous.ends = min(previous.ends, self._clock.now() + OVERLAP_SECONDS)
             previous.replaced = True
+        # Two nodes that each fetch one end each other's, which stable_token is there to avoid.
         token = self._classic[app_id] = self._issue(app_id)
         return token.value, LIFE_SECONDS
 
@@ -80,6 +81,7 @@ class AccessTokens:
 
     def _issue(self, app_id: str) -> AccessToken:
         self._issued += 1
+        # In the shape of real ones: two digits, an underscore, url-safe characters.
         value = f"{80 + self._issued % 20}_{url_safe(self._rng, 147)}"
         expires = self._clock.now() + LIFE_SECONDS
         token = self._by_value[value] = AccessToken(value, app_id, expires, expires)
@@ -100,6 +102,7 @@ class AccessTokens:
         """
         if not value:
             raise Refusal(41001)
+        # By its shape alone, as it could not be any app's.
         if len(value) < 20 or "_" not in value:
             raise Refusal(40014)
         token = self._by_value.get(value)
@@ -172,6 +175,7 @@ class Grants:
         # Another app's code looks unknown, and stays good for the app that it belongs to.
         if grant is None or grant.app_id != app_id or grant.scope not in scopes:
             raise Refusal(40029)
+        # Before the time: a used code is told from an expired one also after its end.
         if grant.used:
             raise Refusal(40163)
         if self._clock.now() >= grant.ends:
@@ -228,6 +232,7 @@ class UserTokens:
         now = self._clock.now()
         if now >= token.refresh_ends:
             raise Refusal(42002)
+        # The refresh_token stays the same in either case, and is not prolonged.
         if now >= token.ends:
             self._by_value.pop(token.value, None)
             token.value = f"{80 + self._rng.randrange(20)}_{url_safe(self._rng, 86)}"

@@ -73,6 +73,7 @@ class Faults:
 
     def called(self, host: str, path: str) -> Fault | None:
         """Count one call. Gives the fault that applies to it, if any, and uses it up."""
+        # Counted also without a fault: tests ask how often an interface was called.
         self.calls[path] += 1
         for fault in self._faults:
             if fault.path == path and fault.host in ("", host):

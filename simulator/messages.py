@@ -124,6 +124,7 @@ class Sealer:
             "signature": signature(account.callback_token, timestamp, nonce),
             "timestamp": timestamp,
             "nonce": nonce,
+            # WeChat sends it along, but no signature covers it.
             "openid": str(message.get("FromUserName", "")),
         }
         text = self._document(message, inner=True, options=options)
@@ -160,6 +161,7 @@ class Sealer:
     def _document(self, fields: Fields, inner: bool, options: PushOptions) -> str:
         if self._account.data_format == "json":
             return json.dumps(dict(fields), ensure_ascii=False)
+        # JSON has no DOCTYPE: the option has no effect there.
         doctype = DOCTYPE if options.doctype == ("inner" if inner else "outer") else ""
         return doctype + xml_document(fields)
 
@@ -228,6 +230,7 @@ def _parse(body: bytes) -> dict[str, Any]:
         if body.startswith(b"{"):
             document = json.loads(body)
         else:
+            # Spaces and line feeds at the ends of Content belong to the person's text.
             document = xmltodict.parse(body, strip_whitespace=False).get("xml")
     except (ExpatError, ValueError):
         raise IllegalReply("neither XML nor JSON") from None

@@ -91,6 +91,7 @@ class Notices:
 
 def _value(key: str, given: object) -> str:
     value = given.get("value") if isinstance(given, dict) else None
+    # A type that the table does not know is held to the limit of most others.
     limit = LENGTHS.get(re.sub(r"\d+$", "", key), 20)
     if not isinstance(value, str) or not 1 <= len(value) <= limit:
         raise Refusal(47003, f"argument invalid! data.{key}.value invalid")

@@ -184,6 +184,7 @@ class Phones:
         person, account = self._people.named(name), self.account(app_id)
         if account.app_id not in person.follows:
             return Delivery("not_followed")
+        # It stands in the chat at once, as on a phone, whatever becomes of the push.
         shown = str(fields.get("Content") or f"[{fields.get('MsgType')}]")
         self._chats.add(person.name, account.app_id, "person", shown)
         numbered = {**fields, "MsgId": self._rng.randrange(10**15, 2**63)}
@@ -199,6 +200,7 @@ class Phones:
         options: PushOptions = ORDINARY,
     ) -> Delivery:
         """Press a menu entry: CLICK with its key, or VIEW with its URL."""
+        # VIEW opens a web page, so a failed push of it is not shown in the chat.
         fields = {"EventKey": key} | ({"MenuId": "1"} if view else {})
         message = _event("VIEW" if view else "CLICK", fields)
         return await self._send(
@@ -236,6 +238,7 @@ class Phones:
             "ToUserName": account.original_id,
             "FromUserName": self._people.openid(person, account.app_id),
             "CreateTime": int(self._clock.now()),
+            # Last, so that an event may come from another sender, as a withdrawn consent does.
             **fields,
         }
         work = self._push(person, account, message, options, quiet)

@@ -54,6 +54,7 @@ class Connections:
         try:
             yield client
         finally:
+            # A burst may open more than are kept: what exceeds the limit is not worth a socket.
             if self._closed or len(self._idle) >= KEPT_IDLE:
                 await client.aclose()
             else:
@@ -127,6 +128,7 @@ class Pusher:
         """Bring one message, and what the options add, until it is answered or given up."""
         if not account.callback_url:
             return Delivery("no_callback_url")
+        # Shaped before it is held: a held message keeps its CreateTime, and is late when it comes.
         message = shaped(message, options)
         if options.hold:
             self._held.append((account, message, options))
@@ -209,6 +211,7 @@ class Pusher:
             return _Answer(problem="no answer in time")
         except httpx.HTTPError as error:
             return _Answer(problem=f"connection: {type(error).__name__}")
+        # Only 200 is an answer: neither a redirect nor another 2xx is one.
         if response.status_code != 200:
             return _Answer(response.status_code, problem=f"HTTP status {response.status_code}")
         try:

@@ -56,6 +56,7 @@ class Quotas:
         Raises:
             Refusal: 45011 (or the path's own code) over the minute, 45009 over the day.
         """
+        # Interfaces without a published limit have none here.
         quota = self._quotas.get(path)
         if quota is None:
             return
@@ -71,6 +72,7 @@ class Quotas:
             return False
         counted_period, count = self._counts.get(key, (period, 0))
         count = count + 1 if counted_period == period else 1
+        # Refused calls are counted as well: asking on does not help.
         self._counts[key] = (period, count)
         return count > limit
 

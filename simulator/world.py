@@ -27,6 +27,7 @@ class World:
     def __init__(self, config: SimulatorConfig) -> None:
         self.config = config
         self.clock = TurnableClock(config.clock)
+        # Not to be guessed, unless the config asks for ids that repeat.
         self.rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
         self.supervisor = Supervisor()
         self.accounts = {account.app_id: account for account in config.accounts}
@@ -55,6 +56,7 @@ class World:
         self.mini_programs = MiniPrograms(self.mini_program_apps, self.grants)
         self.notices = Notices(self.people, self.clock, self.rng)
         self.snapshot_accounts: set[str] = set()
+        # Known once a listener has its address; no code can be made before.
         self.phone_base = ""
 
     def app(self, app_id: str) -> SimulatedAccount | SimulatedApp | None:
@@ -70,5 +72,6 @@ class World:
         return f"{self.phone_base}/q/{code.code_id}"
 
     async def close(self) -> None:
+        # Its tasks are pushes, which use the pusher's connections.
         await self.supervisor.close()
         await self.pusher.close()

@@ -21,6 +21,7 @@ class TokenHandler(WeChatHandler):
         if arguments.get("grant_type") != "client_credential":
             raise Refusal(40002)
         app = self.owner_of(arguments)
+        # Here and in stable_token only: other calls are not held to the allow list.
         self.check_address(app)
         self.world.quotas.spend(app.app_id, self.wechat_path)
         token, expires_in = self.world.tokens.classic(app.app_id)
@@ -112,6 +113,7 @@ class BatchUserInfoHandler(FollowerHandler):
             raise Refusal(47001)
         if not 1 <= len(wanted) <= BATCH_LIMIT:
             raise Refusal(40032)
+        # One unknown openid refuses the whole list.
         found = [self.follower(app, one.get("openid")) for one in wanted]
         self.answer({"user_info_list": found})
 
@@ -194,6 +196,7 @@ class ShowCodeHandler(WeChatHandler):
 
     async def call(self) -> None:
         code = self.world.codes.by_ticket(self.get_query_argument("ticket", ""))
+        # No errcode: this host serves browsers.
         if code is None or code.expired(self.world.clock.now()):
             self.set_status(404)
             self.finish()

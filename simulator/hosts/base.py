@@ -101,6 +101,7 @@ class WeChatHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
+        # Tornado calls this for any exception; only a Refusal is WeChat's own answer.
         if isinstance(error, Refusal):
             self.set_status(200)
             self.set_header("Content-Type", self.content_type)
@@ -184,10 +185,12 @@ class CredentialHandler(WeChatHandler):
     needs: ClassVar[str] = ""
 
     async def call(self) -> None:
+        # WeChat takes it from the query only, also of a POST.
         app_id = self.world.tokens.owner(self.get_query_argument("access_token", ""))
         app = self.world.app(app_id)
         if app is None:
             raise Refusal(40013)
+        # Before the quota: a call that is not granted does not count.
         if not self._granted(app):
             raise Refusal(48001)
         self.world.quotas.spend(app_id, self.wechat_path)

@@ -25,6 +25,7 @@ class ControlHandler(RequestHandler):
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        # Command-line clients send none; a browser always does with a POST.
         origin = self.request.headers.get("Origin")
         if origin is not None and origin != f"{self.request.protocol}://{self.request.host}":
             raise HTTPError(403, reason="Foreign Origin")
@@ -243,6 +244,7 @@ class AuthorizeControlHandler(ControlHandler):
             else:
                 request = read_authorize(parts.query, self.world.accounts, self.world.websites)
                 snapshot = bool(document.get("snapshot", False))
+                # After a denial WeChat's browser goes nowhere: the site is not told.
                 answer = consent(self.world, request, name, snapshot) if allow else None
                 redirect = answer.redirect if answer else ""
         except ErrorPage as page:

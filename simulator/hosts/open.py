@@ -36,6 +36,7 @@ class OpenPageHandler(PageHandler):
         path = "/" + self.request.path.split("/", 2)[2]
         fault = self.world.faults.called("open", path)
         if fault is not None:
+            # A page has neither errcode nor JSON: of a fault only delay and status apply.
             await asyncio.sleep(fault.delay)
             if fault.status is not None:
                 raise HTTPError(fault.status)
@@ -54,6 +55,7 @@ def consent(
     world: World, request: AuthorisationRequest, name: str, snapshot: bool = False
 ) -> Consent:
     """The person `name` allows it: where the browser goes then, with code and state."""
+    # A snapshot logs in a virtual person: another openid than that of the real one.
     person = world.people.named(f"{name} (snapshot)" if snapshot else name)
     if snapshot:
         person.nickname = SNAPSHOT_NICKNAME
@@ -188,6 +190,7 @@ def decide_login(world: World, login: WebsiteLogin, name: str, allow: bool) -> s
         world.website_logins.change(login, 403)
         denied = returning(request.redirect_uri, state=request.state)
         return denied if world.config.deny_redirects else ""
+    # The poll gives the page the code alone: its script makes the address, as WeChat's does.
     redirect = consent(world, request, name).redirect
     code = redirect.rpartition("code=")[2].partition("&")[0]
     world.website_logins.change(login, 405, code)

@@ -91,6 +91,7 @@ class PageHandler(RequestHandler):
 
     def holder(self) -> str:
         """The name of the person who used this browser as a phone last, or nothing."""
+        # Names may be Chinese, which a cookie cannot hold unquoted.
         try:
             return self.person_name(unquote(self.get_cookie(PERSON_COOKIE) or ""))
         except HTTPError:

@@ -62,6 +62,7 @@ class ActHandler(PageHandler):
             action = document["action"]
         except (ValueError, TypeError, KeyError):
             raise HTTPError(400, reason="Not understood") from None
+        # WeChat knows a person's language by their phone: here by their browser.
         self.world.people.named(name).language = self.language.replace("-", "_")
         delivery = await self._act(name, action, document)
         self.write(delivery.document())
@@ -129,6 +130,7 @@ class MiniProgramHandler(PageHandler):
         name = self.chosen_person()
         person = self.world.people.named(name)
         programs = self.world.mini_programs
+        # Each step sends the server a new wx.login code, as a code is good once.
         if self.get_body_argument("step") == "open":
             status, answer = await programs.scan(person, scene, app_id)
             if status == 200:

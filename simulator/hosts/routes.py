@@ -72,7 +72,7 @@ def whole_application(world: World) -> Application:
 
 
 def phone_application(world: World, base: str) -> Application:
-    """Only the phone page, below `base`."""
+    """Only the phone page, below `base`: neither WeChat's hosts nor the controls are reachable."""
     return _application(_phone_routes(world, base))
 
 
@@ -91,6 +91,7 @@ def _phone_routes(world: World, base: str) -> _Routes:
 
 
 def _application(routes: _Routes) -> Application:
+    # Tornado's own access log would hold queries, and with them secrets.
     return Application(routes, log_function=_log, template_path=str(HERE / "templates"))
 
 

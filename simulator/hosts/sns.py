@@ -27,6 +27,7 @@ class SnsHandler(WeChatHandler):
             Refusal: 40002 and those of `owner_of`.
         """
         app = self.owner_of(arguments, secret_needed)
+        # After appid and secret, whose mistakes are named first.
         if arguments.get("grant_type") != grant_type:
             raise Refusal(40002)
         self.world.quotas.spend(app.app_id, self.wechat_path)
@@ -53,6 +54,7 @@ class ExchangeHandler(SnsHandler):
         document = self.token_document(self.world.user_tokens.issue(grant, openid))
         if grant.snapshot:
             document["is_snapshotuser"] = 1
+        # The silent scope tells who the person is at this account, and no more.
         if grant.scope != "snsapi_base":
             document |= self.unionid(app.app_id, grant.person)
         self.answer(document)

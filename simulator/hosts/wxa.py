@@ -33,6 +33,7 @@ class UnlimitedCodeHandler(MiniProgramHandler):
     method = "POST"
 
     async def call_for_mini_program(self, app: SimulatedApp) -> None:
+        # This interface has an errcode of its own for a body that is no JSON.
         try:
             arguments = self.json_body()
         except Refusal:
@@ -65,6 +66,7 @@ def _page(arguments: dict[str, Any], app: SimulatedApp) -> str:
     page = arguments.get("page", "")
     if not isinstance(page, str) or page.startswith("/") or "?" in page:
         raise Refusal(41030)
+    # Without a list of pages every page counts as published.
     published = not app.pages or page in app.pages
     if page and arguments.get("check_path", True) and not published:
         raise Refusal(41030)
@@ -78,6 +80,7 @@ class PhoneNumberHandler(MiniProgramHandler):
 
     async def call_for_mini_program(self, app: SimulatedApp) -> None:
         code = str(self.json_body().get("code", ""))
+        # The scope keeps a wx.login code from being exchanged for a number.
         person = self.world.grants.redeem(app.app_id, code, PHONE_NUMBER).person
         self.answer(
             {

@@ -27,7 +27,7 @@ def test_ctrl_c_prints_what_there_is(kit_ended: KitEnded, reference: Reference) 
 def test_a_second_ctrl_c_waits_for_no_closing(kit_ended: KitEnded, reference: Reference) -> None:
     """SIGINT while the kit waits for closings ends it with its figures and exit code 130."""
     signals = [("hold", SIGINT), ("close", SIGINT)]
-    run = kit_ended(signals, "--url", reference("deaf"), "--hold", "60")
+    run = kit_ended(signals, "--url", reference("never_closes"), "--hold", "60")
     assert run.code == 130
     assert run.document["sockets"]["opened"] == 12
     assert "No faults." in run.output

@@ -58,7 +58,7 @@ async def test_a_created_scene_keeps_its_life(scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_whole_login_keeps_its_claims(scenes: SceneBench) -> None:
+async def test_a_complete_login_keeps_its_claims(scenes: SceneBench) -> None:
     """Scanned, authorized, consumed: the claims are fixed once, by the store's clock."""
     store = scenes.store()
     scene = await store.create(a_scene(scenes))

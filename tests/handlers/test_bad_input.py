@@ -157,7 +157,7 @@ def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> Non
 @pytest.mark.parametrize("path", ["/healthz", "/api/me", "/ws/x"])
 def test_headers_that_a_proxy_passes_on_are_answered(server: Running, path: str) -> None:
     """nginx takes a connection closed without an answer for a dead node: by a request with four
-    headers of 8 KiB, its own limit, anybody could take all nodes out of service."""
+    headers of 8 KiB, its own limit, any client could take all nodes out of service."""
     headers = {f"X-{number}": "x" * 8_000 for number in range(5)}
     assert server.http.get(path, headers=headers).status_code in (200, 401, 426)
 

@@ -124,7 +124,7 @@ def test_libraries_are_quiet_even_at_debug(configured: Configure, name: str) -> 
 
 
 def test_the_level_is_ours(configured: Configure) -> None:
-    """DEBUG shows our debug lines, WARNING hides our information."""
+    """DEBUG shows scanpush's debug lines, WARNING hides its information."""
     stream = configured(level="DEBUG")
     logging.getLogger("scanpush.x").debug("seen")
     assert "seen" in stream.getvalue()

@@ -235,7 +235,7 @@ def test_a_wrong_variable_is_named_beside_the_key(tmp_path: Path) -> None:
 
 
 def test_other_variables_are_left_alone(tmp_path: Path) -> None:
-    """Only our prefix counts."""
+    """Only scanpush's prefix counts."""
     assert (
         load_settings(written(tmp_path, ""), {"PATH": "x", "SCANPUSHER": "y"}).server.port == 8888
     )

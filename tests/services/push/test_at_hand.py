@@ -11,7 +11,7 @@ from tests.services.push.kit import Node, closed, eventually, status
 
 
 @pytest.mark.gen_test
-async def test_whole_login():
+async def test_complete_login():
     """Scanned, authorized, ack, consumed, and the store is never waited for."""
     async with Node() as node:
         node.scenes.reads_without_waiting = True

@@ -34,7 +34,7 @@ async def test_status_at_once():
 
 
 @pytest.mark.gen_test
-async def test_whole_login():
+async def test_complete_login():
     """Scanned, authorized, ack, consumed: four statuses, then 1000."""
     async with Node() as node:
         scene_str = node.scenes.begin()

@@ -131,7 +131,7 @@ async def test_what_is_not_understood_is_overwritten(tmp_path: Path, logs: Unexp
 
 
 async def test_a_key_cannot_stand_in_for_another(tmp_path: Path) -> None:
-    """A foreign key under our own key's name does not take its place."""
+    """A foreign key under the name of the node's own key does not take its place."""
     store, clock = Kept(), Clock()
     a, b = (Node(tmp_path, name, store, clock) for name in "ab")
     await a.exchange()

@@ -83,7 +83,7 @@ async def test_cookies_of_one_answer_are_not_sent_with_the_next_push() -> None:
 @pytest.mark.parametrize("answer", [500, 404, 302, b"x" * (MAX_ANSWER_BYTES + 1), "hang"])
 @pytest.mark.gen_test
 async def test_no_answer_of_use(answer: Any, logs: Any) -> None:
-    """Errors, redirects, floods and silence all become our own answer."""
+    """Errors, redirects, floods and silence all become the server's own answer."""
     logs.expect("forward address")
     async with (
         other_system(answer) as (url, _),

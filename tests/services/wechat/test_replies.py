@@ -91,7 +91,7 @@ def test_values_cannot_write_lines_of_their_own() -> None:
     ],
 )
 def test_nearest_language(tag: str, expected: str) -> None:
-    """A tag we do not have becomes the nearest we have."""
+    """A language that there is no text for becomes the nearest one with a text."""
     assert replies.language(tag) == expected
 
 

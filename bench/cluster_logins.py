@@ -1,12 +1,12 @@
-"""Logins on a cluster whose parts keep dying: is one lost that WeChat was told of?
+"""Logins on a cluster whose processes are killed: is one lost whose callback was answered 200?
 
     python -m bench.cluster_logins                       # 10,000 logins, about five minutes
     python -m bench.cluster_logins --logins 1000 --kill-every 5
 
 Two nodes behind nginx with Redis (appendfsync always), a MongoDB-protocol server and a simulated
-WeChat, each a process of its own (deploy/cluster.py). All the while one node after the other is
-killed with kill -9 and started again, and Redis once. Every page has a person of its own, comes
-back by itself and acknowledges what it gets.
+WeChat, each a process of its own (deploy/cluster.py). During the run one node after the other is
+killed with kill -9 and started again, and Redis once. Every page has a person of its own, connects
+again by itself and acknowledges the login it gets.
 
 Printed are counts, and the exit code is 1 unless each scene whose callback was answered 200 ended
 ``consumed`` with one and the same login, or could still be collected at the end.
@@ -47,12 +47,12 @@ SECTIONS = {
 
 @dataclass
 class Tally:
-    """What happened, and what must not have."""
+    """What happened, and what went wrong."""
 
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
+    def text(self) -> str:
         lines = [f"{name:28}{count:>8,}" for name, count in sorted(self.counts.items())]
         return "\n".join([*lines, *(f"WRONG: {problem}" for problem in self.wrong[:20])])
 
@@ -90,7 +90,7 @@ class Page:
             await asyncio.sleep(random.uniform(0.1, 0.5))
 
     async def _be_scanned(self) -> None:
-        """Scan until WeChat was told 200: it tries three times itself, then the person again."""
+        """Scan until a callback is answered 200; WeChat itself tries each scan three times."""
         body = {
             "url": self._document["qr"]["content"],
             "person": f"person{self._number}",
@@ -145,7 +145,7 @@ class Page:
             return None
 
     def tell(self, tally: Tally) -> None:
-        """Count how it went, and what is wrong with it."""
+        """Count the page's outcome, and note what is wrong with it."""
         tally.counts["logins begun"] += 1
         tally.counts["sockets opened"] += self.connections
         tally.counts["callbacks answered 200"] += self.answered
@@ -171,8 +171,8 @@ async def break_things(
 ) -> None:
     """Kill nodes in turn for ever, and Redis once.
 
-    The other node is up by then: how long a start takes is not what is tried here, and on a slow
-    machine there would never be a node at all.
+    Each node serves again before the next one is killed: otherwise a machine whose nodes start
+    slowly would have no node at all, and the run would only measure how long a start takes.
     """
     begun, redis_due = time.monotonic(), True
     victim = 0
@@ -262,7 +262,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt as early:
         print("cluster_logins: ended early, nothing can be said", file=sys.stderr)
         return exit_code(early)
-    print(tally.told())
+    print(tally.text())
     verdict = "nothing lost, nothing twice" if not tally.wrong else f"{len(tally.wrong)} WRONG"
     print(f"{verdict} ({time.monotonic() - begun:.0f} s)")
     return 1 if tally.wrong else 0

@@ -1,8 +1,8 @@
-"""Runs a Python server with a door for the benchmarks, and changes nothing else in it.
+"""Runs a Python server with a SIGUSR1 handler for the benchmarks, and changes nothing else in it.
 
     python -m bench.instrumented REPORT COMMAND ARGS...
 
-COMMAND is a script (`server.py`) or `-m module`. At SIGUSR1 the process runs one full
+COMMAND is a script (`server.py`) or `-m module`. On SIGUSR1 the process runs one full
 `gc.collect()` and writes REPORT as JSON: what it took, how many objects there were, and what the
 automatic collections since the start, or since the last SIGUSR1, had taken.
 """

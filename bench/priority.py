@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.servers import Running
 
 LOOP, OTHERS = 1, 2
-"""Above the event loop's are the priorities of a server's other threads: on one CPU they would else
-wait until the loop is idle, where ordinary ones take turns with it."""
+"""A server's other threads have a higher priority than its event loop: on one CPU they would
+otherwise wait until the loop is idle, whereas threads of ordinary priority take turns with it."""
 
 
 @contextlib.contextmanager
@@ -23,7 +23,12 @@ def undisturbed(running: Running, *, wanted: bool = True) -> Iterator[bool]:
 
     Yields whether that was allowed; it takes Linux and root, or CAP_SYS_NICE.
     """
-    if not wanted or not hasattr(os, "SCHED_FIFO") or not _allowed():
+    if not wanted or not hasattr(os, "SCHED_FIFO"):
+        yield False
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LOOP))
+    except PermissionError:
         yield False
         return
     server = running.process.pid
@@ -41,14 +46,6 @@ def step_back(niceness: int) -> None:
     if hasattr(os, "SCHED_OTHER"):
         _schedule(0, os.SCHED_OTHER, 0)
     os.nice(niceness)
-
-
-def _allowed() -> bool:
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LOOP))
-    except PermissionError:
-        return False
-    return True
 
 
 def _threads(process: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Keeps what was measured, compares it to the yardstick of the same round, and writes it down."""
+"""Keeps the figures, compares them to the yardstick of the same round, and writes them to files."""
 
 import datetime
 import json

@@ -110,7 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare() -> None:
-    """Keep to the generator's CPU, and let no collection of ours look like one of a server's."""
+    """Keep to the generator's CPU, and do not collect garbage.
+
+    A pause for a collection in this process would look like one of the server's.
+    """
     limits.raise_open_files()
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > GENERATOR_CPU:
         os.sched_setaffinity(0, {GENERATOR_CPU})

@@ -1,4 +1,4 @@
-"""Starts what is measured: scanpush, its peers, and the upstream scanpush asks for codes."""
+"""Starts what is measured: scanpush, its peers, and the WeChat API that scanpush calls."""
 
 import json
 import os
@@ -201,7 +201,7 @@ def _nchan(directory: Path, cpu: int | None) -> Iterator[Running]:
         text = text.replace(mark, value)
     configuration = directory / "nginx.conf"
     configuration.write_text(text)
-    # The worker gives up root for "nobody", who must be able to enter the directory.
+    # The worker gives up root for an unprivileged user, which must be able to enter the directory.
     directory.chmod(0o755)
     command = [nginx, "-c", str(configuration), "-p", str(directory)]
     process = _start(command, cpu=cpu, log=directory / "log", environment={})

@@ -17,7 +17,7 @@ Environment = dict[str, str]
 
 
 def mongodb_name() -> str:
-    """Which server people are kept in: a stand-in costs something else than the real one."""
+    """Which server holds the people: a stand-in does not cost what the real one costs."""
     return "TEST_MONGODB_URL" if os.environ.get("TEST_MONGODB_URL") else "nx-27017"
 
 

@@ -1,6 +1,6 @@
-"""A WeChat API that costs next to nothing: the access token, QR codes, and who an openid is.
+"""A WeChat API that costs next to nothing: the access token, QR codes, and the user of an openid.
 
-The benchmarks measure scanpush, not a simulator; this answers what scanpush asks at once, from
+The benchmarks measure scanpush, not a simulator; this answers scanpush's requests at once, from
 one protocol without parsing more than the path. Every openid has a unionid, so that scanpush asks
 for each person only once.
 """

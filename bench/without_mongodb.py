@@ -21,7 +21,7 @@ class PeopleInMemory:
     def __init__(self, url: str, database: str) -> None:
         self._users: dict[tuple[str, str], User] = {}
         self._unionids: dict[tuple[str, str], UnionId | None] = {}
-        self._born: dict[UserId, SceneStr] = {}
+        self._first_scenes: dict[UserId, SceneStr] = {}
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -46,11 +46,11 @@ class PeopleInMemory:
         user = self._users.get(key)
         if user is None:
             user = User(UserId(uuid.uuid4().hex), "", "", account, now, now, 0)
-            self._born[user.id] = scene_str
+            self._first_scenes[user.id] = scene_str
         user = user._replace(last_login_at=now, logins=user.logins + 1)
         self._users[key] = user
         self._unionids[key] = identity.unionid or self._unionids.get(key)
-        return Login(user, self._born[user.id] == scene_str)
+        return Login(user, self._first_scenes[user.id] == scene_str)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         key = (identity.app_id, identity.openid)
@@ -58,7 +58,7 @@ class PeopleInMemory:
         return None if user is None else (user, identity._replace(unionid=self._unionids[key]))
 
     async def join(self, identity: Identity) -> None:
-        """Nobody has two identities here."""
+        """No person has two identities here."""
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         return True

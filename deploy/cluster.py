@@ -46,7 +46,8 @@ class Part:
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C is ours to pass on, in the right order
+                # Ctrl-C reaches only this program, which stops the parts in the right order.
+                start_new_session=True,
             )
 
     async def until_port(self, port: int) -> None:
@@ -78,7 +79,7 @@ class Part:
         return self.log.read_text()[-800:].strip()
 
     async def kill(self) -> None:
-        """At once, without a chance to tidy."""
+        """SIGKILL: it ends at once and cleans nothing up."""
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
@@ -102,7 +103,7 @@ def _accepts(port: int) -> bool:
 
 
 def rendered_nginx(folder: Path, port: int, nodes: list[int]) -> str:
-    """deploy/nginx.conf with our ports and paths, in the least main file around it."""
+    """deploy/nginx.conf with this cluster's ports and paths, within a minimal main file."""
     site = (ROOT / "deploy" / "nginx.conf").read_text()
     servers = "".join(
         f"    server 127.0.0.1:{node} max_fails=1 fail_timeout=2s;\n" for node in nodes
@@ -167,13 +168,13 @@ class LocalCluster:
             *("-m", "simulator", "--port", "0"),
             *("--callback-url", f"{self.url}/wechat/callback"),
         )
-        said = await simulator.until_says(r"(?s)(wechat:.*)\nPhone page: (\S+)")
-        self.phone_url = said[2]
+        printed = await simulator.until_says(r"(?s)(wechat:.*)\nPhone page: (\S+)")
+        self.phone_url = printed[2]
         settings = {
             "backend": "distributed",
             "redis": {"url": redis_url},
             "mongodb": {"url": mongodb_url, "database": "scanpush_cluster"},
-            **yaml.safe_load(said[1]),
+            **yaml.safe_load(printed[1]),
             **self._sections,
         }
         for number in range(self._count):
@@ -235,7 +236,7 @@ class LocalCluster:
         for part in reversed(self._parts):
             await part.stop()
 
-    def told(self) -> str:
+    def summary(self) -> str:
         pids = ", ".join(f"{node.name} {node.process and node.process.pid}" for node in self.nodes)
         return (
             f"scanpush, {self._count} nodes behind nginx: {self.url}  (Ctrl-C stops all)\n"
@@ -270,7 +271,7 @@ async def run(port: int, nodes: int) -> int:
 
 async def _serve(cluster: LocalCluster) -> None:
     await cluster.start()
-    print(cluster.told(), flush=True)
+    print(cluster.summary(), flush=True)
     await cluster.watch()
 
 

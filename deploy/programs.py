@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 class CannotStart(Exception):
-    """One line for the person who started it."""
+    """The text is one line for the operator."""
 
 
 def program(name: str, hint: str) -> str:
-    """Where it is: beside our Python, or on the path. Raises `CannotStart` with the hint."""
+    """Where it is: beside this Python, or on the path. Raises `CannotStart` with the hint."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -22,9 +22,12 @@ def program(name: str, hint: str) -> str:
 
 
 def free_port() -> int:
-    """Below the ports that the system gives to connections (ip(7), ip_local_port_range): a part
-    that is started again must find its port as it left it. Drawn by the system's generator, for
-    hypothesis seeds the other one, the same in every process."""
+    """A port that is free now, below those that the system gives to connections (ip(7),
+    ip_local_port_range), so that a part that is started again finds its port still free.
+
+    It is drawn by `secrets`: hypothesis seeds `random` alike in every process, which would then
+    all draw the same port.
+    """
     while True:
         port = secrets.choice(range(10_000, 32_000))
         with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):

@@ -5,8 +5,10 @@ pages say, which each module names; where they say nothing, the behaviour is an 
 here is used when a real account is configured.
 """
 
-from simulator.config import Quota, SimulatedAccount, SimulatedApp, SimulatorConfig
-from simulator.phones import Delivery, PushOptions
+from simulator.config import SimulatedAccount, SimulatedApp, SimulatorConfig
+from simulator.messages import PushOptions
+from simulator.pushes import Delivery
+from simulator.quotas import Quota
 from simulator.wechat import SimulatedWeChat
 
 __all__ = [

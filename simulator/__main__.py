@@ -73,10 +73,12 @@ async def _run(options: argparse.Namespace) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    # The mini program's pages call the server that also receives the callbacks.
     server = urlsplit(options.callback_url)
     config = SimulatorConfig.generated(
         options.callback_url, mode=options.mode, server_url=f"{server.scheme}://{server.netloc}"
     )
+    # A seed repeats ids only: the secrets are new at each start.
     wechat = SimulatedWeChat(replace(config, seed=options.seed))
     try:
         wechat.start(options.host, options.port)

@@ -68,6 +68,7 @@ def read_authorize(
         ErrorPage: as WeChat's page lists them; wrong order gives number 0, a blank page.
     """
     pairs = parse_qsl(query, keep_blank_values=True)
+    # Other parameters, such as forcePopup, may stand anywhere.
     names = [name for name, _ in pairs if name in ORDER]
     if names != [name for name in ORDER if name in names]:
         raise ErrorPage(0)
@@ -84,7 +85,9 @@ def read_authorize(
     account = accounts.get(app_id)
     if account is None:
         raise ErrorPage(40013)
-    if scope not in ("snsapi_base", "snsapi_userinfo") or not _may_authorise(account):
+    # Only a verified service account has the interface at all.
+    may_authorise = account.verified and account.kind == "service"
+    if scope not in ("snsapi_base", "snsapi_userinfo") or not may_authorise:
         raise ErrorPage(10005)
     _check_domain(values["redirect_uri"], account.web_domain)
     popup = values.get("forcePopup") == "true"
@@ -110,6 +113,7 @@ def read_qrconnect(query: str, websites: Mapping[str, SimulatedApp]) -> Authoris
 
 def _state(values: Mapping[str, str]) -> str:
     state = values.get("state")
+    # The parameter may be left out, but not be empty.
     if state == "":
         raise ErrorPage(10013)
     if len((state or "").encode()) > MAX_STATE_BYTES:
@@ -117,14 +121,11 @@ def _state(values: Mapping[str, str]) -> str:
     return state or ""
 
 
-def _may_authorise(account: SimulatedAccount) -> bool:
-    return account.verified and account.kind == "service"
-
-
 def _check_domain(redirect_uri: str, domain: str) -> None:
     parts = urlsplit(redirect_uri)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ErrorPage(10003)
+    # A domain that is configured without a port admits every port of that host.
     if domain and domain not in (parts.netloc, parts.hostname):
         raise ErrorPage(10003)
 
@@ -139,7 +140,7 @@ def returning(redirect_uri: str, **values: str) -> str:
 
 @dataclass
 class WebsiteLogin:
-    """One shown qrconnect code. `status` is the number its page polls for.
+    """One shown qrconnect code. `status` is the number that its page polls for.
 
     408 waiting, 404 scanned, 405 confirmed (with `code`), 403 denied, 402 expired.
     """
@@ -162,6 +163,7 @@ class WebsiteLogins:
 
     def begin(self, request: AuthorisationRequest) -> WebsiteLogin:
         now = self._clock.now()
+        # A minute longer than it lasts, so that its page still learns that it expired.
         for old in [key for key, login in self._logins.items() if login.ends + 60 < now]:
             del self._logins[old]
         login_id = uuid.UUID(int=self._rng.getrandbits(128), version=4).hex
@@ -179,5 +181,6 @@ class WebsiteLogins:
     def change(login: WebsiteLogin, status: int, code: str = "") -> None:
         """Set the status and wake the page that polls for it."""
         login.status, login.code = status, code
+        # A new event each time: pages that wait hold the old one, the next poll takes the new.
         login.changed.set()
         login.changed = asyncio.Event()

@@ -1,12 +1,15 @@
 """Parametric QR codes: what qrcode/create makes and a phone scans (WeChat's page of that name)."""
 
 import base64
+import io
 import random
 import struct
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import segno
 
 from simulator.clock import TurnableClock
 from simulator.identifiers import url_safe
@@ -16,10 +19,12 @@ MAX_EXPIRE_SECONDS = 2_592_000
 DEFAULT_EXPIRE_SECONDS = 60
 MAX_PERMANENT_CODES = 100_000
 MAX_SCENE_ID = 2**32 - 1
+MAX_PERMANENT_SCENE_ID = 100_000
 KEPT_AFTER_EXPIRY_SECONDS = 600
 
 _TEMPORARY = ("QR_SCENE", "QR_STR_SCENE")
 _PERMANENT = ("QR_LIMIT_SCENE", "QR_LIMIT_STR_SCENE")
+_NUMERIC = ("QR_SCENE", "QR_LIMIT_SCENE")
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,22 @@ class Codes:
         action = request.get("action_name")
         if action not in (*_TEMPORARY, *_PERMANENT):
             raise Refusal(40052)
-        numeric = action in ("QR_SCENE", "QR_LIMIT_SCENE")
-        scene = _scene_id(request, action) if numeric else _scene_str(request)
+        numeric = action in _NUMERIC
+        scene = _scene(request, action)
+        # A permanent code has no use for expire_seconds, so it is not even checked.
         if action in _PERMANENT:
             return self._permanent_code(app_id, scene, numeric)
-        expire = _expire_seconds(request)
+        expire = request.get("expire_seconds", DEFAULT_EXPIRE_SECONDS)
+        # `type`, not isinstance: JSON's true is an int to Python, and a wrong type to WeChat.
+        if type(expire) is not int or not 1 <= expire <= MAX_EXPIRE_SECONDS:
+            raise Refusal(40097)
         code = self._new(app_id, scene, numeric, expire, self._clock.now() + expire)
+        # Permanent codes are never forgotten, so only temporary ones are queued for it.
         self._ends.append(code)
         return code
 
     def _permanent_code(self, app_id: str, scene: str, numeric: bool) -> Code:
+        # The same scene gives the same code again, which does not count towards the limit.
         known = self._permanent.get((app_id, scene))
         if known is not None:
             return known
@@ -94,7 +105,7 @@ class Codes:
         return self._by_ticket.get(ticket)
 
     def by_scene(self, scene: str) -> Code | None:
-        """The newest code of this scene, of whatever account."""
+        """The newest code of this scene, of any account."""
         return self._latest.get(scene)
 
     def _forget_old(self) -> None:
@@ -107,43 +118,39 @@ class Codes:
                 del self._latest[code.scene]
 
 
-def _expire_seconds(request: Mapping[str, Any]) -> int:
-    expire = request.get("expire_seconds", DEFAULT_EXPIRE_SECONDS)
-    if type(expire) is not int or not 1 <= expire <= MAX_EXPIRE_SECONDS:
-        raise Refusal(40097)
-    return expire
-
-
-def _scene(request: Mapping[str, Any]) -> Mapping[str, Any]:
+def _scene(request: Mapping[str, Any], action: str) -> str:
+    """The scene as text: ``scene_id`` or ``scene_str``, as the action wants it."""
     info = request.get("action_info")
     scene = info.get("scene") if isinstance(info, dict) else None
     if not isinstance(scene, dict):
         raise Refusal(40053)
-    return scene
-
-
-def _scene_str(request: Mapping[str, Any]) -> str:
-    scene = _scene(request).get("scene_str")
-    if not isinstance(scene, str) or not 1 <= len(scene) <= 64:
+    if action in _NUMERIC:
+        number = scene.get("scene_id")
+        if type(number) is not int or number < 1:
+            raise Refusal(40053)
+        if action == "QR_LIMIT_SCENE" and number > MAX_PERMANENT_SCENE_ID:
+            raise Refusal(40053)
+        # A number over 32 bits came back as 4294967295 (threads of that time).
+        return str(min(number, MAX_SCENE_ID))
+    text = scene.get("scene_str")
+    if not isinstance(text, str) or not 1 <= len(text) <= 64:
         raise Refusal(40053)
-    return scene
-
-
-def _scene_id(request: Mapping[str, Any], action: str) -> str:
-    scene = _scene(request).get("scene_id")
-    if type(scene) is not int or scene < 1:
-        raise Refusal(40053)
-    if action == "QR_LIMIT_SCENE" and scene > 100_000:
-        raise Refusal(40053)
-    # A number over 32 bits came back as 4294967295 (threads of that time).
-    return str(min(scene, MAX_SCENE_ID))
+    return text
 
 
 def _ticket(app_id: str, code_id: str, created: int, expire: int) -> str:
-    """96 characters in the shape of real tickets: readable by anyone, therefore no secret."""
+    """96 characters in the shape of real tickets: anyone can decode one, so it is no secret."""
     account = int.from_bytes(app_id.encode()[-8:], "little")
     url = f"http://weixin.qq.com/q/{code_id}".encode() + b"\0"
+    # Tag, length, value: what a real ticket decodes to.
     fields = [(1, url), (2, struct.pack("<I", created)), (3, struct.pack("<I", expire))]
     raw = b"\x81\x01" + account.to_bytes(10, "little")
     raw += b"".join(bytes([tag, len(value)]) + value for tag, value in fields)
     return base64.b64encode(raw).decode("ascii")
+
+
+def qr_png(content: str, scale: int = 8) -> bytes:
+    """A PNG of the QR code that says `content`, with the quiet zone the standard asks for."""
+    picture = io.BytesIO()
+    segno.make(content, error="m", micro=False).save(picture, kind="png", scale=scale, border=4)
+    return picture.getvalue()

@@ -4,50 +4,20 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 from services.clock import Clock, SystemClock
+from simulator.quotas import QUOTAS, Quota
 
 Mode = Literal["plaintext", "compatible", "safe"]
 DataFormat = Literal["xml", "json"]
 AccountKind = Literal["service", "subscription"]
 
 ACCOUNT_APP_ID = "wxfa4efa4efa4efa4e"
-"""The generated account: "fake" four times, so that nobody takes it for a real one."""
+"""The generated account: "fake" four times, so that no reader takes it for a real one."""
 
 MINI_PROGRAM_APP_ID = "wxfa4efa4efa4e0002"
 WEBSITE_APP_ID = "wxfa4efa4efa4e0003"
-
-
-@dataclass(frozen=True)
-class Quota:
-    """How often one app may call one path; None is no limit.
-
-    Over `per_minute` the answer is `minute_errcode` (45011 as a rule, 45009 for
-    getwxacodeunlimit), over `per_day` 45009. A day starts at midnight in Beijing.
-    """
-
-    per_day: int | None = None
-    per_minute: int | None = None
-    minute_errcode: int = 45011
-
-
-QUOTAS: Mapping[str, Quota] = MappingProxyType(
-    {
-        "/cgi-bin/token": Quota(per_day=2_000),
-        "/cgi-bin/stable_token": Quota(per_day=500_000, per_minute=10_000),
-        "/cgi-bin/qrcode/create": Quota(per_day=100_000),
-        "/cgi-bin/user/info": Quota(per_day=5_000_000),
-        "/cgi-bin/user/info/batchget": Quota(per_day=500_000),
-        "/cgi-bin/message/template/send": Quota(per_day=100_000),
-        "/sns/oauth2/access_token": Quota(per_minute=50_000),
-        "/sns/oauth2/refresh_token": Quota(per_minute=50_000),
-        "/sns/userinfo": Quota(per_minute=50_000),
-        "/wxa/getwxacodeunlimit": Quota(per_minute=5_000, minute_errcode=45009),
-    }
-)
-"""WeChat's published limits (pages "API quotas" and those of each interface)."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +38,8 @@ class SimulatedAccount:
     """One Official Account.
 
     `open_platform` names the Open Platform account it is bound to; empty: not bound, so that
-    nobody has a unionid there. An empty `name` is shown as simulated. `ip_allow_list`
-    holds addresses or networks, empty: everybody. `web_domain` is the web-authorisation domain
+    no follower has a unionid. An empty `name` is shown as simulated. `ip_allow_list`
+    holds addresses or networks, empty: any. `web_domain` is the web-authorisation domain
     (host, with port if any), empty: any.
     """
 
@@ -110,7 +80,7 @@ class SimulatedApp:
 
 @dataclass(frozen=True)
 class SimulatorConfig:
-    """The whole simulated world. Seconds everywhere; a `seed` makes every id repeatable.
+    """The whole simulated WeChat. Seconds everywhere; a `seed` makes every id repeatable.
 
     The openids do not depend on it: the same person has the same openid after a restart.
     """

@@ -1,4 +1,4 @@
-"""Faults that a test orders for one path, and the count of calls that came."""
+"""Faults that a test sets for one path, and how often each path was called."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -72,16 +72,15 @@ class Faults:
         self._faults.clear()
 
     def called(self, host: str, path: str) -> Fault | None:
-        """Count one call and take the fault that meets it, if any."""
+        """Count one call. Gives the fault that applies to it, if any, and uses it up."""
+        # Counted also without a fault: tests ask how often an interface was called.
         self.calls[path] += 1
         for fault in self._faults:
             if fault.path == path and fault.host in ("", host):
-                self._use(fault)
+                # A fault with `times` 0 stays until it is cleared.
+                if fault.times:
+                    fault.times -= 1
+                    if not fault.times:
+                        self._faults.remove(fault)
                 return fault
         return None
-
-    def _use(self, fault: Fault) -> None:
-        if fault.times:
-            fault.times -= 1
-            if not fault.times:
-                self._faults.remove(fault)

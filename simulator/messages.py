@@ -1,15 +1,21 @@
-"""The documents WeChat pushes, and how it signs and encrypts them for each mode.
+"""The documents of a push: what WeChat sends, signed and encrypted for each mode, and which replies
+it accepts, read as strictly as WeChat reads them.
 
-Facts: WeChat's pages "Receiving event pushes", "Server configuration", "Message encryption".
+Facts: WeChat's pages "Receiving event pushes", "Server configuration", "Message encryption",
+"Passive user reply".
 """
 
 import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
+from xml.parsers.expat import ExpatError
 
-from services.wechat.crypto import Cipher, signature
+import xmltodict
+
+from services.wechat.crypto import Cipher, CryptoError, signature
 from simulator.config import SimulatedAccount
 from simulator.identifiers import url_safe
 
@@ -30,8 +36,8 @@ class PushOptions:
     Shape: `lower_case_event`, `empty_event_key`, `create_time`, `fields` replaces or adds.
     Hostile: `bad_signature`, `wrong_app_id`, `plaintext_downgrade`, `doctype` ("inner": in the
     message, "outer": around Encrypt), `stale_seconds`. `attempts` overrides the number of tries
-    (hostile pushes are tried once), `reencrypt` encrypts each try anew, `wait` False answers the
-    caller at once.
+    (hostile pushes are tried once), `reencrypt` encrypts each try separately, `wait` False answers
+    the caller at once.
     """
 
     duplicate: int = 0
@@ -82,11 +88,11 @@ def cdata(text: str) -> str:
 
 def xml_document(fields: Fields) -> str:
     """``<xml>`` with one element per field: strings in CDATA, numbers bare."""
-    return "<xml>" + "".join(_element(*item) for item in fields.items()) + "</xml>"
-
-
-def _element(name: str, value: str | int) -> str:
-    return f"<{name}>{value if isinstance(value, int) else cdata(value)}</{name}>"
+    elements = (
+        f"<{name}>{value if isinstance(value, int) else cdata(value)}</{name}>"
+        for name, value in fields.items()
+    )
+    return f"<xml>{''.join(elements)}</xml>"
 
 
 def shaped(fields: Fields, options: PushOptions) -> Fields:
@@ -108,7 +114,7 @@ class Sealer:
         self._account = account
         self._rng = rng
         self._cipher = Cipher(account.encoding_aes_key, account.app_id)
-        self._stranger = Cipher(account.encoding_aes_key, WRONG_APP_ID)
+        self._foreign = Cipher(account.encoding_aes_key, WRONG_APP_ID)
 
     def seal(self, message: Fields, now: int, options: PushOptions = ORDINARY) -> PushRequest:
         """The request that brings `message` at the time `now`."""
@@ -118,18 +124,26 @@ class Sealer:
             "signature": signature(account.callback_token, timestamp, nonce),
             "timestamp": timestamp,
             "nonce": nonce,
+            # WeChat sends it along, but no signature covers it.
             "openid": str(message.get("FromUserName", "")),
         }
         text = self._document(message, inner=True, options=options)
         if account.mode == "plaintext" or options.plaintext_downgrade:
             body = text
         else:
-            encrypt = self._encrypt(text, options)
+            cipher = self._foreign if options.wrong_app_id else self._cipher
+            encrypt = cipher.encrypt(text.encode(), url_safe(self._rng, 16).encode())
             query["encrypt_type"] = "aes"
             query["msg_signature"] = signature(account.callback_token, timestamp, nonce, encrypt)
-            body = self._document(self._envelope(message, encrypt), inner=False, options=options)
+            # Compatible mode sends the plain fields beside the encrypted ones.
+            shown = (
+                message if account.mode == "compatible" else {"ToUserName": message["ToUserName"]}
+            )
+            body = self._document({**shown, "Encrypt": encrypt}, inner=False, options=options)
         if options.bad_signature:
-            query |= {key: _broken(query[key]) for key in query if key.endswith("signature")}
+            # One character off: of the right length and alphabet, so that only a comparison tells.
+            for key in [key for key in query if key.endswith("signature")]:
+                query[key] = query[key][:-1] + ("0" if query[key][-1] != "0" else "1")
         kind = "text/xml" if account.data_format == "xml" else "application/json"
         return PushRequest(_with_query(account.callback_url, query), body.encode(), kind)
 
@@ -144,20 +158,12 @@ class Sealer:
         }
         return _with_query(self._account.callback_url, query), echo
 
-    def _envelope(self, message: Fields, encrypt: str) -> Fields:
-        if self._account.mode == "compatible":
-            return {**message, "Encrypt": encrypt}
-        return {"ToUserName": message["ToUserName"], "Encrypt": encrypt}
-
     def _document(self, fields: Fields, inner: bool, options: PushOptions) -> str:
         if self._account.data_format == "json":
             return json.dumps(dict(fields), ensure_ascii=False)
+        # JSON has no DOCTYPE: the option has no effect there.
         doctype = DOCTYPE if options.doctype == ("inner" if inner else "outer") else ""
         return doctype + xml_document(fields)
-
-    def _encrypt(self, text: str, options: PushOptions) -> str:
-        cipher = self._stranger if options.wrong_app_id else self._cipher
-        return cipher.encrypt(text.encode(), url_safe(self._rng, 16).encode())
 
     def _nonce(self) -> str:
         return str(self._rng.randrange(10**8, 2 * 10**9))
@@ -167,5 +173,80 @@ def _with_query(url: str, query: Mapping[str, str]) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
 
 
-def _broken(value: str) -> str:
-    return value[:-1] + ("0" if value[-1] != "0" else "1")
+MAX_CONTENT_BYTES = 2_048
+
+
+class IllegalReply(Exception):
+    """A body that WeChat would not accept: it tries again, and in the end tells the person."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An accepted answer. `text` is empty for ``success`` and for an empty body."""
+
+    text: str = ""
+    kind: str = ""
+    encrypted: bool = False
+
+
+def read_reply(body: bytes, account: SimulatedAccount, openid: str) -> Reply:
+    """What the account answers to the person with this openid.
+
+    Raises:
+        IllegalReply: not empty, not ``success`` and no valid reply document; not encrypted in
+            safe mode; wrong signature, key, addressee or length.
+    """
+    if body in (b"", b"success"):
+        return Reply()
+    # Everything else has to be a document: WeChat takes no other text for "no reply".
+    document = _parse(body)
+    encrypted = "Encrypt" in document
+    if encrypted:
+        document = _parse(_open(document, account))
+    elif account.mode == "safe":
+        raise IllegalReply("not encrypted in safe mode")
+    # Checked on the inner document: the envelope of an encrypted reply has no addressee.
+    if document.get("ToUserName") != openid or document.get("FromUserName") != account.original_id:
+        raise IllegalReply("ToUserName and FromUserName are not those of the push, swapped")
+    if not str(document.get("CreateTime", "")).isdigit():
+        raise IllegalReply("CreateTime is not a number")
+    return Reply(_content(document), str(document.get("MsgType", "")), encrypted)
+
+
+def _content(document: dict[str, Any]) -> str:
+    if document.get("MsgType") != "text":
+        raise IllegalReply("not a text message")
+    content = document.get("Content")
+    if not isinstance(content, str) or not content:
+        raise IllegalReply("no Content")
+    if len(content.encode()) > MAX_CONTENT_BYTES:
+        raise IllegalReply("Content is too long")
+    return content
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    """The fields of an XML or JSON reply; which of them is told by the first character."""
+    try:
+        if body.startswith(b"{"):
+            document = json.loads(body)
+        else:
+            # Spaces and line feeds at the ends of Content belong to the person's text.
+            document = xmltodict.parse(body, strip_whitespace=False).get("xml")
+    except (ExpatError, ValueError):
+        raise IllegalReply("neither XML nor JSON") from None
+    if not isinstance(document, dict):
+        raise IllegalReply("not a reply document")
+    return document
+
+
+def _open(envelope: dict[str, Any], account: SimulatedAccount) -> bytes:
+    encrypt, timestamp, nonce = (
+        str(envelope.get(key, "")) for key in ("Encrypt", "TimeStamp", "Nonce")
+    )
+    expected = signature(account.callback_token, timestamp, nonce, encrypt)
+    if envelope.get("MsgSignature") != expected:
+        raise IllegalReply("wrong MsgSignature")
+    try:
+        return Cipher(account.encoding_aes_key, account.app_id).decrypt(encrypt)
+    except CryptoError:
+        raise IllegalReply("Encrypt cannot be decrypted") from None

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from simulator.config import SimulatedApp
-from simulator.grants import MINI_PROGRAM_LOGIN, PHONE_NUMBER, Grants
+from simulator.credentials import MINI_PROGRAM_LOGIN, PHONE_NUMBER, Grants
 from simulator.people import Person
 
 CALL_SECONDS = 10.0
@@ -72,5 +72,6 @@ class MiniPrograms:
             async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as client:
                 answer = await client.post(url, json=body)
             return answer.status_code, answer.json()
+        # ValueError: the answer is no JSON. The page then shows only that it was not possible.
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return 0, {}

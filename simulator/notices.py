@@ -72,11 +72,14 @@ class Notices:
             raise Refusal(40037)
         if len(str(request.get("url", ""))) > MAX_URL:
             raise Refusal(40039, "invalid url size")
-        text = _text(template.keys, request.get("data"))
+        data = request.get("data")
+        values = data if isinstance(data, dict) else {}
+        text = "\n".join(f"{key}: {_value(key, values.get(key))}" for key in template.keys)
         return self._once(openid, request.get("client_msg_id"), person, text)
 
     def _once(self, openid: str, client_id: object, person: Person, text: str) -> Notice:
         now, key = self._clock.now(), (openid, str(client_id))
+        # Without a client_msg_id every request is another message.
         at, known = self._sent.get(key, (0.0, None))
         if client_id and known is not None and now - at < SAME_MESSAGE_SECONDS:
             return Notice(known.message_id, person, text, fresh=False)
@@ -86,13 +89,9 @@ class Notices:
         return notice
 
 
-def _text(keys: tuple[str, ...], data: object) -> str:
-    values = data if isinstance(data, dict) else {}
-    return "\n".join(f"{key}: {_value(key, values.get(key))}" for key in keys)
-
-
 def _value(key: str, given: object) -> str:
     value = given.get("value") if isinstance(given, dict) else None
+    # A type that the table does not know is held to the limit of most others.
     limit = LENGTHS.get(re.sub(r"\d+$", "", key), 20)
     if not isinstance(value, str) or not 1 <= len(value) <= limit:
         raise Refusal(47003, f"argument invalid! data.{key}.value invalid")

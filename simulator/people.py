@@ -1,4 +1,4 @@
-"""The fake people of the simulated WeChat, and whom they follow."""
+"""The people of the simulated WeChat, and which accounts they follow."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from simulator.identifiers import openid_of, unionid_of
 
 @dataclass
 class Follow:
-    """One person following one account, as ``cgi-bin/user/info`` tells it."""
+    """One person following one account, as ``cgi-bin/user/info`` describes it."""
 
     since: int
     how: str = "ADD_SCENE_SEARCH"
@@ -18,7 +18,7 @@ class Follow:
 
 @dataclass
 class Person:
-    """Somebody with a phone. `name` is also the nickname shown by web authorisation."""
+    """One person with a phone. Without a `nickname`, web authorisation shows the `name`."""
 
     name: str
     language: str = "zh_CN"
@@ -34,7 +34,7 @@ class Person:
 
 
 class People:
-    """Everybody, made when first named."""
+    """All people, each made when first named."""
 
     def __init__(self) -> None:
         self._people: dict[str, Person] = {}
@@ -52,6 +52,7 @@ class People:
 
     def openid(self, person: Person, app_id: str) -> str:
         """The person's openid for this app, which can be looked up from now on."""
+        # An openid cannot be turned back into a name: it has to be noted to be found again.
         openid = openid_of(person.name, app_id)
         self._by_openid[app_id, openid] = person
         return openid

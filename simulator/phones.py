@@ -1,7 +1,11 @@
-"""The phones: people who follow, scan, write and press, and the pushes that follow from it."""
+"""The phones: people who follow, scan, write and press, the pushes that follow from it, and the
+chats in which the answers appear.
+"""
 
 import random
-from dataclasses import replace
+from collections import deque
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from services.tasks import Supervisor
 from simulator.chats import Chats
@@ -12,17 +16,58 @@ from simulator.messages import ORDINARY, Fields, PushOptions
 from simulator.people import Follow, People, Person
 from simulator.pushes import Delivery, Pusher
 
-__all__ = ["Delivery", "Phones", "PushOptions"]
+Sender = Literal["person", "account", "system"]
+KEPT_LINES = 100
+
+
+@dataclass(frozen=True)
+class ChatLine:
+    """One bubble. `kind` is text, image, event or notice; `number` grows within the chat."""
+
+    number: int
+    at: int
+    sender: Sender
+    text: str
+    kind: str = "text"
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Chats:
+    """The chat histories: the newest hundred lines of each."""
+
+    def __init__(self, clock: TurnableClock) -> None:
+        self._clock = clock
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._lines: dict[tuple[str, str], deque[ChatLine]] = {}
+
+    def add(
+        self, person: str, app_id: str, sender: Sender, text: str, kind: str = "text"
+    ) -> ChatLine:
+        key = (person, app_id)
+        number = self._numbers[key] = self._numbers.get(key, 0) + 1
+        line = ChatLine(number, int(self._clock.now()), sender, text, kind)
+        self._lines.setdefault(key, deque(maxlen=KEPT_LINES)).append(line)
+        return line
+
+    def lines(self, person: str, app_id: str, after: int = 0) -> list[ChatLine]:
+        """The lines with a number over `after`, oldest first."""
+        return [line for line in self._lines.get((person, app_id), ()) if line.number > after]
+
 
 UNAVAILABLE = {
     "zh_CN": "该公众号提供的服务出现故障，请稍后再试",
     "en": "The service this account provides is out of order. Try again later.",
 }
-"""What the person reads when no try was answered acceptably (page "Passive user reply")."""
+"""What the person reads if no try got an acceptable answer (page "Passive user reply")."""
 
 
 class Phones:
-    """Everything a person can do with a phone. Persons are given by name and exist at once."""
+    """Everything a person can do with a phone.
+
+    People are given by name; a name that is new makes a new person.
+    """
 
     def __init__(
         self,
@@ -70,7 +115,7 @@ class Phones:
         follow: bool = True,
         options: PushOptions = ORDINARY,
     ) -> Delivery:
-        """Scan a code. Who does not follow yet follows then, unless `follow` is False.
+        """Scan a code. A person who does not follow yet does so then, unless `follow` is False.
 
         An expired code sends nothing, as on the phone, where it only shows an error page.
         """
@@ -85,21 +130,20 @@ class Phones:
             return await self._send(person, account, _event("SCAN", key), options)
         if not follow:
             return Delivery("not_followed")
-        person.follows[account.app_id] = self._follow_by(code)
+        follower = person.follows[account.app_id] = Follow(
+            int(self._clock.now()), "ADD_SCENE_QR_CODE"
+        )
+        if code.numeric:
+            follower.scene_id = int(code.scene)
+        else:
+            follower.scene_str = code.scene
         message = _event("subscribe", {**key, "EventKey": f"qrscene_{code.scene}"})
         delivery = await self._send(person, account, message, options)
         if options.scan_after_follow:
+            # WeChat's pages leave open whether both may come for one scan.
             again = replace(options, scan_after_follow=False)
             await self._send(person, account, _event("SCAN", key), again)
         return delivery
-
-    def _follow_by(self, code: Code) -> Follow:
-        follow = Follow(int(self._clock.now()), "ADD_SCENE_QR_CODE")
-        if code.numeric:
-            follow.scene_id = int(code.scene)
-        else:
-            follow.scene_str = code.scene
-        return follow
 
     async def follow(
         self,
@@ -141,6 +185,7 @@ class Phones:
         person, account = self._people.named(name), self.account(app_id)
         if account.app_id not in person.follows:
             return Delivery("not_followed")
+        # It stands in the chat at once, as on a phone, whatever becomes of the push.
         shown = str(fields.get("Content") or f"[{fields.get('MsgType')}]")
         self._chats.add(person.name, account.app_id, "person", shown)
         numbered = {**fields, "MsgId": self._rng.randrange(10**15, 2**63)}
@@ -156,6 +201,7 @@ class Phones:
         options: PushOptions = ORDINARY,
     ) -> Delivery:
         """Press a menu entry: CLICK with its key, or VIEW with its URL."""
+        # VIEW opens a web page, so a failed push of it is not shown in the chat.
         fields = {"EventKey": key} | ({"MenuId": "1"} if view else {})
         message = _event("VIEW" if view else "CLICK", fields)
         return await self._send(
@@ -193,6 +239,7 @@ class Phones:
             "ToUserName": account.original_id,
             "FromUserName": self._people.openid(person, account.app_id),
             "CreateTime": int(self._clock.now()),
+            # Last, so that an event may come from another sender, as a withdrawn consent does.
             **fields,
         }
         work = self._push(person, account, message, options, quiet)

@@ -6,7 +6,8 @@ Facts: WeChat's pages "Receiving messages" (5 seconds, three tries) and "Alarms"
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,9 +15,57 @@ import httpx
 
 from simulator.clock import TurnableClock
 from simulator.config import SimulatedAccount, SimulatorConfig
-from simulator.connections import Connections
-from simulator.messages import ORDINARY, Fields, PushOptions, PushRequest, Sealer, shaped
-from simulator.replies import IllegalReply, Reply, read_reply
+from simulator.messages import (
+    ORDINARY,
+    Fields,
+    IllegalReply,
+    PushOptions,
+    PushRequest,
+    Reply,
+    Sealer,
+    read_reply,
+    shaped,
+)
+
+KEPT_IDLE = 100
+
+
+class Connections:
+    """Lends clients, each with a connection of its own that is kept alive between pushes.
+
+    One client for all would do, but each request then looks at every connection of its pool:
+    with a few hundred pushes at once that costs more than everything else together.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[httpx.AsyncClient] = []
+        self._context = httpx.create_ssl_context()
+        self._closed = False
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for one request; limit its time yourself."""
+        # No proxy from the environment: callbacks go where the settings say.
+        client = (
+            self._idle.pop()
+            if self._idle
+            else httpx.AsyncClient(timeout=None, trust_env=False, verify=self._context)
+        )
+        try:
+            yield client
+        finally:
+            # A burst may open more than are kept: what exceeds the limit is not worth a socket.
+            if self._closed or len(self._idle) >= KEPT_IDLE:
+                await client.aclose()
+            else:
+                self._idle.append(client)
+
+    async def close(self) -> None:
+        """Close the idle clients; one that is lent is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().aclose()
+
 
 log = logging.getLogger("scanpush.simulator")
 
@@ -76,9 +125,10 @@ class Pusher:
     async def push(
         self, account: SimulatedAccount, message: Fields, options: PushOptions = ORDINARY
     ) -> Delivery:
-        """Bring one message, and whatever the options add, until answered or given up."""
+        """Bring one message, and what the options add, until it is answered or given up."""
         if not account.callback_url:
             return Delivery("no_callback_url")
+        # Shaped before it is held: a held message keeps its CreateTime, and is late when it comes.
         message = shaped(message, options)
         if options.hold:
             self._held.append((account, message, options))
@@ -111,6 +161,7 @@ class Pusher:
     async def _deliver(
         self, account: SimulatedAccount, message: Fields, options: PushOptions
     ) -> Delivery:
+        # MarkFail: what happens meanwhile is lost, not queued.
         if self._clock.now() < self._suspended_until.get(account.app_id, 0):
             return Delivery("suspended")
         now = int(self._clock.now())
@@ -120,6 +171,7 @@ class Pusher:
             for _ in range(options.duplicate + 1)
         ]
         delivery = _together(await asyncio.gather(*copies))
+        # The server is right to refuse a hostile push: that is no failure of the callback URL.
         if not options.hostile:
             self._mark(account.app_id, delivery.answered)
         return delivery
@@ -136,6 +188,7 @@ class Pusher:
         allowed = options.attempts or (1 if options.hostile else self._config.push_attempts)
         attempts, answer = 0, _Answer()
         while answer.reply is None and attempts < allowed:
+            # The other tries repeat the same bytes: same nonce, same signature.
             if attempts and options.reencrypt:
                 now = int(self._clock.now())
                 request = self._sealers[account.app_id].seal(message, now, options)
@@ -158,6 +211,7 @@ class Pusher:
             return _Answer(problem="no answer in time")
         except httpx.HTTPError as error:
             return _Answer(problem=f"connection: {type(error).__name__}")
+        # Only 200 is an answer: neither a redirect nor another 2xx is one.
         if response.status_code != 200:
             return _Answer(response.status_code, problem=f"HTTP status {response.status_code}")
         try:
@@ -178,7 +232,7 @@ class Pusher:
 
 
 def _together(deliveries: list[Delivery]) -> Delivery:
-    """Several copies as one: counts added, the rest from the first."""
+    """The deliveries of several copies as one: counts added, the rest from the first."""
     return replace(
         deliveries[0],
         delivered=sum(delivery.delivered for delivery in deliveries),

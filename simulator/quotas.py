@@ -1,10 +1,41 @@
-"""Call quotas per app and path."""
+"""Call quotas per app and path: WeChat's published limits, and the count of calls."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from simulator.clock import TurnableClock
-from simulator.config import Quota
 from simulator.refusals import Refusal
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How often one app may call one path; None is no limit.
+
+    Over `per_minute` the answer is `minute_errcode` (45011 as a rule, 45009 for
+    getwxacodeunlimit), over `per_day` 45009. A day starts at midnight in Beijing.
+    """
+
+    per_day: int | None = None
+    per_minute: int | None = None
+    minute_errcode: int = 45011
+
+
+QUOTAS: Mapping[str, Quota] = MappingProxyType(
+    {
+        "/cgi-bin/token": Quota(per_day=2_000),
+        "/cgi-bin/stable_token": Quota(per_day=500_000, per_minute=10_000),
+        "/cgi-bin/qrcode/create": Quota(per_day=100_000),
+        "/cgi-bin/user/info": Quota(per_day=5_000_000),
+        "/cgi-bin/user/info/batchget": Quota(per_day=500_000),
+        "/cgi-bin/message/template/send": Quota(per_day=100_000),
+        "/sns/oauth2/access_token": Quota(per_minute=50_000),
+        "/sns/oauth2/refresh_token": Quota(per_minute=50_000),
+        "/sns/userinfo": Quota(per_minute=50_000),
+        "/wxa/getwxacodeunlimit": Quota(per_minute=5_000, minute_errcode=45009),
+    }
+)
+"""WeChat's published limits (pages "API quotas" and those of each interface)."""
 
 BEIJING_SECONDS = 8 * 3_600
 CLEARS_PER_MONTH = 10
@@ -25,10 +56,12 @@ class Quotas:
         Raises:
             Refusal: 45011 (or the path's own code) over the minute, 45009 over the day.
         """
+        # Interfaces without a published limit have none here.
         quota = self._quotas.get(path)
         if quota is None:
             return
         now = int(self._clock.now())
+        # A call that the minute refuses does not count for the day.
         if self._over((app_id, path, "minute"), now // 60, quota.per_minute):
             raise Refusal(quota.minute_errcode)
         if self._over((app_id, path, "day"), (now + BEIJING_SECONDS) // 86_400, quota.per_day):
@@ -39,11 +72,12 @@ class Quotas:
             return False
         counted_period, count = self._counts.get(key, (period, 0))
         count = count + 1 if counted_period == period else 1
+        # Refused calls are counted as well: asking on does not help.
         self._counts[key] = (period, count)
         return count > limit
 
     def clear(self, app_id: str) -> None:
-        """Start all counts of this app anew, ten times in thirty days.
+        """Reset all counts of this app; possible ten times in thirty days.
 
         Raises:
             Refusal: 48006 beyond that.

@@ -125,6 +125,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
 def language_of(accept_language: str) -> str:
     """``zh-CN`` or ``en``: whichever the browser's list (RFC 9110, 12.5.4) prefers."""
     best, language = 0.0, "en"
+    # Only the primary subtag counts: zh-TW and zh-Hans are Chinese, en-GB is English.
     for part in accept_language.lower().split(","):
         tag, _, weight = part.strip().partition(";q=")
         candidate = {"zh": "zh-CN", "en": "en"}.get(tag.split("-")[0])

@@ -59,6 +59,7 @@ class SimulatedWeChat:
             OSError: the address cannot be listened at.
         """
         self.url = self._listen(_server(whole_application(self.world)), host, port)
+        # A phone listener may have been started before: then codes keep leading there.
         if not self.world.phone_base:
             self.world.phone_base = self.url
 
@@ -79,6 +80,7 @@ class SimulatedWeChat:
         return self.world.phone_base
 
     def _listen(self, server: HTTPServer, host: str, port: int) -> str:
+        # Bound here rather than by `listen`, to learn the port that was chosen for 0.
         sockets = bind_sockets(port, host)
         server.add_sockets(sockets)
         self._servers.append(server)
@@ -86,7 +88,8 @@ class SimulatedWeChat:
         return f"http://{shown}:{sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Close the ports, the connections and every push under way. May be called twice."""
+        """Close the ports and connections, and end unfinished pushes. May be called twice."""
+        # Ports first, connections last: what the end of a push still answers can be delivered.
         servers, self._servers = self._servers, []
         for server in servers:
             server.stop()

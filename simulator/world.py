@@ -4,19 +4,17 @@ import random
 
 from services.tasks import Supervisor
 from simulator.authorisations import WebsiteLogins
-from simulator.chats import Chats
 from simulator.clock import TurnableClock
 from simulator.codes import Code, Codes
 from simulator.config import SimulatedAccount, SimulatedApp, SimulatorConfig
+from simulator.credentials import AccessTokens, Grants, UserTokens
 from simulator.faults import Faults
-from simulator.grants import Grants, UserTokens
 from simulator.mini_programs import MiniPrograms
 from simulator.notices import Notices
 from simulator.people import People
-from simulator.phones import Phones
+from simulator.phones import Chats, Phones
 from simulator.pushes import Pusher
 from simulator.quotas import Quotas
-from simulator.tokens import AccessTokens
 
 
 class World:
@@ -29,6 +27,7 @@ class World:
     def __init__(self, config: SimulatorConfig) -> None:
         self.config = config
         self.clock = TurnableClock(config.clock)
+        # Not to be guessed, unless the config asks for ids that repeat.
         self.rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
         self.supervisor = Supervisor()
         self.accounts = {account.app_id: account for account in config.accounts}
@@ -57,6 +56,7 @@ class World:
         self.mini_programs = MiniPrograms(self.mini_program_apps, self.grants)
         self.notices = Notices(self.people, self.clock, self.rng)
         self.snapshot_accounts: set[str] = set()
+        # Known once a listener has its address; no code can be made before.
         self.phone_base = ""
 
     def app(self, app_id: str) -> SimulatedAccount | SimulatedApp | None:
@@ -72,5 +72,6 @@ class World:
         return f"{self.phone_base}/q/{code.code_id}"
 
     async def close(self) -> None:
+        # Its tasks are pushes, which use the pusher's connections.
         await self.supervisor.close()
         await self.pusher.close()

@@ -17,7 +17,7 @@ WITHIN_SECONDS = 30
 
 
 def environment() -> dict[str, str]:
-    """Ours, without anything that would set the server's own settings."""
+    """This process's environment, without what would set the server's own settings."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -112,7 +112,7 @@ class Program:
             self._process.send_signal(how)
 
     async def kill(self) -> None:
-        """At once, without a chance to tidy."""
+        """SIGKILL: it ends at once and cleans nothing up."""
         await self.end(signal.SIGKILL)
 
     async def stop(self) -> int:

@@ -10,12 +10,11 @@ import httpx
 from services.settings.models import AccountSettings
 from simulator.config import SimulatedAccount
 from simulator.identifiers import openid_of
-from simulator.messages import ORDINARY, PushOptions, PushRequest, Sealer
-from simulator.replies import Reply, read_reply
+from simulator.messages import ORDINARY, PushOptions, PushRequest, Reply, Sealer, read_reply
 
 
 class Sender:
-    """Signs, encrypts and sends for one account, by its settings and nobody's retries.
+    """Signs, encrypts and sends for one account, by its settings and without retries.
 
     Args:
         changes: what differs from the account as the server knows it (`mode`, `app_id`,

@@ -254,7 +254,7 @@ class Stack:
         return int(answer.json().get(path, 0))
 
     def sender(self, account: str | None = None, **changes: str) -> Sender:
-        """Somebody who sends this server pushes with that account's secrets."""
+        """A client that sends this server pushes with that account's secrets."""
         settings = self.container.accounts.named(account).settings
         path = f"/wechat/callback/{account}" if account else "/wechat/callback"
         url = f"http://127.0.0.1:{self.port}{path}"

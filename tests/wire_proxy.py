@@ -1,7 +1,7 @@
 """A small TCP proxy between a store and its server, which breaks things in chosen moments.
 
 It understands only where a message ends: MongoDB's wire protocol by its length (MongoDB manual,
-"MongoDB Wire Protocol"), Redis by what one read brings, which is one batch of ours.
+"MongoDB Wire Protocol"), Redis by what one read brings, which is one batch of scanpush.
 """
 
 import asyncio

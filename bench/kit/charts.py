@@ -9,8 +9,8 @@ WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 34
 COLOURS = ("var(--first)", "var(--second)", "var(--third)")
 
-Place = Callable[[float, float], tuple[float, float]]
-"""Turns a value into a place in the drawing."""
+Scale = Callable[[float, float], tuple[float, float]]
+"""Turns a pair of values into a position in the drawing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,17 @@ def chart(title: str, lines: Sequence[Line], x_name: str, y_name: str, log_x: bo
     y_ticks = nice_ticks(0.0, max(y for _, y in points) or 1.0)
     y_high = y_ticks[-1]
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def scale(x: float, y: float) -> tuple[float, float]:
         across = ((math.log10(x) if log_x else x) - x_low) / ((x_high - x_low) or 1.0)
         return (
             LEFT + across * (WIDTH - LEFT - RIGHT),
             HEIGHT - BOTTOM - y / y_high * (HEIGHT - TOP - BOTTOM),
         )
 
-    parts = [_grid(y_ticks, place, x_low if not log_x else 10**x_low)]
-    parts += _x_labels(x_low, x_high, log_x, place)
+    parts = [_grid(y_ticks, scale, x_low if not log_x else 10**x_low)]
+    parts += _x_labels(x_low, x_high, log_x, scale)
     for line, colour in zip(lines, COLOURS):
-        parts.append(_curve(line, colour, place))
+        parts.append(_curve(line, colour, scale))
     parts.append(_legend(lines, y_name, x_name))
     return (
         f'<figure><figcaption>{html.escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}"'
@@ -73,10 +73,10 @@ def _drawable(point: tuple[float, float]) -> bool:
     return all(math.isfinite(value) for value in point)
 
 
-def _grid(ticks: Sequence[float], place: Place, x_at: float) -> str:
+def _grid(ticks: Sequence[float], scale: Scale, x_at: float) -> str:
     out = []
     for tick in ticks:
-        _, y = place(x_at, tick)
+        _, y = scale(x_at, tick)
         out.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
@@ -85,25 +85,25 @@ def _grid(ticks: Sequence[float], place: Place, x_at: float) -> str:
     return "".join(out)
 
 
-def _x_labels(low: float, high: float, log_x: bool, place: Place) -> list[str]:
+def _x_labels(low: float, high: float, log_x: bool, scale: Scale) -> list[str]:
     if log_x:
         values = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
     else:
         values = [tick for tick in nice_ticks(low, high, 8) if low <= tick <= high]
     return [
-        f'<text class="tick" x="{place(value, 0)[0]:.1f}" y="{HEIGHT - BOTTOM + 16}" '
+        f'<text class="tick" x="{scale(value, 0)[0]:.1f}" y="{HEIGHT - BOTTOM + 16}" '
         f'text-anchor="middle">{label(round(value, 10))}</text>'
         for value in values
     ]
 
 
-def _curve(line: Line, colour: str, place: Place) -> str:
+def _curve(line: Line, colour: str, scale: Scale) -> str:
     path, pen = [], "M"
     for point in line.points:
         if not _drawable(point):
             pen = "M"
             continue
-        x, y = place(*point)
+        x, y = scale(*point)
         path.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L"
     return f'<path class="curve" style="stroke:{colour}" d="{"".join(path)}"/>'

@@ -13,8 +13,8 @@ from bench.kit import ending, limits, server_process
 from bench.kit.arguments import amount, count
 from bench.kit.conductor import Conductor
 from bench.kit.discover import Found, NotUsable, discover
+from bench.kit.job import TooMany, WholeLoad, jobs
 from bench.kit.outcome import faults, outcome
-from bench.kit.plan import TooMany, Wish, jobs
 from bench.kit.printout import Progress, page
 from bench.kit.report import report
 from bench.servers import scanpush_for_load
@@ -45,7 +45,7 @@ HELD_BACK = {
     "confirming": "SCANPUSH_LOGIN__CONFIRM=never",
     "not_registered": "SCANPUSH_LOGIN__REGISTRATION=auto",
 }
-"""What a page was told last whose login will not come, and the setting that lets it come."""
+"""The last state of a page whose login will not come, and the setting that lets it come."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -206,27 +206,34 @@ def _run(options: argparse.Namespace) -> int:
             options.url = stack.enter_context(scanpush_for_load()).url
         options.url = options.url or DEFAULT_URL
         found = discover(options.url, options.simulator)
-        wish = _wish(options)
-        _check_quota(options, found, wish)
-        planned = jobs(wish, found.target, found.simulator, found.address)
-        pids = options.pid or _local_pids(found)
-        notes = _notes(options, found, wish, len(planned), bool(pids))
+        whole = _whole_load(options)
+        _check_quota(options, found, whole)
+        planned = jobs(whole, found.target, found.simulator, found.address)
+        pids = options.pid
+        if not pids and limits.is_loopback(found.address):
+            pids = server_process.listener_pids(found.target.port)
+        notes = _notes(options, found, whole, len(planned), bool(pids))
         for note in notes:
             print(f"Note: {note}", file=sys.stderr)
-        progress = Progress(wish.sockets)
+        progress = Progress(whole.sockets)
         show = (lambda moment: None) if options.quiet else progress.show
-        run = Conductor(planned, pids, show, options.settle).run()
+        run = Conductor(planned, pids or [], show, options.settle).run()
         if run.stopped_by:
             # What is left to do is short, and without it the figures would be gone.
             ending.ignore_both()
         if not options.quiet:
             progress.end()
-    code = _finish(options, outcome(run, wish.sockets, _asked(options), _now()), notes)
+    asked = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+    }
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    code = _finish(options, outcome(run, whole.sockets, asked, now), notes)
     return ending.exit_code(run.stopped_by) if run.stopped_by else code
 
 
-def _wish(options: argparse.Namespace) -> Wish:
-    return Wish(
+def _whole_load(options: argparse.Namespace) -> WholeLoad:
+    return WholeLoad(
         sockets=options.sockets,
         rate=options.rate,
         hold=options.hold,
@@ -243,10 +250,10 @@ def _wish(options: argparse.Namespace) -> Wish:
     )
 
 
-def _check_quota(options: argparse.Namespace, found: Found, wish: Wish) -> None:
+def _check_quota(options: argparse.Namespace, found: Found, whole: WholeLoad) -> None:
     if found.simulator is not None or options.yes:
         return
-    codes = round(wish.sockets + wish.churn * wish.hold)
+    codes = round(whole.sockets + whole.churn * whole.hold)
     raise NotUsable(
         f"{options.url} has no simulator, so it talks to a real WeChat account: this run can only "
         f"hold pages, and would spend {codes:,} of the account's 100,000 QR codes a day. "
@@ -254,39 +261,22 @@ def _check_quota(options: argparse.Namespace, found: Found, wish: Wish) -> None:
     )
 
 
-def _local_pids(found: Found) -> list[int]:
-    return server_process.listener_pids(found.target.port) if limits.is_loopback(
-        found.address
-    ) else []  # fmt: skip
-
-
 def _notes(
-    options: argparse.Namespace, found: Found, wish: Wish, workers: int, measured: bool
+    options: argparse.Namespace, found: Found, whole: WholeLoad, workers: int, measured: bool
 ) -> list[str]:
     allowed = limits.allowance(found.address)
     notes = [
         f"the open-file limit lets one process of the kit hold {allowed.per_process:,} sockets; "
         f"this run uses {workers} process{'es' if workers > 1 else ''} for at most "
-        f"{wish.most_at_once:,}"
+        f"{whole.most_at_once:,}"
     ]
     if found.simulator is None:
         notes.append("a real account: pages are only held, nobody scans")
-        if wish.scans:
+        if whole.scans:
             notes.append("--scans is ignored: only the simulator can scan")
     if not measured:
         notes.append("the server's process is not visible from here: no memory figures (--pid)")
     return notes
-
-
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(options).items()
-    }
-
-
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _finish(options: argparse.Namespace, document: dict[str, Any], notes: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Starts the workers, walks them through the phases, and watches the server meanwhile."""
+"""Starts the workers, leads them through the phases, and measures the server meanwhile."""
 
 import math
 import multiprocessing
@@ -58,8 +58,8 @@ class Run:
 class Conductor:
     """One run. `show` is called with each moment, for the progress line.
 
-    `settle` seconds pass after each phase before memory is read, so that closings and replies
-    under way come to their end.
+    `settle` seconds pass after each phase before memory is read, so that pending closings and
+    replies finish.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Conductor:
         closings.
         """
         self._measure("start")
-        # A flag and no exception: a KeyboardInterrupt could fall between any two steps.
+        # A flag and no exception: a KeyboardInterrupt could be raised between any two steps.
         before = {
             early: signal.signal(early, lambda number, frame: self._interrupted(number))
             for early in EARLY
@@ -116,7 +116,7 @@ class Conductor:
             theirs.close()
             self._workers[mine] = process
             if self._run.stopped_by:
-                _tell(mine, "stop")  # The signal came before there was anybody to tell.
+                _tell(mine, "stop")  # The signal came before this worker existed.
         self._began = self._last = time.perf_counter()
 
     def _listen(self) -> None:
@@ -130,20 +130,20 @@ class Conductor:
 
     def _hear(self, pipe: Connection) -> None:
         try:
-            said = pipe.recv()
+            message = pipe.recv()
         except (EOFError, ConnectionResetError):
             self._run.died += 1
             self._dismiss(pipe)
             return
-        if isinstance(said, Tick):
-            self._latencies += said.latencies
-            self._ticks[pipe] = said
-        elif isinstance(said, Result):
-            self._run.result.add(said)
+        if isinstance(message, Tick):
+            self._latencies += message.latencies
+            self._ticks[pipe] = message
+        elif isinstance(message, Result):
+            self._run.result.add(message)
             self._dismiss(pipe)
         else:
             self._at_barrier.add(pipe)
-            self._pass_barrier(said)
+            self._pass_barrier(message)
 
     def _pass_barrier(self, name: str) -> None:
         if self._at_barrier != set(self._workers) or self._run.stopped_by:
@@ -167,7 +167,7 @@ class Conductor:
     def _interrupted(self, number: int) -> None:
         if self._run.stopped_by and number == signal.SIGTERM:
             return  # timeout(1) sends it twice.
-        # A worker that is told again closes no more pages: its figures are still to be had.
+        # A worker that gets a second "stop" closes no more pages, but still sends its figures.
         patience = AT_ONCE_SECONDS if self._run.stopped_by else STOP_SECONDS
         self._run.stopped_by = self._run.stopped_by or number
         self._kill_at = min(self._kill_at, time.perf_counter() + patience)
@@ -220,7 +220,8 @@ PHASES = ("begin", "open", "hold", "close")
 
 
 def _work_alone(job: Job, pipe: Connection, parents_end: Connection) -> None:
-    # The forked child inherits the other end: while it is open, nobody would notice a death.
+    # The forked child inherits the other end: while it is open, the death of a process would not
+    # close the pipe, and so would not be noticed.
     parents_end.close()
     work(job, pipe)
 

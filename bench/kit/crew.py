@@ -1,4 +1,6 @@
-"""Login pages of scanpush: they begin a scene, watch it, and acknowledge the login they get."""
+"""Login pages of scanpush: they begin a scene, watch it, and acknowledge the login they get. Their
+codes are scanned by people of scanpush's own simulator, or by bench/callbacks.py.
+"""
 
 import json
 from array import array
@@ -25,7 +27,7 @@ class Ticket:
 
 
 class Scanner(Protocol):
-    """Makes somebody scan the code of a scene."""
+    """Has the code of a scene scanned by some person."""
 
     def scan(self, scene_str: str, failed: Callable[[str], None]) -> None:
         """Scan once; `failed` is called with a reason when the scan itself was refused."""
@@ -58,7 +60,7 @@ class Crew:
     """Pages towards one scanpush.
 
     `after_gone(page, code)` (code 0: it never opened) and `after_login(page)` may be set; they
-    are called last. `fresh` collects opened pages for whoever wants them, and empties it.
+    are called last. `fresh` collects opened pages for a caller that wants them, and empties it.
     """
 
     def __init__(self, loop: Loop, target: wire.Target, sources: list[str]) -> None:
@@ -113,9 +115,8 @@ class Crew:
 
     @property
     def at_rest(self) -> bool:
-        """Whether no scene, opening, scan or ack is under way."""
-        under_way = self.http.busy or self.sockets.opening or self.waiting or self.finishing
-        return not under_way
+        """Whether no scene, opening, scan or ack is unfinished."""
+        return not (self.http.busy or self.sockets.opening or self.waiting or self.finishing)
 
     def count_lost(self, seconds: float) -> None:
         """Give up the logins that were scanned longer ago than that."""
@@ -153,7 +154,7 @@ class Crew:
     def _login(self, page: Page, seq: int, now: float) -> None:
         tally = self.tally
         if page.seq:
-            # Sent twice before the ack got there is allowed; after `consumed` it never is.
+            # A login may be sent twice before the ack arrives, but never after `consumed`.
             if page.seq < 0:
                 tally.duplicated_after_ack += 1
             else:
@@ -175,7 +176,7 @@ class Crew:
         self.watching.pop(page, None)
         self.finishing.discard(page)
         if page.left:
-            self.waiting.pop(page, None)  # Nobody can tell whether its login would have come.
+            self.waiting.pop(page, None)  # Unknown whether its login would have come.
         else:
             self._lose(page)
         if page.seq and code == 1000:
@@ -201,3 +202,35 @@ def reason(status: int, body: bytes) -> str:
         return f"{status} {json.loads(body)['error']['code']}"
     except (ValueError, KeyError, TypeError):
         return f"HTTP {status}"
+
+
+SCAN_PATH = "/simulator/scan"
+LINKS = 64
+
+
+class SimulatorScanner:
+    """Asks the simulator to let one of its people scan a scene."""
+
+    def __init__(
+        self, loop: Loop, simulator: wire.Target, person: str, people: int, timeout: float
+    ) -> None:
+        self._simulator = simulator
+        self._person = person
+        self._people = people
+        self._turn = 0
+        self._http = HttpPool(loop, simulator, LINKS, timeout)
+
+    def scan(self, scene_str: str, failed: Callable[[str], None]) -> None:
+        """See `Scanner`. People take turns, so that logins change different rows of the store."""
+        self._turn = (self._turn + 1) % self._people
+        body = json.dumps({"scene_str": scene_str, "person": f"{self._person}-{self._turn}"})
+        path = self._simulator.path + SCAN_PATH
+        headers = ["Content-Type: application/json"]
+
+        def answered(status: int, answer: bytes, now: float) -> None:
+            if not 200 <= status < 300:
+                failed(reason(status, answer))
+
+        self._http.ask(
+            wire.http_request("POST", path, self._simulator, body.encode(), headers), answered
+        )

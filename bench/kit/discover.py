@@ -1,4 +1,4 @@
-"""Finds out what a URL leads to, before thousands of sockets are opened towards it."""
+"""Finds out which server a URL leads to, before thousands of sockets are opened towards it."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ def ask(
     body: bytes = b"",
     headers: Mapping[str, str] = NO_HEADERS,
 ) -> tuple[int, bytes]:
-    """One small request. Raises NotUsable when nobody answers."""
+    """One small request. Raises NotUsable when there is no answer."""
     kind = http.client.HTTPSConnection if target.tls else http.client.HTTPConnection
     connection = kind(target.host, target.port, timeout=ASK_SECONDS)
     kinds = {"Content-Type": "application/json"} if body else {}

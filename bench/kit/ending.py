@@ -13,7 +13,7 @@ class Terminated(KeyboardInterrupt):
 def heed_sigterm() -> None:
     """From now on SIGTERM raises `Terminated`, so that servers are stopped on the way out.
 
-    Only the first one does: timeout(1) sends two, and the second would fall into that stopping.
+    Only the first one does: timeout(1) sends two, and the second would interrupt that stopping.
     """
     signal.signal(signal.SIGTERM, _terminate)
 
@@ -30,7 +30,7 @@ def ignore_both() -> None:
 
 
 def exit_code(ended: KeyboardInterrupt | int) -> int:
-    """What a program returns that this exception, or this signal, has ended: 130 or 143."""
+    """The exit code of a program that this exception, or this signal, has ended: 130 or 143."""
     if isinstance(ended, KeyboardInterrupt):
         ended = signal.SIGTERM if isinstance(ended, Terminated) else signal.SIGINT
     return 128 + ended

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 from bench.kit import wire
 from bench.kit.dialler import Dialler
-from bench.kit.loop import Loop
-from bench.kit.poller import OUT
+from bench.kit.loop import OUT, Loop
 from bench.kit.sockets import READ_BYTES, WOULD_BLOCK
 
 Done = Callable[[int, bytes, float], None]
@@ -69,7 +68,7 @@ class HttpPool:
             self._waiting.append((request, done))
 
     def close(self) -> None:
-        """Close every connection; requests under way are not answered any more."""
+        """Close every connection; pending requests get no answer any more."""
         for link in [*self._idle, *self._busy]:
             self._disconnect(link)
         self._busy.clear()
@@ -178,8 +177,8 @@ class HttpPool:
         done = link.done
         assert done is not None
         if link.reused:
-            # An idle connection that the server has meanwhile closed is nobody's fault: once more
-            # on a new one. Everything the kit sends may be sent twice.
+            # The server may close an idle connection at any time, which is no fault: try once more
+            # on a new one. Every request of the kit may be sent twice.
             self._send(link, link.request, done)
             return
         link.done = None

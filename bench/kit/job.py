@@ -1,8 +1,9 @@
-"""What a run is asked to do, and what its workers tell while they do it."""
+"""What a run is asked to do, each process's share of it, and what the processes report."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bench.kit import limits
 from bench.kit.wire import Target
 
 
@@ -92,3 +93,65 @@ class Result:
                 setattr(self, name, max(mine, theirs))
             else:
                 setattr(self, name, mine + theirs)
+
+
+INFLIGHT = 256
+"""Openings at a time over all processes; a crowd of browsers waits for nothing, either."""
+
+
+class TooMany(Exception):
+    """This machine cannot open that many sockets; the text says what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLoad(Load):
+    """The load of all processes together, as the command line asks for it."""
+
+    processes: int
+
+    @property
+    def most_at_once(self) -> int:
+        """Sockets open at the worst moment; a page that logged in is replaced by a new one."""
+        stay = self.hold if self.together else min(self.visit, self.hold)
+        return round(self.sockets + self.churn * stay + self.scans * 0.5)
+
+
+def jobs(whole: WholeLoad, target: Target, simulator: Target | None, address: str) -> list[Job]:
+    """The shares of all workers.
+
+    Raises:
+        TooMany: towards one remote address there are only so many local ports.
+    """
+    allowed = limits.allowance(address)
+    if not allowed.loopback and whole.most_at_once > allowed.per_source:
+        raise TooMany(
+            f"{whole.most_at_once:,} sockets towards one address need more than the "
+            f"{allowed.per_source:,} local ports of this machine: widen "
+            "net.ipv4.ip_local_port_range, or run the kit on several machines"
+        )
+    needed = max(1, -(-whole.most_at_once // allowed.per_process))
+    count = max(needed, whole.processes)
+    each = -(-whole.most_at_once // count)
+    return [
+        Job(
+            target=target,
+            simulator=simulator,
+            # The remainder goes to the first workers, one each.
+            sockets=whole.sockets // count + (index < whole.sockets % count),
+            rate=whole.rate / count,
+            hold=whole.hold,
+            churn=whole.churn / count,
+            visit=whole.visit,
+            together=whole.together,
+            scans=whole.scans / count if simulator is not None else 0.0,
+            person=whole.person,
+            people=max(1, whole.people // count),
+            scenes_first=whole.scenes_first,
+            abort=whole.abort,
+            inflight=max(1, INFLIGHT // count),
+            timeout=whole.timeout,
+            worker=index,
+            sources=tuple(limits.sources(index, each, allowed)),
+        )
+        for index in range(count)
+    ]

@@ -1,29 +1,92 @@
-"""A loop for one thread: descriptors in a poller, timers in a heap, nothing per idle client."""
+"""A loop for one thread: descriptors in a poller, timers in a heap, nothing per idle client.
+
+The poller is epoll where there is one and `selectors` elsewhere, behind epoll's own methods.
+"""
 
 import heapq
 import itertools
+import select
+import selectors
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from bench.kit.poller import IN, OUT, best_poller
+IN = 0x001
+OUT = 0x004
+GONE = 0x008 | 0x010
+"""epoll's EPOLLERR and EPOLLHUP; always reported, never asked for."""
+
+
+class Poller(Protocol):
+    """The part of `select.epoll` that the kit uses."""
+
+    def register(self, fd: int, eventmask: int = ...) -> None: ...
+
+    def modify(self, fd: int, eventmask: int) -> None: ...
+
+    def unregister(self, fd: int) -> None: ...
+
+    def poll(self, timeout: float = ...) -> list[tuple[int, int]]: ...
+
+    def close(self) -> None: ...
+
+
+class SelectorPoller:
+    """The same on macOS's kqueue, and wherever else `selectors` works."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    @staticmethod
+    def _events(mask: int) -> int:
+        wanted = selectors.EVENT_READ if mask & IN else 0
+        return wanted | (selectors.EVENT_WRITE if mask & OUT else 0)
+
+    def register(self, fd: int, eventmask: int = IN) -> None:
+        self._selector.register(fd, self._events(eventmask))
+
+    def modify(self, fd: int, eventmask: int) -> None:
+        self._selector.modify(fd, self._events(eventmask))
+
+    def unregister(self, fd: int) -> None:
+        self._selector.unregister(fd)
+
+    def poll(self, timeout: float = -1) -> list[tuple[int, int]]:
+        ready = self._selector.select(None if timeout < 0 else timeout)
+        return [
+            (
+                key.fd,
+                (IN if got & selectors.EVENT_READ else 0)
+                | (OUT if got & selectors.EVENT_WRITE else 0),
+            )
+            for key, got in ready
+        ]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def best_poller() -> Poller:
+    """The cheapest poller of this system."""
+    return select.epoll() if hasattr(select, "epoll") else SelectorPoller()
+
 
 LONGEST_WAIT_SECONDS = 0.1
 
 
 class Ready(Protocol):
-    """Whoever owns a descriptor."""
+    """The owner of a descriptor."""
 
     def on_ready(self, events: int) -> None:
         """Called with epoll's events; must read or write until it would block, or give up."""
 
     def shut(self) -> None:
-        """Called when the loop is closed: close the descriptor without another word."""
+        """Called when the loop is closed: close the descriptor without further messages."""
 
 
 class Loop:
-    """Runs until somebody says `stop`, or until a given moment or condition."""
+    """Runs until `stop` is called, or until a given moment or condition."""
 
     def __init__(self) -> None:
         self._poller = best_poller()
@@ -83,7 +146,7 @@ class Loop:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody said `stop`."""
+        """Whether `stop` was called."""
         return self._stopped
 
     @contextmanager
@@ -103,7 +166,7 @@ class Loop:
     def run_until(self, done: Callable[[], bool], *, within: float | None = None) -> bool:
         """Run until `done()`, at most `within` seconds. Returns whether it became true.
 
-        A stopped loop does not ask `done()` again: conditions of the kit also do what is due.
+        A stopped loop does not call `done()` again: the kit's conditions also start due work.
         """
         end = None if within is None else self.now() + within
         while not self._stopped:
@@ -122,7 +185,7 @@ class Loop:
         owners = self._owners
         asked = self.now()
         ready = self._poller.poll(wait)
-        # What a turn takes beyond the wait it asked for is a stall of this process, which would
+        # The time of a turn beyond the wait it asked for is a stall of this process, which would
         # look like one of the server's.
         self.longest_stall = max(self.longest_stall, asked - self._turned)
         self._turned = self.now()

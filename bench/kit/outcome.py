@@ -1,4 +1,4 @@
-"""What a run came to: one plain document, for the JSON file, the terminal and the report."""
+"""The outcome of a run: one plain document, for the JSON file, the terminal and the report."""
 
 import dataclasses
 import math
@@ -64,7 +64,7 @@ def _per(total: int, count: int) -> float | None:
 
 
 def sockets(result: Result, asked: int) -> dict[str, Any]:
-    """How opening and holding went."""
+    """The figures of opening and holding."""
     rate = result.opened_in_time / result.open_seconds if result.open_seconds else math.nan
     return {
         "asked": asked,
@@ -81,7 +81,7 @@ def sockets(result: Result, asked: int) -> dict[str, Any]:
 
 
 def logins(result: Result) -> dict[str, Any]:
-    """How scans became tokens."""
+    """The figures of logins, from the scan to the token."""
     counts = ("scans", "delivered", "consumed", "lost", "misdelivered", "repeated",
               "duplicated_after_ack")  # fmt: skip
     return {

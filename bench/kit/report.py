@@ -1,4 +1,4 @@
-"""One HTML file with the figures and their plots; it needs nothing from anywhere else."""
+"""One HTML file with the figures and their plots; it loads nothing else."""
 
 import html
 import math
@@ -33,13 +33,13 @@ def report(document: dict[str, Any], notes: list[str], faults: list[str]) -> str
     early = (
         "<p>Ended early; these are the figures until then.</p>" if document["ended_early"] else ""
     )
-    said = "".join(f'<p class="soft">{html.escape(note)}</p>' for note in notes)
+    remarks = "".join(f'<p class="soft">{html.escape(note)}</p>' for note in notes)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>scanpush load run</title><style>{STYLE}</style></head><body>"
         f"<h1>scanpush load run</h1><p class='soft'>{html.escape(document['at'])} &middot; "
-        f"{html.escape(str(document['options']['url']))}</p>{early}{verdict}{said}"
+        f"{html.escape(str(document['options']['url']))}</p>{early}{verdict}{remarks}"
         f"<h2>Figures</h2>{table(rows(document))}{charts(document)}"
         f"<h2>Asked for</h2>{table(_flat(document['options']))}"
         f"<h2>Machine of the kit</h2>{table(_flat(document['machine']))}</body></html>"

@@ -14,8 +14,7 @@ from websockets.frames import Opcode
 
 from bench.kit import wire
 from bench.kit.dialler import Dialler
-from bench.kit.loop import Loop
-from bench.kit.poller import OUT
+from bench.kit.loop import OUT, Loop
 
 READ_BYTES = 65_536
 
@@ -33,7 +32,7 @@ class Stage(IntEnum):
 
 
 class Listener(Protocol):
-    """What wants to know about sockets. Every method gets the page it is about."""
+    """Gets the events of sockets. Every method gets the page it is about."""
 
     def on_open(self, page: "Page", now: float) -> None: ...
 
@@ -47,8 +46,8 @@ class Listener(Protocol):
 
 class Page:
     """One socket. `Sockets` keeps the first eight fields; the others belong to its listener:
-    what the page is there for, when it was pushed to, when that was due, the `seq` it has
-    acknowledged, the state it was told last, and whether it was this side that began to close."""
+    the page's role, when its push was caused, when that was due, the `seq` it has acknowledged, the
+    last state it received, and whether this side began to close."""
 
     __slots__ = ("owner", "sock", "fd", "stage", "began", "rest", "pending", "code", "key", "role",
                  "fired", "due", "seq", "state", "left")  # fmt: skip
@@ -102,7 +101,7 @@ class Sockets:
         return len(self._opening)
 
     def open(self, key: str, path: str, subprotocols: Sequence[str] = (), role: str = "") -> Page:
-        """Begin to open one socket; the listener hears how it went."""
+        """Begin to open one socket; the listener gets the result."""
         request = self._upgrade.request(path, subprotocols)
         page = Page(self, self._dialler.new_socket(), key, request)
         page.role = role
@@ -121,7 +120,7 @@ class Sockets:
         page.sock = self._dialler.connect(page.sock)
         if self._dialler.encrypts:
             return
-        # On loopback the connection stands already; asking the poller first would only cost time.
+        # On loopback the connection is there already; asking the poller first would only cost time.
         try:
             sent = page.sock.send(page.pending)
         except BlockingIOError:
@@ -254,7 +253,7 @@ class Sockets:
             self.send(page, wire.close_frame(code))
 
     def abort(self, page: Page) -> None:
-        """Leave without a word, as a laptop does when its lid closes."""
+        """Close the connection without a close frame, as a laptop does whose lid is shut."""
         if page.stage is not Stage.GONE:
             page.code = 1006
             page.stage = Stage.CLOSING if page.stage is Stage.OPEN else page.stage

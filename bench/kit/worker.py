@@ -7,11 +7,10 @@ from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from bench.kit.crew import Crew, Ticket
+from bench.kit.crew import Crew, SimulatorScanner, Ticket
 from bench.kit.ending import ignore_both
 from bench.kit.job import Job, Result, Tick
 from bench.kit.loop import Loop
-from bench.kit.scanner import SimulatorScanner
 from bench.kit.sockets import Page, Stage, open_at_rate
 
 TICK_SECONDS = 0.25
@@ -25,10 +24,11 @@ HELD, VISITOR = "held", "visitor"
 def work(job: Job, pipe: Connection) -> None:
     """The body of a worker process: ticks, phases and at last one Result through `pipe`.
 
-    Signals are the conductor's: a worker stops when it is told, or when the pipe breaks.
+    Only the conductor heeds signals: a worker stops on its order, or when the pipe breaks.
     """
     ignore_both()
-    # Nothing here makes reference cycles, and a pause of ours would look like one of the server's.
+    # Nothing here makes reference cycles, and a pause for a collection in this process would look
+    # like one of the server's.
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -37,7 +37,7 @@ def work(job: Job, pipe: Connection) -> None:
         worker.run()
         pipe.send(worker.result())
     except BrokenPipeError:
-        pass  # The conductor is gone, and with it everybody who could read the result.
+        pass  # The conductor is gone: no process is left to read the result.
 
 
 class Worker:
@@ -63,7 +63,7 @@ class Worker:
         self._loop.every(TICK_SECONDS, self._tick)
 
     def on_ready(self, events: int) -> None:
-        """The conductor says something, or is gone."""
+        """The conductor has sent an order, or has ended."""
         try:
             order = self._pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -74,7 +74,7 @@ class Worker:
         self._orders.append(order)
 
     def shut(self) -> None:
-        """The pipe is closed by whoever made it."""
+        """The pipe belongs to the conductor, which closes it."""
 
     def run(self) -> None:
         """All phases. Between two of them every worker waits for the others."""
@@ -123,7 +123,7 @@ class Worker:
 
     @property
     def _refused(self) -> bool:
-        """The server lets us begin no more scenes: asking on would only be a nuisance."""
+        """The server refuses to begin more scenes: asking again would only burden it."""
         return self._failures_in_a_row >= BEGIN_ERRORS_AT_MOST
 
     def _open_all(self) -> None:
@@ -195,7 +195,7 @@ class Worker:
     def _close_visitors(self, opened_before: float) -> None:
         while self._visitors and self._visitors[0][0] <= opened_before:
             page = self._visitors.popleft()[1]
-            # Who has just scanned waits for the login; without one the page closes at the end.
+            # A visitor who has just scanned stays for the login; without one it leaves at the end.
             if page not in self._crew.waiting:
                 self._end(page)
 
@@ -217,7 +217,7 @@ class Worker:
         if page.left or self._phase == "close" or not code:
             return
         if page.seq or code == 4408:
-            # Done or out of time: a page begins anew, as the login page does.
+            # Done or out of time: the page begins another scene, as the login page does.
             if page.role == HELD and not self._leaving and not self._loop.stopped:
                 self._begin_and_open(HELD)
         else:
@@ -226,7 +226,7 @@ class Worker:
     def _close(self) -> None:
         if self._loop.stopped:
             self._loop.resume()
-            # One that opened after the others were told to close would never be told.
+            # A page that opens after the others were closed would never be closed.
             self._loop.run_until(lambda: not self._crew.sockets.opening, within=CLOSE_SECONDS)
             self._tick()
         if self._job.abort:

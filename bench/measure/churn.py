@@ -227,7 +227,7 @@ def slowest(moments: Sequence[float], seconds: Sequence[float]) -> list[tuple[fl
 
 
 def warm_up(loop: Loop, crew: Crew, callbacks: Callbacks) -> None:
-    """Everybody's first login, in which WeChat is asked who they are."""
+    """The first login of each person, in which scanpush asks WeChat for the unionid."""
     for page in common.open_tickets(loop, crew, common.begin_scenes(loop, crew, PEOPLE)):
         crew.scan(page, callbacks)
         loop.run_until(lambda: callbacks.http.free > 0, within=LOST_SECONDS)

@@ -1,4 +1,4 @@
-"""Whole logins on the distributed backend: what a node can, and what a second node adds to the way.
+"""Whole logins on the distributed backend: a node's rate, and what a second node adds to latency.
 
 The node has CPU 0; Redis, the MongoDB-protocol server and the generator share CPU 1, so the rate
 with a MongoDB server written in Python (nx-27017) is mostly that server's: CPU a login is the

@@ -36,7 +36,7 @@ def run(options: Options) -> Board:
 
 
 def terminate(running: Running, loop: Loop, crew: ToyCrew | Crew) -> dict[str, float]:
-    """Send SIGTERM and watch everybody leave."""
+    """Send SIGTERM and wait until every page is closed."""
     sockets = crew.sockets
     began_wall, began = time.perf_counter(), loop.now()
     sockets.first_gone = 0.0

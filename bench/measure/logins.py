@@ -1,7 +1,7 @@
 """Whole logins: callback -> scanned -> user -> authorized -> JWT -> frame -> ack -> consumed.
 
 Callbacks are signed and encrypted in safe mode before the clock starts; people have logged in
-before, so that WeChat is not asked who they are. The yardstick is bench/peers/stock_login.py.
+before, so that WeChat is not asked for their unionids. The yardstick is bench/peers/stock_login.py.
 Both servers live side by side and take turns. With `--held` scanpush does it once more while that
 many further pages are open.
 """
@@ -71,7 +71,7 @@ class Driver:
         return pages
 
     def warm_up(self) -> None:
-        """Everybody's first login, in which WeChat is asked who they are."""
+        """The first login of each person, in which scanpush asks WeChat for the unionid."""
         self.saturate(self.open(self.begin(PEOPLE)))
 
     def saturate(self, pages: Sequence[Page]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def one_round(driver: Driver, options: Options) -> dict[str, Any]:
 
 
 def held_rounds(board: Board, options: Options) -> None:
-    """The same logins by pages that are among `held` open ones, against none but themselves."""
+    """The same logins by pages that are among `held` open ones; there is no yardstick for these."""
     with ExitStack() as stack:
         rested = common.rested_scanpush(options.held, options.scanpush)
         running, tickets, _ = stack.enter_context(rested)
@@ -177,7 +177,7 @@ def held_rounds(board: Board, options: Options) -> None:
         for number in range(options.rounds):
             batch = pages[number * each : (number + 1) * each]
             figures = driver.saturate(batch)
-            # Others take the place of those who went, so that every round has as many.
+            # New pages replace those that left, so that every round has as many.
             pages += driver.open(driver.begin(len(batch)))
             name = f"scanpush, {options.held:,} held"
             board.add(number, name, {**figures, "faults": driver.faults()})

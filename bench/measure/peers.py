@@ -36,9 +36,9 @@ BURST_LINKS = 32
 
 
 def run(options: Options) -> Board:
-    """Interleaved rounds of everybody."""
+    """Interleaved rounds of all peers and scanpush."""
     count = options.sockets[0]
-    # A page is pushed to once at a time, and scanpush's log in but once, half of them at a pace.
+    # A page gets one push at a time, and one of scanpush logs in only once, half of them paced.
     least = max(BURST_LINKS, options.pushes // 2) + 1
     if count < least:
         raise NotUsable(

@@ -17,7 +17,7 @@ FIGURES = (
 
 
 def run(options: Options) -> Board:
-    """A window of three intervals, after one in which everybody finds a phase."""
+    """A window of three intervals, after one in which every page gets its phase."""
     count, interval = options.sockets[0], options.ping_seconds
     settings = {"sockets": count, "ping_seconds": interval, "rounds": options.rounds}
     board = Board("ping", FIGURES, settings)

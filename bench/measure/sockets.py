@@ -45,7 +45,7 @@ def run(options: Options) -> Board:
 
 
 def collections(running: Running, before: int, count: int) -> dict[str, float]:
-    """What the garbage collector made of `count` sockets; `before`: objects without them."""
+    """What the garbage collector sees of `count` sockets; `before`: objects without them."""
     report = running.collect()
     oldest = report["automatic"]["2"]
     return {
@@ -80,7 +80,7 @@ def opened(
     count: int,
     begin_one: Callable[[], object],
 ) -> dict[str, float]:
-    """Open everything as fast as it goes and weigh it."""
+    """Open everything as fast as possible, and measure the memory it takes."""
     before = running.usage().rss_bytes
     with common.costing(running) as cost:
         common.open_pages(loop, crew, count, begin_one)

@@ -112,26 +112,26 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.set_nodelay(True)
         self.scene_str = scene_str
         self.site.sockets[scene_str] = self
-        self.tell("waiting", 1)
+        self.send_status("waiting", 1)
 
-    def tell(self, state: str, seq: int, **more: Any) -> None:
+    def send_status(self, state: str, seq: int, **more: Any) -> None:
         """Write a status document."""
         status = {"type": "status", "scene_str": self.scene_str, "state": state, "seq": seq}
         self.write_message(json.dumps({**status, "expires_in": 60, **more}))
 
     async def on_message(self, message: str | bytes) -> None:
-        said = json.loads(message)
-        if said.get("type") != "ack":
+        document = json.loads(message)
+        if document.get("type") != "ack":
             self.close(4400)
             return
         row = await self.site.one(
             "UPDATE scenes SET state='consumed', seq=seq+1 "
             "WHERE scene_str=? AND state='authorized' AND seq=? RETURNING seq",
             self.scene_str,
-            said["seq"],
+            document["seq"],
         )
         if row is not None:
-            self.tell("consumed", row[0])
+            self.send_status("consumed", row[0])
             self.close(1000)
 
     def on_close(self) -> None:
@@ -192,7 +192,7 @@ class Callback(tornado.web.RequestHandler):
         if socket is not None:
             login = {"token": site.mint(claims), "token_type": "Bearer", "expires_in": 7200,
                      "user": {"id": user[0], "is_new": user[1] == 1}}  # fmt: skip
-            socket.tell("authorized", seq[0], login=login)
+            socket.send_status("authorized", seq[0], login=login)
 
     async def _reply(self, openid: str, timestamp: str, nonce: str) -> None:
         text = REPLY.format(openid=openid, account=ACCOUNT, now=int(time.time()))

@@ -26,7 +26,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         SOCKETS[key] = self
 
     def on_message(self, message: str | bytes) -> None:
-        """Pages of the push tests say nothing."""
+        """Pages of the push tests send nothing."""
 
     def on_close(self) -> None:
         if SOCKETS.get(self.key) is self:

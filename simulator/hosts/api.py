@@ -1,10 +1,13 @@
-"""api.weixin.qq.com, ``/cgi-bin``: credentials, QR codes, followers, diagnostics."""
+"""api.weixin.qq.com, ``/cgi-bin``: credentials, QR codes, followers, notices, diagnostics; and
+mp.weixin.qq.com, which has only the picture of a code.
+"""
 
 from typing import Any
 
+from simulator.codes import qr_png
 from simulator.config import SimulatedAccount, SimulatedApp
 from simulator.hosts.base import CredentialHandler, WeChatHandler
-from simulator.people import Person
+from simulator.notices import Notice
 from simulator.refusals import Refusal
 
 BATCH_LIMIT = 100
@@ -18,6 +21,7 @@ class TokenHandler(WeChatHandler):
         if arguments.get("grant_type") != "client_credential":
             raise Refusal(40002)
         app = self.owner_of(arguments)
+        # Here and in stable_token only: other calls are not held to the allow list.
         self.check_address(app)
         self.world.quotas.spend(app.app_id, self.wechat_path)
         token, expires_in = self.world.tokens.classic(app.app_id)
@@ -25,7 +29,7 @@ class TokenHandler(WeChatHandler):
 
 
 class StableTokenHandler(WeChatHandler):
-    """``POST /cgi-bin/stable_token``: the same access_token for everybody who asks."""
+    """``POST /cgi-bin/stable_token``: the same access_token for every caller."""
 
     method = "POST"
 
@@ -69,15 +73,16 @@ class FollowerHandler(CredentialHandler):
         person = self.world.people.by_openid(app.app_id, str(openid))
         if person is None:
             raise Refusal(40003)
+        # About a person who does not follow, WeChat tells only that.
         follow = person.follows.get(app.app_id)
         if follow is None:
             return {"subscribe": 0, "openid": openid}
-        document = {
+        return {
             "subscribe": 1,
             "openid": openid,
             "language": person.language,
             "subscribe_time": follow.since,
-            **self._unionid(app, person),
+            **self.unionid(app.app_id, person),
             "remark": "",
             "groupid": 0,
             "tagid_list": [],
@@ -85,11 +90,6 @@ class FollowerHandler(CredentialHandler):
             "qr_scene": follow.scene_id,
             "qr_scene_str": follow.scene_str,
         }
-        return document
-
-    def _unionid(self, app: SimulatedAccount | SimulatedApp, person: Person) -> dict[str, str]:
-        unionid = self.world.people.unionid(person, app.open_platform)
-        return {"unionid": unionid} if unionid else {}
 
 
 class UserInfoHandler(FollowerHandler):
@@ -113,6 +113,7 @@ class BatchUserInfoHandler(FollowerHandler):
             raise Refusal(47001)
         if not 1 <= len(wanted) <= BATCH_LIMIT:
             raise Refusal(40032)
+        # One unknown openid refuses the whole list.
         found = [self.follower(app, one.get("openid")) for one in wanted]
         self.answer({"user_info_list": found})
 
@@ -156,3 +157,49 @@ class ClearQuotaHandler(CredentialHandler):
             raise Refusal(40013)
         self.world.quotas.clear(app.app_id)
         self.answer({"errcode": 0, "errmsg": "ok"})
+
+
+class SendTemplateHandler(CredentialHandler):
+    """``POST /cgi-bin/message/template/send``: accepted now, its result pushed later."""
+
+    method = "POST"
+    needs = "verified service"
+
+    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
+        if not isinstance(app, SimulatedAccount):
+            raise Refusal(48001)
+        notice = self.world.notices.accept(app, self.json_body())
+        # A repeat with the same client_msg_id is answered alike, and nothing is sent.
+        if notice.fresh:
+            self._deliver(app, notice)
+        self.answer({"errcode": 0, "errmsg": "ok", "msgid": notice.message_id})
+
+    def _deliver(self, account: SimulatedAccount, notice: Notice) -> None:
+        """Show it in the chat, then push TEMPLATESENDJOBFINISH without waiting for it."""
+        person, status = notice.person, "success"
+        if person.blocks_notices:
+            status = "failed:user block"
+        else:
+            self.world.chats.add(person.name, account.app_id, "account", notice.text, "notice")
+        fields: dict[str, str | int] = {"MsgID": notice.message_id, "Status": status}
+        event = self.world.phones.event(
+            person.name, "TEMPLATESENDJOBFINISH", fields, account.app_id
+        )
+        # Not awaited: the result of a notice comes later than the answer that accepted it.
+        self.world.supervisor.spawn(event, name="TEMPLATESENDJOBFINISH")
+
+
+class ShowCodeHandler(WeChatHandler):
+    """``GET /cgi-bin/showqrcode?ticket=``: needs no credential; 404 for an unknown ticket."""
+
+    host = "mp"
+
+    async def call(self) -> None:
+        code = self.world.codes.by_ticket(self.get_query_argument("ticket", ""))
+        # No errcode: this host serves browsers.
+        if code is None or code.expired(self.world.clock.now()):
+            self.set_status(404)
+            self.finish()
+            return
+        self.set_header("Cache-Control", "max-age=604800")
+        self.give(qr_png(self.world.code_url(code)), "image/png")

@@ -11,6 +11,7 @@ from tornado.web import RequestHandler
 
 from simulator.config import SimulatedAccount, SimulatedApp
 from simulator.faults import Fault
+from simulator.people import Person
 from simulator.refusals import Refusal, refusal_document
 from simulator.world import World
 
@@ -40,6 +41,7 @@ class WeChatHandler(RequestHandler):
         return "/" + self.request.path.split("/", 2)[2]
 
     async def prepare(self) -> None:
+        # Before anything is checked: calls that are refused count, too.
         fault = self._fault = self.world.faults.called(self.host, self.wechat_path)
         if fault is None:
             return
@@ -70,6 +72,7 @@ class WeChatHandler(RequestHandler):
     def give(self, body: bytes, content_type: str) -> None:
         """Answer with these bytes, unless a fault spoils the answer."""
         fault = self._fault
+        # By now the call has had its effect: a code is used, a quota spent.
         if fault is not None and fault.spoils and fault.when == "after":
             self._spoil(fault)
             return
@@ -78,6 +81,7 @@ class WeChatHandler(RequestHandler):
 
     def _spoil(self, fault: Fault) -> None:
         if fault.drop or fault.cut:
+            # Tornado would close in good order; the caller has to see the connection break.
             stream = self.detach()
             if fault.cut:
                 stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n" + b'{"errcode": ')
@@ -97,6 +101,7 @@ class WeChatHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
+        # Tornado calls this for any exception; only a Refusal is WeChat's own answer.
         if isinstance(error, Refusal):
             self.set_status(200)
             self.set_header("Content-Type", self.content_type)
@@ -149,6 +154,12 @@ class WeChatHandler(RequestHandler):
                 raise Refusal(40125)
         return app
 
+    def unionid(self, app_id: str, person: Person) -> dict[str, str]:
+        """The field of an answer: WeChat leaves it out where the app is bound to nothing."""
+        app = self.world.app(app_id)
+        unionid = self.world.people.unionid(person, app.open_platform if app else "")
+        return {"unionid": unionid} if unionid else {}
+
     def query(self) -> dict[str, str]:
         return {name: self.get_query_argument(name) for name in self.request.query_arguments}
 
@@ -174,10 +185,12 @@ class CredentialHandler(WeChatHandler):
     needs: ClassVar[str] = ""
 
     async def call(self) -> None:
+        # WeChat takes it from the query only, also of a POST.
         app_id = self.world.tokens.owner(self.get_query_argument("access_token", ""))
         app = self.world.app(app_id)
         if app is None:
             raise Refusal(40013)
+        # Before the quota: a call that is not granted does not count.
         if not self._granted(app):
             raise Refusal(48001)
         self.world.quotas.spend(app_id, self.wechat_path)

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.web import HTTPError, RequestHandler
 
+from simulator.authorisations import ErrorPage, read_authorize, read_qrconnect
 from simulator.faults import Fault
+from simulator.hosts.open import consent, decide_login
 from simulator.messages import PushOptions
-from simulator.phones import Delivery
+from simulator.pushes import Delivery
 from simulator.world import World
 
 
@@ -22,6 +25,7 @@ class ControlHandler(RequestHandler):
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        # Command-line clients send none; a browser always does with a POST.
         origin = self.request.headers.get("Origin")
         if origin is not None and origin != f"{self.request.protocol}://{self.request.host}":
             raise HTTPError(403, reason="Foreign Origin")
@@ -58,7 +62,7 @@ class ControlHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """A caller's mistake is told to the caller."""
+        """A mistake of the caller is answered with 400 or the like, and is no failure to log."""
         if not isinstance(value, (KeyError, TypeError, ValueError, HTTPError)):
             super().log_exception(typ, value, tb)
 
@@ -85,6 +89,7 @@ class PhoneControlHandler(ControlHandler):
     async def post(self, action: str) -> None:
         document = self.body()
         options = push_options(document.get("options", {}))
+        # The route's pattern admits only the names of the methods below.
         delivery = await getattr(self, f"_{action}")(document, options)
         self.write(delivery.document())
 
@@ -204,6 +209,7 @@ class PeopleHandler(ControlHandler):
             if key not in ("language", "nickname", "avatar", "phone_number", "blocks_notices"):
                 raise ValueError(f"unknown field {key}")
             setattr(person, key, value)
+        # Asking for an openid makes it known, so that WeChat's interfaces find the person by it.
         app_ids = (*self.world.accounts, *self.world.mini_program_apps, *self.world.websites)
         openids = {app_id: self.world.people.openid(person, app_id) for app_id in app_ids}
         self.write({**asdict(person), "openids": openids})
@@ -216,3 +222,68 @@ class ChatHandler(ControlHandler):
         account = self.world.phones.account(self.get_query_argument("account", ""))
         lines = self.world.chats.lines(name, account.app_id)
         self.write({"lines": [line.document() for line in lines]})
+
+
+class AuthorizeControlHandler(ControlHandler):
+    """``POST /simulator/authorize {"url", "person", "allow", "snapshot"}``.
+
+    The person opens a link of ``connect/oauth2/authorize`` (or of ``connect/qrconnect``) and
+    decides. Answers ``redirect``: where WeChat sends the browser (empty if nowhere), or
+    ``error``: the number of WeChat's error page.
+    """
+
+    def post(self) -> None:
+        document = self.body()
+        parts = urlsplit(document["url"])
+        allow, name = document.get("allow", True), document["person"]
+        try:
+            if parts.path.endswith("/connect/qrconnect"):
+                request = read_qrconnect(parts.query, self.world.websites)
+                login = self.world.website_logins.begin(request)
+                redirect = decide_login(self.world, login, name, allow)
+            else:
+                request = read_authorize(parts.query, self.world.accounts, self.world.websites)
+                snapshot = bool(document.get("snapshot", False))
+                # After a denial WeChat's browser goes nowhere: the site is not told.
+                answer = consent(self.world, request, name, snapshot) if allow else None
+                redirect = answer.redirect if answer else ""
+        except ErrorPage as page:
+            self.write({"redirect": "", "error": page.number})
+            return
+        self.write({"redirect": redirect})
+
+
+class SnapshotHandler(ControlHandler):
+    """``POST /simulator/snapshot {"on": bool}``: WeChat finds the account's pages improper."""
+
+    def post(self) -> None:
+        document = self.body()
+        app_id = self.world.phones.account(document.get("account", "")).app_id
+        if document["on"]:
+            self.world.snapshot_accounts.add(app_id)
+        else:
+            self.world.snapshot_accounts.discard(app_id)
+        self.set_status(204)
+
+
+class WebsiteControlHandler(ControlHandler):
+    """``POST /simulator/website {"uuid", "person", "allow"}``: decides a shown qrconnect code."""
+
+    def post(self) -> None:
+        document = self.body()
+        login = self.world.website_logins.get(document["uuid"])
+        if login is None or login.status not in (408, 404):
+            raise ValueError("this code is over")
+        allow = document.get("allow", True)
+        self.write({"redirect": decide_login(self.world, login, document["person"], allow)})
+
+
+class MiniProgramControlHandler(ControlHandler):
+    """``POST /simulator/mini_program/login|phone {"person"}``: gives a ``code``."""
+
+    def post(self, kind: str) -> None:
+        document = self.body()
+        person = self.world.people.named(document["person"])
+        programs, app_id = self.world.mini_programs, document.get("app_id", "")
+        give = programs.login_code if kind == "login" else programs.phone_code
+        self.write({"code": give(person, app_id)})

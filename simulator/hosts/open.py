@@ -13,8 +13,8 @@ from simulator.authorisations import (
     read_qrconnect,
     returning,
 )
+from simulator.codes import qr_png
 from simulator.hosts.pages import PageHandler
-from simulator.pictures import qr_png
 from simulator.world import World
 
 POLL_SECONDS = 25.0
@@ -22,7 +22,7 @@ POLL_SECONDS = 25.0
 
 @dataclass(frozen=True)
 class Consent:
-    """What became of a web authorisation: where the browser is sent, or a page's number."""
+    """The result of a web authorisation: where the browser is sent, or a page's number."""
 
     redirect: str = ""
     error: int | None = None
@@ -36,6 +36,7 @@ class OpenPageHandler(PageHandler):
         path = "/" + self.request.path.split("/", 2)[2]
         fault = self.world.faults.called("open", path)
         if fault is not None:
+            # A page has neither errcode nor JSON: of a fault only delay and status apply.
             await asyncio.sleep(fault.delay)
             if fault.status is not None:
                 raise HTTPError(fault.status)
@@ -54,6 +55,7 @@ def consent(
     world: World, request: AuthorisationRequest, name: str, snapshot: bool = False
 ) -> Consent:
     """The person `name` allows it: where the browser goes then, with code and state."""
+    # A snapshot logs in a virtual person: another openid than that of the real one.
     person = world.people.named(f"{name} (snapshot)" if snapshot else name)
     if snapshot:
         person.nickname = SNAPSHOT_NICKNAME
@@ -64,7 +66,7 @@ def consent(
 class AuthorizeHandler(OpenPageHandler):
     """``connect/oauth2/authorize``: silent for snsapi_base, asks for snsapi_userinfo.
 
-    Where nobody holds this browser as a phone yet, it asks who does.
+    A browser that was not used as a phone before is asked whose it is.
     """
 
     def get(self) -> None:
@@ -73,6 +75,7 @@ class AuthorizeHandler(OpenPageHandler):
             return
         name = self.holder()
         wanted = request.scope == "snsapi_userinfo"
+        # A snapshot page logs in a virtual person without asking.
         if wanted and request.app.app_id in self.world.snapshot_accounts:
             self.redirect(consent(self.world, request, name or "Somebody", True).redirect)
         elif name and not wanted and not request.force_popup:
@@ -173,6 +176,7 @@ class LoginPollHandler(LoginHandler):
                 async with asyncio.timeout(POLL_SECONDS):
                     await login.changed.wait()
             except TimeoutError:
+                # Looked up again: that is what turns a login of five minutes into an expired one.
                 self.login(login.login_id)
         self.set_header("Content-Type", "text/javascript")
         self.set_header("Cache-Control", "no-store")
@@ -186,6 +190,7 @@ def decide_login(world: World, login: WebsiteLogin, name: str, allow: bool) -> s
         world.website_logins.change(login, 403)
         denied = returning(request.redirect_uri, state=request.state)
         return denied if world.config.deny_redirects else ""
+    # The poll gives the page the code alone: its script makes the address, as WeChat's does.
     redirect = consent(world, request, name).redirect
     code = redirect.rpartition("code=")[2].partition("&")[0]
     world.website_logins.change(login, 405, code)

@@ -1,4 +1,4 @@
-"""What the simulator's pages share: language, strict headers, who holds the phone."""
+"""What the simulator's pages share: language, strict headers, and whose phone it is."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ class PageHandler(RequestHandler):
         self.set_header("Referrer-Policy", "same-origin")
 
     def prepare(self) -> None:
-        """A form or a call comes from our own pages, or from no page at all."""
+        """A form or a call has to come from the simulator's own pages, or from no page at all."""
         origin = self.request.headers.get("Origin")
         own = f"{self.request.protocol}://{self.request.host}"
         if self.request.method == "POST" and origin not in (None, own):
@@ -67,7 +67,7 @@ class PageHandler(RequestHandler):
     def show_decision(
         self, question: str, kind: str, app: str, holder: str, site: str = "", step: str = ""
     ) -> None:
-        """Ask somebody to allow or to deny. `kind` names the app where it has no name."""
+        """Ask the person to allow or to deny. `kind` names the app if it has no name."""
         self.show(
             "decision.html",
             question=question,
@@ -90,7 +90,8 @@ class PageHandler(RequestHandler):
         return name
 
     def holder(self) -> str:
-        """Who used this browser as a phone last, or nothing."""
+        """The name of the person who used this browser as a phone last, or nothing."""
+        # Names may be Chinese, which a cookie cannot hold unquoted.
         try:
             return self.person_name(unquote(self.get_cookie(PERSON_COOKIE) or ""))
         except HTTPError:
@@ -104,6 +105,7 @@ class PageHandler(RequestHandler):
         """
         typed = self.get_body_argument("other", "")
         name = self.person_name(typed or self.get_body_argument("person", ""))
+        # Not httponly: the script of the phone page sets the same cookie.
         self.set_cookie(PERSON_COOKIE, quote(name), httponly=False, samesite="Lax")
         return name
 

@@ -6,15 +6,9 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from simulator.hosts import (
-    api,
-    control,
-    control_doors,
-    decisions,
-    mp,
-)
+from simulator.hosts import api, control
 from simulator.hosts import open as open_host
-from simulator.hosts import phone, sns, template, wxa
+from simulator.hosts import phone, sns, wxa
 from simulator.world import World
 
 log = logging.getLogger("scanpush.simulator")
@@ -38,7 +32,7 @@ def whole_application(world: World) -> Application:
         (r"/api2?/cgi-bin/getcallbackip", api.CallbackAddressesHandler),
         (r"/api2?/cgi-bin/callback/check", api.CallbackCheckHandler),
         (r"/api2?/cgi-bin/clear_quota", api.ClearQuotaHandler),
-        (r"/api2?/cgi-bin/message/template/send", template.SendTemplateHandler),
+        (r"/api2?/cgi-bin/message/template/send", api.SendTemplateHandler),
         (r"/api2?/sns/oauth2/access_token", sns.ExchangeHandler),
         (r"/api2?/sns/oauth2/refresh_token", sns.RefreshHandler),
         (r"/api2?/sns/userinfo", sns.ProfileHandler),
@@ -47,17 +41,17 @@ def whole_application(world: World) -> Application:
         (r"/api2?/wxa/getwxacodeunlimit", wxa.UnlimitedCodeHandler),
         (r"/api2?/wxa/business/getuserphonenumber", wxa.PhoneNumberHandler),
         (r"/api2?/wxa/checksession", wxa.CheckSessionHandler),
-        (r"/mp/cgi-bin/showqrcode", mp.ShowCodeHandler),
+        (r"/mp/cgi-bin/showqrcode", api.ShowCodeHandler),
         (r"/open/connect/qrcode/(\w+)", open_host.LoginPictureHandler),
         (r"/open/connect/l/qrconnect", open_host.LoginPollHandler),
         (
             r"/simulator/(scan|follow|unfollow|text|message|menu|event)",
             control.PhoneControlHandler,
         ),
-        (r"/simulator/authorize", control_doors.AuthorizeControlHandler),
-        (r"/simulator/snapshot", control_doors.SnapshotHandler),
-        (r"/simulator/website", control_doors.WebsiteControlHandler),
-        (r"/simulator/mini_program/(login|phone)", control_doors.MiniProgramControlHandler),
+        (r"/simulator/authorize", control.AuthorizeControlHandler),
+        (r"/simulator/snapshot", control.SnapshotHandler),
+        (r"/simulator/website", control.WebsiteControlHandler),
+        (r"/simulator/mini_program/(login|phone)", control.MiniProgramControlHandler),
         (r"/simulator/release", control.ReleaseHandler),
         (r"/simulator/check", control.CheckHandler),
         (r"/simulator/faults", control.FaultsHandler),
@@ -78,7 +72,7 @@ def whole_application(world: World) -> Application:
 
 
 def phone_application(world: World, base: str) -> Application:
-    """Only the phone page, below `base`."""
+    """Only the phone page, below `base`: neither WeChat's hosts nor the controls are reachable."""
     return _application(_phone_routes(world, base))
 
 
@@ -88,8 +82,8 @@ def _phone_routes(world: World, base: str) -> _Routes:
         (rf"{base}/", phone.HomeHandler, shared),
         (rf"{base}/phone", phone.PhonePageHandler, shared),
         (rf"{base}/q/([\w-]+)", phone.PhonePageHandler, shared),
-        (rf"{base}/w/(\w+)", decisions.WebsiteDecisionHandler, shared),
-        (rf"{base}/m/(\w*)", decisions.MiniProgramHandler, shared),
+        (rf"{base}/w/(\w+)", phone.WebsiteDecisionHandler, shared),
+        (rf"{base}/m/(\w*)", phone.MiniProgramHandler, shared),
         (rf"{base}/phone/state", phone.StateHandler, shared),
         (rf"{base}/phone/act", phone.ActHandler, shared),
         (rf"{base}/phone/static/(.*)", StaticFileHandler, STATIC),
@@ -97,6 +91,7 @@ def _phone_routes(world: World, base: str) -> _Routes:
 
 
 def _application(routes: _Routes) -> Application:
+    # Tornado's own access log would hold queries, and with them secrets.
     return Application(routes, log_function=_log, template_path=str(HERE / "templates"))
 
 

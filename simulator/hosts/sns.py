@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulator.config import SimulatedAccount, SimulatedApp
-from simulator.grants import MINI_PROGRAM_LOGIN, TOKEN_SECONDS, WEB_SCOPES, UserToken
+from simulator.credentials import MINI_PROGRAM_LOGIN, TOKEN_SECONDS, WEB_SCOPES, UserToken
 from simulator.hosts.base import PLAIN, WeChatHandler
-from simulator.people import Person
 from simulator.refusals import Refusal
 
 _ESCAPED_CONTROL = re.compile(r"\\u00([01][0-9a-f])")
@@ -28,15 +27,11 @@ class SnsHandler(WeChatHandler):
             Refusal: 40002 and those of `owner_of`.
         """
         app = self.owner_of(arguments, secret_needed)
+        # After appid and secret, whose mistakes are named first.
         if arguments.get("grant_type") != grant_type:
             raise Refusal(40002)
         self.world.quotas.spend(app.app_id, self.wechat_path)
         return app
-
-    def unionid(self, app_id: str, person: Person) -> dict[str, str]:
-        app = self.world.app(app_id)
-        unionid = self.world.people.unionid(person, app.open_platform if app else "")
-        return {"unionid": unionid} if unionid else {}
 
     def token_document(self, token: UserToken) -> dict[str, Any]:
         return {
@@ -59,6 +54,7 @@ class ExchangeHandler(SnsHandler):
         document = self.token_document(self.world.user_tokens.issue(grant, openid))
         if grant.snapshot:
             document["is_snapshotuser"] = 1
+        # The silent scope tells who the person is at this account, and no more.
         if grant.scope != "snsapi_base":
             document |= self.unionid(app.app_id, grant.person)
         self.answer(document)

@@ -4,10 +4,10 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
+from simulator.codes import qr_png
 from simulator.config import SimulatedAccount, SimulatedApp
-from simulator.grants import PHONE_NUMBER
+from simulator.credentials import PHONE_NUMBER
 from simulator.hosts.base import CredentialHandler
-from simulator.pictures import qr_png
 from simulator.refusals import Refusal
 
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]+")
@@ -33,6 +33,7 @@ class UnlimitedCodeHandler(MiniProgramHandler):
     method = "POST"
 
     async def call_for_mini_program(self, app: SimulatedApp) -> None:
+        # This interface has an errcode of its own for a body that is no JSON.
         try:
             arguments = self.json_body()
         except Refusal:
@@ -44,6 +45,7 @@ class UnlimitedCodeHandler(MiniProgramHandler):
         if type(width) is not int or not 280 <= width <= 1280:
             raise Refusal(40097)
         query = urlencode({"scene": scene} | ({"page": page} if page else {}))
+        # An ordinary QR code, not WeChat's round one: any camera leads to the simulated page.
         content = f"{self.world.phone_base}/m/{app.app_id}?{query}"
         self.give(qr_png(content, scale=max(4, width // 60)), "image/png")
 
@@ -64,6 +66,7 @@ def _page(arguments: dict[str, Any], app: SimulatedApp) -> str:
     page = arguments.get("page", "")
     if not isinstance(page, str) or page.startswith("/") or "?" in page:
         raise Refusal(41030)
+    # Without a list of pages every page counts as published.
     published = not app.pages or page in app.pages
     if page and arguments.get("check_path", True) and not published:
         raise Refusal(41030)
@@ -77,6 +80,7 @@ class PhoneNumberHandler(MiniProgramHandler):
 
     async def call_for_mini_program(self, app: SimulatedApp) -> None:
         code = str(self.json_body().get("code", ""))
+        # The scope keeps a wx.login code from being exchanged for a number.
         person = self.world.grants.redeem(app.app_id, code, PHONE_NUMBER).person
         self.answer(
             {

@@ -1,4 +1,4 @@
-"""C1: somebody who knows the scene, the ticket or the QR code sees and gets nothing."""
+"""C1: knowing the scene, the ticket or the QR code shows and gives nothing."""
 
 import re
 from pathlib import Path

@@ -11,7 +11,7 @@ pytestmark = ON_LOOP
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def test_the_ticket_holds_no_secret_of_ours(tmp_path: Path) -> None:
+async def test_the_ticket_holds_no_secret(tmp_path: Path) -> None:
     """Anybody can decode it: neither the scene nor any secret is in there."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()

@@ -35,7 +35,7 @@ async def test_a_signed_query_with_another_body_is_refused(
 async def test_the_binding_holds_for_harmless_bodies_too(
     tmp_path: Path, logs: UnexpectedLogs
 ) -> None:
-    """A recorded menu click is no ticket to a forged scan."""
+    """The query of a recorded menu click cannot carry a forged scan."""
     logs.expect("a signed query came again with another body")
     async with Stack(tmp_path, wechat=PLAINTEXT) as stack:
         page, sender = await stack.begin(), stack.sender()
@@ -60,7 +60,7 @@ async def test_the_very_same_request_again_has_one_effect(tmp_path: Path) -> Non
 async def test_an_old_or_future_timestamp_is_refused(
     tmp_path: Path, mode: str, seconds: int
 ) -> None:
-    """Outside of the window nothing is believed, however well signed."""
+    """Outside of the window a callback is refused, however well it is signed."""
     async with Stack(tmp_path, wechat={"accounts": {"default": {"mode": mode}}}) as stack:
         page = await stack.begin()
         push = stack.scan_of(page, options=PushOptions(stale_seconds=seconds))
@@ -69,7 +69,7 @@ async def test_an_old_or_future_timestamp_is_refused(
 
 
 async def test_inside_the_window_a_slow_push_is_believed(tmp_path: Path) -> None:
-    """Clocks differ."""
+    """Clocks differ, and a callback may take a while."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         push = stack.scan_of(page, options=PushOptions(stale_seconds=590))

@@ -1,4 +1,4 @@
-"""C6: WeChat delivers twice, slowly, or after our own failure: one login, one reply."""
+"""C6: WeChat delivers twice, slowly, or after a failure of the server: one login, one reply."""
 
 import asyncio
 from pathlib import Path

@@ -10,7 +10,7 @@ pytestmark = ON_LOOP
 
 
 async def test_a_hundred_parallel_collects_and_one_ack(tmp_path: Path) -> None:
-    """Sockets and polls at once: one jti; after the ack nobody gets a token."""
+    """Sockets and polls at once: one jti; after the ack no request gets a token."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         async with page.socket() as socket:

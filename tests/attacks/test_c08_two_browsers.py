@@ -1,4 +1,4 @@
-"""C8: one scene has one owner; a thief without the secret replaces nobody."""
+"""C8: one scene has one owner; a thief without the secret replaces no connection."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ async def test_the_newer_socket_with_the_secret_takes_over(tmp_path: Path) -> No
             assert "login" in await until(second, "authorized")
 
 
-async def test_a_socket_without_the_secret_disturbs_nobody(tmp_path: Path) -> None:
+async def test_a_socket_without_the_secret_disturbs_no_other(tmp_path: Path) -> None:
     """Refused before the upgrade; the owner's socket stays."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()

@@ -1,4 +1,4 @@
-"""C9: the first who scans has the scene; nobody takes it over."""
+"""C9: the first person who scans owns the scene; no other takes it over."""
 
 from pathlib import Path
 

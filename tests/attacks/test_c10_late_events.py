@@ -1,4 +1,4 @@
-"""C10: events for scenes that are over log nobody in."""
+"""C10: events for scenes that are over log no person in."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ async def test_a_scan_after_expiry(tmp_path: Path, seconds: int) -> None:
 
 
 async def test_a_scan_of_the_old_code_after_a_refresh(tmp_path: Path) -> None:
-    """The page began anew and cancelled the old scene: the new one is untouched."""
+    """The page began another scene and cancelled the old one: the new one is untouched."""
     async with Stack(tmp_path) as stack:
         old, new = await stack.begin(), await stack.begin()
         await old.cancel()
@@ -34,7 +34,7 @@ async def test_a_scan_of_the_old_code_after_a_refresh(tmp_path: Path) -> None:
 
 
 async def test_a_push_that_was_held_back_until_after_the_end(tmp_path: Path) -> None:
-    """Sealed in time, delivered late: time is what the store says."""
+    """Sealed in time, delivered late: the store's clock decides."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         page, sender = await stack.begin(), stack.sender()

@@ -1,4 +1,4 @@
-"""C11: nobody is logged in with somebody else's login behind their back."""
+"""C11: no browser is logged in with another person's login without their knowledge."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ async def test_only_the_browser_that_began_counts_as_such(tmp_path: Path) -> Non
 
 
 async def test_the_token_is_in_no_address(tmp_path: Path) -> None:
-    """Nothing a page is given to open holds the watch token or a login."""
+    """No address that a page is given to open holds the watch token or a login."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         addresses = [page.document["ws"], page.document["status"], *page.document["qr"].values()]
@@ -99,8 +99,8 @@ async def test_no_state_is_known_beforehand(tmp_path: Path, state: str) -> None:
         assert answer.status_code == 400 and await page.state() == "waiting"
 
 
-async def test_a_state_of_the_other_door_is_refused(tmp_path: Path) -> None:
-    """A website's answer does not pass through WeChat's web door."""
+async def test_a_state_of_the_other_kind_is_refused(tmp_path: Path) -> None:
+    """The answer of a website login is refused by the callback of the web kind."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="website")
         async with Walker(stack, page) as popup:
@@ -134,8 +134,8 @@ async def test_the_questions_value_is_worth_nothing_elsewhere(tmp_path: Path) ->
         assert await page.state() == "scanned"
 
 
-async def test_the_doors_cookie_is_the_servers_alone(tmp_path: Path) -> None:
-    """HttpOnly, Lax, for the doors only; a value of another form is replaced."""
+async def test_the_oauth_cookie_is_the_servers_alone(tmp_path: Path) -> None:
+    """HttpOnly, Lax, for the OAuth routes only; a value of another form is replaced."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="web")
         url = f"/oauth/wechat/start?scene={page.scene_str}"

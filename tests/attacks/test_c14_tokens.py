@@ -1,4 +1,4 @@
-"""C14: tokens that are not ours open nothing, by any trick of RFC 8725."""
+"""C14: tokens that the server did not sign open nothing, by any trick of RFC 8725."""
 
 import base64
 import hmac
@@ -77,7 +77,8 @@ async def test_every_forged_token_is_401(tmp_path: Path) -> None:
 
 
 async def test_the_token_says_what_the_contract_says(tmp_path: Path) -> None:
-    """Claims and header of design 4.8; simulated logins say so; iss is never the Host header."""
+    """Claims and header of docs/contract.md; simulated logins say so; iss is never the Host
+    header."""
     async with Stack(tmp_path) as stack:
         token = await logged_in(stack)
         claims = jwt.decode(token, options={"verify_signature": False})

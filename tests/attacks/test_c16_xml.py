@@ -1,4 +1,4 @@
-"""C16: XML made to hurt is refused early, signed or not."""
+"""C16: hostile XML is refused early, signed or not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ HOSTILE = {
 
 
 def containing(sender: Sender, push: PushRequest, inner: str) -> PushRequest:
-    """A push that is signed and encrypted all right, with hostile content."""
+    """A push that is signed and encrypted correctly, with hostile content."""
     query = query_of(push)
     cipher = Cipher(sender.account.encoding_aes_key, sender.account.app_id)
     encrypt = cipher.encrypt(inner.encode(), b"0123456789abcdef")

@@ -1,4 +1,4 @@
-"""C17: large, many and slow: each is ended by policy, and the others notice nothing."""
+"""C17: oversized, flooding and slow peers are closed by policy, and others notice nothing."""
 
 import asyncio
 from pathlib import Path
@@ -140,7 +140,7 @@ async def test_one_address_cannot_take_all_places_of_long_polls(tmp_path: Path) 
 
 
 async def test_a_client_that_leaves_its_long_poll_is_forgotten(tmp_path: Path) -> None:
-    """No waiting for somebody who has gone."""
+    """The server does not wait for a client that has gone."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         request = (

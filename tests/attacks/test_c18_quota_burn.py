@@ -45,8 +45,10 @@ async def test_parallel_opens_do_not_slip_through(tmp_path: Path) -> None:
         assert statuses.count(201) == 5 and await stack.wechat_calls(CREATE) == 5
 
 
-async def test_an_address_asks_wechat_who_it_is_so_often_a_minute(tmp_path: Path) -> None:
-    """Twice for each scene it may begin, over all doors of the mini program; others are served."""
+async def test_an_address_has_only_so_many_mini_program_codes_exchanged_a_minute(
+    tmp_path: Path,
+) -> None:
+    """Twice for each scene it may begin, over all routes of the mini program; others are served."""
     limits = {"scenes_per_minute_per_address": 2, "exempt": ["198.51.100.0/24"]}
     server = {"trusted_proxies": ["127.0.0.1"]}
     async with Stack(tmp_path, early_in_a_minute(), limits=limits, server=server) as stack:

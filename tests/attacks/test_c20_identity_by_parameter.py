@@ -1,4 +1,4 @@
-"""C20: who somebody is comes from WeChat alone, whatever a client sends."""
+"""C20: who a person is comes from WeChat alone, whatever a client sends."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ pytestmark = ON_LOOP
 
 
 async def test_identity_fields_of_clients_are_ignored(tmp_path: Path) -> None:
-    """In bodies, queries, headers and cookies: the scene stays nobody's."""
+    """In bodies, queries, headers and cookies: they claim no scene."""
     async with Stack(tmp_path) as stack:
         victim = stack.sender().openid("victim")
         lies: dict[str, Any] = {
@@ -63,7 +63,7 @@ def _lies(stack: Stack) -> dict[str, Any]:
 
 
 async def test_the_mini_program_cannot_say_who_it_is(tmp_path: Path) -> None:
-    """Only the code counts; whoever is named beside it is not logged in."""
+    """Only the code counts; a person who is named beside it is not logged in."""
     async with Stack(tmp_path) as stack:
         lies, program = _lies(stack), Program(stack, "mallory")
         honest = (await program.post("login")).json()["login"]["user"]["id"]
@@ -78,7 +78,7 @@ async def test_the_mini_program_cannot_say_who_it_is(tmp_path: Path) -> None:
 
 
 async def test_browsers_cannot_say_who_they_are(tmp_path: Path) -> None:
-    """At the web door, on the way there and back, and in the answer to the question."""
+    """In a web login, on the way to WeChat and back, and in the answer to the question."""
     async with Stack(tmp_path) as stack:
         honest, page = await stack.begin(kind="web"), await stack.begin(kind="web")
         lies = _lies(stack)

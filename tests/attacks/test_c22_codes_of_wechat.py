@@ -15,7 +15,7 @@ pytestmark = ON_LOOP
 
 
 async def test_a_replayed_mini_program_code_is_refused(tmp_path: Path) -> None:
-    """At every one of its doors."""
+    """By each route of the mini program."""
     async with Stack(tmp_path) as stack:
         page, program = await stack.begin(kind="mini_program"), Program(stack)
         code = await program.code()
@@ -28,7 +28,8 @@ async def test_a_replayed_mini_program_code_is_refused(tmp_path: Path) -> None:
 
 
 async def test_codes_of_other_apps_are_refused(tmp_path: Path) -> None:
-    """A web code at the mini program's door, a mini program's code and a website's at the web's."""
+    """A web code by the mini program's routes, a mini program's code and a website's by the web
+    callback."""
     async with Stack(tmp_path) as stack:
         web, site = await stack.begin(kind="web"), await stack.begin(kind="website")
         async with Walker(stack) as phone, Walker(stack, site) as popup:
@@ -53,7 +54,7 @@ async def _state(phone: Walker, page: Any) -> str:
 
 @pytest.mark.parametrize("same_browser", [True, False])
 async def test_a_replayed_web_code_is_refused(tmp_path: Path, same_browser: bool) -> None:
-    """The code of one login under another state: refused, by us and by WeChat."""
+    """The code of one login under another state: refused, by the server and by WeChat."""
     async with Stack(tmp_path) as stack:
         first, second = await stack.begin(kind="web"), await stack.begin(kind="web", lang="en")
         async with Walker(stack) as phone, Walker(stack) as thief:
@@ -83,7 +84,7 @@ async def test_a_snapshot_user_is_never_logged_in(tmp_path: Path, own: bool) -> 
 
 
 async def test_the_wrong_openid_confirms_nothing(tmp_path: Path) -> None:
-    """Mini program: whoever scanned decides."""
+    """Mini program: only the person who scanned decides."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="mini_program")
         await Program(stack, "alice").scan(page)
@@ -105,7 +106,7 @@ async def test_other_kinds_are_no_business_of_the_mini_program(tmp_path: Path, k
 
 
 @pytest.mark.parametrize("kind", ["official_account", "mini_program", "code"])
-async def test_other_kinds_are_no_business_of_the_web_doors(tmp_path: Path, kind: str) -> None:
+async def test_other_kinds_are_no_business_of_the_web_routes(tmp_path: Path, kind: str) -> None:
     """A page for people, with 409; and each of the two refuses the other's."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind=kind, lang="en")

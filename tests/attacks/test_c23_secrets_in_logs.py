@@ -111,7 +111,7 @@ async def test_no_secret_is_written(
 async def test_errors_hold_no_secret_and_no_trace(
     tmp_path: Path, written: io.StringIO, logs: UnexpectedLogs
 ) -> None:
-    """A failure of our own is 500 with an id to look up in the log, and nothing else."""
+    """An internal failure is 500 with an id to look up in the log, and nothing else."""
     logs.expect("unexpected failure|500 GET")
     async with Stack(tmp_path) as stack:
         stack.container.issuer.jwks = lambda: 1 / 0  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""C24: nobody is sent from here to somewhere else."""
+"""C24: no browser is redirected from here to a foreign site."""
 
 from pathlib import Path
 

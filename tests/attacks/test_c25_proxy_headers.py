@@ -1,4 +1,4 @@
-"""C25: X-Forwarded-* of strangers are ignored."""
+"""C25: X-Forwarded-* of clients that are no listed proxies are ignored."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ async def test_behind_a_proxy_only_its_own_entry_counts(tmp_path: Path) -> None:
 
 
 async def test_an_untrusted_scheme_makes_no_cookie_secure(tmp_path: Path) -> None:
-    """Nor does it change what our own origin is."""
+    """Nor does it change what the server takes for its own origin."""
     async with Stack(tmp_path) as stack:
         answer = await stack.http.post("/api/scenes", headers={"X-Forwarded-Proto": "https"})
         assert "Secure" not in answer.headers["Set-Cookie"]
@@ -45,7 +45,7 @@ async def test_an_untrusted_scheme_makes_no_cookie_secure(tmp_path: Path) -> Non
 async def test_sockets_are_counted_by_the_address_behind_the_proxy(
     tmp_path: Path, trusted: list[str], second: int
 ) -> None:
-    """Believed from a listed proxy, and from nobody else."""
+    """The header of a listed proxy is believed, and no other."""
     limits, server = {"sockets_per_address": 1}, {"trusted_proxies": trusted}
     async with Stack(tmp_path, limits=limits, server=server) as stack:
         pages = [await stack.begin(), await stack.begin()]

@@ -1,4 +1,4 @@
-"""C26: what people call themselves arrives inert."""
+"""C26: names that people give themselves arrive inert."""
 
 from pathlib import Path
 

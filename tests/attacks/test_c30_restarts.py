@@ -15,7 +15,7 @@ pytestmark = ON_LOOP
 
 @pytest.mark.parametrize("state", ["waiting", "scanned", "authorized", "consumed", "cancelled"])
 async def test_a_restart_in_each_state(tmp_path: Path, state: str, logs: UnexpectedLogs) -> None:
-    """What was true before is true after, and goes on from there."""
+    """The state before the restart is the state after it, and the login goes on from there."""
     logs.expect("a store fails|500 POST")
     wechat = {"callback_deadline_seconds": 0.2}
     async with Stack(tmp_path, faulty=True, wechat=wechat) as stack:
@@ -61,7 +61,7 @@ async def test_the_token_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_leaving_node_is_not_ready(tmp_path: Path) -> None:
-    """The load balancer sends nobody there any more."""
+    """The load balancer sends no more requests there."""
     async with Stack(tmp_path) as stack:
         assert (await stack.http.get("/readyz")).status_code == 200
         connection = await stack.http.get("/healthz")

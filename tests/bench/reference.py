@@ -28,7 +28,7 @@ FAULTS = (
     "refuse",
     "real",
     "slow",
-    "deaf",
+    "never_closes",
 )
 LIMIT = 5
 """Scenes that may be begun under the fault `limit`."""
@@ -118,7 +118,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.tell("waiting", 1)
         if self.world.fault == "drop":
             self.close(1011)
-        if self.world.fault == "deaf":
+        if self.world.fault == "never_closes":
             # Tornado reads no frame before this returns, not even the close of the page.
             await asyncio.Event().wait()
 

@@ -13,7 +13,7 @@ KitEnded = Callable[..., KitRun]
 Reference = Callable[..., str]
 
 GROWING = ("--sockets", "1000", "--rate", "50", "--hold", "60")
-"""Openings are under way for longer than a test runs."""
+"""Openings take longer than a test runs."""
 
 
 def test_ctrl_c_prints_what_there_is(kit_ended: KitEnded, reference: Reference) -> None:
@@ -27,13 +27,13 @@ def test_ctrl_c_prints_what_there_is(kit_ended: KitEnded, reference: Reference) 
 def test_a_second_ctrl_c_waits_for_no_closing(kit_ended: KitEnded, reference: Reference) -> None:
     """SIGINT while the kit waits for closings ends it with its figures and exit code 130."""
     signals = [("hold", SIGINT), ("close", SIGINT)]
-    run = kit_ended(signals, "--url", reference("deaf"), "--hold", "60")
+    run = kit_ended(signals, "--url", reference("never_closes"), "--hold", "60")
     assert run.code == 130
     assert run.document["sockets"]["opened"] == 12
     assert "No faults." in run.output
 
 
-def test_ctrl_c_before_the_hold_lets_nobody_scan(kit_ended: KitEnded, reference: Reference) -> None:
+def test_ctrl_c_before_the_hold_begins_no_scan(kit_ended: KitEnded, reference: Reference) -> None:
     """SIGINT while pages open leaves out the hold: no scan is begun that could be lost."""
     run = kit_ended([("open", SIGINT)], "--url", reference(), *GROWING, "--scans", "20")
     assert run.code == 130
@@ -57,7 +57,7 @@ def test_ctrl_c_counts_the_pages_held_until_then(kit_ended: KitEnded, reference:
     assert sockets["held_at_most"] == sockets["opened"]
 
 
-def test_ctrl_c_loses_no_login_that_is_under_way(kit_ended: KitEnded, reference: Reference) -> None:
+def test_ctrl_c_loses_no_unfinished_login(kit_ended: KitEnded, reference: Reference) -> None:
     """A login that had not come when the run was ended is not called lost."""
     scans = ("--scans", "20", "--hold", "60", "--timeout", "30")
     run = kit_ended([("hold", SIGINT)], "--url", reference("lose"), *scans)

@@ -95,7 +95,7 @@ def test_counts_dropped_sockets_by_code(kit: Kit, reference: Reference) -> None:
 
 
 def test_stops_asking_for_scenes_at_a_limit(kit: Kit, reference: Reference) -> None:
-    """At a rate limit the kit gives up politely and names the setting."""
+    """At a rate limit the kit begins no more scenes, and names the setting."""
     run = kit("--url", reference("limit"))
     assert run.document["sockets"]["opened"] < 12
     assert "429 rate_limited" in run.output
@@ -139,7 +139,7 @@ def test_a_real_account_is_only_held_and_only_when_told(kit: Kit, reference: Ref
     assert "pages are only held" in run.output
 
 
-def test_says_when_nobody_answers(kit: Kit) -> None:
+def test_says_when_there_is_no_answer(kit: Kit) -> None:
     """No server: one line that says what to do, exit code 2."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

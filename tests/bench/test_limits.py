@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.kit import limits, plan
+from bench.kit import job, limits
+from bench.kit.job import TooMany, WholeLoad
 from bench.kit.limits import Allowance
-from bench.kit.plan import TooMany, Wish
 from bench.kit.wire import Target
 
 LOOPBACK = Allowance(per_process=19_900, per_source=limits.PORTS_PER_SOURCE, loopback=True)
@@ -12,8 +12,8 @@ REMOTE = Allowance(per_process=1_000_000, per_source=28_232, loopback=False)
 SERVER = Target("http", "127.0.0.1", 8888)
 
 
-def wish(sockets: int, processes: int = 1) -> Wish:
-    return Wish(sockets, 500, 10, 0, 5, False, 0, "load", 10, True, False, 10, processes)
+def whole_load(sockets: int, processes: int = 1) -> WholeLoad:
+    return WholeLoad(sockets, 500, 10, 0, 5, False, 0, "load", 10, True, False, 10, processes)
 
 
 def test_workers_share_no_source_address() -> None:
@@ -31,7 +31,7 @@ def test_a_remote_server_is_reached_from_the_systems_own_address() -> None:
 def test_more_sockets_than_files_take_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """57,000 sockets at 19,900 a process are three workers that together open all of them."""
     monkeypatch.setattr(limits, "allowance", lambda address: LOOPBACK)
-    planned = plan.jobs(wish(57_000), SERVER, None, "127.0.0.1")
+    planned = job.jobs(whole_load(57_000), SERVER, None, "127.0.0.1")
     assert [job.sockets for job in planned] == [19_000, 19_000, 19_000]
     assert sum(job.rate for job in planned) == pytest.approx(500)
 
@@ -40,4 +40,4 @@ def test_too_many_for_the_local_ports_is_said(monkeypatch: pytest.MonkeyPatch) -
     """Towards another machine the number of local ports is the limit, and the error says so."""
     monkeypatch.setattr(limits, "allowance", lambda address: REMOTE)
     with pytest.raises(TooMany, match="28,232 local ports"):
-        plan.jobs(wish(30_000), SERVER, None, "192.0.2.1")
+        job.jobs(whole_load(30_000), SERVER, None, "192.0.2.1")

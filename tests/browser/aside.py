@@ -1,4 +1,5 @@
-"""An event loop in a thread of its own, for what must go on while Playwright waits in ours."""
+"""An event loop in a thread of its own, for what must go on while Playwright waits in the test's
+own."""
 
 import asyncio
 import contextlib

@@ -100,7 +100,8 @@ Servers = Callable[..., Real]
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Real servers that tests share: whoever uses one leaves it as it was, but for its people."""
+    """Real servers that tests share: each test leaves the one it uses as it was, except for its
+    people."""
     running: dict[str, Real] = {}
 
     def serve(**sections: Any) -> Real:

@@ -1,8 +1,9 @@
 """A scanpush in memory, with a switch for every fault a page must survive.
 
 It speaks the contract of the scene routes (begin, socket, poll, ack, cancel, register) and serves
-`static/` under the same Content-Security-Policy, so that page tests can have exact faults that the
-real server only has on bad days. ``python -m tests.browser.fake_server`` prints its port.
+`static/` under the same Content-Security-Policy, so that page tests
+can have exact faults that the real server has only rarely. ``python -m
+tests.browser.fake_server`` prints its port.
 
 Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error code to answer with),
 ``socket`` (``open``, ``refuse``, ``hang`` or ``mute``), ``long_poll`` (``serve`` or ``cut``),
@@ -513,7 +514,7 @@ EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
 
 
 class Embed(Base):
-    """A strict foreign site: no inline code, no style source at all, only our server named.
+    """A strict foreign site: no inline code, no style source at all, only the fake server named.
 
     `server` is where the element comes from; the page itself is asked under another host name.
     """
@@ -567,7 +568,7 @@ def make_app(world: World) -> Application:
 
 
 async def main() -> None:
-    """Serve on a port of the system's choice until the parent ends us."""
+    """Serve on a port of the system's choice until the parent ends this process."""
     [listener] = bind_sockets(0, "127.0.0.1")
     HTTPServer(make_app(World())).add_socket(listener)
     print(listener.getsockname()[1], flush=True)

@@ -1,4 +1,4 @@
-"""server.py as a process with its simulated WeChat, its people's hands, and the way to it."""
+"""server.py as a process with its simulated WeChat, what people do there, and the network path."""
 
 import json
 import signal
@@ -42,7 +42,7 @@ TEA_HOUSE = tea_house()
 
 
 class Real:
-    """server.py as a process, and the hands of simulated people. Use it in ``with``."""
+    """server.py as a process, and what simulated people do with it. Use it in ``with``."""
 
     def __init__(self, folder: Path, **sections: Any) -> None:
         self._config = write_config(folder, **sections)
@@ -69,7 +69,7 @@ class Real:
                 self.port = int(self.url.rsplit(":", 1)[1])
             if "simulated phone:" in line:
                 self.wechat = line.split(": ")[1].strip().removesuffix("/phone")
-                # Read on, or the server would stand still once the pipe is full.
+                # Keep reading: the server would block once the pipe is full.
                 self._reader = threading.Thread(target=self._process.stdout.read)
                 self._reader.start()
                 return
@@ -143,7 +143,8 @@ class Real:
 
 
 class Phone:
-    """WeChat's own browser in somebody's hand, at the code of a `web` scene. Use it in ``with``."""
+    """WeChat's own browser on a person's phone, at the code of a `web` scene. Use it in
+    ``with``."""
 
     def __init__(self, real: Real, person: str, nickname: str = "") -> None:
         self._real = real
@@ -152,7 +153,7 @@ class Phone:
         self._http = httpx.Client(timeout=20, verify=False)
 
     def scan(self, content: str) -> None:
-        """Open the code's address, allow it at WeChat, and come back to our question."""
+        """Open the code's address, allow it at WeChat, and come back to the server's question."""
         start = self._http.get(content)
         assert start.status_code == 302, start.text
         allowed = self._real.do("authorize", url=start.headers["Location"], person=self._person)
@@ -178,7 +179,7 @@ class Phone:
 
 
 class Way:
-    """The way from a browser to a server, which can be blocked piece by piece.
+    """The network path from a browser to a server, which can be blocked piece by piece.
 
     Use it in ``with``.
     """
@@ -195,7 +196,7 @@ class Way:
         return Fault.CUT if any(mark in request for mark in self._blocked) else Fault.PASS
 
     def block(self, *what: bytes) -> None:
-        """From now on exactly this is cut; what is open is cut once."""
+        """From now on cut exactly these requests; open connections are cut once."""
         self._blocked = what
         self._aside.run(self._cut())
 

@@ -22,7 +22,7 @@ def test_a_hidden_tab_spends_no_codes(page: Page, fake: Fake) -> None:
     eventually(lambda: fake.count("begin") == 2)
 
 
-def test_an_expired_scene_begins_anew(page: Page, fake: Fake) -> None:
+def test_an_expired_scene_is_replaced(page: Page, fake: Fake) -> None:
     """When the server says `expired` (close 4408), a visible page shows a new code by itself."""
     page.goto(fake.url)
     wait_for_state(page, "waiting")

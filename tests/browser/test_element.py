@@ -40,7 +40,7 @@ def test_one_script_tag_on_a_foreign_strict_page(page: Page, fake: Fake) -> None
     assert got[1][1] == view(page)["login"]["token"]
     box = page.locator("scan-login [part=plate]").bounding_box()
     assert box is not None and box["width"] > 200
-    # The favicon is the browser's own wish, which this policy refuses.
+    # The browser asks for a favicon by itself, which this policy refuses.
     assert [text for text in complaints if "favicon" not in text] == []
 
 
@@ -83,7 +83,7 @@ def test_slots_and_parts_are_the_sites_own(page: Page, fake: Fake) -> None:
     )
 
 
-def test_a_removed_element_leaves_the_line(page: Page, fake: Fake) -> None:
+def test_a_removed_element_disconnects(page: Page, fake: Fake) -> None:
     """Taken out of the page it closes its socket; put back it takes up the same scene."""
     embed(page, fake)
     wait_for_state(page, "waiting")
@@ -104,7 +104,7 @@ def test_a_person_can_cancel(page: Page, fake: Fake) -> None:
     eventually(lambda: fake.seen()["scenes"][0]["state"] == "cancelled")
 
 
-def test_a_popup_door_opens_wechats_own_login(page: Page, fake: Fake) -> None:
+def test_a_popup_opens_wechats_own_login(page: Page, fake: Fake) -> None:
     """Kind `website` has a button that opens `start` on the server."""
     embed(page, fake, "kind=website")
     button = page.get_by_role("button", name="Open WeChat login")

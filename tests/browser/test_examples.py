@@ -52,7 +52,8 @@ function require(name) {
 
 
 class Site(ThreadingHTTPServer):
-    """Somebody's site: the examples with `server` and the site itself in place of example.com."""
+    """A site of another operator: the examples with `server` and the site itself in place of
+    example.com."""
 
     daemon_threads = True
     server_url = ""
@@ -137,6 +138,6 @@ def test_an_example_logs_in(page: Page, site: tuple[Site, Real], name: str, word
     wrong += look(page, f"example-{name}-dark")
     real.do("scan", person=name, url=view(page)["qr"]["content"])
     expect(page.locator("main")).to_contain_text(words)
-    # The favicon is the browser's own wish, which this policy refuses.
+    # The browser asks for a favicon by itself, which this policy refuses.
     assert [text for text in complaints if "favicon" not in text] == []
     assert not wrong, wrong

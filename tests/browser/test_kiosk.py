@@ -84,8 +84,8 @@ def test_the_next_person_sees_a_fresh_code(page: Page, tea: Real) -> None:
 
 
 def test_a_guest_is_greeted_and_no_token_is_on_the_wall(page: Page, tea: Real) -> None:
-    """Somebody known is greeted by a masked name; the exchange code goes to the shell, not to the
-    screen, and is left to whoever redeems it."""
+    """A known person is greeted by a masked name; the exchange code goes to the shell, not to the
+    screen, and is left to the operator's server to redeem."""
     become_known(page, tea, "wang", "王小明")
     scene = open_wall(page, tea.url)
     page.evaluate("""() => document.addEventListener("scanpush-exchange",
@@ -101,7 +101,7 @@ def test_a_guest_is_greeted_and_no_token_is_on_the_wall(page: Page, tea: Real) -
 
 
 def become_known(page: Page, real: Real, person: str, nickname: str) -> None:
-    """Log in once by the door that learns the name."""
+    """Log in once by the login kind that learns the name."""
     content = open_page(page, real.url, "web")["qr"]["content"]
     with Phone(real, person, nickname) as phone:
         phone.scan(content)
@@ -203,7 +203,7 @@ def test_a_fault_of_wechat_is_said_and_heals(page: Page, tea: Real) -> None:
 
 
 def test_a_wrong_secret_is_said(page: Page, tea: Real) -> None:
-    """An unknown screen says so to whoever sets it up, and does not hammer the server."""
+    """An unknown screen says so for the person who sets it up, and does not hammer the server."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method))
     page.goto(f"{tea.url}/kiosk?lang=zh-CN#lobby3:wrong")
@@ -214,7 +214,7 @@ def test_a_wrong_secret_is_said(page: Page, tea: Real) -> None:
 
 @pytest.mark.parametrize("typed", ["", "#", "#lobby3", "#100%zz:100%"])
 def test_a_corrected_address_is_obeyed(page: Page, tea: Real, typed: str) -> None:
-    """Whoever sets a screen up mends the end of its address, and needs no reload."""
+    """A correction at the end of the page's address takes effect without a reload."""
     page.goto(f"{tea.url}/kiosk?lang=zh-CN{typed}")
     expect(page.locator("#trouble")).to_contain_text("这块屏幕没有登记")
     page.evaluate("(hash) => { location.hash = hash; }", f"lobby3:{KIOSK_SECRET}")

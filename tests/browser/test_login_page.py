@@ -15,7 +15,7 @@ from tests.processes import environment
 from .conftest import Fake, Servers, eventually, view, wait_for_state
 from .faces import FACES, in_many_faces
 from .real_server import TEA_HOUSE, Phone, Real
-from .walks import CODES, KEPT, QR, TITLE, Twin, open_on_socket, open_page, scan, scan_at_the_door
+from .walks import CODES, KEPT, QR, TITLE, Twin, open_on_socket, open_page, scan, scan_and_answer
 
 pytestmark = pytest.mark.browser
 
@@ -110,7 +110,8 @@ def test_a_reload_takes_up_the_same_scene(page: Page, tea: Real) -> None:
 
 
 def test_a_reload_after_the_scan_shows_no_code(page: Page, tea: Real) -> None:
-    """A code that was scanned stays hidden, by whichever door; the answer then logs the page in."""
+    """A code that was scanned stays hidden, by whichever login kind; the answer then logs the page
+    in."""
     open_page(page, tea.url)
     page.get_by_role("button", name="小程序").click()
     eventually(
@@ -153,7 +154,7 @@ def test_a_token_is_kept_nowhere(page: Page, tea: Real) -> None:
 
 
 def test_logging_out_shows_a_fresh_code(page: Page, tea: Real) -> None:
-    """Log out forgets the token on the page and begins anew."""
+    """Log out forgets the token on the page and begins another scene."""
     scan(page, tea, "logs out")
     page.get_by_role("button", name="退出").click()
     wait_for_state(page, "waiting")
@@ -186,9 +187,9 @@ def test_a_hostile_nickname_is_inert(page: Page, fake: Fake) -> None:
 
 
 def test_a_nickname_with_markup_is_text(page: Page, tea: Real) -> None:
-    """What a person calls themselves at WeChat is shown as it is, and does nothing."""
+    """A nickname from WeChat is shown as it is, and has no other effect."""
     name = "<img src=x onerror=alert(1)>"
-    scan_at_the_door(page, tea, name, allow=True)
+    scan_and_answer(page, tea, name, allow=True)
     expect(page.locator("#me-name")).to_have_text(name)
     assert page.locator("#me img").count() == 0
 
@@ -226,7 +227,7 @@ def test_languages(page: Page, tea: Real, lang: str, heading: str) -> None:
 
 
 def test_the_keyboard_reaches_everything(page: Page, tea: Real) -> None:
-    """Tab goes from the skip link through language and appearance to phone and doors."""
+    """Tab goes from the skip link through language and appearance to phone and login kinds."""
     open_page(page, tea.url)
     reached = []
     for _ in range(8):
@@ -250,8 +251,8 @@ def test_changes_are_announced_and_the_countdown_is_not(page: Page, tea: Real) -
     assert "自动换新" not in region.inner_text()
 
 
-def test_doors_follow_the_configuration(page: Page, fake: Fake) -> None:
-    """With only one door configured nothing else is offered."""
+def test_login_kinds_follow_the_configuration(page: Page, fake: Fake) -> None:
+    """With only one login kind configured nothing else is offered."""
     fake.set(kinds="official_account")
     page.goto(fake.url)
     wait_for_state(page, "waiting")

@@ -52,7 +52,7 @@ def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Re
 
 
 def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> None:
-    """By its scene_str each step of a login is told, the repeats of WeChat, too."""
+    """By its scene_str each step of a login is shown, with WeChat's repeats."""
     scene = tell_a_story(page, tea)
     board = context.new_page()
     enter(board, tea.url)
@@ -79,13 +79,13 @@ def find(board: Page, scene: str) -> None:
 
 
 OF_ONE_NODE = ["每分钟登录", "从出码到登录", "各状态的场景", "耗时", "微信"]
-"""What a node tells of itself alone, by its heading."""
+"""What a node reports of itself alone, by its heading."""
 
 
 @pytest.mark.redis
 @pytest.mark.mongodb
 def test_on_shared_stores_figures_of_one_node_name_it(page: Page, tmp_path: Path) -> None:
-    """So that nobody takes them for the whole; sockets and the list of nodes are of all."""
+    """So that no reader takes them for the whole; sockets and the list of nodes are of all."""
     redis, mongo = RedisServer(tmp_path), MongoServer(tmp_path)
     stores = {"redis": {"url": redis.url}, "mongodb": {"url": mongo.url, "database": "people"}}
     try:

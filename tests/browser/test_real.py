@@ -1,4 +1,4 @@
-"""The login page against the real server and the simulated WeChat, on good days and bad ones."""
+"""The login page against the real server and the simulated WeChat, with and without faults."""
 
 import signal
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_scan_logs_the_page_in(page: Page, servers: Servers) -> None:
     with Twin(page, real) as twin:
         real.do("scan", person="xiaoming", url=content)
         expect(page.locator("#me-sub")).to_contain_text(CONFIRMED)
-        # Scans bring no name: nobody is called by their id.
+        # Scans bring no name, and an id is not shown in its place.
         expect(page.locator("#me-name")).to_have_text("微信用户")
         expect(page.locator("#claims")).to_contain_text("simulated")
         eventually(lambda: twin.state() == "consumed")
@@ -68,7 +68,7 @@ def test_a_restart_is_survived(page: Page, real: Real, how: signal.Signals) -> N
     expect(page.locator("#me-sub")).to_contain_text(CONFIRMED, timeout=15000)
 
 
-def test_a_lost_store_begins_anew(page: Page, real: Real) -> None:
+def test_after_a_lost_store_the_page_begins_again(page: Page, real: Real) -> None:
     """A server that has forgotten the scene: the page has a new code, and logs in with it."""
     open_on_socket(page, real.url)
     before = view(page)["scene_str"]
@@ -146,7 +146,7 @@ def test_a_policy_that_forbids_sockets_still_logs_in(page: Page, servers: Server
 
 def test_everything_blocked_is_said_and_healed(page: Page, servers: Servers) -> None:
     """Nothing gets through: the code is hidden and the page says so; then the same scene goes on,
-    and a login of meanwhile arrives."""
+    and a login made meanwhile arrives."""
     real = servers(**TEA_HOUSE)
     with Way(real) as way:
         content = open_on_socket(page, way.url)
@@ -261,7 +261,7 @@ def test_a_foreign_page_gets_no_code(page: Page, servers: Servers) -> None:
 def test_a_foreign_page_gets_no_socket(
     context: BrowserContext, page: Page, servers: Servers
 ) -> None:
-    """Not even with a scene's own watch token; our own page gets one with it."""
+    """Not even with a scene's own watch token; the server's own page gets one with it."""
     real = servers(**TEA_HOUSE)
     open_on_socket(page, real.url)
     kept = page.evaluate(KEPT)
@@ -293,7 +293,7 @@ def test_an_allowed_site_logs_in(page: Page, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/kiosk", "/operator"])
 def test_a_frame_around_our_pages_stays_empty(page: Page, servers: Servers, path: str) -> None:
-    """No site may show our pages inside its own: the browser itself refuses."""
+    """No site may show the server's pages inside its own: the browser itself refuses."""
     real = servers(**TEA_HOUSE)
     page.goto(f"{real.url.replace('127.0.0.1', 'localhost')}/static/examples/plain.html")
     with page.expect_console_message(lambda said: "frame" in said.text.lower()) as refusal:

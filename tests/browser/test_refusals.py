@@ -1,4 +1,4 @@
-"""States of the login page that need other servers beside ours: a hook that denies, a database
+"""States of the login page that need other servers beside scanpush: a hook that denies, a database
 that is gone, and a page under an address that the server does not know as its own."""
 
 from pathlib import Path
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.browser
 
 
 def test_the_hook_of_the_site_denies(page: Page, tmp_path: Path) -> None:
-    """Whom the operator's own system does not admit is told so; a new code is one click away."""
+    """A person whom the operator's own system does not admit is told so; a new code is one click
+    away."""
     with Aside() as aside, aside.entered(HookServer()) as hook:
         hook.answer = {"decision": "deny"}
         with Real(tmp_path, **tea_house(registration="ask", **hook.login)) as real:

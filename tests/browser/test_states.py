@@ -2,7 +2,7 @@
 
 Each state is walked to once, and then seen in Chinese and English, light and dark, at 320 pixels
 and on a desk; the states with most on the page also in the other languages and on a 4K
-screen. Nothing here is faked: server.py runs, and what goes wrong is really made to.
+screen. Nothing here is faked: server.py runs, and each fault is really caused.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .conftest import Servers, eventually, view, wait_for_state
 from .faces import FACES, MORE_FACES, in_many_faces
 from .look import look
 from .real_server import TEA_HOUSE, Real, tea_house
-from .walks import QR, TIMER, TITLE, Twin, break_wechat, open_page, scan, scan_at_the_door, speak
+from .walks import QR, TIMER, TITLE, Twin, break_wechat, open_page, scan, scan_and_answer, speak
 
 pytestmark = pytest.mark.browser
 
@@ -43,12 +43,12 @@ def waiting(page: Page, real: Real) -> None:
 
 
 def scanned(page: Page, real: Real) -> None:
-    scan_at_the_door(page, real, "王小明")
+    scan_and_answer(page, real, "王小明")
     expect(page.locator("scan-login bdi").first).to_have_text("王**")
 
 
 def scanned_by_a_stranger_script(page: Page, real: Real) -> None:
-    scan_at_the_door(page, real, NAMES["rtl"])
+    scan_and_answer(page, real, NAMES["rtl"])
     expect(page.locator("scan-login bdi").first).to_have_text("م**")
 
 
@@ -57,12 +57,12 @@ def confirming(page: Page, real: Real) -> None:
 
 
 def registering(page: Page, real: Real) -> None:
-    scan_at_the_door(page, real, NAMES["emoji"], allow=True)
+    scan_and_answer(page, real, NAMES["emoji"], allow=True)
     page.get_by_role("button", name="完成注册").wait_for()
 
 
 def authorized(page: Page, real: Real) -> None:
-    scan_at_the_door(page, real, "王小明", allow=True)
+    scan_and_answer(page, real, "王小明", allow=True)
     expect(page.locator("#me-sub")).to_contain_text("服务器已确认")
 
 
@@ -77,7 +77,7 @@ def denied(page: Page, real: Real) -> None:
 
 
 def denied_at_the_door(page: Page, real: Real) -> None:
-    scan_at_the_door(page, real, "李雷", allow=False)
+    scan_and_answer(page, real, "李雷", allow=False)
 
 
 def cancelled(page: Page, real: Real) -> None:
@@ -130,7 +130,7 @@ def degraded(page: Page, real: Real) -> None:
 
 
 def quota(page: Page, real: Real) -> None:
-    """Nobody is told to wait for 934:06 minutes."""
+    """The page does not ask a person to wait for 934:06 minutes."""
     break_wechat(page, real, errcode=45009)
     wait_for_state(page, "starting")
     expect(page.locator(TIMER)).to_be_empty()
@@ -219,7 +219,7 @@ def _named(value: object) -> str:
 def test_a_name_of_any_kind_fits(page: Page, servers: Servers, name: str) -> None:
     """64 characters, one word without a break, emoji, and a script from right to left."""
     real = servers(**TEA_HOUSE)
-    scan_at_the_door(page, real, name, allow=True)
+    scan_and_answer(page, real, name, allow=True)
     expect(page.locator("#me-name")).to_have_text(name)
     kind = next(key for key, value in NAMES.items() if value == name)
     wrong = []

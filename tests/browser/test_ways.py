@@ -1,6 +1,6 @@
-"""How the page stays in touch, where it takes a fault that the real server cannot be made to have.
+"""How the page stays connected under faults that the real server cannot be made to have.
 
-The ways that people meet (blocked, cut, restarted) are in test_real.py.
+The faults that people meet (blocked, cut, restarted) are in test_real.py.
 """
 
 import pytest
@@ -58,7 +58,7 @@ def test_slow_down_is_obeyed(page: Page, fake: Fake) -> None:
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011, 4413, 4429])
 def test_lost_sockets_are_opened_again(page: Page, fake: Fake, code: int) -> None:
-    """A leaving, failing or full server is come back to, with the same scene."""
+    """The page comes back to a leaving, failing or full server, with the same scene."""
     open_waiting(page, fake)
     eventually(lambda: fake.seen()["sockets"] == 1)
     fake.close(code)
@@ -70,7 +70,7 @@ def test_lost_sockets_are_opened_again(page: Page, fake: Fake, code: int) -> Non
     ("code", "state"), [(1009, "failed"), (4400, "failed"), (4409, "replaced")]
 )
 def test_some_closes_are_final(page: Page, fake: Fake, code: int, state: str) -> None:
-    """A bug of ours, or a newer socket: the page stops and says so."""
+    """A bug of the server, or a newer socket: the page stops and says so."""
     open_waiting(page, fake)
     eventually(lambda: fake.seen()["sockets"] == 1)
     fake.close(code)

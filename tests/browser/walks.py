@@ -37,8 +37,8 @@ def scan(page: Page, real: Real, person: str) -> None:
     real.do("scan", person=person, url=open_page(page, real.url)["qr"]["content"])
 
 
-def scan_at_the_door(page: Page, real: Real, nickname: str, allow: bool | None = None) -> None:
-    """Scan by the door that learns a name, and answer its question, if at all."""
+def scan_and_answer(page: Page, real: Real, nickname: str, allow: bool | None = None) -> None:
+    """Scan by the login kind that learns a name, and answer its question, if at all."""
     content = open_page(page, real.url, "web")["qr"]["content"]
     with Phone(real, f"holder of {nickname}", nickname) as phone:
         phone.scan(content)
@@ -86,7 +86,7 @@ class Twin:
         return str(self.status()["state"])
 
     def collect(self) -> None:
-        """Take the login, so that nobody else can."""
+        """Take the login, so that no other page can."""
         seq = self.status()["seq"]
         assert self._http.post(f"{self._scene['status']}/ack", json={"seq": seq}).is_success
 

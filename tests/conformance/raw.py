@@ -101,7 +101,7 @@ class Raw:
             length = second
             if second == 126:
                 (length,) = struct.unpack("!H", await self.reader.readexactly(2))
-            assert first & 0x70 == 0 and second < 127, "not a frame of ours"
+            assert first & 0x70 == 0 and second < 127, "not a frame of the server"
             return Received(first & 15, await self.reader.readexactly(length))
 
     async def closing(self) -> int | None:

@@ -123,7 +123,7 @@ def _node_has_websocket() -> bool:
 
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.parametrize("log_in", _clients().values(), ids=_clients())
-async def test_whole_login(log_in: LogIn):
+async def test_complete_login(log_in: LogIn):
     """Every client hears each state once and in order, acknowledges, and is closed with 1000."""
     async with Node() as node:
         scene_str = node.scenes.begin()

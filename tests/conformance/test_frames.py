@@ -163,7 +163,7 @@ async def test_ack_then_close_in_one_packet():
 
 @pytest.mark.gen_test
 async def test_messages_in_order():
-    """What comes while a message is at work waits for it."""
+    """Frames that arrive while a message is handled wait for it."""
     async with Node() as node:
         client = await Raw.open(node, node.scenes.begin())
         node.scenes.gate.clear()
@@ -199,7 +199,7 @@ async def test_status_while_a_message_is_at_work():
 
 @pytest.mark.gen_test
 async def test_messages_after_close_are_ignored():
-    """Behind its close frame a peer has nothing more to say."""
+    """Whatever a peer sends behind its close frame is ignored."""
     async with Node() as node:
         client = await Raw.open(node, node.scenes.begin(State.AUTHORIZED))
         client.send(close(1000) + frame(TEXT, ACK) + b"\xff" * 100)
@@ -259,7 +259,7 @@ async def test_server_close_waits_for_the_answer():
 
 @pytest.mark.gen_test
 async def test_ack_crosses_the_close():
-    """An ack under way when the server asks to close is still stored."""
+    """An unfinished ack is still stored when the server asks to close."""
     async with Node() as node:
         scene_str = node.scenes.begin(State.AUTHORIZED)
         client = await Raw.open(node, scene_str)

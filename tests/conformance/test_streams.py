@@ -12,7 +12,7 @@ from services.scenes.states import State
 from tests.conformance.raw import ACK, CLOSE, PING, PONG, TEXT, Raw, close, frame, upgrade
 from tests.services.push.kit import Node, eventually
 
-pytestmark = pytest.mark.usefixtures("door")
+pytestmark = pytest.mark.usefixtures("accepting")
 
 
 @pytest.mark.gen_test
@@ -62,7 +62,7 @@ async def test_end_of_stream_without_close():
 
 @pytest.mark.gen_test
 async def test_half_close_behind_an_ack():
-    """What a peer said before it half-closed is carried out."""
+    """What a peer sent before it half-closed is carried out."""
     async with Node() as node:
         client = await Raw.open(node, node.scenes.begin(State.AUTHORIZED))
         node.scenes.gate.clear()
@@ -110,7 +110,7 @@ def _reset(client: Raw) -> None:
 
 @pytest.mark.gen_test
 async def test_frame_that_never_ends():
-    """A peer that keeps the rest of a frame to itself is closed after a while."""
+    """A peer that never sends the rest of a frame is closed after a while."""
     async with Node() as node:
         client = await Raw.open(node, node.scenes.begin())
         client.send(frame(TEXT, ACK)[:7])
@@ -122,7 +122,7 @@ async def test_frame_that_never_ends():
 
 @pytest.mark.gen_test
 async def test_close_that_is_never_answered():
-    """A peer that ignores our close frame is dropped after the deadline."""
+    """A peer that ignores the server's close frame is dropped after the deadline."""
     async with Node() as node:
         client = await Raw.open(node, node.scenes.begin(State.DENIED))
         assert (await client.read()).opcode == CLOSE

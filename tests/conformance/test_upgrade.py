@@ -1,4 +1,4 @@
-"""The way in, with a raw client: every refusal before the upgrade, polite and without a hint."""
+"""Upgrades by a raw client: every refusal comes before the upgrade, in JSON and without a hint."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from services.push import admission
 from tests.conformance.raw import TEXT, Raw, upgrade
 from tests.services.push.kit import Node, eventually
 
-pytestmark = pytest.mark.usefixtures("door")
+pytestmark = pytest.mark.usefixtures("accepting")
 
 UNKNOWN = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
@@ -32,7 +32,7 @@ async def _answer(node: Node, request: bytes) -> tuple[int, dict[str, str], dict
 
 @pytest.mark.gen_test
 async def test_answer_of_the_rfc():
-    """The accept value of RFC 6455 section 1.3, our subprotocol only, and no extension."""
+    """The accept value of RFC 6455 section 1.3, scanpush's subprotocol only, and no extension."""
     async with Node() as node:
         client = await Raw.connect(node.port)
         client.send(upgrade(node.scenes.begin()))
@@ -108,7 +108,7 @@ IMPOLITE = {
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("request_for", "expected"), IMPOLITE.values(), ids=IMPOLITE)
 async def test_not_an_upgrade(request_for, expected):
-    """What is no upgrade of ours is told so, in JSON."""
+    """A request that is no upgrade to scanpush's protocol is told so, in JSON."""
     async with Node() as node:
         status, headers, body = await _answer(node, request_for(node.scenes.begin()))
         assert status == expected
@@ -120,7 +120,7 @@ async def test_not_an_upgrade(request_for, expected):
 
 @pytest.mark.gen_test
 async def test_store_away():
-    """Without the store nobody is let in: 503, and when to come back."""
+    """Without the store no socket is accepted: 503, and when to come back."""
     async with Node() as node:
         node.scenes.down = True
         status, headers, body = await _answer(node, upgrade(node.scenes.begin()))
@@ -157,7 +157,7 @@ async def test_descriptor_limit():
 
 @pytest.mark.gen_test
 async def test_sockets_per_address():
-    """One address holds so many sockets and no more; a place is given back."""
+    """One address holds so many sockets and no more; one that closes makes room."""
     async with Node(sockets_per_address=1) as node:
         client = await Raw.open(node, node.scenes.begin())
         status, headers, body = await _answer(node, upgrade(node.scenes.begin()))

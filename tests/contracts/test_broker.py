@@ -43,7 +43,7 @@ async def test_the_first_notice_after_listening_arrives(broker: BrokerBench) -> 
 
 @pytest.mark.gen_test
 async def test_after_close_nothing_arrives(broker: BrokerBench) -> None:
-    """A closed broker calls nobody; closing twice is no error."""
+    """A closed broker calls no listener; closing twice is no error."""
     seen: list[Notice] = []
     closed, other = broker.broker("a"), broker.broker("b")
     await closed.listen(seen.append, no_gap)

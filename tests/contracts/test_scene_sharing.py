@@ -13,7 +13,7 @@ from tests.contracts.scenes import ANN, BOB, SCANNED, a_scene, alike, authorize,
 
 
 async def noticed(bench: SceneBench, scene: Scene, nodes: list[str]) -> list[str]:
-    """Those of the nodes that were noticed of the scene."""
+    """Those of the nodes that got a notice of the scene."""
     return [node for node in nodes if await bench.notices(node, scene.scene_str)]
 
 
@@ -33,7 +33,7 @@ async def test_a_claim_left_alone_is_owed(scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_what_ended_is_not_owed(scenes: SceneBench) -> None:
-    """Scenes that waited for a person, were cancelled or expired are nobody's debt."""
+    """Scenes that waited for a person, were cancelled or expired owe no login."""
     store = scenes.store()
     names = [(await store.create(a_scene(scenes, life=40))).scene_str for _ in range(4)]
     for name in names[1:]:
@@ -128,7 +128,7 @@ async def test_each_attached_node_is_noticed(shared_scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_each_detaches_only_itself(shared_scenes: SceneBench) -> None:
-    """An old connection's farewell never removes a newer one of the same node."""
+    """The end of an old connection never removes a newer one of the same node."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
     for node, connection in (("a", 1), ("a", 11), ("b", 1)):
@@ -145,7 +145,8 @@ async def test_each_detaches_only_itself(shared_scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_an_attachment_that_was_lost_is_made_again(shared_scenes: SceneBench) -> None:
-    """It is noticed from then on, once however often it was made again, and told to nobody."""
+    """It gets notices from then on, once however often it was made again, and no other node is told
+    of it."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
     await store.attach(scene.scene_str, "b", 2, scene.watch_hash)
@@ -161,7 +162,7 @@ async def test_an_attachment_that_was_lost_is_made_again(shared_scenes: SceneBen
 
 
 @pytest.mark.gen_test
-async def test_making_an_attachment_again_drives_nobody_out(shared_scenes: SceneBench) -> None:
+async def test_making_an_attachment_again_displaces_no_newer_one(shared_scenes: SceneBench) -> None:
     """The page may have moved on meanwhile: four newer ones stay, and one older goes first."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
@@ -189,7 +190,7 @@ async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench) -> None:
-    """The notice names the new connection; a waiting poll replaces nobody."""
+    """The notice names the new connection; a waiting poll replaces no connection."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
     await store.attach(scene.scene_str, "a", 7, scene.watch_hash)
@@ -233,7 +234,7 @@ async def test_the_first_value_is_remembered(scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_one_of_a_hundred_is_remembered(scenes: SceneBench) -> None:
-    """At once, on two nodes, one value wins and everybody gets that one."""
+    """At once, on two nodes, one value wins and every caller gets that one."""
     stores = scenes.store("a"), scenes.store("b")
     key = str(uuid.uuid4())
     kept = await asyncio.gather(*(stores[i % 2].remember(key, str(i), 60) for i in range(100)))
@@ -251,7 +252,7 @@ async def test_every_count_is_counted(scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_what_is_kept_is_forgotten_in_time(scenes: SceneBench) -> None:
-    """Values and counters end after the life they were made with, and can be made anew."""
+    """Values and counters end after the life they were made with, and can be made again."""
     store = scenes.store()
     value, counter = str(uuid.uuid4()), str(uuid.uuid4())
     await store.remember(value, "one", 0.2)
@@ -284,5 +285,5 @@ async def test_one_of_a_hundred_takes(scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_it_answers_a_ping(scenes: SceneBench) -> None:
-    """A working store says nothing."""
+    """A ping of a working store raises nothing."""
     await scenes.store().ping()

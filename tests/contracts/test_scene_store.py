@@ -36,7 +36,7 @@ async def test_an_unknown_scene_is_none(scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_is_at_hand_is_what_is_stored(scenes: SceneBench) -> None:
+async def test_what_is_read_without_waiting_is_what_is_stored(scenes: SceneBench) -> None:
     """Reading and attaching without waiting say the same as with it, or nothing."""
     store = scenes.store()
     scene = await store.create(a_scene(scenes))
@@ -58,7 +58,7 @@ async def test_a_created_scene_keeps_its_life(scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_whole_login_keeps_its_claims(scenes: SceneBench) -> None:
+async def test_a_complete_login_keeps_its_claims(scenes: SceneBench) -> None:
     """Scanned, authorized, consumed: the claims are fixed once, by the store's clock."""
     store = scenes.store()
     scene = await store.create(a_scene(scenes))
@@ -268,7 +268,7 @@ async def test_a_late_scan_leaves_half_a_minute(scenes: SceneBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_allowing_in_time_is_a_no(scenes: SceneBench) -> None:
+async def test_no_answer_in_time_is_a_no(scenes: SceneBench) -> None:
     """`confirming` ends in `denied`, not in `expired`."""
     store = scenes.store()
     scene = await store.create(a_scene(scenes))

@@ -1,4 +1,4 @@
-"""Whoever logs in through whichever door in whatever order: one person ends as one user."""
+"""One person ends as one user, by whatever login kinds and in whatever order they log in."""
 
 import asyncio
 import uuid
@@ -13,7 +13,8 @@ from services.people.store import Identity
 from tests.contracts.benches import UserBench
 
 Event = tuple[str, str, bool, bool]
-"""Person, door, whether the unionid is known this time, and whether it is a login or a join."""
+"""Person, login kind, whether the unionid is known this time, and whether it is a login or a
+join."""
 
 EVENTS = st.tuples(
     st.sampled_from(["ann", "bob"]), st.sampled_from("123"), st.booleans(), st.booleans()
@@ -33,12 +34,12 @@ SETTINGS = settings(
 def test_one_person_ends_as_one_user(
     people: UserBench, io_loop: IOLoop, plan: list[list[Event]]
 ) -> None:
-    """Doors whose unionid was learned share a user, the oldest; every login counts once."""
+    """Identities whose unionid was learned share a user, the oldest; every login counts once."""
     io_loop.run_sync(lambda: _Town(people).live(plan), timeout=20)
 
 
 class _Town:
-    """Two people, their doors, and what the store said about them."""
+    """Two people, their identities, and what the store answered about them."""
 
     def __init__(self, bench: UserBench) -> None:
         self._stores = [bench.store("a"), bench.store("b")]

@@ -49,7 +49,7 @@ async def test_a_second_login_counts(people: UserBench) -> None:
 
 @pytest.mark.gen_test
 async def test_unknown_people_are_none(people: UserBench) -> None:
-    """Looking for nobody finds nobody and makes nobody; joining nobody is no error."""
+    """Looking for an unknown identity finds and makes no user; joining one is no error."""
     store = people.store()
     assert await store.find(person()) is None
     assert await store.get(UserId("nobody")) is None
@@ -59,7 +59,7 @@ async def test_unknown_people_are_none(people: UserBench) -> None:
 
 @pytest.mark.gen_test
 async def test_openids_of_two_accounts_are_two_people(people: UserBench) -> None:
-    """The same openid text under another app_id is somebody else."""
+    """The same openid text under another app_id is another person."""
     store = people.store()
     one = await logged_in(store, person(app="wx1"))
     two = await logged_in(store, person(app="wx2"))
@@ -146,7 +146,7 @@ async def counted(store: UserStore, crowd: list[Identity]) -> list[int]:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_many_people_at_once_are_each_counted_once(people: UserBench) -> None:
-    """Each gets an answer about himself, on whichever node."""
+    """Each gets an answer about their own user, on whichever node."""
     stores = people.store("a"), people.store("b")
     crowd = await registered(stores[0], 60)
     logins = await asyncio.gather(
@@ -172,7 +172,7 @@ async def test_one_person_often_among_many_is_counted_each_time(people: UserBenc
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_repeat_among_many_is_still_the_same(people: UserBench) -> None:
-    """The scene that registered somebody, and one that did not, come again in a crowd."""
+    """The scene that registered a person, and one that did not, come again in a crowd."""
     store, first, second = people.store(), scene(), scene()
     ann, bob = person("ann"), person("bob")
     crowd = await registered(store, 10)
@@ -204,7 +204,7 @@ async def test_a_stranger_among_many_is_registered(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_somebody_who_gives_up_hurts_nobody(people: UserBench) -> None:
+async def test_a_login_that_is_given_up_harms_no_other(people: UserBench) -> None:
     """Cancelled before or while others log in; asked again for the scene, counted once."""
     store, scenes = people.store(), [scene() for _ in range(12)]
     crowd = await registered(store, 12)
@@ -223,7 +223,7 @@ async def test_somebody_who_gives_up_hurts_nobody(people: UserBench) -> None:
         assert (await store.login(identity, name, "default", NOW)).user.logins == 2
 
 
-# One person, several doors.
+# One person, several login kinds.
 
 
 @pytest.mark.gen_test
@@ -238,8 +238,9 @@ async def test_a_known_unionid_brings_its_user(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_known_unionid_finds_its_person_at_a_new_door(people: UserBench) -> None:
-    """Whom the operator admits by one account is no stranger at another; nothing is written."""
+async def test_a_known_unionid_finds_its_person_by_a_new_identity(people: UserBench) -> None:
+    """A person whom the operator admits by one account is no stranger at another; nothing is
+    written."""
     store = people.store()
     login = await logged_in(store, person("ann", "wx1", "u"))
     new_door = person("ann-mp", "wx2", "u")
@@ -249,7 +250,7 @@ async def test_a_known_unionid_finds_its_person_at_a_new_door(people: UserBench)
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_one_person_at_many_doors_at_once_is_one_user(people: UserBench) -> None:
+async def test_one_person_by_many_accounts_at_once_is_one_user(people: UserBench) -> None:
     """Fifty first logins through five accounts with one unionid: one user, one is_new."""
     stores = people.store("a"), people.store("b")
     logins = await asyncio.gather(
@@ -295,7 +296,7 @@ async def test_two_users_become_the_older_one(people: UserBench, by_login: bool)
 
 
 @pytest.mark.gen_test
-async def test_the_older_stays_whoever_brings_the_proof(people: UserBench) -> None:
+async def test_the_older_stays_whichever_brings_the_proof(people: UserBench) -> None:
     """Also when the older user is the one whose unionid is learned last."""
     store = people.store()
     older = await logged_in(store, person("ann", "wx1"), NOW)
@@ -350,7 +351,7 @@ async def test_joining_twenty_times_at_once_joins_once(people: UserBench) -> Non
 
 @pytest.mark.gen_test
 async def test_it_answers_a_ping(people: UserBench) -> None:
-    """A working store says nothing."""
+    """A ping of a working store raises nothing."""
     await people.store().ping()
 
 

@@ -1,4 +1,4 @@
-"""``scripts/cluster``: two nodes behind nginx with the deploy/nginx.conf that we ship."""
+"""``scripts/cluster``: two nodes behind nginx with the deploy/nginx.conf that is shipped."""
 
 import asyncio
 import contextlib
@@ -124,7 +124,7 @@ async def test_a_killed_node_is_not_missed() -> None:
 
 
 def signal_process(pid: int) -> None:
-    """At once, without a chance to tidy; the command starts it again."""
+    """SIGKILL, without a chance to clean up; the command starts the node again."""
     os.kill(pid, signal.SIGKILL)
 
 

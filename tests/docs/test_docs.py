@@ -133,7 +133,7 @@ def _fields_of_a_status() -> set[str]:
 
 @each_readme
 def test_every_close_code_is_in_the_table(readme: Path) -> None:
-    """Those we send, and 1006, which nobody sends."""
+    """Those that the server sends, and 1006, which no endpoint sends."""
     codes = {int(n) for row in table(readme, "1000") for n in re.findall(r"\d+", row[0])}
     assert codes == {code.value for code in CloseCode} | {1006}
 
@@ -190,7 +190,8 @@ def test_every_threat_names_tests_that_exist() -> None:
 
 
 def test_the_signature_check_of_the_hook_page_works() -> None:
-    """Copied as it stands, it accepts our signature, and neither another body nor an old one."""
+    """Copied as it stands, it accepts scanpush's signature, and neither another body nor an old
+    one."""
     page = (ROOT / "docs" / "hook.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert code is not None

@@ -1,7 +1,8 @@
 """Several real nodes on a real Redis and a MongoDB-protocol server, with a simulated WeChat.
 
 Every part is a process of its own that a test may pause, stop or kill. Pages and WeChat come
-through a balancer that knows as little as any TCP balancer: who does not accept is passed over.
+through a balancer that knows as little as any TCP balancer: a node that does not accept is passed
+over.
 """
 
 import asyncio
@@ -205,7 +206,7 @@ def _node(folder: Path, settings: dict[str, Any], balancer: Balancer) -> ServerP
 
 
 async def _end(node: ServerProcess) -> None:
-    """A node that is paused would not hear that it is to go."""
+    """A paused node gets the signal that ends it only once it runs again."""
     node.send(signal.SIGCONT)
     await node.kill()
 

@@ -1,4 +1,4 @@
-"""The way of the notices breaks: the node is told of a gap, and hears again."""
+"""The connection for notices breaks: the node is told of a gap, and gets notices again."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ from tests.wire_proxy import Fault, Proxy, one_read
 pytestmark = pytest.mark.redis
 
 
-class Ear:
-    """A listening broker and what it heard."""
+class Listener:
+    """A listening broker and the notices it got."""
 
     def __init__(self, url: str) -> None:
         self.notices: list[Notice] = []
@@ -42,8 +42,8 @@ class Ear:
 
 
 @contextlib.asynccontextmanager
-async def listening(url: str) -> AsyncIterator[Ear]:
-    ear = Ear(url)
+async def listening(url: str) -> AsyncIterator[Listener]:
+    ear = Listener(url)
     await ear.link.open()
     try:
         await ear.broker.listen(ear.notices.append, ear.gap)
@@ -63,7 +63,8 @@ def publish(server: RedisServer, seq: int = 1) -> Notice:
 async def test_a_restart_is_a_gap_and_notices_are_back(
     redis_server: RedisServer, logs: UnexpectedLogs
 ) -> None:
-    """Gone: a ping says so. Back: within 2 s one gap is told, and what comes then is heard."""
+    """While Redis is gone a ping fails; within 2 s of its return one gap is told, and later notices
+    arrive."""
     logs.expect("notices are interrupted")
     async with listening(redis_server.url) as ear:
         assert await ear.pings()
@@ -110,7 +111,7 @@ async def test_a_silent_subscription_is_given_up(
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_quiet_subscription_is_kept(redis_server: RedisServer) -> None:
-    """Nothing to hear for many heartbeats is no gap."""
+    """No notice for many heartbeats is no gap."""
     proxy = Proxy(redis_server.port, message=one_read)
     await proxy.open()
     async with listening(f"redis://127.0.0.1:{proxy.port}/0") as ear:
@@ -126,7 +127,7 @@ async def test_a_quiet_subscription_is_kept(redis_server: RedisServer) -> None:
 async def test_rubbish_on_the_channel_is_no_notice(
     redis_server: RedisServer, logs: UnexpectedLogs
 ) -> None:
-    """What does not parse is logged and left; the next notice is heard."""
+    """What does not parse is logged and dropped; the next notice arrives."""
     logs.expect("not understood")
     async with listening(redis_server.url) as ear:
         for text in ("", "one", "a b c", "a 1 2 3", "\u2028 1 x"):
@@ -136,7 +137,7 @@ async def test_rubbish_on_the_channel_is_no_notice(
 
 
 @pytest.mark.gen_test
-async def test_listening_to_nobody_fails_at_once() -> None:
+async def test_listening_without_a_redis_fails_at_once() -> None:
     """At the start, an unreachable Redis is an error, not a silent wait."""
     broker = RedisBroker(RedisLink(f"redis://127.0.0.1:{free_port()}/0"), "a")
     with pytest.raises(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""MongoDB is gone, slow, steps down, answers nonsense or loses the way: what logins do."""
+"""What logins do while MongoDB is gone, slow, steps down, answers nonsense or loses connections."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ WRITES = ("insert", "update", "findAndModify")
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_stopped_server_is_unavailable_and_back(mongo_server: MongoServer) -> None:
-    """Every call ends in time; after the restart everybody is still known."""
+    """Every call ends in time; after the restart every person is still known."""
     async with opened(mongo_server.url) as store:
         first = await store.login(ANN, a_scene_str(), "default", NOW)
         mongo_server.stop()
@@ -110,7 +110,7 @@ async def test_on_a_replica_set_a_broken_write_is_retried(
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_duplicate_key_is_read_again(mongo_server: MongoServer) -> None:
-    """Another node seems quicker: look, and go on with what is really there."""
+    """Another node seems to have been quicker: read again, and go on with what is really there."""
     async with proxied(mongo_server) as (proxy, store):
         proxy.plan = once(("insert",), DUPLICATE_KEY)
         login = await store.login(ANN, a_scene_str(), "default", NOW)
@@ -156,7 +156,7 @@ async def test_a_cut_in_the_middle_makes_no_second_user(
 
 @pytest.mark.gen_test(timeout=60)
 async def test_logins_through_a_breaking_wire_are_all_counted(mongo_server: MongoServer) -> None:
-    """80 logins of 10 people on a wire that breaks often: nobody twice, nothing lost.
+    """80 logins of 10 people on a wire that breaks often: no person twice, nothing lost.
 
     The driver pauses for half a second after each break, hence not too often.
     """
@@ -201,7 +201,7 @@ async def complaint(url: str, database: str = "people") -> str:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_refusals_at_the_start_are_named(mongo_server: MongoServer) -> None:
-    """A wrong password and a database that is not ours, as MongoDB words them."""
+    """A wrong password and a database that this user may not use, as MongoDB words them."""
     proxy = Proxy(mongo_server.port, message=one_message)
     await proxy.open()
     url = f"mongodb://127.0.0.1:{proxy.port}"
@@ -215,9 +215,9 @@ async def test_refusals_at_the_start_are_named(mongo_server: MongoServer) -> Non
 
 @pytest.mark.gen_test(timeout=30)
 async def test_other_mistakes_are_named(mongo_server: MongoServer) -> None:
-    """No URL, a name no database can have, TLS where none is spoken, nobody there."""
+    """No URL, a name no database can have, TLS where none is spoken, no server there."""
     assert "mongodb.url" in await complaint("http://127.0.0.1")
     assert "mongodb.database" in await complaint(mongo_server.url, "a b/c")
     assert "TLS" in await complaint(f"{mongo_server.url}/?tls=true")
-    nobody = await complaint(f"mongodb://user:s3cret@127.0.0.1:{free_port()}")
-    assert nobody.startswith("StoreUnavailable")
+    absent = await complaint(f"mongodb://user:s3cret@127.0.0.1:{free_port()}")
+    assert absent.startswith("StoreUnavailable")

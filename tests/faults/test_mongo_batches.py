@@ -1,5 +1,5 @@
-"""MongoDB fails while many people log in at once: each is counted once, and only whom it concerns
-is told to come again."""
+"""MongoDB fails while many people log in at once: each is counted once, and only those concerned
+are told to come again."""
 
 import asyncio
 import random
@@ -44,7 +44,7 @@ NAMES = ["cut", "lost", "hangs", "stepping down"]
 
 
 async def all_at_once(store: MongoUserStore, scenes: list[SceneStr]) -> list[Login | BaseException]:
-    """Everybody of the crowd, one scene each."""
+    """All people of the crowd, one scene each."""
     calls = (store.login(*who, "default", NOW) for who in zip(CROWD, scenes, strict=True))
     return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -68,7 +68,7 @@ def scenes_for_all() -> list[SceneStr]:
 
 
 async def expect_counted(store: MongoUserStore, known: list[Login], logins: int) -> None:
-    """Nobody became somebody else, and nobody's login is missing or counted twice."""
+    """No person became another, and no login is missing or counted twice."""
     for identity, before in zip(CROWD, known, strict=True):
         found = await patiently(lambda identity=identity: store.find(identity))
         assert found is not None and (found[0].id, found[0].logins) == (before.user.id, logins)
@@ -80,7 +80,7 @@ async def expect_counted(store: MongoUserStore, known: list[Login], logins: int)
 async def test_a_batch_that_fails_may_be_asked_again(
     mongo_server: MongoServer, fault: Fault | dict[str, object], name: str
 ) -> None:
-    """Counting or reading breaks, in whatever way: nobody twice, nothing lost."""
+    """Counting or reading breaks, in whatever way: no person twice, nothing lost."""
     async with proxied(mongo_server, 0.5) as (proxy, store):
         known, scenes = await a_known_crowd(store), scenes_for_all()
         proxy.plan = once((name,), fault)
@@ -94,7 +94,7 @@ async def test_a_batch_that_fails_may_be_asked_again(
 async def test_a_batch_that_is_not_safe_is_unavailable(
     mongo_server: MongoServer, answer: dict[str, object]
 ) -> None:
-    """Nobody is told of a login that a majority does not hold, not even of an earlier try."""
+    """No caller is told of a login that a majority does not hold, not even of an earlier try."""
     async with proxied(mongo_server) as (proxy, store):
         known, scenes = await a_known_crowd(store), scenes_for_all()
         for _ in range(2):
@@ -107,8 +107,8 @@ async def test_a_batch_that_is_not_safe_is_unavailable(
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_nothing_is_read_where_nobody_is_safe(mongo_server: MongoServer) -> None:
-    """Without a majority there is nobody left to look up, and MongoDB refuses to look for none."""
+async def test_nothing_is_read_where_no_write_is_safe(mongo_server: MongoServer) -> None:
+    """Without a majority no person is left to look up, and MongoDB refuses an empty query."""
     async with proxied(mongo_server) as (proxy, store):
         await a_known_crowd(store)
         refused, asked = always(("update",), NO_MAJORITY), []
@@ -138,7 +138,7 @@ async def test_one_failing_write_fails_alone(mongo_server: MongoServer) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_a_home_made_meanwhile_is_no_counted_login(mongo_server: MongoServer) -> None:
+async def test_a_record_made_meanwhile_is_no_counted_login(mongo_server: MongoServer) -> None:
     """Another node registers a stranger between the two commands of a batch: both logins count."""
     stranger = Identity(AppId("wx1"), OpenId("stranger"))
     elsewhere = LoginRecord(a_scene_str(), "default", NOW, NOTHING_KNOWN, None)
@@ -168,7 +168,7 @@ async def test_a_home_made_meanwhile_is_no_counted_login(mongo_server: MongoServ
 async def test_on_a_replica_set_a_broken_batch_is_retried(
     mongo_server: MongoServer, fault: Fault | dict[str, object], name: str
 ) -> None:
-    """One stepping down or one cut is noticed by nobody of the batch."""
+    """One stepping down or one cut is noticed by no caller of the batch."""
     proxy = Proxy(mongo_server.port, message=one_message)
     await proxy.open()
     proxy.rewrite = as_replica_set(proxy.port)
@@ -182,8 +182,8 @@ async def test_on_a_replica_set_a_broken_batch_is_retried(
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_a_batch_that_hangs_holds_up_nobody_else(mongo_server: MongoServer) -> None:
-    """Who comes later logs in while the batch before still waits for its answer."""
+async def test_a_batch_that_hangs_holds_up_no_other(mongo_server: MongoServer) -> None:
+    """Later people log in while the batch before still waits for its answer."""
     reached = asyncio.Event()
 
     def plan(request: bytes) -> Fault:
@@ -207,7 +207,7 @@ async def test_a_batch_that_hangs_holds_up_nobody_else(mongo_server: MongoServer
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_paused_server_keeps_no_batch_waiting(mongo_server: MongoServer) -> None:
-    """Under way and waiting behind it, every login ends; asked again, each counts once."""
+    """Sent or waiting behind the sent ones, every login ends; asked again, each counts once."""
     async with opened(mongo_server.url, 0.5) as store:
         known, scenes = await a_known_crowd(store), scenes_for_all()
         mongo_server.pause()
@@ -222,7 +222,7 @@ async def test_a_paused_server_keeps_no_batch_waiting(mongo_server: MongoServer)
 
 @pytest.mark.gen_test(timeout=60)
 async def test_crowds_through_a_breaking_wire_are_all_counted(mongo_server: MongoServer) -> None:
-    """Eight times the crowd on a wire that breaks often: nobody twice, nothing lost."""
+    """Eight times the crowd on a wire that breaks often: no person twice, nothing lost."""
     chance = random.Random(11)
 
     def plan(request: bytes) -> Fault:

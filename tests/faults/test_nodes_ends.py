@@ -56,7 +56,7 @@ async def rest_of(socket: ClientConnection) -> tuple[list[dict[str, Any]], int |
 
 
 async def test_a_killed_node_leaves_its_pages_to_the_others(tmp_path: Path) -> None:
-    """They come back elsewhere and find their scene where it was, scanned or not."""
+    """Its pages reconnect to another node and find their scene as it was, scanned or not."""
     async with cluster(tmp_path) as one:
         documents = [await one.begin() for _ in range(6)]
         pages = [await attached(one, document) for document in documents]
@@ -93,9 +93,7 @@ async def test_a_node_that_slept_delivers_nothing_late(tmp_path: Path, seconds: 
 
 
 @pytest.mark.parametrize("extra", ["", "X: " + "x" * 5000], ids=["plain", "long"])
-async def test_an_upgrade_nobody_waits_for_takes_no_sockets_place(
-    tmp_path: Path, extra: str
-) -> None:
+async def test_an_abandoned_upgrade_replaces_no_socket(tmp_path: Path, extra: str) -> None:
     """A page gives up on a node that sleeps and opens on the other: when the first one wakes up,
     the page keeps its socket there."""
     async with cluster(tmp_path, 2) as running:
@@ -116,7 +114,7 @@ async def test_an_upgrade_nobody_waits_for_takes_no_sockets_place(
 
 
 async def test_sigterm_leaves_in_order(tmp_path: Path) -> None:
-    """No new connections, 503 on old ones, the callback under way is answered, pages are sent
+    """No new connections, 503 on old ones, the unfinished callback is answered, pages are sent
     away with 1001, and the exit code is 0."""
     async with cluster(tmp_path, 1, server={"drain_seconds": 8}) as one:
         (node,) = one.nodes
@@ -127,7 +125,7 @@ async def test_sigterm_leaves_in_order(tmp_path: Path) -> None:
                 await until(socket, "waiting")
                 one.redis.pause()
                 scanning = asyncio.ensure_future(one.scan(scanned, "alice", attempts=1))
-                await asyncio.sleep(0.5)  # the callback is under way
+                await asyncio.sleep(0.5)  # the callback has been read
                 node.send(signal.SIGTERM)
                 _, code = await rest_of(socket)
                 assert code == 1001

@@ -1,4 +1,4 @@
-"""MongoDB breaks under running nodes: no login that was answered is lost, and nobody is two."""
+"""MongoDB breaks under running nodes: no login that was answered is lost, and no person is two."""
 
 import asyncio
 from pathlib import Path

@@ -32,7 +32,8 @@ def children(one: Cluster) -> set[int]:
 
 
 async def test_processes_share_one_port_and_speak_for_all(tmp_path: Path) -> None:
-    """Logins work whoever answers; /readyz and /metrics know every process; SIGTERM ends all."""
+    """Logins work whichever process answers; /readyz and /metrics know every process; SIGTERM ends
+    all."""
     async with cluster(tmp_path, 1, **PROCESSES) as one:
         for number in range(6):
             await one.log_in(f"person{number}")
@@ -75,7 +76,7 @@ async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
 
 
 async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None:
-    """Nobody would start them again, and a new parent must find the port free."""
+    """No process would start them again, and a new parent must find the port free."""
     async with cluster(tmp_path, 1, **PROCESSES) as one:
         before = children(one)
         one.nodes[0].send(signal.SIGKILL)
@@ -107,7 +108,7 @@ sys.exit(Interrupted(4, work, 40, lambda: None).run())
 
 
 async def test_a_stop_between_two_processes_stops_all() -> None:
-    """SIGTERM while the parent is still making its processes: none is left that was not told."""
+    """SIGTERM while the parent is still making its processes: no process is left running."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STOPPED_BETWEEN, cwd=ROOT, stderr=asyncio.subprocess.PIPE
     )
@@ -127,7 +128,8 @@ async def test_several_processes_need_shared_stores(tmp_path: Path, backend: str
 
 
 async def test_a_process_that_hangs_makes_the_port_unready(tmp_path: Path) -> None:
-    """The kernel goes on to give it connections, so no balancer should; the others say so."""
+    """The kernel still gives it connections, so the balancer should not: the other processes say
+    so."""
     async with cluster(tmp_path, 1, **PROCESSES) as one:
         sleeper = max(children(one))
 

@@ -45,7 +45,7 @@ for _, key in ipairs(redis.call('KEYS', 'scanpush:*:scene:*')) do
 end
 return table.concat(at, ' ')
 """
-"""Who is attached, and away with it where asked for."""
+"""The attached connections of all scenes; with "forget" they are deleted, too."""
 
 
 async def test_an_attachment_that_redis_lost_is_made_again(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_redis_goes_and_comes_back_with_its_data(tmp_path: Path) -> None:
 
 
 async def test_a_callback_that_comes_while_redis_is_away_waits_for_it(tmp_path: Path) -> None:
-    """Within the deadline nobody notices more than a slow answer: WeChat's first try succeeds."""
+    """Within the deadline the only effect is a slow answer: WeChat's first try succeeds."""
     async with cluster(tmp_path, 2, *DURABLE) as one:
         document = await one.begin()
         page, watching = await attached(one, document)
@@ -123,7 +123,7 @@ async def test_a_redis_that_hangs_for_three_seconds_costs_no_login(tmp_path: Pat
         await eventually(lambda: both_ready(one))
 
 
-async def test_redis_that_comes_back_empty_sends_pages_to_begin_anew(tmp_path: Path) -> None:
+async def test_redis_that_comes_back_empty_makes_pages_begin_again(tmp_path: Path) -> None:
     """Their scenes are gone, and they are told at once rather than left with a dead code."""
     async with cluster(tmp_path, 2) as one:
         document = await one.begin()

@@ -95,7 +95,8 @@ class TlsRedisServer(RedisServer):
 
 
 async def test_missing_tls_is_told(tmp_path: Path) -> None:
-    """Redis hangs up on whoever does not speak it; and its certificate has to be a known one."""
+    """Redis closes the connection of a client that does not speak it; and its certificate has to be
+    a known one."""
     server = TlsRedisServer(_sub(tmp_path, "tls"))
     try:
         server.start()

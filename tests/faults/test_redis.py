@@ -96,7 +96,7 @@ async def test_a_paused_redis_is_given_up_in_time(redis_server: RedisServer) -> 
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_redis_restarted_empty_knows_no_scene(redis_server: RedisServer) -> None:
-    """Scenes are gone, not wrong; new ones work, the scripts are learned anew."""
+    """Scenes are gone, not wrong; new ones work, the scripts are loaded again."""
     async with linked(redis_server.url) as store:
         scene = await store.create(new_scene())
         redis_server.kill()
@@ -123,7 +123,7 @@ async def test_forgotten_scripts_are_sent_again(redis_server: RedisServer) -> No
 
 @pytest.mark.gen_test
 async def test_a_read_only_replica_is_unavailable(redis_server: RedisServer) -> None:
-    """What was our master is a replica now: nothing moves, until it is master again."""
+    """The master became a replica: nothing moves, until it is master again."""
     async with linked(redis_server.url) as store:
         scene = await store.create(new_scene())
         redis_server.ask("REPLICAOF", "127.0.0.1", str(free_port()))
@@ -186,7 +186,7 @@ async def test_any_refusal_is_unavailable(redis_server: RedisServer, line: bytes
         await works_within(2, lambda: store.advance(scene.scene_str, claim()))
 
 
-# The way there breaks.
+# The connection breaks.
 
 
 @pytest.mark.gen_test
@@ -267,7 +267,7 @@ async def test_a_wrong_password_is_named(redis_server: RedisServer) -> None:
 
 @pytest.mark.gen_test
 async def test_other_mistakes_are_named(redis_server: RedisServer) -> None:
-    """A database that does not exist, TLS where none is spoken, no URL at all, nobody there."""
+    """A database that does not exist, TLS where none is spoken, no URL at all, no server there."""
     port = redis_server.port
     assert "no database of that number" in await complaint(f"redis://127.0.0.1:{port}/99")
     assert "TLS" in await complaint(f"rediss://127.0.0.1:{port}/0")

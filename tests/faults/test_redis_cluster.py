@@ -33,7 +33,8 @@ def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
 
 @pytest.fixture(autouse=True)
 def told(logs: UnexpectedLogs) -> None:
-    """The operator is told when nobody can say who holds what; that takes a moment to heal."""
+    """The operator is told while no node knows which master holds which slot; that takes a moment
+    to heal."""
     logs.expect("the layout of the Redis Cluster is unknown")
 
 

@@ -10,7 +10,7 @@ from tests.stack import WITHIN_SECONDS, Page, Stack
 
 
 class Walker:
-    """Walks through the doors of `stack`, one request after the other."""
+    """Walks through the login pages of `stack`, one request after the other."""
 
     def __init__(self, stack: Stack, page: Page | None = None) -> None:
         """With `page`, the browser is the one that began it."""

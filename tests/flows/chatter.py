@@ -47,7 +47,7 @@ class Chatter:
         return await self._sender.send(push)
 
     async def sends(self, push: PushRequest) -> str:
-        """What stands in the chat then; empty where we answered ``success``."""
+        """What stands in the chat then; empty where the answer was ``success``."""
         return self._sender.read(await self.send(push), self.name).text
 
     async def says(self, content: str) -> str:
@@ -60,7 +60,8 @@ class Chatter:
 async def planted(
     stack: Stack, kind: Kind, *, account: str = "default", life: float = 180, **details: str
 ) -> Page:
-    """A page whose scene was put into the store as it is, whichever door would have made it."""
+    """A page whose scene was put into the store as it is, whichever login kind would have made
+    it."""
     now, watch_token = stack.now, secrets.token_urlsafe(32)
     scene = Scene(
         scene_str=SceneStr(str(uuid.uuid4())),

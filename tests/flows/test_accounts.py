@@ -52,7 +52,7 @@ async def test_events_of_one_account_do_nothing_to_anothers_scene(tmp_path: Path
             assert await page.state() == "authorized"
 
 
-async def test_one_accounts_secrets_open_no_other_door(tmp_path: Path) -> None:
+async def test_one_accounts_secrets_open_no_other_account(tmp_path: Path) -> None:
     """C4: the account is chosen by the path alone, and then its own secrets decide."""
     async with Stack(tmp_path, wechat=TWO) as stack:
         page, mallory = await stack.begin(), Chatter(stack, account="second")

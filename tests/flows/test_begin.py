@@ -21,7 +21,7 @@ EXPECTED = "WeChat refuses|no new access_token|WARNING wechat_"
 
 
 async def test_the_document_is_that_of_the_contract(tmp_path: Path) -> None:
-    """Design 4.1, field by field."""
+    """That of docs/contract.md, field by field."""
     async with Stack(tmp_path, login={"poll_interval_seconds": 3}) as stack:
         answer = await stack.http.post("/api/scenes")
         body = answer.json()
@@ -58,7 +58,7 @@ async def test_the_code_is_shown_for_less_time_than_it_lives(
 
 
 async def test_wechat_is_asked_for_a_temporary_string_code(tmp_path: Path) -> None:
-    """QR_STR_SCENE with our UUID, and at least 60 s even if the scene lives shorter."""
+    """QR_STR_SCENE with scanpush's UUID, and at least 60 s even if the scene lives shorter."""
     async with Stack(tmp_path, login={"scene_ttl_seconds": 5}) as stack:
         page = await stack.begin()
         code = stack.code_of(page)
@@ -185,7 +185,8 @@ REFUSALS = [
 async def test_each_refusal_of_wechat_has_its_answer(
     tmp_path: Path, fault: dict[str, Any], http_status: int, code: str, logs: UnexpectedLogs
 ) -> None:
-    """The error code of design 4, no scene left behind, and the next page is served again."""
+    """The error code of docs/contract.md, no scene left behind, and the next page is served
+    again."""
     logs.expect(EXPECTED)
     async with Stack(tmp_path, wechat={"timeout_seconds": 1}) as stack:
         await stack.simulator("faults", path=CREATE, times=0, **fault)
@@ -252,7 +253,7 @@ async def test_a_store_that_fails_at_begin_is_503(tmp_path: Path, logs: Unexpect
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
-async def test_the_picture_is_public_until_somebody_scanned(tmp_path: Path, kind: str) -> None:
+async def test_the_picture_is_public_until_the_scan(tmp_path: Path, kind: str) -> None:
     """No token needed, no-store, 404 once it would only mislead."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()

@@ -110,7 +110,7 @@ async def test_what_is_no_login_is_answered_and_harmless(
 
 
 async def test_a_scene_in_capitals_is_not_ours(tmp_path: Path) -> None:
-    """Our codes hold lower-case UUIDs; another spelling is another code."""
+    """The codes of this server hold lower-case UUIDs; another spelling is another code."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         answer = await sender.send(stack.scan_of(page, EventKey=page.scene_str.upper()))
@@ -151,7 +151,7 @@ async def test_an_unknown_account_in_the_path_is_not_found(tmp_path: Path) -> No
 
 
 async def test_the_first_account_answers_to_its_name_too(tmp_path: Path) -> None:
-    """/wechat/callback and /wechat/callback/default are the same door."""
+    """/wechat/callback and /wechat/callback/default are the same route."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender("default")
         await sender.send(stack.scan_of(page, sender=sender))

@@ -62,7 +62,7 @@ class Story:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_what_always_holds(tmp_path: Path, seed: int, any_scenes: OpenBackend) -> None:
-    """Nobody is logged in without a yes of their own, one yes is one login, each event has one
+    """No person is logged in without a yes of their own, one yes is one login, each event has one
     answer, and the page and the user agree on who it was."""
     clock = TurnableClock(SystemClock())
     login = {"confirm": "always", "confirm_ttl_seconds": 30}

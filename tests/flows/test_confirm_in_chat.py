@@ -1,4 +1,5 @@
-"""``login.confirm: always``: whoever scans is asked in the chat, and says yes or no there."""
+"""``login.confirm: always``: the person who scans is asked in the chat, and says yes or no
+there."""
 
 import asyncio
 from pathlib import Path
@@ -81,7 +82,7 @@ async def test_words_that_allow(tmp_path: Path, answer: str) -> None:
 
 @pytest.mark.parametrize("answer", ["0", "０", "拒绝", "取消", "no", "N", "拒否"])
 async def test_words_that_deny(tmp_path: Path, answer: str) -> None:
-    """The page is told, nobody is registered, and a later yes comes too late."""
+    """The page is told, no person is registered, and a later yes comes too late."""
     async with Confirming(tmp_path) as stack:
         page, alice = await stack.begin(), Chatter(stack)
         await alice.scans(page)
@@ -257,7 +258,7 @@ async def test_a_question_left_by_a_crash_is_asked_by_the_sweeper(
 
 
 async def test_unfollowing_while_asked_ends_it(tmp_path: Path) -> None:
-    """C28: who unfollows is not logged in by anything that comes later."""
+    """C28: a person who unfollows is not logged in by anything that comes later."""
     async with Confirming(tmp_path) as stack:
         page, alice = await stack.begin(), Chatter(stack)
         await alice.scans(page)
@@ -268,7 +269,7 @@ async def test_unfollowing_while_asked_ends_it(tmp_path: Path) -> None:
 
 
 async def test_without_confirmation_numbers_are_ordinary_messages(tmp_path: Path) -> None:
-    """With ``confirm: never`` nobody is asked, and `1` is none of our business."""
+    """With ``confirm: never`` no person is asked, and `1` is an ordinary message."""
     async with Stack(tmp_path) as stack:
         page, alice = await stack.begin(), Chatter(stack)
         await alice.scans(page)

@@ -64,7 +64,7 @@ async def test_an_unknown_account_is_404(tmp_path: Path) -> None:
         assert (await stack.http.get("/wechat/callback/nobody")).status_code == 404
 
 
-async def test_the_web_door_authorises_the_scenes_own_account(tmp_path: Path) -> None:
+async def test_the_web_kind_authorises_the_scenes_own_account(tmp_path: Path) -> None:
     """Its app_id in the link, its name in the token."""
     async with Stack(tmp_path, wechat=TWO) as stack:
         page = await stack.begin(kind="web", account="club")

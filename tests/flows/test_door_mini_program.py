@@ -16,7 +16,7 @@ PICTURE = "/wxa/getwxacodeunlimit"
 
 
 class Program:
-    """The mini program on somebody's phone."""
+    """The mini program on a person's phone."""
 
     def __init__(self, stack: Stack, person: str = "alice") -> None:
         self._stack = stack

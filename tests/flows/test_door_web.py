@@ -22,7 +22,7 @@ async def begin(stack: Stack, **body: str) -> Page:
 
 
 async def test_the_document_shows_our_own_address(tmp_path: Path) -> None:
-    """`qr.content` opens the door; no code of WeChat's quota is spent."""
+    """`qr.content` begins the web login; no code of WeChat's quota is spent."""
     async with Stack(tmp_path) as stack:
         page = await begin(stack)
         own = f"http://127.0.0.1:{stack.port}/oauth/wechat/start?scene={page.scene_str}"
@@ -88,7 +88,7 @@ async def test_the_question_names_browser_and_time(tmp_path: Path) -> None:
 
 
 async def test_refusing_ends_the_scene(tmp_path: Path) -> None:
-    """The page hears it; a second thought is too late."""
+    """The page is told; allowing it afterwards is too late."""
     async with Stack(tmp_path) as stack:
         page = await begin(stack)
         async with Walker(stack) as phone:
@@ -176,7 +176,7 @@ async def test_a_second_person_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("registration", ["ask", "deny"])
 async def test_strangers_meet_the_policy(tmp_path: Path, registration: str) -> None:
-    """The same as at every door."""
+    """The same as with every login kind."""
     async with Stack(tmp_path, login={"registration": registration}) as stack:
         page = await begin(stack)
         async with Walker(stack, page) as phone:

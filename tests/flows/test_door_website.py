@@ -65,7 +65,7 @@ async def test_an_embedding_page_gets_what_wxlogin_js_wants(tmp_path: Path) -> N
 
 
 async def test_refused_without_a_redirect_simply_expires(tmp_path: Path) -> None:
-    """WeChat's newer page tells nobody."""
+    """WeChat's newer page reports no refusal."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="website")
         async with Walker(stack, page) as popup:
@@ -88,7 +88,7 @@ async def test_refused_with_a_redirect_ends_the_scene(tmp_path: Path) -> None:
 
 
 async def test_another_browser_is_asked(tmp_path: Path) -> None:
-    """The start URL, opened by somebody else, logs nobody in silently."""
+    """The start URL, opened by another person, logs no one in silently."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="website", lang="en")
         async with Walker(stack) as victim:

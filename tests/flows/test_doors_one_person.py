@@ -1,4 +1,4 @@
-"""The same person through any two doors is one user (WeChat's unionid)."""
+"""The same person by any two login kinds is one user (WeChat's unionid)."""
 
 import itertools
 import logging

@@ -169,8 +169,8 @@ async def test_a_login_that_cannot_be_finished_fails_after_thirty_seconds(tmp_pa
 
 
 async def test_a_login_written_after_the_deadline_is_told(tmp_path: Path) -> None:
-    """The disk stands still until nobody waits for the write any more; the page hears of it all
-    the same, before WeChat has asked again."""
+    """The disk stands still until no caller waits for the write any more; the page gets the login
+    all the same, before WeChat has asked again."""
     async with Stack(tmp_path, wechat=SHORT) as stack:
         await stack.scan(await stack.begin())
         page, sender = await stack.begin(), stack.sender()

@@ -1,4 +1,4 @@
-"""The life of a follower: who leaves takes their data along, and what they left open ends."""
+"""The life of a follower: unfollowing deletes the person's data and ends what they left open."""
 
 import asyncio
 from pathlib import Path
@@ -87,7 +87,7 @@ async def test_unfollowing_ends_only_ones_own_scene(tmp_path: Path) -> None:
 
 
 async def test_unfollowing_while_registering_ends_it(tmp_path: Path) -> None:
-    """With ``registration: ask`` the form of somebody who left is closed."""
+    """With ``registration: ask`` the form of a person who left is closed."""
     async with Stack(tmp_path, login={"registration": "ask"}) as stack:
         page, alice = await stack.begin(), Chatter(stack)
         await alice.scans(page)
@@ -142,7 +142,7 @@ async def test_consent_taken_back_is_like_unfollowing(tmp_path: Path, event: str
 
 
 async def test_consent_to_another_app_is_its_own_matter(tmp_path: Path) -> None:
-    """The same openid may be somebody else there: nothing is forgotten, nothing ends."""
+    """The same openid may be another person there: nothing is forgotten, nothing ends."""
     async with Stack(tmp_path, **ASKED) as stack:
         page, alice = await stack.begin(), Chatter(stack)
         await alice.scans(page)
@@ -151,8 +151,8 @@ async def test_consent_to_another_app_is_its_own_matter(tmp_path: Path) -> None:
         assert await page.state() == "confirming"
 
 
-async def test_strangers_who_leave_are_nobody(tmp_path: Path) -> None:
-    """An unfollow of somebody who never logged in makes no user and no trouble."""
+async def test_the_unfollow_of_a_stranger_does_nothing(tmp_path: Path) -> None:
+    """An unfollow of a person who never logged in makes no user and no error."""
     async with Stack(tmp_path) as stack:
         alice = Chatter(stack)
         assert await alice.sends(alice.event("unsubscribe")) == ""
@@ -172,7 +172,7 @@ async def test_a_store_that_fails_is_waited_for(tmp_path: Path, logs: Any) -> No
         assert await page.state() == "cancelled"
 
 
-async def test_a_scene_of_somebody_else_is_out_of_reach(tmp_path: Path) -> None:
+async def test_a_scene_of_another_person_is_out_of_reach(tmp_path: Path) -> None:
     """Whatever stands in the store under a person's name, only their own scenes end with them."""
     async with Stack(tmp_path, **ASKED) as stack:
         page, alice, bob = await stack.begin(), Chatter(stack), Chatter(stack, "bob")

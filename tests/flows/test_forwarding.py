@@ -53,7 +53,7 @@ async def test_a_message_arrives_as_wechat_sent_it(tmp_path: Path, mode: str) ->
 
 
 async def test_its_answer_is_our_answer(tmp_path: Path) -> None:
-    """Sealed by the other system, and not touched by us."""
+    """Sealed by the other system, and not changed on the way."""
     async with other_system() as system, forwarding(tmp_path, system) as stack:
         alice = Chatter(stack)
         push = alice.text("hello")
@@ -87,7 +87,7 @@ async def test_an_unusable_answer_is_success(
     "content_type", ["", "text/xml; charset=\xe4\xb8\xad", "text/xml; charset=\xff", "x" * 5000]
 )
 async def test_an_odd_content_type_stops_no_answer(tmp_path: Path, content_type: str) -> None:
-    """A header that we could not write is left out; the answer is what counts."""
+    """A header that the server could not write is left out; the answer is what counts."""
     async with other_system() as system, forwarding(tmp_path, system) as stack:
         system.content_type = content_type
         alice = Chatter(stack)

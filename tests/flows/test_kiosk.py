@@ -153,7 +153,8 @@ async def test_an_ordinary_page_still_acks_its_own_login(tmp_path: Path) -> None
 
 
 async def test_an_exchange_whose_answer_the_store_lost_is_answered(tmp_path: Path) -> None:
-    """It was done, and nobody else can do it: the login must not be lost with the connection."""
+    """It was done, and no other caller can do it: the login must not be lost with the
+    connection."""
     async with Stack(tmp_path, faulty=True, **KIOSK) as stack:
         _, authorized = await scanned(stack)
         stack.scenes.lose("advance", times=1)
@@ -197,7 +198,7 @@ async def test_a_login_token_is_no_exchange_code(tmp_path: Path) -> None:
 
 
 async def test_a_late_exchange_is_gone(tmp_path: Path) -> None:
-    """After collect_ttl_seconds nobody gets the login any more."""
+    """After collect_ttl_seconds no caller gets the login any more."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock, **KIOSK) as stack:
         page, authorized = await scanned(stack)
@@ -228,7 +229,7 @@ async def test_the_hook_is_told_of_each_kiosk_login(tmp_path: Path, logs: Unexpe
 
 
 async def test_the_hook_hears_nothing_of_other_pages(tmp_path: Path) -> None:
-    """Their logins are their own matter."""
+    """It is called for kiosks only."""
     async with HookServer() as hook, Stack(tmp_path, login=hook.login, **KIOSK) as stack:
         page = await stack.begin()
         await stack.scan(page)

@@ -1,4 +1,4 @@
-"""A stopping server finishes what is under way, within its time."""
+"""A stopping server finishes the requests that it serves, within its time."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ async def leave(stack: Stack) -> None:
     await stack.server.close()
 
 
-async def test_a_callback_under_way_is_answered(tmp_path: Path) -> None:
+async def test_an_unfinished_callback_is_answered(tmp_path: Path) -> None:
     """The store takes its time; WeChat still hears 200 and the reply."""
     async with Stack(tmp_path, faulty=True, server={"drain_seconds": 10}) as stack:
         page, sender = await stack.begin(), stack.sender()

@@ -35,7 +35,7 @@ async def test_a_scan_logs_the_page_in(tmp_path: Path) -> None:
 
 
 async def test_the_status_documents_are_those_of_the_contract(tmp_path: Path) -> None:
-    """Exactly the fields of design 4.3: nothing of the person or the secrets beside them."""
+    """Exactly the fields of docs/contract.md: nothing of the person or the secrets beside them."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         async with page.socket() as socket:
@@ -76,7 +76,7 @@ async def test_a_second_login_of_the_same_person_is_not_new(tmp_path: Path) -> N
 
 
 async def test_a_scan_after_the_end_changes_nothing(tmp_path: Path) -> None:
-    """WeChat's code outlives our scene: the person is told to refresh, and no login happens."""
+    """WeChat's code outlives the scene: the person is told to refresh, and no login happens."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock, login={"scene_ttl_seconds": 30}) as stack:
         page = await stack.begin()
@@ -87,7 +87,7 @@ async def test_a_scan_after_the_end_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_scan_after_everything_is_forgotten_is_told_so(tmp_path: Path) -> None:
-    """A scene that nobody remembers is an expired code, in the account's language."""
+    """A scene that the store has forgotten is an expired code, in the account's language."""
     accounts = {"default": {"language": "en"}}
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock, wechat={"accounts": accounts}) as stack:
@@ -142,7 +142,7 @@ async def test_the_first_to_scan_has_the_scene(tmp_path: Path) -> None:
 
 
 async def test_two_people_at_the_same_moment_make_one_login(tmp_path: Path) -> None:
-    """Whoever wins, exactly one of them is logged in."""
+    """Whichever wins, exactly one of them is logged in."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         people = ("alice", "bob")

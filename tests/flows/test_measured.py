@@ -45,7 +45,7 @@ async def test_calls_to_wechat_are_counted(tmp_path: Path) -> None:
 
 
 async def test_refusals_are_counted_by_errcode(tmp_path: Path, logs: UnexpectedLogs) -> None:
-    """And the call with our own code for it."""
+    """And the call with the server's own code for it."""
     logs.expect("WeChat refuses|wechat_refused|wechat_quota")
     async with Stack(tmp_path) as stack:
         await stack.simulator("faults", path="/cgi-bin/qrcode/create", errcode=45009)

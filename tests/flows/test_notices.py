@@ -1,4 +1,4 @@
-"""The login notice by template message: after the login, once, and at nobody's expense."""
+"""The login notice by template message: after the login, once, and without delaying it."""
 
 import asyncio
 from pathlib import Path
@@ -77,7 +77,7 @@ async def test_repeats_and_refusals_send_none(tmp_path: Path) -> None:
 
 
 async def test_no_notice_before_the_person_allowed_it(tmp_path: Path) -> None:
-    """Asked in the chat, denied: nobody logged in, nothing to notice."""
+    """Asked in the chat, denied: there is no login, and no notice of one."""
     async with noticing(tmp_path, login={"confirm": "always"}) as stack:
         denied, allowed, alice = await stack.begin(), await stack.begin(), Chatter(stack)
         await stack.scan(denied)

@@ -144,7 +144,7 @@ async def test_the_story_of_a_login(tmp_path: Path) -> None:
 async def test_the_story_tells_repeats_and_second_scanners(
     tmp_path: Path, any_scenes: OpenBackend
 ) -> None:
-    """WeChat's tries are counted; somebody else's scan is told apart."""
+    """WeChat's tries are counted; another person's scan is shown as such."""
     async with Stack(tmp_path, stores=any_scenes, **OPERATOR) as stack:
         page = await stack.begin()
         push = stack.scan_of(page)
@@ -156,7 +156,7 @@ async def test_the_story_tells_repeats_and_second_scanners(
 
 
 async def test_the_story_tells_the_end_that_time_brought(tmp_path: Path) -> None:
-    """Nobody asked for it; and the story outlives the scene for a while."""
+    """No request caused it; and the story outlives the scene for a while."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock, **OPERATOR) as stack:
         page = await stack.begin()
@@ -167,7 +167,7 @@ async def test_the_story_tells_the_end_that_time_brought(tmp_path: Path) -> None
 
 
 async def test_the_story_lays_no_move_of_another_node_on_time(tmp_path: Path) -> None:
-    """What the store has, and this node did not bring, came from another, but for time-outs."""
+    """A move in the store that this node did not make came from another one, except time-outs."""
     async with Stack(tmp_path, **OPERATOR) as stack:
         page = await stack.begin()
         recorded = stack.container.scenes

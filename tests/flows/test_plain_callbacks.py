@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 import h11
 
 from services.wechat.replies import text
-from simulator.messages import PushRequest
-from simulator.replies import read_reply
+from simulator.messages import PushRequest, read_reply
 from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack, status, until
 
 pytestmark = ON_LOOP
@@ -68,7 +67,7 @@ def lines(stack: Stack) -> int:
 
 
 async def test_a_login_and_everything_else_over_one_connection(tmp_path: Path) -> None:
-    """A push, its repeat, somebody else's request and a further push: all are answered."""
+    """A push, its repeat, a request of another client and a further push: all are answered."""
     async with Stack(tmp_path) as stack, Line(stack) as line:
         page = await stack.begin()
         async with page.socket() as socket:
@@ -109,14 +108,14 @@ async def test_what_is_refused_says_no_more_than_ever(tmp_path: Path) -> None:
         push = stack.scan_of(page)
         assert (await line.push(replace(push, body=stack.scan_of(page, "bob").body)))[0] == 403
         assert (await line.push(replace(push, body=b"rubbish")))[0] == 400
-        nobodys = push.url.replace("/callback", "/callback/nobody")
-        assert (await line.push(replace(push, url=nobodys)))[0] == 404
+        unknown = push.url.replace("/callback", "/callback/nobody")
+        assert (await line.push(replace(push, url=unknown)))[0] == 404
         assert lines(stack) == 1 and await page.state() == "waiting"
         assert (await line.push(push))[0] == 200
 
 
 async def test_a_leaving_server_closes_these_connections(tmp_path: Path) -> None:
-    """Idle ones are closed at the end; nobody waits for them."""
+    """Idle ones are closed at the end; the server does not wait for them."""
     async with Stack(tmp_path) as stack, Line(stack) as line:
         page = await stack.begin()
         assert (await line.push(stack.scan_of(page)))[0] == 200

@@ -89,7 +89,7 @@ async def test_a_long_poll_with_an_older_seq_answers_at_once(tmp_path: Path) -> 
 
 
 async def test_a_long_poll_of_an_ended_scene_answers_at_once(tmp_path: Path) -> None:
-    """Nothing will ever come."""
+    """No later state will come."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         await page.cancel()
@@ -105,7 +105,7 @@ async def test_a_long_poll_without_news_answers_with_the_old_state(tmp_path: Pat
 
 
 async def test_a_long_poll_sees_the_scene_expire(tmp_path: Path) -> None:
-    """Expiry is news, although nobody did anything."""
+    """Expiry is news, although no request caused it."""
     async with Stack(tmp_path, login={"scene_ttl_seconds": 1}) as stack:
         page = await stack.begin()
         assert (await page.poll(wait=25)).json()["state"] == "expired"
@@ -163,7 +163,7 @@ async def test_leaving_ends_long_polls(tmp_path: Path) -> None:
 
 
 async def test_a_poll_that_has_its_answer_needs_no_store_to_leave(tmp_path: Path) -> None:
-    """Detaching is a courtesy: what is at hand is told."""
+    """Detaching is a courtesy: the answer that is known is given all the same."""
     async with Stack(tmp_path, faulty=True) as stack:
         page = await stack.begin()
         stack.scenes.refuse("detach")

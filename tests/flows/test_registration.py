@@ -21,7 +21,7 @@ ASK: dict[str, Any] = {"registration": "ask"}
 
 
 async def stranger(stack: Stack, person: str = "alice") -> tuple[Page, dict[str, Any]]:
-    """A page whose scan was made by somebody unknown, and its status document."""
+    """A page whose code a stranger has scanned, and its status document."""
     page = await stack.begin(lang="en")
     await stack.scan(page, person)
     return page, await page.reaches("registering")
@@ -96,7 +96,7 @@ async def test_sending_the_form_twice_is_one_registration(tmp_path: Path) -> Non
 
 
 async def test_the_same_phone_makes_no_two_people_one(tmp_path: Path) -> None:
-    """Nobody verified it: two strangers who type the same number stay two users."""
+    """The number is not verified: two strangers who type the same number stay two users."""
     login = {**ASK, "register_fields": ["name", "phone", "email"]}
     typed = {"name": "Al", "phone": "13800138000", "email": "al@example.org"}
     users = []
@@ -109,7 +109,7 @@ async def test_the_same_phone_makes_no_two_people_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", None, 7, "x" * 5000])
-async def test_tokens_of_others_register_nobody(tmp_path: Path, token: Any) -> None:
+async def test_tokens_of_others_register_no_person(tmp_path: Path, token: Any) -> None:
     """Missing, malformed or much too long."""
     async with Stack(tmp_path, login=ASK) as stack:
         page, asked = await stranger(stack)
@@ -160,7 +160,7 @@ async def test_foreign_pages_may_not_send_the_form(tmp_path: Path) -> None:
         assert answer.json()["error"]["code"] == "forbidden_origin"
 
 
-async def test_strangers_are_refused_where_nobody_may_register(tmp_path: Path) -> None:
+async def test_strangers_are_refused_where_registration_is_denied(tmp_path: Path) -> None:
     """Policy deny: a clear end, in the chat as well."""
     async with Stack(tmp_path, login={"registration": "deny"}) as stack:
         page = await stack.begin(lang="en")
@@ -187,7 +187,7 @@ async def test_the_hook_is_asked_with_a_signature(tmp_path: Path) -> None:
 
 
 async def test_the_hook_denies(tmp_path: Path, any_scenes: OpenBackend) -> None:
-    """The scene fails with a reason, nobody is registered, and asking again changes nothing."""
+    """The scene fails with a reason, no person is registered, and asking again changes nothing."""
     async with (
         HookServer() as hook,
         Stack(tmp_path, stores=any_scenes, login={**ASK, **hook.login}) as stack,
@@ -218,7 +218,7 @@ async def test_the_hook_names_people_by_its_own_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "trouble", ["down", "slow", "status", "nonsense", "undecided", "odd id", "other secret", "long"]
 )
-async def test_without_the_hooks_word_nobody_is_admitted(
+async def test_without_the_hooks_word_no_person_is_admitted(
     tmp_path: Path, logs: UnexpectedLogs, trouble: str
 ) -> None:
     """503 and the scene stays; once the hook is well again, the same form goes through."""

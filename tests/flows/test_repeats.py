@@ -1,4 +1,4 @@
-"""The same event again: at once, later, after a failure, encrypted anew."""
+"""The same event again: at once, later, after a failure, encrypted again."""
 
 import asyncio
 from dataclasses import replace
@@ -24,7 +24,7 @@ async def logins(stack: Stack, page: Page) -> int:
     return user.logins
 
 
-def encrypted_anew(sender: Sender, push: PushRequest, fields: dict[str, str | int]) -> PushRequest:
+def encrypted_again(sender: Sender, push: PushRequest, fields: dict[str, str | int]) -> PushRequest:
     """The same fields in another ciphertext, under the timestamp and nonce of `push`."""
     query = query_of(push)
     cipher = Cipher(sender.account.encoding_aes_key, sender.account.app_id)
@@ -60,13 +60,13 @@ async def test_a_late_repeat_gets_the_reply_of_the_first(tmp_path: Path) -> None
         assert await page.state() == "consumed" and await logins(stack, page) == 1
 
 
-async def test_a_repeat_encrypted_anew_is_a_repeat(tmp_path: Path) -> None:
+async def test_a_repeat_encrypted_again_is_a_repeat(tmp_path: Path) -> None:
     """Under the same timestamp and nonce, and under others: accepted, and without effect."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         fields = sender.event("SCAN", "alice", stack.now, EventKey=page.scene_str)
         push = sender.sealed(fields, stack.now)
-        again = encrypted_anew(sender, push, fields)
+        again = encrypted_again(sender, push, fields)
         assert again.body != push.body and query_of(again)["nonce"] == query_of(push)["nonce"]
         pushes = (push, again, sender.sealed(fields, stack.now))
         replies = {sender.read(await sender.send(one), "alice").text for one in pushes}

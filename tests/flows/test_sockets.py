@@ -140,7 +140,7 @@ async def test_polls_do_not_replace_a_socket(tmp_path: Path) -> None:
 
 
 async def test_expiry_comes_by_itself(tmp_path: Path) -> None:
-    """Nobody asks: the page is pushed `expired` and closed with 4408."""
+    """Without any request: the page is pushed `expired` and closed with 4408."""
     async with Stack(tmp_path, login={"scene_ttl_seconds": 1}) as stack:
         page = await stack.begin()
         async with page.socket() as socket:
@@ -150,7 +150,7 @@ async def test_expiry_comes_by_itself(tmp_path: Path) -> None:
 
 
 async def test_an_uncollected_login_expires_too(tmp_path: Path) -> None:
-    """Nobody acknowledged it: after its time the token is no longer given out."""
+    """Without an ack: after its time the token is no longer given out."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         page = await stack.begin()
@@ -174,7 +174,7 @@ async def test_a_scan_just_before_the_end_has_time_to_finish(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("end", ["consumed", "cancelled", "expired"])
 async def test_a_socket_after_the_end_is_told_and_closed(tmp_path: Path, end: str) -> None:
-    """For 60 s the final state is there for whoever comes late."""
+    """For 60 s the final state is there for a page that comes late."""
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         page = await stack.begin()

@@ -30,7 +30,7 @@ def wrong(page: Page, by: int = 1) -> str:
 
 
 async def test_the_code_logs_the_page_in(tmp_path: Path) -> None:
-    """The page shows six digits and no picture; whoever sends them is logged in there."""
+    """The page shows six digits and no picture; the person who sends them is logged in there."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="code", lang="en")
         assert len(code_of(page)) == 6 and "qr" not in page.document

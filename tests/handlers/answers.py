@@ -20,14 +20,14 @@ def error_of(answer: httpx.Response) -> dict[str, str]:
 
 
 def check_headers(answer: httpx.Response) -> None:
-    """Nothing is cached, everything has an id, nobody learns what software this is."""
+    """Nothing is cached, everything has an id, and no header names the software."""
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Request-Id"]
     assert "Server" not in answer.headers
 
 
 def check(answer: httpx.Response) -> None:
-    """Any answer: never a failure of our own, and errors as the contract says."""
+    """Any answer: never an internal failure, and errors as the contract says."""
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         error_of(answer)

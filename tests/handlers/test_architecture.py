@@ -24,7 +24,7 @@ CONTRACT = {
     502: {"wechat_unavailable", "wechat_refused", "wechat_ip_not_allowed", "wechat_credentials"},
     503: {"wechat_quota", "overloaded", "store_unavailable"},
 }
-"""The design's table, and three codes of HTTP itself: 405, 426 and 500."""
+"""The table of docs/contract.md, and three codes of HTTP itself: 405, 426 and 500."""
 
 PARTS = ("Service", "Store", "Client", "Issuer", "Database", "Hub", "Parking")
 """Endings of names of what only the container may make."""
@@ -105,7 +105,7 @@ def test_only_the_container_builds() -> None:
 
 
 def test_background_tasks_belong_to_the_supervisor() -> None:
-    """A task that nobody holds may vanish, and its failure with it."""
+    """A task to which there is no reference may vanish, and its failure with it."""
     for path in modules("handlers", "services"):
         if name_of(path) != "services/tasks.py":
             lines = [n for name, n in calls(ast.parse(path.read_text())) if name == "create_task"]
@@ -126,7 +126,7 @@ def test_failures_are_caught_by_name() -> None:
 
 
 def test_the_codes_are_those_of_the_contract() -> None:
-    """Every code with its status; a new one has to be written into the design first."""
+    """Every code with its status; a new one has to be written into docs/contract.md first."""
     by_status: dict[int, set[str]] = {}
     for code, status in STATUS.items():
         by_status.setdefault(status, set()).add(code)

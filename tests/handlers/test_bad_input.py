@@ -1,4 +1,4 @@
-"""Whatever is sent: a clear error of the contract, never a failure of our own."""
+"""Whatever is sent: a clear error of the contract, never an internal failure."""
 
 import json
 from typing import Any
@@ -110,7 +110,7 @@ def test_any_seq_may_be_acknowledged(server: Running, seq: Any) -> None:
 @hostile
 @given(path=raw_paths, method=some.sampled_from(["GET", "POST", "DELETE", "OPTIONS", "PUT", "FOO"]))
 def test_any_path_may_be_asked_for(server: Running, path: str, method: str) -> None:
-    """What is not ours is a 404 of the contract, also where the path is no proper URL."""
+    """A path without a route is a 404 of the contract, also where the path is no proper URL."""
     check(unread(server, path, method, b"Content-Length: 0\r\n"))
 
 
@@ -145,7 +145,7 @@ def test_any_query_may_be_sent_to_a_poll(server: Running, wait: str, seq: str) -
 @example(name="Cookie", value=b'begin="\\777"; ;=;')
 @example(name="Authorization", value=b"Bearer")
 def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> None:
-    """Header values are texts to us, and none is believed."""
+    """Header values are texts to the server, and none is believed."""
     for method, path in (("POST", "/api/scenes"), ("GET", "/api/me"), ("GET", "/")):
         content = b"--\r\nx=%ff&%" if method == "POST" else None
         answer = server.http.request(method, path, headers={name: value}, content=content)
@@ -157,7 +157,7 @@ def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> Non
 @pytest.mark.parametrize("path", ["/healthz", "/api/me", "/ws/x"])
 def test_headers_that_a_proxy_passes_on_are_answered(server: Running, path: str) -> None:
     """nginx takes a connection closed without an answer for a dead node: by a request with four
-    headers of 8 KiB, its own limit, anybody could take all nodes out of service."""
+    headers of 8 KiB, its own limit, any client could take all nodes out of service."""
     headers = {f"X-{number}": "x" * 8_000 for number in range(5)}
     assert server.http.get(path, headers=headers).status_code in (200, 401, 426)
 
@@ -259,7 +259,7 @@ def test_any_plain_number_will_do(server: Running, wait: str, seq: str) -> None:
 @pytest.mark.parametrize("kind", ["official_account", "web", "website"])
 @pytest.mark.parametrize("host", ["a" * 262, "a" * 3_000, "a" * 12_000])
 def test_a_host_that_cannot_be_is_refused(server: Running, kind: str, host: str) -> None:
-    """Addresses of ours are made of it, and no code could hold them."""
+    """The server's own addresses are made of it, and no QR code could hold them."""
     content = json.dumps({"kind": kind}).encode()
     answer = server.http.post("/api/scenes", content=content, headers={"Host": host})
     assert answer.status_code == 400 and error_of(answer)["field"] == "Host"

@@ -100,7 +100,7 @@ async def test_a_host_that_is_not_here_is_told(tmp_path: Path) -> None:
 
 
 async def test_data_below_a_file_is_told(tmp_path: Path) -> None:
-    """A directory that cannot be made, whoever runs the server."""
+    """A directory that cannot be made, whichever user runs the server."""
     (tmp_path / "file").write_text("")
     config = write_config(tmp_path, embedded={"path": "file/scanpush.db"})
     await refused(config, "embedded.path")

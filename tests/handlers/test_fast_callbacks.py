@@ -1,4 +1,5 @@
-"""Pushes served straight from the socket: what is taken, what is handed on, and how lines end."""
+"""Pushes served straight from the socket: what is taken, what is handed on, and how connections
+end."""
 
 import asyncio
 import contextlib
@@ -23,7 +24,7 @@ ROUTE = hot_route(None)  # its answer is not asked for here
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess"
 
 
-class FakeDesk:
+class FakeCallbacks:
     """Answers ``success``, or what `body` says. Switches: `gate` holds answers back, `leaving`
     closes behind them."""
 
@@ -45,9 +46,9 @@ class Bench:
     """The listener's fast path with a fake route, and the client of a socket pair."""
 
     def __init__(self, idle_seconds: float) -> None:
-        self.desk = FakeDesk()
+        self.callbacks = FakeCallbacks()
         self.supervisor = Supervisor()
-        self.under_way: set[object] = set()
+        self.unfinished: set[object] = set()
         self.handed_on: list[tuple[socket.socket, bytes]] = []
         self.listener = Listener(
             HTTPServer(lambda request: None),
@@ -78,7 +79,7 @@ class Bench:
 
     async def rests(self) -> None:
         async def done() -> bool:
-            return not self.under_way
+            return not self.unfinished
 
         await eventually(done)
 
@@ -103,7 +104,7 @@ async def test_one_push_after_the_other() -> None:
         assert await one.hears() == ANSWER
         one.client.send(PUSH)
         assert await one.hears() == ANSWER
-        assert one.desk.asked == 2 * [("/wechat/callback?nonce=1", b"<xml>")]
+        assert one.callbacks.asked == 2 * [("/wechat/callback?nonce=1", b"<xml>")]
 
 
 @ON_LOOP
@@ -118,17 +119,17 @@ async def test_pushes_in_one_packet() -> None:
 async def test_a_push_before_the_answer() -> None:
     """What a client sends without waiting for the answer waits in the kernel, in order."""
     async with bench() as one:
-        one.desk.gate.clear()
+        one.callbacks.gate.clear()
         assert one.arrive(PUSH)
         one.client.send(PUSH.replace(b"nonce=1", b"nonce=2"))
         await asyncio.sleep(0.02)
-        assert len(one.desk.asked) == 1
-        one.desk.gate.set()
+        assert len(one.callbacks.asked) == 1
+        one.callbacks.gate.set()
         heard = b""
         while len(heard) < 2 * len(ANSWER):
             heard += await one.hears()
         assert heard == 2 * ANSWER
-        assert [target[-1] for target, _ in one.desk.asked] == ["1", "2"]
+        assert [target[-1] for target, _ in one.callbacks.asked] == ["1", "2"]
 
 
 @ON_LOOP
@@ -146,14 +147,14 @@ async def test_another_request_is_handed_on_unserved() -> None:
 
 @ON_LOOP
 async def test_a_client_that_leaves_meanwhile() -> None:
-    """What was begun is finished all the same; only nobody hears of it."""
+    """What was begun is finished all the same; only the answer is dropped."""
     async with bench() as one:
-        one.desk.gate.clear()
+        one.callbacks.gate.clear()
         assert one.arrive(PUSH)
         one.client.close()
         await asyncio.sleep(0.02)
-        assert len(one.under_way) == 1
-        one.desk.gate.set()
+        assert len(one.unfinished) == 1
+        one.callbacks.gate.set()
         await one.rests()
         assert not one.listener.connections
 
@@ -171,9 +172,9 @@ async def test_a_client_that_leaves_between_pushes() -> None:
 
 @ON_LOOP
 async def test_an_idle_connection_ends() -> None:
-    """Nobody keeps a connection for nothing, but one at work is no idle one."""
+    """A connection that serves nothing is closed after a while; one at work is not idle."""
     async with bench(idle_seconds=0.05) as one:
-        one.desk.gate.clear()
+        one.callbacks.gate.clear()
         assert one.arrive(PUSH)
         await asyncio.sleep(0.2)
         assert one.listener.connections
@@ -186,7 +187,7 @@ async def test_an_idle_connection_ends() -> None:
 async def test_a_leaving_server_says_so() -> None:
     """The answer closes the connection, and says that it does."""
     async with bench() as one:
-        one.desk.leaving = True
+        one.callbacks.leaving = True
         assert one.arrive(PUSH)
         assert b"Connection: close\r\n" in await one.hears()
         assert await one.hears() == b""
@@ -197,10 +198,10 @@ async def test_an_answer_that_does_not_fit_at_once() -> None:
     """Another system's long answer is written as the client reads it; the connection goes on."""
     async with bench() as one:
         one._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.desk.body = bytes(range(256)) * 256
+        one.callbacks.body = bytes(range(256)) * 256
         assert one.arrive(PUSH)
         heard = b""
-        while not heard.endswith(one.desk.body):
+        while not heard.endswith(one.callbacks.body):
             heard += await one.hears()
         one.client.send(PUSH)
         assert (await one.hears()).startswith(b"HTTP/1.1 200 OK")
@@ -208,10 +209,10 @@ async def test_an_answer_that_does_not_fit_at_once() -> None:
 
 @ON_LOOP
 async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
-    """Nobody reads the rest: the connection ends, and nothing is kept for it."""
+    """The rest is not read: the connection ends, and nothing is kept for it."""
     async with bench() as one:
         one._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.desk.body = bytes(65536)
+        one.callbacks.body = bytes(65536)
         assert one.arrive(PUSH)
         await one.hears()
         one.client.close()

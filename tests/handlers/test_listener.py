@@ -1,4 +1,4 @@
-"""The short way in: what it takes, what it hands on, and a process out of descriptors."""
+"""The fast path for upgrades: what it takes, what it hands on, and a process out of descriptors."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ async def _answers(client: Raw) -> bytes:
 
 @pytest.mark.gen_test
 async def test_request_in_two_packets():
-    """A head that comes in pieces takes the long way, and arrives just the same."""
+    """A head that comes in pieces is left to Tornado, and arrives just the same."""
     async with Node() as node:
         request = upgrade(node.scenes.begin())
         client = await Raw.connect(node.port)
@@ -33,7 +33,7 @@ async def test_request_in_two_packets():
 
 @pytest.mark.gen_test
 async def test_large_head():
-    """A head over 4 KiB takes the long way."""
+    """A head over 4 KiB is left to Tornado."""
     async with Node() as node:
         client = await Raw.connect(node.port)
         client.send(upgrade(node.scenes.begin(), Cookie="c" * 5000))
@@ -43,7 +43,7 @@ async def test_large_head():
 @pytest.mark.gen_test
 @pytest.mark.parametrize("size", [0, 1900, 4000, 4096, 9000])
 async def test_handed_on_byte_for_byte(size):
-    """Tornado answers two requests in one packet, wherever the one read of ours ends in them."""
+    """Tornado answers two requests in one packet, wherever the server's one read ends in them."""
     async with Node() as node:
         client = await Raw.connect(node.port)
         client.send(2 * (b"GET /hello HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (size * b"x")))
@@ -55,7 +55,7 @@ async def test_handed_on_byte_for_byte(size):
 
 @pytest.mark.gen_test
 async def test_connection_without_a_word():
-    """A peer that connects and leaves is nobody."""
+    """A peer that connects and leaves at once has no effect."""
     async with Node() as node:
         for _ in range(3):
             (await Raw.connect(node.port)).leave()
@@ -80,7 +80,7 @@ async def test_no_delay(more):
 
 @pytest.mark.gen_test
 async def test_stop():
-    """After `stop`, which may be called twice, nobody is let in."""
+    """After `stop`, which may be called twice, no peer is accepted."""
     async with Node() as node:
         node._listener.stop()
         node._listener.stop()
@@ -129,7 +129,7 @@ def _no_descriptor() -> Iterator[None]:
 
 @pytest.mark.gen_test
 async def test_out_of_descriptors(logs):
-    """Without descriptors nothing spins: a pause, one line, and then the next is let in."""
+    """Without descriptors nothing spins: a pause, one line, and then the next is accepted."""
     logs.expect("no descriptor for a connection")
     async with Node() as node:
         client = await Raw.connect(node.port)

@@ -39,7 +39,7 @@ async def test_readiness_does_not_wait_for_ever(tmp_path: Path, logs: Unexpected
 
 
 async def test_metrics_count_what_happened(tmp_path: Path) -> None:
-    """In Prometheus' text format, every name with our prefix."""
+    """In Prometheus' text format, every name with scanpush's prefix."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin()
         async with page.socket():

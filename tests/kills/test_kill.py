@@ -41,7 +41,7 @@ class World:
         return dict(answer.json())
 
     async def scan(self, document: dict[str, Any], person: str, **options: Any) -> str:
-        """Have somebody scan; "answered" means that the server has said 200."""
+        """Have a person scan; "answered" means that the server has answered 200."""
         answer = await self.http.post(
             f"{self.simulator.url}/simulator/scan",
             json={"url": document["qr"]["content"], "person": person, "options": options},

@@ -114,7 +114,7 @@ async def test_answers_that_count(answer: Any, decision: Decision) -> None:
     ],
 )
 @pytest.mark.gen_test
-async def test_anything_else_admits_nobody(response: httpx.Response) -> None:
+async def test_anything_else_admits_no_person(response: httpx.Response) -> None:
     """Neither does it fail in another way."""
     site = Site(response)
     async with hook_to(site) as hook:
@@ -124,8 +124,8 @@ async def test_anything_else_admits_nobody(response: httpx.Response) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_login_is_told_until_somebody_listens(logs: UnexpectedLogs) -> None:
-    """Signed anew each time; any answer of 2xx ends it."""
+async def test_a_login_is_sent_until_it_is_accepted(logs: UnexpectedLogs) -> None:
+    """Signed again each time; any answer of 2xx ends it."""
     logs.expect("the hook was not told of a login")
     site = Site(says(None, 500), says(None, 404), httpx.Response(204))
     async with hook_to(site) as hook:

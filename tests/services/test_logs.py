@@ -59,7 +59,7 @@ def test_a_json_line_is_one_object(configured: Configure) -> None:
 
 
 def test_a_field_does_not_replace_a_member(configured: Configure) -> None:
-    """A field named like one of ours loses."""
+    """A field that is named like a built-in member is dropped."""
     stream = configured(format="json")
     logging.getLogger("scanpush.x").info("m", extra={"level": "FATAL", "logger": "other"})
     line = json.loads(stream.getvalue())
@@ -124,7 +124,7 @@ def test_libraries_are_quiet_even_at_debug(configured: Configure, name: str) -> 
 
 
 def test_the_level_is_ours(configured: Configure) -> None:
-    """DEBUG shows our debug lines, WARNING hides our information."""
+    """DEBUG shows scanpush's debug lines, WARNING hides its information."""
     stream = configured(level="DEBUG")
     logging.getLogger("scanpush.x").debug("seen")
     assert "seen" in stream.getvalue()

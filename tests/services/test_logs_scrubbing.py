@@ -71,7 +71,7 @@ def test_a_value_is_masked_by_its_name(key: str, text: str) -> None:
     ],
 )
 def test_a_secret_is_masked_by_its_look(text: str) -> None:
-    """Credentials that carry no name of ours."""
+    """Credentials that carry no known name."""
     masked = scrub(text)
     assert SECRET not in masked and OPENID not in masked
 
@@ -88,7 +88,7 @@ def test_a_secret_is_masked_by_its_look(text: str) -> None:
     ],
 )
 def test_the_rest_stays_as_it_is(text: str) -> None:
-    """A log that hides everything helps nobody."""
+    """A log that hides everything is of no use."""
     assert scrub(text) == text
 
 

@@ -1,4 +1,4 @@
-"""The nodes' lines about themselves: found, renewed and forgotten, whoever writes when."""
+"""The nodes' records of themselves: found, renewed and forgotten, in whatever order they write."""
 
 import asyncio
 from typing import Any, cast
@@ -87,7 +87,7 @@ async def test_a_store_that_is_down_ends_nothing() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_node_alone_tells_nobody() -> None:
+async def test_a_node_alone_publishes_nothing() -> None:
     """Without shared stores nothing is written."""
     store = Store()
     alone = node("one", store, Clock(), shared=False)

@@ -144,7 +144,7 @@ def test_an_address_belongs_to_a_group(time: Time, address: str, group: str | No
 
 @given(st.integers(1, 100), st.integers(0, 100), st.integers(0, 100), st.floats(0.001, 60))
 def test_the_wait_is_never_too_short(limit: int, previous: int, current: int, left: float) -> None:
-    """After it, and a moment, the window has room, if nobody else came."""
+    """After it, and a moment, the window has room, if no other try came."""
     previous, current = min(previous, limit), min(current, limit)
     wait = seconds_to_wait(limit, 60, previous, left, current, left + 60) + 0.01
     if wait < left:
@@ -186,7 +186,7 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("2001:db8:ffff::/48")]
     ],
 )
 def test_only_listed_proxies_are_believed(remote: str, forwarded: str, client: str) -> None:
-    """From the right, the first hop that is no proxy of ours is the client."""
+    """From the right, the first hop that is no listed proxy is the client."""
     assert client_address(remote, forwarded, PROXIES) == client
 
 

@@ -24,18 +24,18 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.mark.gen_test
-async def test_closing_leaves_nobody_waiting(server: RedisServer) -> None:
-    """Calls under way, just asked, and asked too late all end as unavailable."""
+async def test_closing_leaves_no_call_waiting(server: RedisServer) -> None:
+    """Calls that are sent, just asked, and asked too late all end as unavailable."""
     link = RedisLink(server.url, timeout_seconds=5)
     await link.open()
     server.pause()
-    under_way = asyncio.ensure_future(link.call("k", "GET", "k"))
+    sent = asyncio.ensure_future(link.call("k", "GET", "k"))
     await asyncio.sleep(0.05)
     asked = asyncio.ensure_future(link.call("k", "GET", "k"))
     await asyncio.sleep(0)
     await link.close()
     server.resume()
-    for call in (under_way, asked, asyncio.ensure_future(link.call("k", "GET", "k"))):
+    for call in (sent, asked, asyncio.ensure_future(link.call("k", "GET", "k"))):
         async with asyncio.timeout(1):
             with pytest.raises(StoreUnavailable):
                 await call
@@ -63,7 +63,7 @@ async def test_one_bad_call_fails_alone(server: RedisServer) -> None:
 
 @pytest.mark.gen_test
 async def test_a_call_given_up_is_not_sent(server: RedisServer) -> None:
-    """Whoever is cancelled before the batch leaves does nothing behind our back."""
+    """A call that is cancelled before the batch leaves is not executed."""
     link = RedisLink(server.url)
     await link.open()
     call = asyncio.ensure_future(link.call("k", "SET", "k", "1"))

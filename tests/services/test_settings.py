@@ -90,7 +90,7 @@ def test_every_line_of_the_shipped_file_has_a_comment() -> None:
 
 
 def test_models_are_frozen() -> None:
-    """Nobody changes a setting behind another's back."""
+    """No code can change a setting after the start."""
     with pytest.raises(ValueError, match="frozen"):
         Settings().server.port = 1  # type: ignore[misc]
 
@@ -204,7 +204,7 @@ def test_a_section_comes_as_json(tmp_path: Path) -> None:
 
 
 def test_an_empty_variable_empties_a_section(tmp_path: Path) -> None:
-    """Compose files hand over variables that nobody filled in."""
+    """Compose files pass on variables that were left empty."""
     assert loaded(tmp_path, {"kiosks": {"a": {"secret": SECRET}}}, KIOSKS="").kiosks == {}
 
 
@@ -235,7 +235,7 @@ def test_a_wrong_variable_is_named_beside_the_key(tmp_path: Path) -> None:
 
 
 def test_other_variables_are_left_alone(tmp_path: Path) -> None:
-    """Only our prefix counts."""
+    """Only scanpush's prefix counts."""
     assert (
         load_settings(written(tmp_path, ""), {"PATH": "x", "SCANPUSHER": "y"}).server.port == 8888
     )
@@ -363,7 +363,7 @@ def test_a_field_that_cannot_be_stops_the_start(
     ],
 )
 def test_a_malformed_secret_is_refused_and_not_shown(tmp_path: Path, key: str, bad: str) -> None:
-    """Even a wrong secret is somebody's secret."""
+    """Even a wrong secret may be a real one elsewhere."""
     error = mistake(tmp_path, account(**{key: bad}))
     assert error.key == f"wechat.accounts.default.{key}"
     assert bad not in str(error)
@@ -381,7 +381,7 @@ def test_a_plaintext_account_needs_no_aes_key(tmp_path: Path) -> None:
     assert any("plaintext" in line for line in models.warnings(settings))
 
 
-def test_kiosks_nobody_can_collect_from_are_warned_about(tmp_path: Path) -> None:
+def test_kiosks_without_an_operators_token_are_warned_about(tmp_path: Path) -> None:
     """Their logins go through the operator's token."""
     kiosks: dict[str, object] = {"kiosks": {"lobby": {"secret": "a-secret-for-the-lobby"}}}
     assert list(models.warnings(loaded(tmp_path, kiosks)))
@@ -527,7 +527,7 @@ def test_what_is_no_origin_is_refused(tmp_path: Path, url: str) -> None:
 def test_auto_simulates_on_local_addresses(
     tmp_path: Path, host: str, public_url: str, answer: bool
 ) -> None:
-    """While no account is configured and nobody outside can come in."""
+    """While no account is configured and no client from outside can connect."""
     settings = loaded(tmp_path, SERVER__HOST=host, SERVER__PUBLIC_URL=public_url)
     assert simulated(settings) is answer
 
@@ -547,7 +547,7 @@ def test_auto_simulates_on_local_addresses(
 def test_a_public_server_never_simulates(
     tmp_path: Path, host: str, public_url: str, simulator: str
 ) -> None:
-    """Under the simulator anybody is anybody: with a public address the start stops."""
+    """Under the simulator any client can be any person: with a public address the start stops."""
     error = mistake(
         tmp_path, SERVER__HOST=host, SERVER__PUBLIC_URL=public_url, WECHAT__SIMULATOR=simulator
     )

@@ -66,7 +66,7 @@ async def test_a_failing_job_takes_no_other_with_it(tmp_path: Path) -> None:
         assert texts(one) == ["a", "b", "c"]
 
 
-async def test_who_stopped_waiting_disturbs_nobody(tmp_path: Path) -> None:
+async def test_a_caller_that_stopped_waiting_disturbs_no_other(tmp_path: Path) -> None:
     """The write is done all the same; that is what "unknown whether done" means."""
     async with database(tmp_path) as one:
         given_up = asyncio.ensure_future(one.write(note("given up")))
@@ -143,7 +143,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
-    """Writes without a pause would keep it from ever being begun anew by itself."""
+    """Writes without a pause would keep SQLite from ever restarting it by itself."""
     async with database(tmp_path) as one:
         log = tmp_path / "a" / "b.db-wal"
         enough = asyncio.Event()
@@ -164,10 +164,10 @@ async def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
         await asyncio.gather(*writers)
 
 
-async def test_a_pause_is_enough_for_the_log_to_begin_anew(
+async def test_a_pause_is_enough_for_the_log_to_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once all of it is copied, nobody has to be held for it."""
+    """Once all of it is copied, no writer has to wait for it."""
     monkeypatch.setattr("services.sqlite.CHECKPOINT_SECONDS", 0.02)
     monkeypatch.setattr(Database, "_restart_log", None)
     async with database(tmp_path) as one:

@@ -13,7 +13,7 @@ from tests.simulator.conftest import Caller
 
 @pytest.mark.gen_test
 async def test_stable_token_stays_the_same(caller: Caller) -> None:
-    """Everybody gets the same token with its remaining life."""
+    """Every caller gets the same token with its remaining life."""
     first = await caller.token()
     caller.wechat.world.clock.advance(100)
     second = await caller.token()
@@ -180,7 +180,7 @@ async def test_user_info_of_a_follower(caller: Caller) -> None:
 
 @pytest.mark.gen_test
 async def test_user_info_of_others(caller: Caller) -> None:
-    """Who left has nothing but an openid; an unknown openid is refused."""
+    """A person who left has nothing but an openid; an unknown openid is refused."""
     people = caller.wechat.world.people
     openid = people.openid(people.named("bob"), caller.account.app_id)
     left = await caller.get("/cgi-bin/user/info", openid=openid)

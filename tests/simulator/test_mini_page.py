@@ -15,7 +15,7 @@ from simulator.config import MINI_PROGRAM_APP_ID
 from tests.simulator.conftest import Caller
 
 
-class _Door(RequestHandler):
+class _Recorder(RequestHandler):
     """Records what the mini program sends; a scene named "gone" is refused."""
 
     calls: list[tuple[str, dict[str, object]]] = []
@@ -33,8 +33,8 @@ class _Door(RequestHandler):
 @pytest.fixture
 def page(io_loop: IOLoop) -> Iterator[Caller]:
     """A simulator whose mini program talks to a small recording server."""
-    _Door.calls = []
-    routes = [(r"/api/miniprogram/(scan|confirm)", _Door)]
+    _Recorder.calls = []
+    routes = [(r"/api/miniprogram/(scan|confirm)", _Recorder)]
     door = HTTPServer(Application(routes, log_function=lambda handler: None))
     sockets = bind_sockets(0, "127.0.0.1")
     door.add_sockets(sockets)
@@ -57,7 +57,7 @@ async def test_open_then_decide(page: Caller, allow: str) -> None:
     url = f"{page.wechat.phone_base}/m/{MINI_PROGRAM_APP_ID}?scene=abc"
     await page.http.post(url, data={"step": "open", "person": "alice", "allow": "1"})
     await page.http.post(url, data={"step": "decide", "person": "alice", "allow": allow})
-    (scan, first), (confirm, second) = _Door.calls
+    (scan, first), (confirm, second) = _Recorder.calls
     assert (scan, confirm, first["scene"]) == ("scan", "confirm", "abc")
     assert second["allow"] is (allow == "1") and first["code"] != second["code"]
 

@@ -82,7 +82,9 @@ async def test_shapes(wechat: SimulatedWeChat, server: CallbackServer) -> None:
 
 
 @pytest.mark.gen_test
-async def test_retry_may_be_encrypted_anew(wechat: SimulatedWeChat, server: CallbackServer) -> None:
+async def test_retry_may_be_encrypted_again(
+    wechat: SimulatedWeChat, server: CallbackServer
+) -> None:
     """With `reencrypt` a retry says the same in another ciphertext."""
     server.hang = 1
     await wechat.phones.follow("alice", options=PushOptions(reencrypt=True))
@@ -133,7 +135,7 @@ async def test_other_events(
 
 @pytest.mark.gen_test
 async def test_messages_need_a_follower(caller: Caller, server: CallbackServer) -> None:
-    """Who does not follow cannot write; a follower's image arrives with a MsgId."""
+    """A person who does not follow cannot write; a follower's image arrives with a MsgId."""
     image = {"person": "alice", "fields": {"MsgType": "image", "PicUrl": "http://x/"}}
     before = (await caller.control("message", image)).json()["outcome"]
     await caller.control("follow", {"person": "alice"})

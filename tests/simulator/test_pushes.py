@@ -27,7 +27,7 @@ async def code_of(wechat: SimulatedWeChat) -> None:
 async def test_newcomer_follows_with_the_scene(
     mode: str, server: CallbackServer, make_wechat: Callable[..., SimulatedWeChat]
 ) -> None:
-    """Who does not follow yet arrives as subscribe with qrscene_, in every mode."""
+    """A person who does not follow yet arrives as subscribe with qrscene_, in every mode."""
     wechat = make_wechat(mode=mode)
     await code_of(wechat)
     delivery = await wechat.phones.scan("alice", scene_str=SCENE)

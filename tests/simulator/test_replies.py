@@ -6,8 +6,7 @@ import pytest
 
 from services.wechat.crypto import Cipher, signature
 from simulator import SimulatorConfig
-from simulator.messages import xml_document
-from simulator.replies import IllegalReply, Reply, read_reply
+from simulator.messages import IllegalReply, Reply, read_reply, xml_document
 
 ACCOUNT = SimulatorConfig.generated("").accounts[0]
 PLAIN = replace(ACCOUNT, mode="plaintext")

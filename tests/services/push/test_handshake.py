@@ -96,7 +96,7 @@ def test_other_spellings(headers):
 
 @given(st.dictionaries(st.sampled_from(list(_request().headers)), st.text(max_size=80)))
 def test_any_headers(headers):
-    """Any value of any header is accepted or refused with a code of ours."""
+    """Any value of any header is accepted or refused with a code of the contract."""
     request = Request("GET", f"/ws/{SCENE}", "HTTP/1.1", {**_request().headers, **headers}, "")
     try:
         check_request(request)

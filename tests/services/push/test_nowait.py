@@ -11,7 +11,7 @@ from tests.services.push.kit import Node, closed, eventually, status
 
 
 @pytest.mark.gen_test
-async def test_whole_login():
+async def test_complete_login():
     """Scanned, authorized, ack, consumed, and the store is never waited for."""
     async with Node() as node:
         node.scenes.nowait = True
@@ -31,7 +31,7 @@ async def test_whole_login():
 
 @pytest.mark.gen_test
 async def test_a_wrong_token_is_refused_all_the_same():
-    """What is at hand is for the browser that began it only: 403."""
+    """A scene that is read without waiting is still only for the browser that began it: 403."""
     async with Node() as node:
         node.scenes.nowait = True
         with pytest.raises(InvalidStatus) as refused:
@@ -71,7 +71,7 @@ async def test_two_notices_in_one_turn_end_in_the_newest():
 
 
 @pytest.mark.gen_test
-async def test_a_failure_of_ours_is_no_silence(logs):
+async def test_an_internal_failure_is_no_silence(logs):
     """A status that cannot be rendered closes with 1011: the page reconnects."""
     logs.expect("Exception in callback")
     async with Node() as node:

@@ -65,7 +65,7 @@ def test_forgotten(poller, pair):
 
 
 def test_limit(poller):
-    """No more than asked for, and in turn: nobody is always last."""
+    """No more than asked for, and in turn: no descriptor is always last."""
     pairs = [socket.socketpair() for _ in range(6)]
     for ours, theirs in pairs:
         poller.watch(ours.fileno())

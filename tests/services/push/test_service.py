@@ -34,7 +34,7 @@ async def test_status_at_once():
 
 
 @pytest.mark.gen_test
-async def test_whole_login():
+async def test_complete_login():
     """Scanned, authorized, ack, consumed: four statuses, then 1000."""
     async with Node() as node:
         scene_str = node.scenes.begin()
@@ -111,7 +111,7 @@ async def test_replaced_on_another_node():
 
 
 @pytest.mark.gen_test
-async def test_own_notice_replaces_nobody():
+async def test_own_notice_replaces_no_socket():
     """The notice of this node's own attachment is not a replacement."""
     async with Node() as node:
         scene_str = node.scenes.begin()
@@ -125,7 +125,7 @@ async def test_own_notice_replaces_nobody():
 
 @pytest.mark.gen_test
 async def test_older_upgrade_that_took_longer():
-    """Of two upgrades under way at once the one that began later keeps the scene."""
+    """Of two concurrent upgrades the one that began later keeps the scene."""
     async with Node() as node:
         scene_str = node.scenes.begin()
         open_gate = node.scenes.gate
@@ -143,7 +143,7 @@ async def test_older_upgrade_that_took_longer():
 
 @pytest.mark.gen_test
 async def test_replaced_elsewhere_during_the_upgrade():
-    """A newer socket on another node ends an upgrade that is still under way with 4409."""
+    """A newer socket on another node ends an unfinished upgrade with 4409."""
     async with Node() as node:
         scene_str = node.scenes.begin()
         node.scenes.gate.clear()
@@ -184,7 +184,7 @@ async def test_expires_by_itself():
 @pytest.mark.usefixtures("store")
 @pytest.mark.gen_test
 async def test_forgotten_scene():
-    """A scene that the store no longer knows ends in 4408: the page begins anew."""
+    """A scene that the store no longer knows ends in 4408: the page begins another scene."""
     async with Node() as node:
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
@@ -276,7 +276,7 @@ async def test_gap_attaches_again():
 
 @pytest.mark.gen_test
 async def test_gap_answers_long_polls():
-    """Their next one attaches anew."""
+    """The next poll attaches again."""
     async with Node() as node:
         with node.push.hub.waiter(node.scenes.begin()) as waiter:
             waiting = asyncio.ensure_future(waiter.newer(1, 60))
@@ -315,7 +315,7 @@ async def test_many_end_at_once():
 
 @pytest.mark.gen_test
 async def test_status_that_cannot_be_rendered(logs):
-    """A bug of ours while delivering ends in 1011, so that the page comes back."""
+    """A bug of the server while delivering ends in 1011, so that the page comes back."""
     logs.expect("push delivery failed")
     async with Node() as node:
         scene_str = node.scenes.begin()
@@ -328,7 +328,7 @@ async def test_status_that_cannot_be_rendered(logs):
 
 @pytest.mark.gen_test
 async def test_first_status_that_cannot_be_rendered(logs):
-    """A bug of ours during the upgrade leaves nothing parked."""
+    """A bug of the server during the upgrade leaves nothing parked."""
     logs.expect("push upgrade failed")
     async with Node() as node:
         node.scenes.broken = True
@@ -365,7 +365,7 @@ async def test_ack_waits_for_the_store():
 
 @pytest.mark.gen_test
 async def test_drain():
-    """Draining tells everybody 1001, ends waits, and refuses upgrades with 503."""
+    """Draining closes every socket with 1001, ends waits, and refuses upgrades with 503."""
     async with Node() as node:
         pages = [await node.connect(node.scenes.begin()) for _ in range(120)]
         draining = asyncio.ensure_future(node.push.drain(10))

@@ -103,7 +103,7 @@ def test_meter_forgets_a_descriptor():
 
 
 def test_capacity():
-    """Room is what the limit leaves over the reserve, upgrades under way included."""
+    """Room is what the limit leaves over the reserve, unfinished upgrades included."""
     capacity = Capacity(limit=20, reserve=10)
     assert capacity.has_room(9)
     capacity.opening = 1

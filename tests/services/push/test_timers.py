@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from services.push.timers import SLICES_PER_SECOND, Keepalive, PingPlan
 
 
-class _Lot:
-    """Remembers who was pinged; some are not there."""
+class _Pinged:
+    """Remembers which descriptors were pinged; some are not there."""
 
     def __init__(self, open_fds: set[int]) -> None:
         self.open_fds = open_fds
@@ -20,7 +20,7 @@ class _Lot:
         return fd in self.open_fds
 
 
-def test_everybody_once_an_interval():
+def test_every_descriptor_once_an_interval():
     """Within one interval every descriptor is due exactly once."""
     plan = PingPlan(30)
     plan.due(1000.0)
@@ -41,7 +41,7 @@ def test_phases_part_the_descriptors():
 
 
 def test_long_pause():
-    """After a process that was stopped for long, nobody is pinged twice in a row."""
+    """After a process that was stopped for long, no peer is pinged twice in a row."""
     plan = PingPlan(2)
     plan.due(0.0)
     phases = plan.due(1000.0)
@@ -51,7 +51,7 @@ def test_long_pause():
 
 @given(st.floats(1, 600), st.lists(st.floats(0, 5), max_size=60))
 def test_never_much_before_its_time(interval, steps):
-    """However irregular the ticks are, nobody is pinged again over a second early."""
+    """However irregular the ticks are, no peer is pinged again over a second early."""
     plan = PingPlan(interval)
     now, last = 5000.0, {}
     plan.due(now)
@@ -69,4 +69,4 @@ def test_ticks_count_pings():
     keepalive = Keepalive(1, lot.ping, lambda: 10, lambda: written.append(1))
     for step in range(9):
         keepalive.tick(100 + step / 4)
-    assert lot.pinged[3] == lot.pinged[4] == 2 and len(written) == 4
+    assert pinged.pinged[3] == pinged.pinged[4] == 2 and len(written) == 4

@@ -36,7 +36,7 @@ async def test_old_news_is_no_news():
 
 @pytest.mark.gen_test
 async def test_many_waiters_and_a_socket():
-    """Everybody who wants the scene hears of it; polls replace nobody."""
+    """Every waiter for the scene gets it; polls replace no connection."""
     async with Node() as node:
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
@@ -77,7 +77,7 @@ async def test_drain_releases_waiters():
 
 @pytest.mark.gen_test
 async def test_sockets_do_not_count_as_waiters():
-    """Upgrades under way listen without using up the places of polls."""
+    """Unfinished upgrades listen without using up the places of polls."""
     async with Node(max_waiters=1) as node:
         node.scenes.gate.clear()
         opening = asyncio.ensure_future(node.connect(node.scenes.begin()).__aenter__())
@@ -89,7 +89,7 @@ async def test_sockets_do_not_count_as_waiters():
 
 @pytest.mark.gen_test
 async def test_local_broker():
-    """Notices go to whoever listens, and to nobody after the close."""
+    """Notices go to the listener, and to none after the close."""
     broker, heard = LocalBroker(), []
     notice = Notice("3f2504e0-4f89-41d3-9a0c-0305e82c3301", 1)
     broker.publish(notice)

@@ -28,12 +28,12 @@ def told(moves: LocalEcho) -> list[Notice]:
 @contextmanager
 def moving(moves: LocalEcho) -> Iterator[Callable[[Scene], None]]:
     """A move as a store makes it; call what this gives with the scene of the store's answer."""
-    under_way = moves.begin(NAME)
+    move = moves.begin(NAME)
     answers: list[Scene] = []
     try:
         yield answers.append
     finally:
-        moves.end(under_way, answers[-1] if answers else None)
+        moves.end(move, answers[-1] if answers else None)
 
 
 def scanned(moves: LocalEcho) -> None:
@@ -125,7 +125,7 @@ async def test_without_a_listener_every_notice_is_heard() -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_is_at_hand_does_not_stay_so() -> None:
+async def test_what_is_remembered_is_forgotten_soon() -> None:
     """A node that slept wakes up with nothing to deliver from memory."""
     moves = LocalEcho()
     with moving(moves) as answered:

@@ -77,7 +77,7 @@ def test_emails(typed: str, kept: str | None) -> None:
     assert checked_email(typed) == kept
 
 
-def test_fields_nobody_asked_for_are_left_alone() -> None:
+def test_fields_that_are_not_configured_are_left_alone() -> None:
     """However odd they are."""
     assert checked_fields({"name": "Al", "phone": ["?"], "admin": True}, ["name"]) == {"name": "Al"}
 

@@ -1,4 +1,4 @@
-"""The state machine, held to the table of the design."""
+"""The state machine, held to the table of docs/contract.md."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_each_change_raises_seq_by_one() -> None:
 
 
 def test_the_first_openid_claims_the_scene() -> None:
-    """Whoever scans first owns the scene, and a second person changes nothing."""
+    """The person who scans first owns the scene, and a second person changes nothing."""
     first = apply(a_scene(), Move(State.SCANNED, ANY, openid=ALICE), NOW)
     assert first.scene is not None and first.scene.openid == ALICE
     second = apply(first.scene, Move(State.SCANNED, ANY, openid=BOB), NOW)
@@ -82,7 +82,7 @@ def test_the_claimants_scan_again_is_a_repeat(state: State) -> None:
 
 @pytest.mark.parametrize("state", [State.EXPIRED, State.CANCELLED, State.DENIED, State.FAILED])
 def test_the_claimants_scan_after_an_unhappy_end_is_refused(state: State) -> None:
-    """Nobody is told "logged in" about a scene that ended otherwise."""
+    """No person is told "logged in" about a scene that ended otherwise."""
     step = apply(a_scene(state, openid=ALICE), Move(State.SCANNED, ANY, openid=ALICE), NOW)
     assert step.verdict is Verdict.REFUSED
 
@@ -148,7 +148,7 @@ def test_an_owed_login_fails_after_its_time() -> None:
     ],
 )
 def test_time_alone_ends_every_open_state(state: State, end: State) -> None:
-    """Whoever looks after the end sees the end, written down or not, with the next seq."""
+    """A reader after the end sees the end, written down or not, with the next seq."""
     scene = settle(a_scene(state), NOW + 180)
     assert scene is not None and (scene.state, scene.seq) == (end, 2)
 

@@ -37,7 +37,7 @@ def test_the_keys_of_a_scene_share_a_hash_tag(uuid: object) -> None:
 @pytest.mark.redis
 @pytest.mark.gen_test
 async def test_a_newer_scanpush_may_add_fields(server: RedisServer) -> None:
-    """During a rolling upgrade, fields that we do not know are kept and do no harm."""
+    """During a rolling upgrade, fields that this version does not know are kept and do no harm."""
     async with linked(server.url) as store:
         scene = await store.create(new_scene())
         key = keys_of(scene.scene_str)[0]

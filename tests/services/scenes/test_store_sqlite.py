@@ -95,7 +95,7 @@ async def test_a_refusal_by_memory_is_decided_again(tmp_path: Path) -> None:
         assert stored.in_file(scene)[:2] == ("consumed", 4)
 
 
-async def test_a_move_nobody_waits_for_is_told(tmp_path: Path) -> None:
+async def test_a_move_whose_caller_gave_up_is_noticed(tmp_path: Path) -> None:
     """It was asked for and is done; the sockets hear of it, and the memory has it."""
     async with a_store(tmp_path) as stored:
         scene = await stored.scene()
@@ -152,7 +152,7 @@ async def test_details_are_written_by_the_moves_that_bring_some(tmp_path: Path) 
         assert stored.in_file(scene)[2] == '{"kiosk": "门", "name": "安"}'
 
 
-async def test_what_nobody_waited_for_is_read_again(tmp_path: Path) -> None:
+async def test_what_has_no_waiting_caller_is_read_again(tmp_path: Path) -> None:
     """A move whose caller gave up may have been done: what is in memory is not believed."""
     async with a_store(tmp_path) as stored:
         scene = await stored.scene()

@@ -1,4 +1,4 @@
-"""services.scenes.sweeper: no failure is its last."""
+"""services.scenes.sweeper: it goes on after any failure."""
 
 import asyncio
 from collections.abc import Sequence

@@ -136,7 +136,7 @@ def test_another_nodes_key_verifies_once_trusted() -> None:
 
 
 def test_trusting_again_replaces_what_was_trusted() -> None:
-    """A node that left is forgotten; our own keys stay."""
+    """A node that left is forgotten; the issuer's own keys stay."""
     other, node = issuer_of(generate("ES256")), issuer_of(KEY)
     node.trust(other.jwks()["keys"])
     node.trust([])
@@ -145,7 +145,7 @@ def test_trusting_again_replaces_what_was_trusted() -> None:
 
 
 def test_a_foreign_key_cannot_take_our_name() -> None:
-    """The name is computed, so a key under our kid counts under its own."""
+    """The name is computed, so a key under the issuer's kid counts under its own."""
     evil = generate("ES256")
     node = issuer_of(KEY)
     node.trust([dict(evil.jwk) | {"kid": KEY.kid}])
@@ -186,7 +186,7 @@ def test_hs256_signed_with_the_published_spelling_is_refused() -> None:
     refused(forged({"alg": "HS256", "kid": KEY.kid, "typ": "JWT"}, sign_with=text))
 
 
-def test_another_algorithm_of_ours_than_the_keys_is_refused() -> None:
+def test_another_algorithm_than_the_keys_is_refused() -> None:
     """An EdDSA header on an ES256 key."""
     header, payload, signature = minted().split(".")
     changed = b64(json.dumps({"alg": "EdDSA", "kid": KEY.kid, "typ": "JWT"}).encode())
@@ -210,7 +210,7 @@ def test_another_algorithm_of_ours_than_the_keys_is_refused() -> None:
     ids=str,
 )
 def test_an_unknown_kid_is_refused(kid: object) -> None:
-    """It is looked up in our own set, and nothing else is done with it."""
+    """It is looked up among the known keys, and nothing else is done with it."""
     refused(forged({"alg": "ES256", "kid": kid, "typ": "JWT"}, sign_with=b"x"))
 
 

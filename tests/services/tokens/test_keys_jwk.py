@@ -49,7 +49,7 @@ def test_the_public_spelling_has_no_private_part(algorithm: str) -> None:
 
 
 def test_the_public_half_is_derived() -> None:
-    """A file that claims another public half does not make us publish it."""
+    """A file that claims another public half does not get that half published."""
     key, other = generate("EdDSA"), generate("EdDSA")
     mixed = private_jwk(key) | {"x": other.jwk["x"]}
     try:
@@ -74,7 +74,7 @@ def test_the_public_half_is_derived() -> None:
         RFC_7638_KEY | {"alg": "HS256"},
     ],
 )
-def test_what_is_no_key_of_ours_is_a_problem(jwk: object) -> None:
+def test_what_is_no_usable_key_is_a_problem(jwk: object) -> None:
     """Other kinds, broken ones and weak ones are refused, with one kind of exception."""
     with pytest.raises(KeyProblem):
         read_public(jwk)

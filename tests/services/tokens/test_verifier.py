@@ -93,7 +93,8 @@ async def test_nodes_learn_each_others_keys(tmp_path: Path) -> None:
 
 
 async def test_a_lost_addition_is_made_again(tmp_path: Path) -> None:
-    """Whoever saw it brings it back, its owner or another; so does a store that came back empty."""
+    """A node that saw it writes it again, its owner or another; also to a store that came back
+    empty."""
     store, clock = Kept(), Clock()
     a, b, c = (Node(tmp_path, name, store, clock) for name in "abc")
     for node in (a, b, c):
@@ -118,7 +119,7 @@ async def test_a_key_outlives_its_node_by_a_tokens_life(tmp_path: Path) -> None:
     assert stays.kids == {stays.kid} == set(json.loads(store.values[KEY]))
 
 
-async def test_what_is_not_understood_is_written_anew(tmp_path: Path, logs: UnexpectedLogs) -> None:
+async def test_what_is_not_understood_is_overwritten(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """Nothing of it is trusted."""
     logs.expect("the shared keys were not understood")
     for text in ("rubbish", "[]", '{"kid": 5}', '{"kid": ["soon", {}]}'):
@@ -129,7 +130,7 @@ async def test_what_is_not_understood_is_written_anew(tmp_path: Path, logs: Unex
 
 
 async def test_a_key_cannot_stand_in_for_another(tmp_path: Path) -> None:
-    """A foreign key under our own key's name does not take its place."""
+    """A foreign key under the name of the node's own key does not take its place."""
     store, clock = Kept(), Clock()
     a, b = (Node(tmp_path, name, store, clock) for name in "ab")
     await a.exchange()
@@ -141,7 +142,7 @@ async def test_a_key_cannot_stand_in_for_another(tmp_path: Path) -> None:
 
 
 async def test_a_store_that_is_away_stops_a_newcomer(tmp_path: Path) -> None:
-    """It could not say who it is; whoever runs already goes on."""
+    """It could not publish its key; a node that runs already goes on."""
     node = Node(tmp_path, "a", Kept(away=True), Clock())
     with pytest.raises(StoreUnavailable):
         await node.keys.introduce()
@@ -153,7 +154,7 @@ async def test_a_store_that_is_away_stops_a_newcomer(tmp_path: Path) -> None:
 
 
 async def test_nodes_that_start_at_once_all_leave_their_keys(tmp_path: Path) -> None:
-    """Each finds an empty store and overwrites the others; nobody's key is lost by it."""
+    """Each finds an empty store and overwrites the others; no node's key is lost by it."""
     store, clock = Kept(), Clock()
     nodes = [Node(tmp_path, name, store, clock) for name in "abcd"]
     await asyncio.gather(*(node.keys.introduce() for node in nodes))
@@ -182,7 +183,7 @@ async def test_a_newcomers_ticket_is_accepted(tmp_path: Path) -> None:
 
 
 async def test_the_key_set_names_a_newcomer_at_once(tmp_path: Path) -> None:
-    """Whoever asks for it because of a token with an unknown key gets that key."""
+    """A client that asks for it because of a token with an unknown key gets that key."""
     store, clock = Kept(), Clock()
     a, b = (Node(tmp_path, name, store, clock) for name in "ab")
     await a.keys.introduce()

@@ -1,4 +1,4 @@
-"""Where a browser may go on to: paths of our own site only (C24)."""
+"""Where a browser may go on to: paths of the server's own site only (C24)."""
 
 from urllib.parse import urljoin, urlsplit
 

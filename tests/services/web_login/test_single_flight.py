@@ -70,7 +70,7 @@ async def test_a_turn_without_an_end_expires(tmp_path: Path) -> None:
     clock = TurnableClock(SystemClock())
     async with Stack(tmp_path, clock) as stack:
         store, work = stack.container.backend.scenes, Work()
-        await store.remember("turn:a", "somebody who died", TURN_SECONDS)
+        await store.remember("turn:a", "a node that died", TURN_SECONDS)
         clock.advance(TURN_SECONDS + 1)
         assert await single_flight(store, "a", 60, work) == "result 1"
         clock.advance(TURN_SECONDS + 1)

@@ -59,7 +59,7 @@ async def test_callers_share_one_request() -> None:
 
 @pytest.mark.gen_test
 async def test_nodes_share_one_token() -> None:
-    """Ten nodes with one store: whoever gets the lock second looks again and asks nothing."""
+    """Ten nodes with one store: the node that gets the lock second looks again and asks nothing."""
     async with bench() as b:
         nodes = [node(b, ClassicToken) for _ in range(10)]
         assert set(await asyncio.gather(*(n.get() for n in nodes))) == {"TOKEN_1"}
@@ -331,7 +331,8 @@ async def test_rubbish_is_no_token(answer: dict[str, Any], logs: Any) -> None:
 
 @pytest.mark.gen_test
 async def test_failing_store(logs: Any) -> None:
-    """Without a store no token is fetched behind the other nodes' backs; one at hand serves on."""
+    """Without a store no token is fetched that other nodes would not know of; one that is known
+    serves on."""
     logs.expect("no new access_token")
     async with bench() as b:
         credentials = node(b)

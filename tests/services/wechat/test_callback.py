@@ -55,7 +55,7 @@ def envelope(encrypted: str, plain_fields: str = "") -> bytes:
 
 
 def signed(encrypted: str, **changes: str) -> dict[str, str]:
-    """A query that signs any ciphertext, as somebody with our callback_token could."""
+    """A query that signs any ciphertext, as a client with the callback_token could."""
     full = query(**changes)
     parts = (D.callback_token, full["timestamp"], full["nonce"], encrypted)
     return {**full, "msg_signature": signature(*parts)}
@@ -88,7 +88,7 @@ def test_json_vector_opens() -> None:
     assert json.loads(opened.cipher.decrypt(sealed["Encrypt"]))["Content"] == "好"
 
 
-def test_same_event_encrypted_anew() -> None:
+def test_same_event_encrypted_again() -> None:
     """A retry may carry new ciphertext under the same timestamp and nonce."""
     encrypted = Cipher(D.encoding_aes_key, D.app_id).encrypt(D.message, b"9" * 16)
     assert encrypted != D.encrypted
@@ -254,7 +254,7 @@ def test_plaintext() -> None:
 
 
 def test_plaintext_verifies_before_it_parses() -> None:
-    """A hostile body with a wrong signature is 403, not 400: nobody looked at it."""
+    """A hostile body with a wrong signature is 403, not 400: it was not parsed."""
     with pytest.raises(Forbidden):
         gate(mode="plaintext").open(query(signature="0" * 40), b"<!DOCTYPE x><xml/>", NOW)
 
@@ -280,7 +280,7 @@ def test_configuration_check(mode: str) -> None:
 
 
 def test_configuration_check_forged() -> None:
-    """Nothing is echoed to somebody without our token."""
+    """Nothing is echoed to a client without the callback token."""
     with pytest.raises(Forbidden):
         gate().check_configuration(CHECK)
 
@@ -317,7 +317,7 @@ def test_safe_mode_needs_a_key() -> None:
     st.sampled_from(["safe", "compatible", "plaintext"]),
 )
 def test_nothing_else_escapes(changes: dict[str, str], body: bytes, mode: str) -> None:
-    """Whatever is sent without our token, the answer is one of the two refusals."""
+    """Whatever is sent without the callback token, the answer is one of the two refusals."""
     asked = {**query(signature="0" * 40), **changes}
     for candidate in (body, D.message, envelope(D.encrypted + "A")):
         with pytest.raises(CallbackRefused) as caught:

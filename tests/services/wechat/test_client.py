@@ -275,8 +275,8 @@ async def test_real_sockets() -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_listens() -> None:
-    """A refused connection is an error of ours."""
+async def test_no_server_listens() -> None:
+    """A refused connection is an error of the contract."""
     listener, port = bind_unused_port()
     listener.close()
     base = f"http://127.0.0.1:{port}"
@@ -337,7 +337,7 @@ async def test_no_proxy_stands_before_the_operators_own_network(
 
 @pytest.mark.gen_test
 async def test_cancelled_caller() -> None:
-    """Whoever gives up first (a callback's own deadline) is not held."""
+    """A caller that gives up first (a callback's own deadline) is not held."""
     async with bench(spare_base="") as b:
         b.wechat.hanging = asyncio.Event()
         task = asyncio.ensure_future(ask(b.calls))

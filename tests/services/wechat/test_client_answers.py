@@ -12,7 +12,7 @@ NO_TEXT = [None, 5, True, [], {}, "", "a b", "a\n", "\0", "é", "\ud800", "x" * 
 
 @pytest.mark.parametrize("value", NO_TEXT, ids=lambda value: ascii(value)[:12])
 def test_nonsense_is_no_answer(value: Any) -> None:
-    """It is WeChat's failure, not ours; a unionid that is none is only not known."""
+    """It is WeChat's failure, not the caller's; a unionid that is none is only not known."""
     for read in (lambda answer: text_of(answer, "openid"), openid_of):
         with pytest.raises(WeChatUnavailable, match="openid"):
             read({"openid": value})

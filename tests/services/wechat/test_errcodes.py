@@ -1,4 +1,4 @@
-"""The table of errcodes is whole and consistent with our own error codes."""
+"""The table of errcodes is whole and consistent with scanpush's error codes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_no_number_stands_twice() -> None:
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: str(row.errcode))
 def test_every_row_has_an_answer(row: Errcode) -> None:
-    """Each errcode that can reach us maps to a code of the public contract."""
+    """Each errcode that can arrive maps to a code of the public contract."""
     assert row.meaning
     assert (row.code == "") is (row.action is Action.PAGE)
     assert row.action is Action.PAGE or STATUS[row.code] >= 400

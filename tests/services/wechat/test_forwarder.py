@@ -83,7 +83,7 @@ async def test_cookies_of_one_answer_are_not_sent_with_the_next_push() -> None:
 @pytest.mark.parametrize("answer", [500, 404, 302, b"x" * (MAX_ANSWER_BYTES + 1), "hang"])
 @pytest.mark.gen_test
 async def test_no_answer_of_use(answer: Any, logs: Any) -> None:
-    """Errors, redirects, floods and silence all become our own answer."""
+    """Errors, redirects, floods and silence all become the server's own answer."""
     logs.expect("forward address")
     async with (
         other_system(answer) as (url, _),
@@ -109,7 +109,7 @@ async def test_empty_answer() -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_there(logs: Any) -> None:
+async def test_no_server_there(logs: Any) -> None:
     """A system that is down is a line in the log without the address or its query."""
     logs.expect("forward address")
     listener, port = bind_unused_port()
@@ -132,7 +132,7 @@ async def test_rings_end(logs: Any) -> None:
 
 @pytest.mark.gen_test
 async def test_copy() -> None:
-    """A login is passed on without anybody waiting."""
+    """A login is passed on without any caller waiting."""
     async with other_system() as (url, seen), forwarder(url) as (forward, supervisor):
         forward.copy_later(QUERY, BODY, "text/xml")
         assert seen == []

@@ -147,9 +147,9 @@ def test_outcome_key_of_a_message() -> None:
     """A message counts by its sender and MsgId; CreateTime may differ between deliveries."""
     one = parse(xml(MsgType="text", Content="1", MsgId="7"))
     again = parse(xml(MsgType="text", Content="1", MsgId="7", CreateTime="1700000001"))
-    somebody = parse(xml(MsgType="text", Content="1", MsgId="7", FromUserName="oB"))
+    another = parse(xml(MsgType="text", Content="1", MsgId="7", FromUserName="oB"))
     assert one.outcome_key(APP) == again.outcome_key(APP) == f"{APP}|{OPENID}|7"
-    assert somebody.outcome_key(APP) != one.outcome_key(APP)
+    assert another.outcome_key(APP) != one.outcome_key(APP)
 
 
 def test_outcome_key_is_bounded() -> None:

@@ -1,4 +1,4 @@
-"""The mini program's doors; session_key stays out of everything."""
+"""The mini program's calls to WeChat; session_key stays out of everything."""
 
 import dataclasses
 from typing import Any
@@ -64,8 +64,8 @@ async def test_refusals(errcode: int, code: str) -> None:
 
 @pytest.mark.parametrize("answer", [{}, {"session_key": "K"}, {"openid": ""}, {"openid": {}}])
 @pytest.mark.gen_test
-async def test_nobody(answer: dict[str, Any]) -> None:
-    """An answer without an openid logs nobody in."""
+async def test_no_openid(answer: dict[str, Any]) -> None:
+    """An answer without an openid logs no person in."""
     async with bench() as b:
         b.wechat.script[SESSION] = [answer]
         with pytest.raises(WeChatUnavailable):

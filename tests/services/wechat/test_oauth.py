@@ -205,7 +205,7 @@ async def test_person_may_try_again_after_an_outage() -> None:
 @pytest.mark.parametrize("answer", [{}, {"openid": "oA"}, {"access_token": "T"}, {"openid": 1}])
 @pytest.mark.gen_test
 async def test_exchange_without_result(answer: dict[str, Any]) -> None:
-    """An answer that names nobody grants nothing."""
+    """An answer that names no person grants nothing."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [answer]
         with pytest.raises(WeChatUnavailable):
@@ -257,7 +257,7 @@ async def test_profile() -> None:
 
 
 @pytest.mark.gen_test
-async def test_profile_of_somebody_else() -> None:
+async def test_profile_of_another_person() -> None:
     """An answer about another openid is no answer."""
     async with bench() as b:
         b.wechat.script[INFO] = [{"openid": "oB", "nickname": "x"}]

@@ -1,4 +1,4 @@
-"""What we ask of WeChat for an account, and how a refused access_token is mended once."""
+"""What the server asks of WeChat for an account, and how a refused access_token is mended once."""
 
 import asyncio
 from typing import Any

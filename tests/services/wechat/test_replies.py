@@ -52,7 +52,7 @@ def test_every_sentence_can_be_filled(outcome: str, lang: str) -> None:
 @pytest.mark.parametrize("outcome", ["logged_in", "registered", "confirm_ask"])
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_logins_name_the_site_and_a_way_out(outcome: str, lang: str) -> None:
-    """Whoever was tricked into scanning learns where they are now and what to do."""
+    """A person who was tricked into scanning learns where they are now and what to do."""
     lines = replies.text(outcome, lang, site="Example").split("\n")
     assert "Example" in lines[0] and len(lines) >= 2
 
@@ -91,7 +91,7 @@ def test_values_cannot_write_lines_of_their_own() -> None:
     ],
 )
 def test_nearest_language(tag: str, expected: str) -> None:
-    """A tag we do not have becomes the nearest we have."""
+    """A language that there is no text for becomes the nearest one with a text."""
     assert replies.language(tag) == expected
 
 

@@ -105,7 +105,7 @@ async def test_people_of_another_app_are_not_asked_about(bench: Bench) -> None:
 
 @pytest.mark.gen_test
 async def test_an_account_without_unionids_is_left_alone_for_a_while(bench: Bench) -> None:
-    """A follower without one says that nobody there has one."""
+    """A follower without one shows that no follower of the account has one."""
     bench.api.answer = Follower(ALICE, True, None)
     for _ in range(3):
         assert (await bench.completed()).unionid is None

@@ -1,7 +1,7 @@
 """Published and computed vectors of WeChat's message encryption.
 
-A to C come from WeChat's own pages; D and E are ours, decrypted back by wechatpy 1.8.18. D's key
-has non-zero unused bits in its last character; E's padding is a full block of 32.
+A to C come from WeChat's own pages; D and E were made here, and decrypted back by wechatpy 1.8.18.
+D's key has non-zero unused bits in its last character; E's padding is a full block of 32.
 """
 
 from dataclasses import dataclass

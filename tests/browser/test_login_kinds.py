@@ -1,4 +1,4 @@
-"""The doors in a real browser, on the real server: a popup, a phone, a page inside WeChat."""
+"""The login kinds in a real browser, on the real server: a popup, a phone, a page inside WeChat."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +38,7 @@ def phone(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserC
 
 
 def show(page: Page, real: Real, kind: str, lang: str = "zh-CN") -> None:
-    """The login page with that door."""
+    """The login page with that login kind."""
     page.goto(real.url)
     wait_for_state(page, "waiting")
     script = "([kind, lang]) => { const e = document.querySelector('scan-login');"
@@ -55,7 +55,8 @@ def allow_at_wechat(page: Page) -> None:
 def test_the_phone_is_asked_and_the_page_logs_in(
     page: Page, phone: BrowserContext, real: Real, request: pytest.FixtureRequest
 ) -> None:
-    """From the code's address over WeChat's page to the question; the form carries our Origin."""
+    """From the code's address over WeChat's page to the question; the form carries the server's
+    Origin."""
     lang = request.node.callspec.id
     show(page, real, "web", lang)
     tab = phone.new_page()
@@ -72,7 +73,7 @@ def test_the_phone_is_asked_and_the_page_logs_in(
 
 
 def test_a_phone_that_refuses(page: Page, browser: Browser, real: Real) -> None:
-    """The page hears it."""
+    """The page is told of it."""
     show(page, real, "web")
     tab = browser.new_page(user_agent=IN_WECHAT)
     tab.goto(view(page)["qr"]["content"])
@@ -98,7 +99,7 @@ def test_the_popup_closes_itself(context: BrowserContext, page: Page, real: Real
 
 
 def test_a_page_inside_wechat_comes_back_logged_in(browser: Browser, real: Real) -> None:
-    """It goes to WeChat and returns to itself, without a question of ours."""
+    """The page goes to WeChat and comes back, without a question by the server."""
     context = browser.new_context(locale="zh-CN", user_agent=IN_WECHAT)
     page = context.new_page()
     page.goto(real.url)

@@ -349,7 +349,7 @@ async def test_notice_is_shown_and_reported(caller: Caller, server: CallbackServ
 
 @pytest.mark.gen_test
 async def test_blocked_notice(caller: Caller, server: CallbackServer) -> None:
-    """Who blocks notices gets none, which only the pushed result tells."""
+    """A person who blocks notices gets none, which only the pushed result tells."""
     openid = await follower(caller)
     await caller.control("people", {"person": "alice", "blocks_notices": True})
     assert (await caller.post(SEND, notice(openid)))["errcode"] == 0
@@ -388,7 +388,7 @@ async def test_notices_that_are_refused(
 
 @pytest.mark.gen_test
 async def test_notice_needs_a_follower(caller: Caller) -> None:
-    """Who left the account cannot be written to."""
+    """A person who left the account cannot be written to."""
     openid = await follower(caller)
     await caller.wechat.phones.unfollow("alice")
     assert (await caller.post(SEND, notice(openid)))["errcode"] == 43004

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from services.tasks import Supervisor
-from simulator.chats import Chats
 from simulator.clock import TurnableClock
 from simulator.codes import Code, Codes
 from simulator.config import SimulatedAccount

@@ -53,10 +53,10 @@ class Bench:
         self.listener = Listener(
             HTTPServer(lambda request: None),
             lambda connection, address, head, early: False,
-            HotRoute("POST", ROUTE.target, self.desk.answer),
+            HotRoute("POST", ROUTE.target, self.callbacks.answer),
             Capacity(2**31, 0),
             self.supervisor,
-            self.under_way,
+            self.unfinished,
             idle_seconds,
         )
         self.listener.hand_over = lambda connection, address, data: self.handed_on.append(
@@ -112,7 +112,7 @@ async def test_pushes_in_one_packet() -> None:
     """A client that does not wait for its answers is left to a real parser."""
     async with bench() as one:
         assert not one.arrive(PUSH + PUSH)
-        assert not one.desk.asked and not one.listener.connections
+        assert not one.callbacks.asked and not one.listener.connections
 
 
 @ON_LOOP
@@ -178,7 +178,7 @@ async def test_an_idle_connection_ends() -> None:
         assert one.arrive(PUSH)
         await asyncio.sleep(0.2)
         assert one.listener.connections
-        one.desk.gate.set()
+        one.callbacks.gate.set()
         assert await one.hears() == ANSWER
         assert await one.hears() == b""
 

@@ -65,8 +65,8 @@ def test_never_much_before_its_time(interval, steps):
 def test_ticks_count_pings():
     """Pings that were written are counted, others are not."""
     written = []
-    lot = _Lot({3, 4})
-    keepalive = Keepalive(1, lot.ping, lambda: 10, lambda: written.append(1))
+    pinged = _Pinged({3, 4})
+    keepalive = Keepalive(1, pinged.ping, lambda: 10, lambda: written.append(1))
     for step in range(9):
         keepalive.tick(100 + step / 4)
     assert pinged.pinged[3] == pinged.pinged[4] == 2 and len(written) == 4

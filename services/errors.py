@@ -5,6 +5,9 @@
     ├── TokenError               a token that is not ours, or not valid now
     │   ├── TokenExpired         ours, but its time is up
     │   └── UnknownKey           names a key that is not known here, or not yet
+    ├── ExchangeFailed           an outgoing HTTP request brought no whole response
+    │   ├── NotReached           not one byte of it was sent
+    │   └── Broken               it may have arrived, its response did not
     ├── HookUnavailable          the operator's hook gave no usable answer
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
@@ -50,6 +53,21 @@ class UnknownKey(TokenError):
     """A token that names a key not known here: a stranger's, or that of a node just started."""
 
 
+class ExchangeFailed(ScanpushError):
+    """An outgoing HTTP request brought no whole response; see `http_client.exchange`.
+
+    The text names the kind of failure and holds no address: addresses carry secrets.
+    """
+
+
+class NotReached(ExchangeFailed):
+    """There was no connection, so not one byte of the request was sent."""
+
+
+class Broken(ExchangeFailed):
+    """The request may have arrived and been obeyed; its response did not come."""
+
+
 class HookUnavailable(ScanpushError):
     """The operator's hook gave no usable answer: down, slow, not 200, or none of its answers."""
 
@@ -59,7 +77,7 @@ class StoreUnavailable(ScanpushError):
 
 
 class ApiError(ScanpushError):
-    """An answer of the public contract (design: HTTP statuses and codes).
+    """An answer of the public contract (docs/errors.md).
 
     Args:
         code: one of `STATUS`, which decides the HTTP status.

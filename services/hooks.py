@@ -23,11 +23,10 @@ from typing import Any
 import httpx
 
 from services.clock import Clock
-from services.errors import HookUnavailable, WeChatUnavailable
-from services.http_client import read_at_most
+from services.errors import ExchangeFailed, HookUnavailable
+from services.http_client import exchange
 from services.ids import UserId
 from services.tasks import Supervisor
-from services.wechat.client import http_errors
 
 log = logging.getLogger("scanpush.hook")
 
@@ -149,29 +148,22 @@ class Hook:
         }
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                with http_errors():
-                    return await self._exchange(body, headers)
-        except (TimeoutError, WeChatUnavailable) as error:
+                response = await exchange(
+                    self._client,
+                    "POST",
+                    self._url,
+                    content=body,
+                    headers=headers,
+                    timeout=httpx.Timeout(self._timeout_seconds),
+                    longest=MAX_ANSWER_BYTES,
+                )
+        except (TimeoutError, ExchangeFailed) as error:
             raise HookUnavailable(str(error) or "time-out") from None
-
-    async def _exchange(self, body: bytes, headers: dict[str, str]) -> bytes:
-        request = self._client.build_request(
-            "POST",
-            self._url,
-            content=body,
-            headers=headers,
-            timeout=httpx.Timeout(self._timeout_seconds),
-        )
-        response = await self._client.send(request, stream=True)
-        try:
-            answer = await read_at_most(response, MAX_ANSWER_BYTES)
-        finally:
-            await response.aclose()
-        if not response.is_success:
-            raise HookUnavailable(f"HTTP {response.status_code}")
-        if answer is None:
+        if not 200 <= response.status < 300:
+            raise HookUnavailable(f"HTTP {response.status}")
+        if response.body is None:
             raise HookUnavailable("the answer is too long")
-        return answer
+        return response.body
 
 
 def _decision(answer: bytes) -> Decision:

@@ -15,8 +15,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -24,8 +23,15 @@ from urllib.parse import urlsplit
 import httpx
 
 from services.clock import Clock
-from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
-from services.http_client import read_at_most
+from services.errors import (
+    Broken,
+    ExchangeFailed,
+    NotReached,
+    WeChatError,
+    WeChatRefused,
+    WeChatUnavailable,
+)
+from services.http_client import exchange
 from services.ids import OpenId, UnionId
 from services.wechat.errcodes import Action, look_up
 
@@ -71,14 +77,6 @@ class ApiAnswer:
         if not isinstance(payload, dict):
             raise WeChatUnavailable("the answer is no JSON object")
         return payload
-
-
-class _NotReached(WeChatUnavailable):
-    """Not one byte of the request was sent."""
-
-
-class _Broken(WeChatUnavailable):
-    """The request may have reached WeChat, the answer did not reach us."""
 
 
 class _Busy(WeChatUnavailable):
@@ -232,65 +230,55 @@ class Calls:
         body: Mapping[str, Any] | None,
         repeatable: bool,
     ) -> ApiAnswer:
+        """Ask the API host, or its stand-in where that is allowed to help."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        *firsts, last = self._bases()
-        for base in firsts:
-            try:
-                request = self._request(
-                    method, base + path, query, content, self._shares(repeatable)
-                )
-                return await self._exchange(request)
-            except _NotReached:
-                self._note_unreachable(base)
-            except _Broken:
-                if not repeatable:
-                    raise
-        whole = httpx.Timeout(self.timeout_seconds)
-        return await self._exchange(self._request(method, last + path, query, content, whole))
-
-    def _bases(self) -> list[str]:
-        bases = [self._api_base]
-        if self._spare_base:
-            bases.append(self._spare_base)
-            if self._clock.monotonic() < self._avoid_until:
-                bases.reverse()
-        return bases
-
-    def _note_unreachable(self, base: str) -> None:
-        if base == self._api_base:
-            self._avoid_until = self._clock.monotonic() + AVOID_SECONDS
-            log.warning("WeChat's API host cannot be reached; its stand-in is asked")
-
-    def _shares(self, repeatable: bool) -> httpx.Timeout:
-        """What the first of two hosts may take, so that the second still has its time."""
+        bases = [self._api_base, self._spare_base] if self._spare_base else [self._api_base]
+        if self._clock.monotonic() < self._avoid_until:
+            bases.reverse()
+        # The first of two hosts gets half the time, so that the second still has its own. Once
+        # connected, a call that must not be sent twice may use all of it.
         half = self.timeout_seconds / 2
-        return httpx.Timeout(half if repeatable else self.timeout_seconds, connect=half, pool=half)
+        first = httpx.Timeout(half if repeatable else self.timeout_seconds, connect=half, pool=half)
+        whole = httpx.Timeout(self.timeout_seconds)
+        *others, last = bases
+        try:
+            for base in others:
+                try:
+                    return await self._exchange(method, base + path, query, content, first)
+                except NotReached:
+                    if base == self._api_base:
+                        self._avoid_until = self._clock.monotonic() + AVOID_SECONDS
+                        log.warning("WeChat's API host cannot be reached; its stand-in is asked")
+                except Broken:
+                    if not repeatable:
+                        raise
+            return await self._exchange(method, last + path, query, content, whole)
+        except ExchangeFailed as error:
+            raise WeChatUnavailable(str(error)) from None
 
-    def _request(
+    async def _exchange(
         self,
         method: str,
         url: str,
         query: Mapping[str, str],
         content: bytes | None,
         timeout: httpx.Timeout,
-    ) -> httpx.Request:
-        headers = {} if content is None else {"Content-Type": "application/json"}
-        return self._client.build_request(
-            method, url, params=dict(query), content=content, headers=headers, timeout=timeout
+    ) -> ApiAnswer:
+        response = await exchange(
+            self._client,
+            method,
+            url,
+            query=query,
+            content=content,
+            headers=None if content is None else {"Content-Type": "application/json"},
+            timeout=timeout,
+            longest=MAX_ANSWER_BYTES,
         )
-
-    async def _exchange(self, request: httpx.Request) -> ApiAnswer:
-        with http_errors():
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await read_at_most(response, MAX_ANSWER_BYTES)
-            finally:
-                await response.aclose()
-        if response.status_code != 200:
-            raise WeChatUnavailable(f"HTTP {response.status_code}")
-        if body is None:
+        if response.status != 200:
+            raise WeChatUnavailable(f"HTTP {response.status}")
+        if response.body is None:
             raise WeChatUnavailable("the answer is too long")
-        return ApiAnswer(response.headers.get("Content-Type", ""), body)
+        return ApiAnswer(response.content_type, response.body)
 
 
 def spare_of(api_base: str) -> str:
@@ -298,20 +286,6 @@ def spare_of(api_base: str) -> str:
     parts = urlsplit(api_base)
     spare = _SPARE.get(parts.netloc.lower())
     return f"{parts.scheme}://{spare}" if spare else ""
-
-
-@contextmanager
-def http_errors() -> Iterator[None]:
-    """Turn everything httpx raises into `WeChatUnavailable`, without its context.
-
-    httpx's exceptions refer to the request, whose address holds secrets: none of it is kept.
-    """
-    try:
-        yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise _NotReached(type(error).__name__) from None
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
-        raise _Broken(type(error).__name__) from None
 
 
 def scrubbed(errmsg: object) -> str:

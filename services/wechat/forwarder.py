@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from services.errors import WeChatUnavailable
-from services.http_client import read_at_most
+from services.errors import ExchangeFailed
+from services.http_client import exchange
 from services.tasks import Supervisor
-from services.wechat.client import http_errors
 
 log = logging.getLogger("scanpush.forward")
 
@@ -86,7 +85,7 @@ class Forwarder:
         try:
             async with asyncio.timeout(min(self._timeout_seconds, within_seconds)):
                 return await self._post(raw_query, body, content_type, hops)
-        except (TimeoutError, WeChatUnavailable) as error:
+        except (TimeoutError, ExchangeFailed) as error:
             log.warning("the forward address does not answer: %s", error or "time-out")
             return None
         finally:
@@ -101,26 +100,19 @@ class Forwarder:
         self, raw_query: str, body: bytes, content_type: str, hops: int
     ) -> Forwarded | None:
         separator = "&" if "?" in self._url else "?"
-        with http_errors():
-            request = self._client.build_request(
-                "POST",
-                f"{self._url}{separator}{raw_query}" if raw_query else self._url,
-                content=body,
-                headers={
-                    "Content-Type": content_type or "text/xml",
-                    HOPS_HEADER: str(hops + 1),
-                },
-                timeout=httpx.Timeout(self._timeout_seconds),
-            )
-            response = await self._client.send(request, stream=True)
-            try:
-                answer = await read_at_most(response, MAX_ANSWER_BYTES)
-            finally:
-                await response.aclose()
-        if response.status_code != 200 or answer is None:
-            log.warning("the forward address answers HTTP %d or too much", response.status_code)
+        response = await exchange(
+            self._client,
+            "POST",
+            f"{self._url}{separator}{raw_query}" if raw_query else self._url,
+            content=body,
+            headers={"Content-Type": content_type or "text/xml", HOPS_HEADER: str(hops + 1)},
+            timeout=httpx.Timeout(self._timeout_seconds),
+            longest=MAX_ANSWER_BYTES,
+        )
+        if response.status != 200 or response.body is None:
+            log.warning("the forward address answers HTTP %d or too much", response.status)
             return None
-        return Forwarded(answer, _writable(response.headers.get("Content-Type", "")))
+        return Forwarded(response.body, _writable(response.content_type))
 
 
 def _writable(content_type: str) -> str:

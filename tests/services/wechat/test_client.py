@@ -12,7 +12,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
-from services.http_client import ShardedTransport, make_client
+from services.http_client import make_client
 from services.wechat.client import MAX_ANSWER_BYTES, Calls, scrubbed, spare_of
 from services.wechat.errcodes import TABLE, Action
 from tests.services.wechat.fakes import API, SPARE, FakeClock, bench, eventually
@@ -283,56 +283,6 @@ async def test_nobody_listens() -> None:
     async with make_client(base) as client:
         with pytest.raises(WeChatUnavailable, match="ConnectError"):
             await ask(Calls(client, base, FakeClock(), timeout_seconds=5))
-
-
-@pytest.mark.gen_test
-async def test_pools_fill_in_order() -> None:
-    """Few requests share the first pool; more go to the next; beyond all, the least busy."""
-    transport = ShardedTransport(shards=2, per_shard=1)
-    transport._in_flight = [0, 0]
-    assert transport._pick() == 0
-    transport._in_flight = [1, 0]
-    assert transport._pick() == 1
-    transport._in_flight = [3, 2]
-    assert transport._pick() == 1
-    await transport.aclose()
-
-
-@pytest.mark.parametrize(
-    ("base", "proxied"),
-    [(API, True), ("http://127.0.0.1:9", False), ("http://localhost:9", False)],
-)
-@pytest.mark.gen_test
-async def test_proxies_of_the_environment(
-    base: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A proxy may be WeChat's way out, never the way to the simulator."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    async with make_client(base) as client:
-        assert client.trust_env is proxied
-
-
-@pytest.mark.parametrize(
-    ("other", "proxied"),
-    [
-        ("http://127.0.0.1:9/hook", False),
-        ("http://10.0.0.5/hook", False),
-        ("http://[::1]:9/hook", False),
-        ("https://[fd00::5]/hook", False),
-        (f"{API}/hook", True),
-    ],
-)
-@pytest.mark.gen_test
-async def test_no_proxy_stands_before_the_operators_own_network(
-    other: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hook on this machine is asked directly, though WeChat is asked through a proxy."""
-    listener, port = bind_unused_port()
-    listener.close()
-    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
-    async with make_client(API, [other]) as client:
-        assert client._transport_for_url(httpx.URL(API)) is not client._transport
-        assert (client._transport_for_url(httpx.URL(other)) is not client._transport) is proxied
 
 
 @pytest.mark.gen_test

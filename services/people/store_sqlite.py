@@ -7,7 +7,6 @@ from typing import Any
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
-from services.scenes.states import Scene
 from services.sqlite import Database, sqlite_errors
 
 log = logging.getLogger("scanpush.people")
@@ -155,10 +154,11 @@ def _forget(db: sqlite3.Connection, user_id: str) -> None:
     )
 
 
-def log_in_within(
+def log_in_within_transaction(
     db: sqlite3.Connection,
     identity: Identity,
-    scene: Scene,
+    scene_str: SceneStr,
+    account: str,
     now: float,
     *,
     first_try: bool,
@@ -175,12 +175,12 @@ def log_in_within(
     has_unionid = row is not None and row[0] is not None
     if unionid_wanted and not has_unionid:
         return None
-    if not first_try and (done := _done(db, scene.scene_str)) is not None:
+    if not first_try and (done := _done(db, scene_str)) is not None:
         return done
     if row is not None and (has_unionid or identity.unionid is None):
         return _log_in_known(db, row, now)
-    found, is_new = _find_or_register(db, identity, scene.account, now, None)
-    return _noted(db, found, is_new, scene.scene_str, NOTHING_KNOWN, now)
+    found, is_new = _find_or_register(db, identity, account, now, None)
+    return _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
 
 
 def _log_in_known(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> Login:

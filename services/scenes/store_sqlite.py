@@ -21,7 +21,7 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.people.store import Identity, Login
-from services.people.store_sqlite import log_in_within
+from services.people.store_sqlite import log_in_within_transaction
 from services.scenes.states import (
     KIND_OF,
     STATE_OF,
@@ -424,10 +424,11 @@ class SqliteWholeLogin:
                 return claimed, None
             if claimed.verdict is Verdict.REFUSED:
                 return claimed, None
-            login = log_in_within(
+            login = log_in_within_transaction(
                 db,
                 identity,
-                scene,
+                scene.scene_str,
+                scene.account,
                 now,
                 first_try=claimed.verdict is Verdict.MOVED,
                 unionid_wanted=unionid_wanted,

@@ -21,7 +21,7 @@ from typing import Any
 
 from services.clock import Clock
 from services.errors import StoreUnavailable, UnknownKey
-from services.scenes.store import SceneStore
+from services.key_values import KeyValues
 from services.tokens.claims import Purpose, Ticket, VerifiedClaims
 from services.tokens.issuer import Issuer
 
@@ -52,7 +52,7 @@ class SharedKeys:
     """
 
     def __init__(
-        self, issuer: Issuer, store: SceneStore, clock: Clock, *, keep_seconds: float
+        self, issuer: Issuer, store: KeyValues, clock: Clock, *, keep_seconds: float
     ) -> None:
         self._issuer = issuer
         self._store = store

@@ -181,13 +181,15 @@ def build_account(ground: Ground, name: str, account: AccountSettings) -> Accoun
     """One account with what belongs to it alone."""
     watch = AccountWatch(ground.metrics, ground.clock, name)
     api = build_api(ground, account, watch)
-    notices = Notices(
-        api,
-        ground.supervisor,
-        template_id=account.notice_template_id,
-        fields=account.notice_fields,
-        site=ground.site_name,
-    )
+    notices = None
+    if account.notice_template_id:
+        notices = Notices(
+            api,
+            ground.supervisor,
+            template_id=account.notice_template_id,
+            fields=account.notice_fields,
+            site=ground.site_name,
+        )
     forwarder = None
     if account.forward_url:
         forwarder = Forwarder(ground.http, ground.supervisor, account.forward_url)

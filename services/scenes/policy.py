@@ -143,7 +143,7 @@ class AdmissionService:
             kind=kind,
             outcome_key=outcome_key,
             outcome=outcome,
-            unionid_wanted=self._unionids.wanted(account, identity),
+            unionid_wanted=account.can_tell_unionid(identity, self._clock.monotonic()),
         )
         if done is None:
             return None
@@ -215,8 +215,9 @@ class AdmissionService:
                     "exchange_code": self._login.exchange_code(step.scene),
                 }
             )
-        if visit.identity.app_id == visit.account.app_id:
-            visit.account.notices.send_later(
+        notices = visit.account.notices
+        if notices is not None and visit.identity.app_id == visit.account.app_id:
+            notices.send_later(
                 visit.identity.openid,
                 visit.scene.scene_str,
                 login.user.name,

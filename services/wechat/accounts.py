@@ -11,6 +11,7 @@ from services.clock import Clock
 from services.errors import ApiError
 from services.ids import AppId
 from services.metrics import Metrics
+from services.people.store import Identity
 from services.settings.models import AccountSettings
 from services.wechat.callback import CallbackGate
 from services.wechat.forwarder import Forwarder
@@ -68,7 +69,8 @@ class Account:
     settings: AccountSettings
     gate: CallbackGate
     api: WeChatAPI
-    notices: Notices
+    notices: Notices | None
+    """None where the operator has set no template for them."""
     watch: AccountWatch
     forwarder: Forwarder | None = None
     """Where everything that is no login goes on to."""
@@ -79,6 +81,13 @@ class Account:
     @property
     def app_id(self) -> AppId:
         return AppId(self.settings.app_id)
+
+    def can_tell_unionid(self, identity: Identity, now_monotonic: float) -> bool:
+        """Whether user/info could tell a unionid that `identity` lacks: it knows this account's
+        own people only."""
+        if identity.unionid or identity.app_id != self.app_id:
+            return False
+        return now_monotonic >= self.unionid_unavailable_until
 
 
 class Accounts:

@@ -78,7 +78,7 @@ class Notices:
     """Sends one account's login notices.
 
     Args:
-        template_id: empty where the operator wants none.
+        template_id: as the account's console shows it.
         fields: key of the template to text, from the settings.
         site: what ``{site}`` stands for.
     """
@@ -101,8 +101,6 @@ class Notices:
 
     def send_later(self, openid: OpenId, scene_str: SceneStr, name: str, now: float) -> None:
         """Send the notice of this login in the background. Never raises, never waits."""
-        if not self._template_id:
-            return
         if self._in_flight >= MOST_IN_FLIGHT:
             log.warning("login notice dropped: %d are under way", self._in_flight)
             return

@@ -41,7 +41,7 @@ class UnionIds:
 
         Never fails for WeChat's sake. An answer that comes later is joined when it comes.
         """
-        if not self.wanted(account, identity):
+        if not account.can_tell_unionid(identity, self._clock.monotonic()):
             return identity
         known = await self._stored(identity)
         if known is not None:
@@ -52,12 +52,6 @@ class UnionIds:
             self._supervisor.spawn(self._join_later(asking, identity), name="join unionid")
             return identity
         return identity._replace(unionid=asking.result())
-
-    def wanted(self, account: Account, identity: Identity) -> bool:
-        """Whether WeChat could tell a unionid that `identity` lacks."""
-        foreign = identity.app_id != account.app_id  # user/info knows this account's people only
-        unavailable = self._clock.monotonic() < account.unionid_unavailable_until
-        return not (identity.unionid or foreign or unavailable)
 
     async def _stored(self, identity: Identity) -> UnionId | None:
         """The unionid we know: of the people seen last, without asking the store, for WeChat never

@@ -20,9 +20,9 @@ from services.scenes.store_sqlite import SqliteSceneStore, SqliteWholeLogin, Who
 from services.settings.models import Settings
 from services.sqlite import Database
 from services.wechat.access_token import (
-    CredentialStore,
-    MemoryCredentialStore,
-    RedisCredentialStore,
+    AccessTokenStore,
+    MemoryAccessTokenStore,
+    RedisAccessTokenStore,
 )
 
 
@@ -33,7 +33,7 @@ class Backend:
     scenes: SceneStore
     users: UserStore
     broker: Broker
-    credentials: CredentialStore
+    access_tokens: AccessTokenStore
     windows: Windows
     clock: StoreClock | None = None
     whole_login: WholeLogin | None = None
@@ -84,7 +84,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
         scenes=scenes,
         users=SqliteUserStore(database),
         broker=broker,
-        credentials=MemoryCredentialStore(),
+        access_tokens=MemoryAccessTokenStore(),
         windows=MemoryWindows(clock.now),
         database=database,
         whole_login=SqliteWholeLogin(clock, scenes),
@@ -108,7 +108,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         scenes=RedisSceneStore(link, moves),
         users=users,
         broker=RedisBroker(link, node, moves),
-        credentials=RedisCredentialStore(link),
+        access_tokens=RedisAccessTokenStore(link),
         windows=RedisWindows(link),
         clock=store_clock,
         connections=(users, link),

@@ -63,15 +63,15 @@ from services.tokens.keys import open_keys
 from services.tokens.verifier import SharedKeys, Verifier
 from services.web_login.mini_program import DirectLogin, MiniProgramDoor
 from services.web_login.oauth import OAuthApp, OAuthApps, OAuthDoors
-from services.wechat.access_token import authorized
+from services.wechat.access_token import make_authorized_client
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from services.wechat.callback import CallbackGate
-from services.wechat.client import Calls
+from services.wechat.client import WeChatClient
 from services.wechat.forwarder import Forwarder
-from services.wechat.mini_program import HttpxMiniProgram
+from services.wechat.mini_program import MiniProgramClient
 from services.wechat.notices import Notices
-from services.wechat.oauth import HttpxOAuth
-from services.wechat.official_account import HttpxWeChatAPI
+from services.wechat.oauth import OAuthClient
+from services.wechat.official_account import OfficialAccountClient
 from services.wechat.unionids import UnionIds
 from services.workers import Place, Siblings
 from simulator.builtin import Simulation
@@ -107,7 +107,7 @@ class Ground:
 
     @property
     def kiosk_labels(self) -> dict[str, str]:
-        """What the operator calls its screens."""
+        """What the operator client its screens."""
         return {name: kiosk.label for name, kiosk in self.settings.kiosks.items()}
 
 
@@ -196,19 +196,21 @@ def build_account(ground: Ground, name: str, account: AccountSettings) -> Accoun
     return Account(name, account, build_gate(ground, account), api, notices, watch, forwarder)
 
 
-def build_api(ground: Ground, account: AccountSettings, watch: AccountWatch) -> HttpxWeChatAPI:
+def build_api(
+    ground: Ground, account: AccountSettings, watch: AccountWatch
+) -> OfficialAccountClient:
     """WeChat's API with the account's own credentials."""
     wechat = ground.settings.wechat
-    calls = Calls(
+    client = WeChatClient(
         ground.http,
         wechat.api_base,
         ground.clock,
         timeout_seconds=wechat.timeout_seconds,
         observer=watch,
     )
-    signed = authorized(
-        calls,
-        ground.backend.credentials,
+    authorized_client = make_authorized_client(
+        client,
+        ground.backend.access_tokens,
         ground.clock,
         ground.supervisor,
         app_id=account.app_id,
@@ -216,7 +218,7 @@ def build_api(ground: Ground, account: AccountSettings, watch: AccountWatch) -> 
         credential=wechat.credential,
         on_renewed=watch.credential_ends,
     )
-    return HttpxWeChatAPI(signed)
+    return OfficialAccountClient(authorized_client)
 
 
 def build_gate(ground: Ground, account: AccountSettings) -> CallbackGate:
@@ -273,7 +275,7 @@ class Doors:
 
 def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
     """Every door the settings open."""
-    calls = Calls(
+    client = WeChatClient(
         ground.http,
         ground.settings.wechat.api_base,
         ground.clock,
@@ -285,12 +287,12 @@ def build_doors(ground: Ground, logins: Logins, accounts: Accounts) -> Doors:
         logins.login,
         logins.admission,
         accounts,
-        build_oauth_apps(ground, calls),
+        build_oauth_apps(ground, client),
         ground.kiosk_labels,
     )
     if not ground.settings.wechat.mini_program.app_id:
         return Doors(oauth)
-    api = build_mini_program(ground, calls)
+    api = build_mini_program(ground, client)
     door = MiniProgramDoor(
         api,
         ground.backend.users,
@@ -316,22 +318,22 @@ def build_direct_login(ground: Ground) -> DirectLogin:
     )
 
 
-def build_mini_program(ground: Ground, calls: Calls) -> HttpxMiniProgram:
+def build_mini_program(ground: Ground, client: WeChatClient) -> MiniProgramClient:
     """WeChat's API with the mini program's credentials."""
     app = ground.settings.wechat.mini_program
     secret = app.app_secret.get_secret_value()
-    signed = authorized(
-        calls,
-        ground.backend.credentials,
+    authorized_client = make_authorized_client(
+        client,
+        ground.backend.access_tokens,
         ground.clock,
         ground.supervisor,
         app_id=app.app_id,
         app_secret=secret,
         credential=ground.settings.wechat.credential,
     )
-    return HttpxMiniProgram(
-        calls,
-        signed,
+    return MiniProgramClient(
+        client,
+        authorized_client,
         app_id=app.app_id,
         app_secret=secret,
         page=app.page,
@@ -339,14 +341,14 @@ def build_mini_program(ground: Ground, calls: Calls) -> HttpxMiniProgram:
     )
 
 
-def build_oauth_apps(ground: Ground, calls: Calls) -> OAuthApps:
+def build_oauth_apps(ground: Ground, client: WeChatClient) -> OAuthApps:
     """The app_ids that people authorise on WeChat's pages, by kind and account."""
     wechat, apps = ground.settings.wechat, {}
 
-    def api(app: AccountSettings | AppSettings) -> HttpxOAuth:
+    def api(app: AccountSettings | AppSettings) -> OAuthClient:
         secret = app.app_secret.get_secret_value()
-        return HttpxOAuth(
-            calls, ground.clock, ground.supervisor, app_id=app.app_id, app_secret=secret
+        return OAuthClient(
+            client, ground.clock, ground.supervisor, app_id=app.app_id, app_secret=secret
         )
 
     website = api(wechat.website) if wechat.website.app_id else None

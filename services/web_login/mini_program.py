@@ -25,7 +25,7 @@ from services.scenes.states import FINAL, Kind, Scene, State, Step
 from services.tokens.claims import Claims
 from services.tokens.issuer import Issuer
 from services.wechat.accounts import Accounts
-from services.wechat.mini_program import MiniProgramAPI
+from services.wechat.mini_program import MiniProgramClient
 
 
 class DirectLogin:
@@ -75,7 +75,7 @@ class MiniProgramDoor:
 
     def __init__(
         self,
-        api: MiniProgramAPI,
+        api: MiniProgramClient,
         users: UserStore,
         login: LoginService,
         admission: AdmissionService,

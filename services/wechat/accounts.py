@@ -16,7 +16,7 @@ from services.settings.models import AccountSettings
 from services.wechat.callback import CallbackGate
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
-from services.wechat.official_account import WeChatAPI
+from services.wechat.official_account import OfficialAccountClient
 
 WINDOW_SECONDS = 3600.0
 
@@ -68,7 +68,7 @@ class Account:
     name: str
     settings: AccountSettings
     gate: CallbackGate
-    api: WeChatAPI
+    api: OfficialAccountClient
     notices: Notices | None
     """None where the operator has set no template for them."""
     watch: AccountWatch

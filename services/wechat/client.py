@@ -93,7 +93,7 @@ class CallObserver(Protocol):
         """WeChat answered with that errcode."""
 
 
-class Calls:
+class WeChatClient:
     """Calls one API host, and its stand-in.
 
     Args:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from services.errors import StoreUnavailable, WeChatError, WeChatRefused
 from services.ids import OpenId, SceneStr
 from services.tasks import Supervisor
-from services.wechat.official_account import WeChatAPI
+from services.wechat.official_account import OfficialAccountClient
 from services.wechat.replies import inert
 
 log = logging.getLogger("scanpush.notices")
@@ -85,7 +85,7 @@ class Notices:
 
     def __init__(
         self,
-        api: WeChatAPI,
+        api: OfficialAccountClient,
         supervisor: Supervisor,
         *,
         template_id: str,

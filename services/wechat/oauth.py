@@ -11,14 +11,14 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from services.clock import Clock
 from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUnavailable
 from services.ids import AppId, OpenId, UnionId
 from services.tasks import Supervisor
-from services.wechat.client import Calls, openid_of, text_of, unionid_of
+from services.wechat.client import WeChatClient, openid_of, text_of, unionid_of
 from services.wechat.replies import inert
 
 Scope = Literal["snsapi_base", "snsapi_userinfo"]
@@ -63,28 +63,6 @@ class Profile:
     unionid: UnionId | None
     nickname: str
     avatar: str
-
-
-class OAuthAPI(Protocol):
-    """Codes and grants of one app_id.
-
-    Raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those; a code that is no
-    good has the error code ``bad_request``.
-    """
-
-    app_id: AppId
-
-    async def exchange(self, code: str) -> Grant:
-        """What `code` grants. Asked twice within a minute, WeChat is asked once."""
-
-    async def refresh(self, refresh_token: str) -> Grant:
-        """Prolong a grant; a refresh_token lives thirty days and may be replaced."""
-
-    async def is_valid(self, grant: Grant) -> bool:
-        """Whether WeChat still honours the grant's access_token."""
-
-    async def profile(self, grant: Grant) -> Profile:
-        """Name, picture and unionid; the grant's scope must allow it."""
 
 
 def authorize_url(open_base: str, app_id: str, redirect_uri: str, scope: Scope, state: str) -> str:
@@ -133,12 +111,16 @@ def _state(state: str) -> str:
     return state
 
 
-class HttpxOAuth:
-    """`OAuthAPI` over WeChat's sns interfaces."""
+class OAuthClient:
+    """Codes and grants of one app_id, over WeChat's sns interfaces.
+
+    Raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those; a code that is no
+    good has the error code ``bad_request``.
+    """
 
     def __init__(
         self,
-        calls: Calls,
+        client: WeChatClient,
         clock: Clock,
         supervisor: Supervisor,
         *,
@@ -148,7 +130,7 @@ class HttpxOAuth:
     ) -> None:
         self.app_id = AppId(app_id)
         self._app_secret = app_secret
-        self._calls = calls
+        self._client = client
         self._clock = clock
         self._supervisor = supervisor
         self._most_remembered = most_remembered
@@ -156,6 +138,7 @@ class HttpxOAuth:
         self._exchanges = OrderedDict()
 
     async def exchange(self, code: str) -> Grant:
+        """What `code` grants. Asked twice within a minute, WeChat is asked once."""
         if CODE.fullmatch(code) is None:
             raise WeChatRefused(40029, "not a code", "bad_request")
         # Shielded: when the phone hangs up and asks again, the first answer is still the only one.
@@ -211,6 +194,7 @@ class HttpxOAuth:
         return True
 
     async def profile(self, grant: Grant) -> Profile:
+        """Name, picture and unionid; the grant's scope must allow it."""
         answer = await self._sns("userinfo", {**_of(grant), "lang": "zh_CN"})
         if answer.get("openid") != grant.openid:
             raise WeChatUnavailable("the answer is about somebody else")
@@ -224,7 +208,7 @@ class HttpxOAuth:
     async def _sns(
         self, name: str, query: Mapping[str, str], *, repeatable: bool = True
     ) -> dict[str, Any]:
-        return await self._calls.json("GET", f"/sns/{name}", query=query, repeatable=repeatable)
+        return await self._client.json("GET", f"/sns/{name}", query=query, repeatable=repeatable)
 
 
 def _of(grant: Grant) -> dict[str, str]:

@@ -10,7 +10,7 @@ from services.errors import StoreUnavailable
 from services.ids import OpenId, SceneStr
 from services.wechat import notices
 from services.wechat.notices import Notices, fill, notice_time
-from services.wechat.official_account import HttpxWeChatAPI
+from services.wechat.official_account import OfficialAccountClient
 from tests.services.wechat.fakes import Bench, bench, eventually
 
 SEND = "/cgi-bin/message/template/send"
@@ -19,7 +19,7 @@ FIELDS = {"thing1": "{site} 登录提醒", "time2": "{time}", "thing3": "{name}"
 
 
 def sender(b: Bench) -> Notices:
-    api = HttpxWeChatAPI(b.authorized())
+    api = OfficialAccountClient(b.authorized())
     return Notices(api, b.supervisor, template_id="tpl", fields=FIELDS, site="Example")
 
 

@@ -10,7 +10,7 @@ import pytest
 from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
 from services.ids import OpenId
 from services.wechat import oauth
-from services.wechat.oauth import Grant, HttpxOAuth
+from services.wechat.oauth import Grant, OAuthClient
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench, eventually
 
 EXCHANGE = "/sns/oauth2/access_token"
@@ -27,9 +27,9 @@ GOOD = {
 GRANT = Grant(OpenId("oA"), "snsapi_userinfo", access_token="T", refresh_token="R")
 
 
-def door(b: Bench, **options: int) -> HttpxOAuth:
-    return HttpxOAuth(
-        b.calls, b.clock, b.supervisor, app_id=APP_ID, app_secret=APP_SECRET, **options
+def door(b: Bench, **options: int) -> OAuthClient:
+    return OAuthClient(
+        b.client, b.clock, b.supervisor, app_id=APP_ID, app_secret=APP_SECRET, **options
     )
 
 
@@ -311,7 +311,7 @@ def test_avatars_that_are_none(url: object) -> None:
     ],
 )
 @pytest.mark.gen_test
-async def test_no_secret_in_errors(ask: Callable[[HttpxOAuth], Any]) -> None:
+async def test_no_secret_in_errors(ask: Callable[[OAuthClient], Any]) -> None:
     """Errors name neither code nor token nor secret."""
     async with bench() as b:
         text = f"invalid {APP_SECRET} SECRET_CODE_SECRET_CODE_SECRET SECRET_TOKEN_SECRET_TOKEN"

@@ -5,7 +5,7 @@ Each request is a POST of a JSON object with two headers:
     X-Scanpush-Timestamp: <unix seconds>
     X-Scanpush-Signature: sha256=<hex HMAC-SHA256 of "<timestamp>.<body>" under login.hook_secret>
 
-Whoever receives it computes the same over the raw body, compares in constant time, and refuses a
+The operator's server computes the same over the raw body, compares in constant time, and refuses a
 timestamp more than five minutes off. ``scene_str`` names the matter: the same one may come twice.
 """
 
@@ -39,13 +39,13 @@ HOOK_SECONDS = 3.0
 MAX_ANSWER_BYTES = 16 * 1024
 
 MOST_DECISIONS = 200
-"""More questions under way than this are not asked: the hook counts as down for them."""
+"""Questions in flight; for more of them the hook counts as down."""
 
 PAUSES = (1.0, 4.0, 15.0, 60.0, 240.0)
 """Seconds before the further tries to tell of a login, each made up to half longer."""
 
 MOST_TELLING = 500
-"""Logins being told at once; more are dropped, and said so."""
+"""Logins being told at once; more are dropped with a warning."""
 
 _USER_ID = re.compile(r"[!-~]{1,128}")
 
@@ -112,7 +112,7 @@ class Hook:
             self._asking -= 1
 
     def tell_later(self, event: Mapping[str, Any]) -> None:
-        """Tell of a login in the background, again and again for about five minutes.
+        """Tell of a login in the background, with further tries for about five minutes.
 
         Any 2xx answer ends it. What was not told when this process ends is not told.
         """
@@ -138,8 +138,9 @@ class Hook:
             self._telling -= 1
 
     async def _post(self, event: Mapping[str, Any]) -> bytes:
-        """The body of a 2xx answer. Signed anew at each try: timestamps must be fresh."""
+        """The body of a 2xx answer."""
         body = json.dumps(event, ensure_ascii=False).encode()
+        # At each try, for the receiver refuses an old timestamp.
         timestamp = str(int(self._clock.now()))
         headers = {
             "Content-Type": "application/json",

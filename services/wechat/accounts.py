@@ -1,6 +1,6 @@
-"""What the operator sees of one account's dealings with WeChat.
+"""The configured Official Accounts: for each its gate, client, notices, forwarder and record.
 
-The configured Official Accounts, each with its own gate, credentials and client.
+`AccountWatch` is what the operator sees of one account's dealings with WeChat.
 """
 
 from collections import Counter, deque
@@ -25,10 +25,7 @@ MOST_REFUSALS = 1000
 
 
 class AccountWatch:
-    """Reports to the metrics, and remembers the last hour by account.
-
-    A `calls.CallObserver`. Plain calls that neither raise nor wait.
-    """
+    """A `client.CallObserver` that reports to the metrics and remembers the last hour."""
 
     def __init__(self, metrics: Metrics, clock: Clock, account: str) -> None:
         self._metrics = metrics

@@ -1,13 +1,12 @@
-"""One call to WeChat's API hosts: time-out, second host, errcodes, and nothing foreign escapes.
+"""One call to WeChat's API hosts: time-out, second host, errcodes, and fields one may trust.
 
 Facts: errors come as HTTP 200 with ``errcode``; some answers are declared text/plain and hold
 control characters; api2.weixin.qq.com stands in for api.weixin.qq.com when that cannot be reached
 (WeChat's page on API hosts), which is for the network to decide and never for an errcode.
 
-The texts in WeChat's answers that we keep, store or send on: printable ASCII of a sane length.
-
-Whatever answers in WeChat's place, an error page or a proxy, nothing else gets into a store or an
-address: a lone surrogate, say, which JSON can carry, cannot be written anywhere.
+Texts of an answer that are kept, stored or sent on (`text_of`, `openid_of`, `unionid_of`) are
+printable ASCII of a sane length, whatever answers in WeChat's place, an error page or a proxy: a
+lone surrogate, say, which JSON can carry, cannot be written anywhere.
 """
 
 import asyncio
@@ -51,10 +50,15 @@ AVOID_SECONDS = 60.0
 ALARM_SECONDS = 60.0
 """The same errcode is alarmed about at most this often."""
 
-_WECHAT_API = "api.weixin.qq.com"
-_SPARE = {_WECHAT_API: "api2.weixin.qq.com"}
+MAX_TEXT = 1024
+MAX_ID = 128
+"""Longest text and longest openid or unionid accepted of an answer, in characters."""
+
+_SPARE = {"api.weixin.qq.com": "api2.weixin.qq.com"}
 _RID = re.compile(r"rid: ([0-9a-f-]{8,40})")
+_WHOLE_RID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}")
 _SECRET = re.compile(r"[A-Za-z0-9_\-]{24,}")
+_PRINTABLE = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,10 @@ class _Busy(WeChatUnavailable):
 
 
 class CallObserver(Protocol):
-    """Whoever counts. Plain calls, which must not raise or wait."""
+    """Counts calls. Its methods must neither raise nor wait."""
 
     def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
-        """A call ended, second tries included. `outcome` is ok, our error code, or abandoned."""
+        """A call ended, second tries included. `outcome` is ok, an error code, or abandoned."""
 
     def errcode(self, errcode: int) -> None:
         """WeChat answered with that errcode."""
@@ -97,7 +101,7 @@ class WeChatClient:
     """Calls one API host, and its stand-in.
 
     Args:
-        client: shared, and closed by whoever made it.
+        client: shared; it is closed where it was made.
         api_base: scheme and host of the API.
         timeout_seconds: the whole of one call, second tries included.
         spare_base: the stand-in; by default api2 for WeChat's own host and none for any other.
@@ -294,17 +298,7 @@ def scrubbed(errmsg: object) -> str:
     WeChat repeats what it was sent in some texts. Its ``rid`` stays: support asks for it.
     """
     text = " ".join(str(errmsg or "").split())[:300]
-    return _SECRET.sub(lambda found: found[0] if _is_rid(found[0]) else "***", text)
-
-
-def _is_rid(word: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}", word) is not None
-
-
-MAX_TEXT = 1024
-MAX_ID = 128
-
-_PRINTABLE = re.compile(r"[!-~]+")
+    return _SECRET.sub(lambda found: found[0] if _WHOLE_RID.fullmatch(found[0]) else "***", text)
 
 
 def text_of(answer: Mapping[str, Any], name: str, most: int = MAX_TEXT) -> str:
@@ -316,12 +310,12 @@ def text_of(answer: Mapping[str, Any], name: str, most: int = MAX_TEXT) -> str:
 
 
 def openid_of(answer: Mapping[str, Any]) -> OpenId:
-    """Whom the answer is about. Raises `WeChatUnavailable`: nobody."""
+    """The person the answer is about. Raises `WeChatUnavailable`: there is none."""
     return OpenId(text_of(answer, "openid", MAX_ID))
 
 
 def unionid_of(answer: Mapping[str, Any]) -> UnionId | None:
-    """The person across the owner's apps; None where WeChat does not say, or says nonsense."""
+    """The person across the owner's apps; None where WeChat does not say, or says no such text."""
     try:
         return UnionId(text_of(answer, "unionid", MAX_ID))
     except WeChatUnavailable:

@@ -1,4 +1,4 @@
-"""Learning the unionid of people who log in, at no login's expense."""
+"""Learning the unionid of people who log in, without a login failing or waiting long for it."""
 
 import asyncio
 import logging
@@ -16,8 +16,8 @@ UNIONID_SECONDS = 1.0
 """How much of a login's time user/info may take."""
 
 NO_UNIONID_SECONDS = 600.0
-"""For how long an account's answer "this follower has no unionid" is believed for everybody: the
-account then belongs to no Open Platform account, or may not ask."""
+"""For how long an account's answer "this follower has no unionid" is believed for all its people:
+the account then belongs to no Open Platform account, or may not ask."""
 
 MOST_SEEN = 10_000
 """People whose unionid is remembered here: about 3 MB."""
@@ -27,7 +27,7 @@ NOT_ALLOWED = 48001
 
 
 class UnionIds:
-    """Asks WeChat (cgi-bin/user/info) for unionids that we do not know."""
+    """Asks WeChat (cgi-bin/user/info) for unionids that are not known yet."""
 
     def __init__(self, users: UserStore, clock: Clock, supervisor: Supervisor) -> None:
         self._users = users
@@ -54,8 +54,7 @@ class UnionIds:
         return identity._replace(unionid=asking.result())
 
     async def _stored(self, identity: Identity) -> UnionId | None:
-        """The unionid we know: of the people seen last, without asking the store, for WeChat never
-        gives an openid another one."""
+        # WeChat never gives an openid another unionid, so those seen last need not be looked up.
         key = (identity.app_id, identity.openid)
         if (unionid := self._seen.pop(key, None)) is None:
             found = await self._users.find(identity)

@@ -85,7 +85,7 @@ def make_client(
         others: what is asked besides: the operator's own servers.
     """
     quiet_libraries()
-    # One client serves everybody: a cookie of one person's answer is none for the next.
+    # One client serves all people: a cookie of one answer must not go out with the next request.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
         private = (urlsplit(url).hostname or "" for url in others if _is_private(url))

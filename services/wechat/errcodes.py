@@ -83,7 +83,7 @@ _ROWS = (
     Errcode(45011, "too often in this minute", "wechat_quota", Action.BACK_OFF),
     Errcode(45029, "no permanent codes left", "wechat_quota", Action.ALARM),
     Errcode(48006, "quota cleared too often this month", "wechat_quota", Action.ALARM),
-    # how we ask
+    # how the server asks
     Errcode(43001, "GET is needed", "wechat_refused", Action.BUG),
     Errcode(43002, "POST is needed", "wechat_refused", Action.BUG),
     Errcode(47001, "malformed JSON", "wechat_refused", Action.BUG),

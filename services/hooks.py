@@ -125,6 +125,7 @@ class Hook:
     async def _tell(self, event: Mapping[str, Any]) -> None:
         where = {"scene_str": event["scene_str"]}
         try:
+            # After the last try there is nothing to wait for.
             for pause in (*self._pauses, None):
                 try:
                     await self._post(event)
@@ -175,6 +176,7 @@ def _decision(answer: bytes) -> Decision:
     if not isinstance(said, dict):
         raise HookUnavailable("the answer is no JSON object")
     decision, user_id = said.get("decision"), said.get("user_id")
+    # A denial denies whatever else is said; all that is not understood is no admission either.
     if decision == "deny":
         return Decision(approved=False)
     if decision not in ("approve", None):

@@ -89,6 +89,7 @@ def make_client(
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
         private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
+        # None means httpx's default transport, which uses no proxy.
         direct = {f"all://{url_host(host)}": None for host in private}
         return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
     return httpx.AsyncClient(

@@ -262,13 +262,14 @@ class MongoUserStore:
         if record.user_id is not None:
             known = await self._people.find_one({"user_id": record.user_id})
             if known is not None:
+                # The operator knows this person already, by another identity.
                 await self._links.make_link(key, known["_id"], unionid)
                 return None
         primary = primary_record(key, unionid, record)
         try:
             await self._people.insert_one(primary)
         except DuplicateKeyError:
-            return None
+            return None  # another was quicker, with this identity or with the operator's id
         return Login(user_of(primary), True)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:

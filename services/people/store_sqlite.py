@@ -200,6 +200,7 @@ def _find_or_register(
         if identity.unionid is not None and row[0] is None:
             _join(db, identity)
         return _id_after_aliases(db, row[1]), False
+    # A unionid says more than the operator's id: it is WeChat's word that this is one person.
     user_id = _by_unionid(db, identity.unionid)
     if user_id is None and wanted is not None and _resolved(db, wanted) is not None:
         user_id = _id_after_aliases(db, wanted)

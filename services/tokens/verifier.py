@@ -98,6 +98,7 @@ class SharedKeys:
         await asyncio.sleep(self._asked_at + LOOK_PAUSE_SECONDS - self._clock.monotonic())
         self._asked_at = asked_at = self._clock.monotonic()
         self._learn(self._parsed(await self._store.recall(KEY)))
+        # The time of the question: a key written while the store answered may be missing.
         self._answered_at = asked_at
 
     async def _exchange(self) -> None:
@@ -105,6 +106,7 @@ class SharedKeys:
         text = await self._store.recall(KEY)
         held = self._parsed(text)
         self._learn(held)
+        # Again when another node wrote in between: its keys are added to what is written.
         while (wanted := self._wanted()) != held:
             written = json.dumps(wanted)
             before = await self._store.replace(KEY, written, self._keep_seconds)

@@ -332,6 +332,7 @@ class AccessTokenCache:
         """One refresh. A failure is its result: every waiter gets it, and there may be none."""
         try:
             async with self._store.lock(self._source.key):
+                # Looked up only now: another node may have renewed while this one waited.
                 self._token = await self._from_store_or_wechat()
         except (WeChatUnavailable, WeChatRefused, StoreUnavailable) as error:
             log.warning("no new access_token: %s", error)
@@ -350,6 +351,7 @@ class AccessTokenCache:
         forced_at = record.forced_at if record is not None else ()
         token = await self._fetch(force=False)
         if token.value == self._dead:
+            # WeChat refuses this token and still hands it out: only force_refresh replaces it.
             forced_at = self._one_more_force(forced_at)
             token = await self._fetch(force=True)
         await self._store.save(self._source.key, AccessTokenRecord(token, forced_at))
@@ -431,6 +433,7 @@ class AuthorizedClient:
                 except WeChatRefused as refusal:
                     if refusal.errcode not in TOKEN_INVALID:
                         raise
+                # Once only: a second refusal means that the fault is not the token's age.
                 await self._tokens.invalidate(token)
                 return await call(await self._tokens.get())
         except TimeoutError:

@@ -75,6 +75,7 @@ class ApiAnswer:
             WeChatUnavailable: it is no JSON object.
         """
         try:
+            # Names of people hold control characters and broken letters: neither spoils the rest.
             payload = json.loads(self.body.decode("utf-8", "replace"), strict=False)
         except (ValueError, RecursionError):
             payload = None
@@ -200,6 +201,7 @@ class WeChatClient:
     def _checked(self, answer: ApiAnswer) -> dict[str, Any]:
         payload = answer.json()
         errcode = payload.get("errcode", 0)
+        # The number may come as text.
         if isinstance(errcode, str) and errcode.lstrip("-").isdecimal() and len(errcode) < 12:
             errcode = int(errcode)
         if not isinstance(errcode, int):

@@ -83,6 +83,7 @@ def inert(value: str, longest: int = MAX_VALUE) -> str:
     """
     if len(value) <= longest and value.isprintable():
         return " ".join(value.split())
+    # Bounded work on a hostile text; blanks and controls fall away, so more is read than kept.
     kept = (
         c if c in _JOINERS or unicodedata.category(c)[0] not in "CZ" else " "
         for c in value[: longest * 8]

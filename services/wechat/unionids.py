@@ -46,6 +46,7 @@ class UnionIds:
         known = await self._stored(identity)
         if known is not None:
             return identity._replace(unionid=known)
+        # A task of its own: an answer that comes after the login has gone on still counts.
         asking = self._supervisor.spawn(self._ask(account, identity), name="user/info")
         answered, _ = await asyncio.wait({asking}, timeout=UNIONID_SECONDS)
         if not answered:
@@ -73,6 +74,7 @@ class UnionIds:
                 self._give_up(account)
             log.info("no unionid this time: %s", error)
             return None
+        # Of people who do not follow WeChat tells no unionid in any account.
         if follower.subscribed and follower.unionid is None:
             self._give_up(account)
         return follower.unionid

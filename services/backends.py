@@ -21,9 +21,9 @@ from services.scenes.store_sqlite import SqliteLoginStore, SqliteSceneStore
 from services.settings.models import Settings
 from services.sqlite import Database
 from services.wechat.access_token import (
-    CredentialStore,
-    MemoryCredentialStore,
-    RedisCredentialStore,
+    AccessTokenStore,
+    MemoryAccessTokenStore,
+    RedisAccessTokenStore,
 )
 
 
@@ -35,7 +35,7 @@ class Backend:
     scenes: SceneStore
     users: UserStore
     broker: Broker
-    credentials: CredentialStore
+    access_tokens: AccessTokenStore
     windows: Windows
     clock: StoreClock | None = None
     logins: LoginStore | None = None
@@ -81,7 +81,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
         scenes=scenes,
         users=SqliteUserStore(database),
         broker=broker,
-        credentials=MemoryCredentialStore(),
+        access_tokens=MemoryAccessTokenStore(),
         windows=MemoryWindows(clock.now),
         database=database,
         logins=SqliteLoginStore(clock, scenes),
@@ -105,7 +105,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         scenes=RedisSceneStore(link, echo),
         users=users,
         broker=RedisBroker(link, node, echo),
-        credentials=RedisCredentialStore(link),
+        access_tokens=RedisAccessTokenStore(link),
         windows=RedisWindows(link),
         clock=store_clock,
         connections=(users, link),

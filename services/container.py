@@ -55,15 +55,15 @@ from services.tokens.keys import KeySet, open_keys
 from services.tokens.verifier import SharedKeys, Verifier
 from services.web_login.mini_program import MiniProgramLogin
 from services.web_login.oauth import OAuthApp, OAuthLogin
-from services.wechat.access_token import authorized
+from services.wechat.access_token import make_authorized_client
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from services.wechat.callback import CallbackGate
-from services.wechat.client import Calls
+from services.wechat.client import WeChatClient
 from services.wechat.forwarder import Forwarder
-from services.wechat.mini_program import HttpxMiniProgram
+from services.wechat.mini_program import MiniProgramClient
 from services.wechat.notices import Notices
-from services.wechat.oauth import HttpxOAuth
-from services.wechat.official_account import HttpxWeChatAPI
+from services.wechat.oauth import OAuthClient
+from services.wechat.official_account import OfficialAccountClient
 from services.wechat.unionids import UnionIds
 from services.workers import WorkerContext, WorkerPeers
 
@@ -362,17 +362,17 @@ class Container:
         """One account with what belongs to it alone."""
         wechat = self.settings.wechat
         watch = AccountWatch(self.metrics, self.clock, name)
-        calls = Calls(
+        client = WeChatClient(
             self.http,
             wechat.api_base,
             self.clock,
             timeout_seconds=wechat.timeout_seconds,
             observer=watch,
         )
-        api = HttpxWeChatAPI(
-            authorized(
-                calls,
-                self.backend.credentials,
+        api = OfficialAccountClient(
+            make_authorized_client(
+                client,
+                self.backend.access_tokens,
                 self.clock,
                 self.supervisor,
                 app_id=account.app_id,
@@ -389,23 +389,25 @@ class Container:
             mode=account.mode,
             timestamp_window_seconds=wechat.timestamp_window_seconds,
         )
-        notices = Notices(
-            api,
-            self.supervisor,
-            template_id=account.notice_template_id,
-            fields=account.notice_fields,
-            site=self.site_name,
-        )
+        notices = None
+        if account.notice_template_id:
+            notices = Notices(
+                api,
+                self.supervisor,
+                template_id=account.notice_template_id,
+                fields=account.notice_fields,
+                site=self.site_name,
+            )
         forwarder = None
         if account.forward_url:
             forwarder = Forwarder(self.http, self.supervisor, account.forward_url)
         return Account(name, account, gate, api, notices, watch, forwarder)
 
     @cached_property
-    def _app_calls(self) -> Calls:
-        """Calls that belong to no Official Account."""
+    def _app_client(self) -> WeChatClient:
+        """Calls WeChat for what belongs to no Official Account."""
         wechat = self.settings.wechat
-        return Calls(
+        return WeChatClient(
             self.http,
             wechat.api_base,
             self.clock,
@@ -420,10 +422,10 @@ class Container:
         """WeChat's own web pages, by kind and account."""
         wechat, apps = self.settings.wechat, {}
 
-        def api(app: AccountSettings | AppSettings) -> HttpxOAuth:
+        def api(app: AccountSettings | AppSettings) -> OAuthClient:
             secret = app.app_secret.get_secret_value()
-            return HttpxOAuth(
-                self._app_calls, self.clock, self.supervisor, app_id=app.app_id, app_secret=secret
+            return OAuthClient(
+                self._app_client, self.clock, self.supervisor, app_id=app.app_id, app_secret=secret
             )
 
         website = api(wechat.website) if wechat.website.app_id else None
@@ -437,23 +439,23 @@ class Container:
         )
 
     @cached_property
-    def _mini_program_api(self) -> HttpxMiniProgram | None:
+    def _mini_program_api(self) -> MiniProgramClient | None:
         app = self.settings.wechat.mini_program
         if not app.app_id:
             return None
         secret = app.app_secret.get_secret_value()
-        signed = authorized(
-            self._app_calls,
-            self.backend.credentials,
+        authorized_client = make_authorized_client(
+            self._app_client,
+            self.backend.access_tokens,
             self.clock,
             self.supervisor,
             app_id=app.app_id,
             app_secret=secret,
             credential=self.settings.wechat.credential,
         )
-        return HttpxMiniProgram(
-            self._app_calls,
-            signed,
+        return MiniProgramClient(
+            self._app_client,
+            authorized_client,
             app_id=app.app_id,
             app_secret=secret,
             page=app.page,

@@ -5,6 +5,9 @@
     ├── TokenError               a token that was not issued here, or is not valid now
     │   ├── TokenExpired         issued here, but expired
     │   └── UnknownKey           names a key that is not known here, or not yet
+    ├── ExchangeFailed           an outgoing HTTP request brought no whole response
+    │   ├── NotReached           not one byte of it was sent
+    │   └── Broken               it may have arrived, its response did not
     ├── HookUnavailable          the operator's hook gave no usable answer
     ├── StoreUnavailable         a store refused, hung or lost the connection
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
@@ -48,6 +51,21 @@ class TokenExpired(TokenError):
 
 class UnknownKey(TokenError):
     """A token that names a key not known here: a forged one, or that of a node just started."""
+
+
+class ExchangeFailed(ScanpushError):
+    """An outgoing HTTP request brought no whole response; see `http_client.exchange`.
+
+    The text names the kind of failure and holds no address: addresses carry secrets.
+    """
+
+
+class NotReached(ExchangeFailed):
+    """There was no connection, so not one byte of the request was sent."""
+
+
+class Broken(ExchangeFailed):
+    """The request may have arrived and been obeyed; its response did not come."""
 
 
 class HookUnavailable(ScanpushError):

@@ -5,7 +5,7 @@ Each request is a POST of a JSON object with two headers:
     X-Scanpush-Timestamp: <unix seconds>
     X-Scanpush-Signature: sha256=<hex HMAC-SHA256 of "<timestamp>.<body>" under login.hook_secret>
 
-Whoever receives it computes the same over the raw body, compares in constant time, and refuses a
+The operator's server computes the same over the raw body, compares in constant time, and refuses a
 timestamp more than five minutes off. ``scene_str`` names the matter: the same one may come twice.
 """
 
@@ -23,11 +23,10 @@ from typing import Any
 import httpx
 
 from services.clock import Clock
-from services.errors import HookUnavailable, WeChatUnavailable
-from services.http_client import read_at_most
+from services.errors import ExchangeFailed, HookUnavailable
+from services.http_client import exchange
 from services.ids import UserId
 from services.tasks import Supervisor
-from services.wechat.client import http_errors
 
 log = logging.getLogger("scanpush.hook")
 
@@ -40,13 +39,13 @@ HOOK_SECONDS = 3.0
 MAX_ANSWER_BYTES = 16 * 1024
 
 MOST_DECISIONS = 200
-"""More questions under way than this are not asked: the hook counts as down for them."""
+"""Questions in flight; for more of them the hook counts as down."""
 
 PAUSES = (1.0, 4.0, 15.0, 60.0, 240.0)
 """Seconds before the further tries to tell of a login, each made up to half longer."""
 
 MOST_TELLING = 500
-"""Logins being told at once; more are dropped, and said so."""
+"""Logins being told at once; more are dropped with a warning."""
 
 _USER_ID = re.compile(r"[!-~]{1,128}")
 
@@ -113,7 +112,7 @@ class Hook:
             self._asking -= 1
 
     def tell_later(self, event: Mapping[str, Any]) -> None:
-        """Tell of a login in the background, again and again for about five minutes.
+        """Tell of a login in the background, with further tries for about five minutes.
 
         Any 2xx answer ends it. What was not told when this process ends is not told.
         """
@@ -126,6 +125,7 @@ class Hook:
     async def _tell(self, event: Mapping[str, Any]) -> None:
         where = {"scene_str": event["scene_str"]}
         try:
+            # After the last try there is nothing to wait for.
             for pause in (*self._pauses, None):
                 try:
                     await self._post(event)
@@ -139,8 +139,9 @@ class Hook:
             self._telling -= 1
 
     async def _post(self, event: Mapping[str, Any]) -> bytes:
-        """The body of a 2xx answer. Signed anew at each try: timestamps must be fresh."""
+        """The body of a 2xx answer."""
         body = json.dumps(event, ensure_ascii=False).encode()
+        # At each try, for the receiver refuses an old timestamp.
         timestamp = str(int(self._clock.now()))
         headers = {
             "Content-Type": "application/json",
@@ -149,29 +150,22 @@ class Hook:
         }
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                with http_errors():
-                    return await self._exchange(body, headers)
-        except (TimeoutError, WeChatUnavailable) as error:
+                response = await exchange(
+                    self._client,
+                    "POST",
+                    self._url,
+                    content=body,
+                    headers=headers,
+                    timeout=httpx.Timeout(self._timeout_seconds),
+                    longest=MAX_ANSWER_BYTES,
+                )
+        except (TimeoutError, ExchangeFailed) as error:
             raise HookUnavailable(str(error) or "time-out") from None
-
-    async def _exchange(self, body: bytes, headers: dict[str, str]) -> bytes:
-        request = self._client.build_request(
-            "POST",
-            self._url,
-            content=body,
-            headers=headers,
-            timeout=httpx.Timeout(self._timeout_seconds),
-        )
-        response = await self._client.send(request, stream=True)
-        try:
-            answer = await read_at_most(response, MAX_ANSWER_BYTES)
-        finally:
-            await response.aclose()
-        if not response.is_success:
-            raise HookUnavailable(f"HTTP {response.status_code}")
-        if answer is None:
+        if not 200 <= response.status < 300:
+            raise HookUnavailable(f"HTTP {response.status}")
+        if response.body is None:
             raise HookUnavailable("the answer is too long")
-        return answer
+        return response.body
 
 
 def _decision(answer: bytes) -> Decision:
@@ -182,6 +176,7 @@ def _decision(answer: bytes) -> Decision:
     if not isinstance(said, dict):
         raise HookUnavailable("the answer is no JSON object")
     decision, user_id = said.get("decision"), said.get("user_id")
+    # A denial denies whatever else is said; all that is not understood is no admission either.
     if decision == "deny":
         return Decision(approved=False)
     if decision not in ("approve", None):

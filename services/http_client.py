@@ -1,17 +1,24 @@
-"""The one httpx client all accounts share, and the transport under it."""
+"""Outgoing HTTP: the one httpx client of a process, its transport, and one exchange over it.
+
+Everything that asks another server (WeChat, the operator's hook, the forward address) calls
+`exchange`, so that time-outs, long bodies and failures mean the same everywhere, and nothing of
+httpx and no address gets into an error.
+"""
 
 import ipaddress
 import logging
 import ssl
 import urllib.request
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
 
+from services.errors import Broken, NotReached
 from services.origins import url_host
 
 SHARDS = 8
@@ -78,10 +85,11 @@ def make_client(
         others: what is asked besides: the operator's own servers.
     """
     quiet_libraries()
-    # One client serves everybody: a cookie of one person's answer is none for the next.
+    # One client serves all people: a cookie of one answer must not go out with the next request.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
         private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
+        # None means httpx's default transport, which uses no proxy.
         direct = {f"all://{url_host(host)}": None for host in private}
         return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
     return httpx.AsyncClient(
@@ -106,8 +114,56 @@ def _is_private(base: str) -> bool:
         return host == "localhost"
 
 
-async def read_at_most(response: httpx.Response, longest: int) -> bytes | None:
-    """The body of a streamed response, or None when it is longer than that."""
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back, whatever its status."""
+
+    status: int
+    content_type: str
+    """As it stands in the header; empty without one."""
+    body: bytes | None
+    """None where it is longer than the caller wanted to read."""
+
+
+async def exchange(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    query: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: httpx.Timeout,
+    longest: int,
+) -> Response:
+    """Send one request and read its response, of the body at most `longest` bytes.
+
+    Args:
+        query: replaces the query of `url`; without it the url is sent as it is.
+        timeout: of each step; the caller sets the deadline of the whole.
+
+    Raises:
+        NotReached: the server has seen nothing of the request.
+        Broken: the server may have seen all of it.
+    """
+    # httpx's exceptions refer to the request, whose address holds secrets: only their names go on.
+    try:
+        request = client.build_request(
+            method, url, params=query, content=content, headers=headers, timeout=timeout
+        )
+        response = await client.send(request, stream=True)
+        try:
+            body = await _read_at_most(response, longest)
+        finally:
+            await response.aclose()
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise NotReached(type(error).__name__) from None
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+        raise Broken(type(error).__name__) from None
+    return Response(response.status_code, response.headers.get("Content-Type", ""), body)
+
+
+async def _read_at_most(response: httpx.Response, longest: int) -> bytes | None:
     chunks: list[bytes] = []
     length = 0
     # It is a generator, whatever its annotation says; left half read it would outlive the call.

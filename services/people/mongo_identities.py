@@ -1,22 +1,29 @@
-"""The documents that `store_mongo` keeps, as pure functions.
+"""People in MongoDB: their documents, the links between them, and how two users are merged.
 
-The ``_id`` of a document names what it is about, and being unique it decides every race:
+One collection. The ``_id`` of a document names what it is about, and being unique it decides
+every race:
 
     openid:<length of app_id>:<app_id>:<openid>
-        An identity. The first identity of a person is the person's **home** and holds the user;
-        each further one is a **link** (``of``) to it.
+        An identity. The first identity of a person is the person's **primary record** and holds
+        the user; each further one is a **link** to it.
     unionid:<unionid>
-        Who has this unionid: a link to an identity.
+        The owner of this unionid: a link to an identity.
 
-Commands to MongoDB about many people at once.
+The names of the fields are stored for ever; some say less than the code does:
 
-A command costs a node a third of a whole login (docs/performance.md), and with many people in it
-not much more than with one.
+    home        true in a primary record, false in a link
+    of          in a link: the ``_id`` it leads to
+    born        in a primary record: the scene whose login made it
+    recent      in a primary record: the scenes of its last logins, by which a repeat is known
+    left        true in a primary record that became a link and whose logins are yet to be added
+                to the other's; false once they are
+    absorbed    in a primary record: the ``_id`` of each record whose logins were added to it
 
-Who is one person: the links of `store_mongo`, and how two users become one.
+A link never changes again and leads from the younger user to the older, so following links ends.
+What a crash leaves half done is finished by the next login of that person.
 
-Links are never changed again and lead from younger to older, so following them ends; what a crash
-interrupts is finished by the next login that comes by.
+The functions on documents are pure. Commands travel in batches (`BatchedCommand`): a command costs
+a node a third of a whole login (docs/performance.md), and little more for many people than for one.
 """
 
 import asyncio
@@ -38,7 +45,11 @@ from services.ids import SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Profile, User
 from services.tasks import Supervisor
 
+log = logging.getLogger("scanpush.people")
+
 Document = dict[str, Any]
+
+Question = TypeVar("Question")
 
 PROFILE = ("name", "avatar", "phone", "email")
 
@@ -51,7 +62,23 @@ LOGIN_FIELDS = (
     *("unionid", "born", "user_id", "name", "avatar"),
     *("account", "created_at", "last_login_at", "logins"),
 )
-"""What of a home a login reads; most of the rest of it are the scenes in `recent`."""
+"""What a login reads of a primary record; most of the rest are the scenes in `recent`."""
+
+FOREIGN = (PyMongoError, OSError)
+"""All that pymongo raises; OSError includes the TimeoutError that asyncio raises."""
+
+MOST_IN_A_BATCH = 16
+"""The two commands of a full batch cost each login a sixth of what one of its own would."""
+
+MOST_UNDER_WAY = 8
+"""Batches in flight: with a MongoDB that needs 100 ms for each command, a node still does 640
+logins a second."""
+
+PATIENCE_SECONDS = 0.05
+"""How long a batch that hangs holds up others."""
+
+TRIES = 20
+"""Lost races in a row before giving up. Each means that another caller made a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +93,33 @@ class LoginRecord:
 
 
 def key_of(identity: Identity) -> str:
-    """The length keeps ``a:b`` + ``c`` and ``a`` + ``b:c`` apart."""
+    """The ``_id`` of an identity. The length keeps ``a:b`` + ``c`` and ``a`` + ``b:c`` apart."""
     return f"openid:{len(identity.app_id)}:{identity.app_id}:{identity.openid}"
+
+
+def unionid_key(unionid: UnionId) -> str:
+    """The ``_id`` under which the owner of a unionid is noted."""
+    return f"unionid:{unionid}"
 
 
 def profile_fields(profile: Profile) -> Document:
     return {name: getattr(profile, name) for name in PROFILE}
 
 
-def home_document(key: str, unionid: UnionId | None, wish: LoginRecord) -> Document:
-    """A new user with its first login counted. `born` is the scene that made it, for ever."""
+def primary_record(key: str, unionid: UnionId | None, login: LoginRecord) -> Document:
+    """A new user with its first login counted."""
     return {
         "_id": key,
         "v": SCHEMA,
         "home": True,
-        "user_id": wish.user_id or uuid.uuid4().hex,
-        **profile_fields(wish.profile),
-        "account": wish.account,
-        "created_at": wish.now,
-        "last_login_at": wish.now,
+        "user_id": login.user_id or uuid.uuid4().hex,
+        **profile_fields(login.profile),
+        "account": login.account,
+        "created_at": login.now,
+        "last_login_at": login.now,
         "logins": 1,
-        "born": wish.scene_str,
-        "recent": [wish.scene_str],
+        "born": login.scene_str,
+        "recent": [login.scene_str],
         "absorbed": [],
         "unionid": unionid,
         "following": True,
@@ -95,25 +127,8 @@ def home_document(key: str, unionid: UnionId | None, wish: LoginRecord) -> Docum
     }
 
 
-def uncounted(key: str, wish: LoginRecord) -> Document:
-    """Matches the home at `key` unless this login is counted there."""
-    return {"_id": key, "home": True, "recent": {"$nin": [wish.scene_str]}}
-
-
-def counting(wish: LoginRecord) -> Document:
-    """The change that counts this login and notes what is newly known of the person."""
-    change: Document = {
-        "$inc": {"logins": 1},
-        "$max": {"last_login_at": wish.now},
-        "$push": {"recent": {"$each": [wish.scene_str], "$slice": -RECENT}},
-    }
-    if learned := {field: text for field, text in profile_fields(wish.profile).items() if text}:
-        change["$set"] = learned
-    return change
-
-
 def link_document(key: str, of: str, unionid: UnionId | None) -> Document:
-    """A further identity of the person whose document is named `of`."""
+    """A further identity of the person whose document is `of`."""
     return {
         "_id": key,
         "v": SCHEMA,
@@ -125,45 +140,44 @@ def link_document(key: str, of: str, unionid: UnionId | None) -> Document:
     }
 
 
-def unionid_name(unionid: UnionId) -> str:
-    """Under which the owner of a unionid is noted."""
-    return f"unionid:{unionid}"
+def unionid_document(unionid: UnionId, of: str) -> Document:
+    """That the unionid belongs to the identity `of`."""
+    return {"_id": unionid_key(unionid), "v": SCHEMA, "home": False, "of": of}
 
 
-def claim_document(name: str, of: str) -> Document:
-    """That the unionid of that name belongs to the identity `of`."""
-    return {"_id": name, "v": SCHEMA, "home": False, "of": of}
+def uncounted(key: str, login: LoginRecord) -> Document:
+    """A filter: the primary record at `key`, unless this login is counted there."""
+    return {"_id": key, "home": True, "recent": {"$nin": [login.scene_str]}}
 
 
-def user_of(home: Document) -> User:
+def counting(login: LoginRecord) -> Document:
+    """An update: count this login, and note what is newly known of the person."""
+    change: Document = {
+        "$inc": {"logins": 1},
+        "$max": {"last_login_at": login.now},
+        "$push": {"recent": {"$each": [login.scene_str], "$slice": -RECENT}},
+    }
+    if learned := {field: text for field, text in profile_fields(login.profile).items() if text}:
+        change["$set"] = learned
+    return change
+
+
+def user_of(primary: Document) -> User:
     return User(
-        id=UserId(home["user_id"]),
-        name=home["name"],
-        avatar=home["avatar"],
-        account=home["account"],
-        created_at=home["created_at"],
-        last_login_at=home["last_login_at"],
-        logins=home["logins"],
+        id=UserId(primary["user_id"]),
+        name=primary["name"],
+        avatar=primary["avatar"],
+        account=primary["account"],
+        created_at=primary["created_at"],
+        last_login_at=primary["last_login_at"],
+        logins=primary["logins"],
     )
 
 
-FOREIGN = (PyMongoError, OSError)
-"""Whatever goes wrong with MongoDB; OSError includes the TimeoutError that asyncio raises."""
+class BatchedCommand(ABC, Generic[Question]):
+    """One kind of command about one person each, sent together with those of other callers.
 
-MOST_IN_A_BATCH = 16
-"""The two commands of a full batch cost each login a sixth of what one of its own would."""
-
-MOST_UNDER_WAY = 8
-"""With a MongoDB that needs 100 ms for each command, a node still does 640 logins a second."""
-
-PATIENCE_SECONDS = 0.05
-"""How long a batch that hangs holds up others."""
-
-Question = TypeVar("Question")
-
-
-class InCompany(ABC, Generic[Question]):
-    """Asks MongoDB about one person each, with whoever else asks; each gets that one's document.
+    Each caller gets the document of its own person.
 
     Args:
         timeout_seconds: for a call before it is sent; `_send` has to keep to it by itself.
@@ -181,7 +195,7 @@ class InCompany(ABC, Generic[Question]):
     ) -> None:
         self._people = people
         self._timeout_seconds = timeout_seconds
-        self._lane: Batcher[Question, Document | None] = Batcher(
+        self._batcher: Batcher[Question, Document | None] = Batcher(
             self._send,
             supervisor,
             name=self.name,
@@ -196,113 +210,113 @@ class InCompany(ABC, Generic[Question]):
         """One answer or exception for each; raises nothing."""
 
 
-class DocumentReader(InCompany[str]):
-    """Reads documents by their names, together where several are asked for."""
+class DocumentReader(BatchedCommand[str]):
+    """Reads documents by their ``_id``."""
 
     name = "people"
 
     def read(self, key: str) -> "asyncio.Future[Document | None]":
-        """The document of that name as it is now or later. Raises what `FOREIGN` names."""
-        return self._lane.submit(key)
+        """The document at `key` as it is now or later. Raises what `FOREIGN` names."""
+        return self._batcher.submit(key)
 
     async def _send(self, batch: Sequence[str]) -> list[Document | Exception | None]:
+        keys = set(batch)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                found = await self._find(set(batch))
+                if len(keys) == 1:
+                    return [await self._people.find_one({"_id": batch[0]})] * len(batch)
+                found = await self._people.find({"_id": {"$in": list(keys)}}).to_list()
         except FOREIGN as error:
             return [error] * len(batch)
         documents = {document["_id"]: document for document in found}
         return [documents.get(key) for key in batch]
 
-    async def _find(self, keys: set[str]) -> list[Document]:
-        if len(keys) > 1:
-            return await self._people.find({"_id": {"$in": list(keys)}}).to_list()
-        found = await self._people.find_one({"_id": keys.pop()})
-        return [] if found is None else [found]
 
+class IdentityLinks:
+    """Follows and makes links between identities, and merges users that are one person.
 
-log = logging.getLogger("scanpush.people")
-
-TRIES = 20
-"""Lost races in a row before we give up. Each means that another made a step."""
-
-
-class Kinship:
-    """Follows, makes and joins links between identities."""
+    Raises what `FOREIGN` names, and `StoreUnavailable` where `TRIES` were not enough.
+    """
 
     def __init__(self, people: AsyncCollection[Document], reader: DocumentReader) -> None:
         self._people = people
         self._reader = reader
 
-    async def chain(self, key: str) -> list[Document]:
-        """The document at `key` and where its links lead, the last one being the home."""
-        chain: list[Document] = []
+    async def path(self, key: str) -> list[Document]:
+        """The document at `key` and those its links lead to, the primary record last.
+
+        Empty where there is none. Without a primary record at its end, the last link leads to an
+        identity that was never made.
+        """
+        path: list[Document] = []
         document = await self._reader.read(key)
         while document is not None:
-            chain.append(document)
+            path.append(document)
             if document["home"]:
                 break
             document = await self._reader.read(document["of"])
-        return chain
+        return path
 
     async def make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
-        with contextlib.suppress(DuplicateKeyError):  # whoever was quicker is read again
+        # Where the identity was made meanwhile, the caller reads what another has made of it.
+        with contextlib.suppress(DuplicateKeyError):
             await self._people.insert_one(link_document(key, of, unionid))
 
-    async def claim(self, unionid: UnionId, key: str) -> str:
-        """Who has that unionid: the identity at `key` from now on, unless there is one."""
-        name = unionid_name(unionid)
+    async def claim_unionid(self, unionid: UnionId, key: str) -> str:
+        """The owner of that unionid: the identity at `key` from now on, unless there is one."""
         try:
-            await self._people.insert_one(claim_document(name, key))
+            await self._people.insert_one(unionid_document(unionid, key))
         except DuplicateKeyError:
-            claimed = await self._reader.read(name)
+            claimed = await self._reader.read(unionid_key(unionid))
             return str(claimed["of"]) if claimed is not None else key
         return key
 
     async def join(self, key: str, unionid: UnionId | None) -> None:
-        """Note the unionid of a known identity; noted last, so that a crash leaves it to do."""
-        if unionid is None or not await self.chain(key):
+        """Note the unionid of a known identity, and merge its user with the unionid's owner."""
+        if unionid is None or not await self.path(key):
             return
-        owner = await self.claim(unionid, key)
+        owner = await self.claim_unionid(unionid, key)
         for _ in range(TRIES):
-            if await self._try_unite(key, owner, unionid):
+            if await self._try_merge(key, owner, unionid):
+                # Noted last, so that after a crash the next login merges again.
                 await self._people.update_one({"_id": key}, {"$set": {"unionid": unionid}})
                 return
         raise StoreUnavailable("MongoDB: too many users become one at once")
 
-    async def _try_unite(self, one: str, two: str, unionid: UnionId) -> bool:
+    async def _try_merge(self, one: str, two: str, unionid: UnionId) -> bool:
         """Make one user of those two identities; False when another was quicker: look again."""
-        chains = [await self.chain(one), await self.chain(two)]
-        if not chains[1]:
-            # Somebody claimed the unionid and has not come to making a home of it.
+        paths = [await self.path(one), await self.path(two)]
+        if not paths[1]:
+            # The owner claimed the unionid and has not yet made its primary record.
             await self.make_link(two, one, unionid)
             return False
         older, younger = sorted(
-            (chain[-1] for chain in chains), key=lambda home: (home["created_at"], home["user_id"])
+            (path[-1] for path in paths),
+            key=lambda record: (record["created_at"], record["user_id"]),
         )
         if older["_id"] == younger["_id"]:
             return True
-        turned = await self._people.find_one_and_update(
+        alias = await self._people.find_one_and_update(
             {"_id": younger["_id"], "home": True},
             {"$set": {"home": False, "of": older["_id"], "left": True}},
             return_document=ReturnDocument.AFTER,
         )
-        if turned is not None:
+        if alias is not None:
             log.info(
                 "two users are one person: %s is now an alias of %s",
                 younger["user_id"],
                 older["user_id"],
             )
-            await self.absorb_left([turned, *await self.chain(older["_id"])])
-        return turned is not None
+            await self.finish_merges([alias, *await self.path(older["_id"])])
+        return alias is not None
 
-    async def absorb_left(self, chain: list[Document]) -> None:
-        """Add to the home what users that became its aliases have counted, each once.
+    async def finish_merges(self, path: list[Document]) -> None:
+        """Add to the primary record what users that became its aliases have counted, each once.
 
-        The alias's profile fills what the home lacks, and is forgotten there.
+        The alias's profile fills what the primary record lacks, and is forgotten there.
         """
-        home = chain[-1]
-        for alias in chain[:-1]:
+        primary = path[-1]
+        for alias in path[:-1]:
             if not alias.get("left"):
                 continue
             change: Document = {
@@ -310,11 +324,14 @@ class Kinship:
                 "$max": {"last_login_at": alias["last_login_at"]},
                 "$push": {"absorbed": {"$each": [alias["_id"], *alias["absorbed"]]}},
             }
-            if learned := {name: alias[name] for name in PROFILE if alias[name] and not home[name]}:
+            learned = {name: alias[name] for name in PROFILE if alias[name] and not primary[name]}
+            if learned:
                 change["$set"] = learned
-            done = await self._people.find_one_and_update(
-                {"_id": home["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}}, change
+            added = await self._people.find_one_and_update(
+                {"_id": primary["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}}, change
             )
-            if done is not None or alias["_id"] in home["absorbed"]:
+            # Not added: it was before a crash, or the primary record has itself become an alias,
+            # and then the next login finds the longer path and adds it there.
+            if added is not None or alias["_id"] in primary["absorbed"]:
                 settled = {"left": False, **profile_fields(NOTHING_KNOWN)}
                 await self._people.update_one({"_id": alias["_id"]}, {"$set": settled})

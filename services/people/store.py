@@ -1,4 +1,8 @@
-"""The port to the people who log in."""
+"""The port to the people who log in: users, their identities, and what a login does to them.
+
+A person has one user and one identity for each app_id they came by. Backends: `store_sqlite`,
+`store_mongo`.
+"""
 
 from typing import NamedTuple, Protocol
 
@@ -6,7 +10,7 @@ from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 
 
 class Identity(NamedTuple):
-    """How WeChat names a person to one of our accounts. `unionid` is None while unknown."""
+    """How WeChat names a person to one app_id. `unionid` is None while unknown."""
 
     app_id: AppId
     openid: OpenId
@@ -16,7 +20,7 @@ class Identity(NamedTuple):
 class Profile(NamedTuple):
     """What is known of a person besides; empty text is unknown and never overwrites.
 
-    `phone` and `email` are what the person typed; nobody verified them, and they link nobody.
+    `phone` and `email` are what the person typed: not verified, and never a reason to merge users.
     """
 
     name: str = ""
@@ -26,7 +30,7 @@ class Profile(NamedTuple):
 
 
 class User(NamedTuple):
-    """One person, whatever door was used. Times are unix seconds."""
+    """One person, by whichever kind of login. Times are unix seconds."""
 
     id: UserId
     name: str
@@ -85,7 +89,7 @@ class UserStore(Protocol):
         """The user of (app_id, openid) and the identity as stored, or None.
 
         An identity that is new here, but whose unionid is given and known, finds that person: they
-        came by another door.
+        came by another kind of login.
         """
 
     async def get(self, user_id: UserId) -> User | None:

@@ -1,10 +1,8 @@
-"""Counting the logins of known people in MongoDB, many of them in one command.
+"""People in MongoDB, safe without transactions, so that a single mongod serves as a cluster does.
 
-People in MongoDB, safe without transactions, so that a single mongod serves as a cluster does.
-
-One collection. A known person logs in with one ``find_one_and_update`` of the person's home (see
-services/people/documents.py), or with others who log in at that moment (logins_mongo.py). When two
-users turn out to be one, the younger home becomes a link to the older (kinship_mongo.py).
+A known person logs in with one ``find_one_and_update`` of the person's primary record
+(`mongo_identities`), or with others who log in at that moment (`LoginCounter`). The rest is rare:
+a first login, a further identity, two users that turn out to be one.
 
 Only what MongoDB documents for a standalone server is used. Writes ask for a majority.
 """
@@ -33,17 +31,17 @@ from services.people.mongo_identities import (
     FOREIGN,
     LOGIN_FIELDS,
     TRIES,
+    BatchedCommand,
     Document,
     DocumentReader,
-    InCompany,
-    Kinship,
+    IdentityLinks,
     LoginRecord,
     counting,
-    home_document,
     key_of,
+    primary_record,
     profile_fields,
     uncounted,
-    unionid_name,
+    unionid_key,
     user_of,
 )
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
@@ -51,115 +49,100 @@ from services.tasks import Supervisor
 
 Outcome = Document | Exception | None
 
+_AUTHENTICATION_FAILED, _UNAUTHORIZED = 18, 13
+"""Error codes of the MongoDB manual, "Error Codes"."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """One login of somebody whose home is probably at `key`."""
+class _Count:
+    """One login of a person whose primary record is probably at `key`."""
 
     key: str
-    wish: LoginRecord
+    login: LoginRecord
 
 
-class LoginCounter(InCompany[_Asked]):
-    """Counts logins at homes, each once, however often it is asked."""
+class LoginCounter(BatchedCommand[_Count]):
+    """Counts logins at primary records, each once, however often it is asked."""
 
     name = "logins"
 
-    def count(self, key: str, wish: LoginRecord) -> "asyncio.Future[Document | None]":
-        """What of the home at `key` a login reads, this one counted; in company where there is.
+    def count(self, key: str, login: LoginRecord) -> "asyncio.Future[Document | None]":
+        """`LOGIN_FIELDS` of the primary record at `key`, this login counted.
 
-        None: no home is there, or the login was counted before; read on. Raises what `FOREIGN`
-        names: it is counted or not, and asking again is harmless.
+        None: no primary record is there, or the login was counted before; read on. Raises what
+        `FOREIGN` names: it is counted or not, and asking again is harmless.
         """
-        return self._lane.submit(_Asked(key, wish))
+        return self._batcher.submit(_Count(key, login))
 
-    async def _send(self, batch: Sequence[_Asked]) -> list[Outcome]:
-        """Everybody who is here once travels together.
-
-        Afterwards a person is found as one document, which would not tell several logins apart.
-        """
-        times = Counter(login.key for login in batch)
-        groups = [[login] for login in batch if times[login.key] > 1]
-        if together := [login for login in batch if times[login.key] == 1]:
+    async def _send(self, batch: Sequence[_Count]) -> list[Outcome]:
+        # Afterwards a person is found as one document, which would not tell several logins apart:
+        # all who are in the batch once travel together, the others alone.
+        times = Counter(count.key for count in batch)
+        groups = [[count] for count in batch if times[count.key] > 1]
+        if together := [count for count in batch if times[count.key] == 1]:
             groups.append(together)
         if len(groups) == 1:
             outcomes = await self._count_group(groups[0])
         else:
             done = await asyncio.gather(*(self._count_group(group) for group in groups))
-            outcomes = {login: outcome for group in done for login, outcome in group.items()}
-        return [outcomes[login] for login in batch]
+            outcomes = {count: outcome for group in done for count, outcome in group.items()}
+        return [outcomes[count] for count in batch]
 
-    async def _count_group(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
+    async def _count_group(self, group: Sequence[_Count]) -> dict[_Count, Outcome]:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                if len(logins) > 1:
-                    return await self._count_together(logins)
-                return {login: await self._count_alone(login.key, login.wish) for login in logins}
+                if len(group) > 1:
+                    return await self._count_together(group)
+                alone = group[0]
+                primary = await self._people.find_one_and_update(
+                    uncounted(alone.key, alone.login),
+                    counting(alone.login),
+                    projection=LOGIN_FIELDS,
+                    return_document=ReturnDocument.AFTER,
+                )
+                return {alone: primary}
         except FOREIGN as error:
-            return dict.fromkeys(logins, error)
+            return dict.fromkeys(group, error)
 
-    async def _count_alone(self, key: str, wish: LoginRecord) -> Document | None:
-        """In one trip, for somebody without company."""
-        return await self._people.find_one_and_update(
-            uncounted(key, wish),
-            counting(wish),
-            projection=LOGIN_FIELDS,
-            return_document=ReturnDocument.AFTER,
-        )
-
-    async def _count_together(self, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
-        """Count, then read whom that, or an earlier try, has counted.
-
-        The update waits for a majority even where it changes nothing (MongoDB holds itself to that
-        by noop_writes_wait_for_write_concern.js): what an earlier try has written is as safe then.
-        """
-        changes = [UpdateOne(uncounted(one.key, one.wish), counting(one.wish)) for one in logins]
-        outcomes: dict[_Asked, Outcome] = {}
+    async def _count_together(self, group: Sequence[_Count]) -> dict[_Count, Outcome]:
+        """Count in one command, then read in another what that, or an earlier try, has counted."""
+        changes = [UpdateOne(uncounted(one.key, one.login), counting(one.login)) for one in group]
+        outcomes: dict[_Count, Outcome] = {}
+        # The update waits for a majority even where it changes nothing (MongoDB holds itself to
+        # that by noop_writes_wait_for_write_concern.js): what an earlier try wrote is as safe then.
         try:
             matched = (await self._people.bulk_write(changes, ordered=False)).matched_count
         except BulkWriteError as error:
             matched = error.details["nMatched"]
-            outcomes = _failures(error, logins)
-        rest = [login for login in logins if login not in outcomes]
-        homes: dict[str, Document] = {}
-        if matched and rest:  # else nobody was counted now: the callers find out why by reading on
-            homes = await self._read(rest, all_counted=matched == len(rest))
-        return outcomes | {login: homes.get(login.key) for login in rest}
+            # The driver's own words are not passed on: they quote the commands, with openids.
+            for concern in error.details["writeConcernErrors"]:
+                # Without a majority no login of the batch is safely counted.
+                return dict.fromkeys(group, WriteConcernError(concern["errmsg"], concern["code"]))
+            outcomes = {
+                group[failed["index"]]: WriteError(failed["errmsg"], failed["code"])
+                for failed in error.details["writeErrors"]
+            }
+        rest = [count for count in group if count not in outcomes]
+        primaries: dict[str, Document] = {}
+        if matched and rest:  # else none was counted now: the callers find out why by reading on
+            primaries = await self._read(rest, all_counted=matched == len(rest))
+        return outcomes | {count: primaries.get(count.key) for count in rest}
 
-    async def _read(self, logins: Sequence[_Asked], *, all_counted: bool) -> dict[str, Document]:
-        """The homes where those logins are counted.
-
-        When all are, no home is asked for the scene: so many others of one person may have come
-        meanwhile that the home has forgotten it. Else that person would be counted again, which
-        takes `RECENT` logins between two commands and a stranger in the batch.
-        """
-        scenes = {login.key: login.wish.scene_str for login in logins}
+    async def _read(self, counts: Sequence[_Count], *, all_counted: bool) -> dict[str, Document]:
+        """The primary records where those logins are counted, by `_id`."""
+        # When all are counted, no record is asked for the scene: so many other logins of one person
+        # may have come meanwhile that the record has forgotten it. Else that login is counted
+        # again, which takes `RECENT` logins between two commands and a stranger in the batch.
+        scenes = {count.key: count.login.scene_str for count in counts}
         fields = LOGIN_FIELDS if all_counted else (*LOGIN_FIELDS, "recent")
         found = await self._people.find(
             {"_id": {"$in": list(scenes)}, "home": True}, fields
         ).to_list()
         return {
-            home["_id"]: home
-            for home in found
-            if all_counted or scenes[home["_id"]] in home["recent"]
+            primary["_id"]: primary
+            for primary in found
+            if all_counted or scenes[primary["_id"]] in primary["recent"]
         }
-
-
-def _failures(error: BulkWriteError, logins: Sequence[_Asked]) -> dict[_Asked, Outcome]:
-    """Who of the batch was not served; without a majority nobody was.
-
-    The driver's own words are not passed on: they quote the commands, with people's openids.
-    """
-    for concern in error.details["writeConcernErrors"]:
-        return dict.fromkeys(logins, WriteConcernError(concern["errmsg"], concern["code"]))
-    return {
-        logins[failed["index"]]: WriteError(failed["errmsg"], failed["code"])
-        for failed in error.details["writeErrors"]
-    }
-
-
-_AUTHENTICATION_FAILED, _UNAUTHORIZED = 18, 13
-"""Error codes of the MongoDB manual, "Error Codes"."""
 
 
 class MongoUserStore:
@@ -181,7 +164,7 @@ class MongoUserStore:
 
         Raises:
             SettingsError: URL, user, password or database name are wrong.
-            StoreUnavailable: nobody answers; trying again may help.
+            StoreUnavailable: no server answers; trying again may help.
         """
         self._supervisor = Supervisor()
         self._client = make_client(self._url, self._timeout_seconds)
@@ -191,7 +174,7 @@ class MongoUserStore:
             raise SettingsError("mongodb.database", str(error)) from None
         seconds = self._timeout_seconds
         reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
-        self._kinship = Kinship(self._people, reader)
+        self._links = IdentityLinks(self._people, reader)
         self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
         try:
             async with self._call():
@@ -205,7 +188,7 @@ class MongoUserStore:
 
     @contextlib.asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:
-        """One deadline around a call, and one name for whatever goes wrong in it.
+        """One deadline around a call, and one name for all that goes wrong in it.
 
         A primary that steps down (NotWritablePrimary), a majority that is not reached, a cut
         connection, no server in time: the caller may ask again.
@@ -229,91 +212,87 @@ class MongoUserStore:
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
     ) -> Login:
-        wish = LoginRecord(scene_str, account, now, profile, user_id)
+        record = LoginRecord(scene_str, account, now, profile, user_id)
         async with self._call():
             for _ in range(TRIES):
-                login = await self._try_login(identity, wish)
+                login = await self._try_login(identity, record)
                 if login is not None:
                     return login
         raise StoreUnavailable("MongoDB: too many logins of one person at once")
 
-    async def _try_login(self, identity: Identity, wish: LoginRecord) -> Login | None:
+    async def _try_login(self, identity: Identity, record: LoginRecord) -> Login | None:
         """None when another was quicker somewhere: look again."""
         key = key_of(identity)
-        home = await self._counter.count(key, wish)
-        if home is not None and identity.unionid in (None, home["unionid"]):
-            return Login(user_of(home), home["born"] == wish.scene_str)
-        chain = await self._kinship.chain(key)
-        if not chain:
-            return await self._register(identity, wish)
-        if identity.unionid not in (None, chain[0]["unionid"]):
-            await self._kinship.join(key, identity.unionid)
-            chain = await self._kinship.chain(key)
-        if not chain[-1]["home"]:
-            # A unionid was claimed for a home that was never made.
-            return await self._make_home(chain[-1]["of"], chain[-1].get("unionid"), wish)
-        await self._kinship.absorb_left(chain)
-        return await self._log_in_at_end(chain, wish)
-
-    async def _log_in_at_end(self, chain: list[Document], wish: LoginRecord) -> Login | None:
-        """Count the login at the home that the chain of links leads to, unless it is counted."""
-        is_new = False
-        if any(wish.scene_str in document.get("recent", ()) for document in chain):
-            is_new = any(document.get("born") == wish.scene_str for document in chain)
-            home = await self._people.find_one({"_id": chain[-1]["_id"], "home": True})
+        primary = await self._counter.count(key, record)
+        if primary is not None and identity.unionid in (None, primary["unionid"]):
+            return Login(user_of(primary), primary["born"] == record.scene_str)
+        path = await self._links.path(key)
+        if not path:
+            return await self._register(identity, record)
+        if identity.unionid not in (None, path[0]["unionid"]):
+            await self._links.join(key, identity.unionid)
+            path = await self._links.path(key)
+        if not path[-1]["home"]:
+            # A unionid was claimed for an identity that was never made.
+            return await self._make_primary(path[-1]["of"], path[-1].get("unionid"), record)
+        await self._links.finish_merges(path)
+        if any(record.scene_str in document.get("recent", ()) for document in path):
+            # Counted before, perhaps under an identity whose user has become an alias since.
+            is_new = any(document.get("born") == record.scene_str for document in path)
+            primary = await self._people.find_one({"_id": path[-1]["_id"], "home": True})
         else:
-            home = await self._counter.count(chain[-1]["_id"], wish)
-        return None if home is None else Login(user_of(home), is_new)
+            is_new = False
+            primary = await self._counter.count(path[-1]["_id"], record)
+        return None if primary is None else Login(user_of(primary), is_new)
 
-    async def _register(self, identity: Identity, wish: LoginRecord) -> Login | None:
-        """Make the home of a new identity, or its link where the unionid belongs to somebody.
-
-        The unionid is claimed first: of several doors that one person enters at once, the one
-        named there becomes the home, whoever gets to make it.
-        """
+    async def _register(self, identity: Identity, record: LoginRecord) -> Login | None:
+        """Make the primary record of a new identity, or its link where the unionid has an owner."""
         key, unionid = key_of(identity), identity.unionid
-        owner = key if unionid is None else await self._kinship.claim(unionid, key)
+        # The unionid is claimed first: of several identities by which one person logs in at once,
+        # its owner becomes the primary record, whichever caller gets to make it.
+        owner = key if unionid is None else await self._links.claim_unionid(unionid, key)
         if owner == key:
-            return await self._make_home(key, unionid, wish)
-        await self._kinship.make_link(key, owner, unionid)
+            return await self._make_primary(key, unionid, record)
+        await self._links.make_link(key, owner, unionid)
         return None
 
-    async def _make_home(
-        self, key: str, unionid: UnionId | None, wish: LoginRecord
+    async def _make_primary(
+        self, key: str, unionid: UnionId | None, record: LoginRecord
     ) -> Login | None:
-        if wish.user_id is not None:
-            known = await self._people.find_one({"user_id": wish.user_id})
+        if record.user_id is not None:
+            known = await self._people.find_one({"user_id": record.user_id})
             if known is not None:
-                await self._kinship.make_link(key, known["_id"], unionid)
+                # The operator knows this person already, by another identity.
+                await self._links.make_link(key, known["_id"], unionid)
                 return None
-        home = home_document(key, unionid, wish)
+        primary = primary_record(key, unionid, record)
         try:
-            await self._people.insert_one(home)
+            await self._people.insert_one(primary)
         except DuplicateKeyError:
-            return None
-        return Login(user_of(home), True)
+            return None  # another was quicker, with this identity or with the operator's id
+        return Login(user_of(primary), True)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         async with self._call():
-            chain = await self._kinship.chain(key_of(identity))
-            if not chain and identity.unionid is not None:
-                chain = await self._kinship.chain(unionid_name(identity.unionid))
-        if not chain or not chain[-1]["home"]:
+            path = await self._links.path(key_of(identity))
+            if not path and identity.unionid is not None:
+                path = await self._links.path(unionid_key(identity.unionid))
+        if not path or not path[-1]["home"]:
             return None
-        unionid = chain[0].get("unionid", identity.unionid)
+        unionid = path[0].get("unionid", identity.unionid)
         stored = None if unionid is None else UnionId(unionid)
-        return user_of(chain[-1]), Identity(identity.app_id, identity.openid, stored)
+        return user_of(path[-1]), Identity(identity.app_id, identity.openid, stored)
 
     async def get(self, user_id: UserId) -> User | None:
         async with self._call():
             document = await self._people.find_one({"user_id": user_id})
             if document is not None and not document["home"]:
-                document = (await self._kinship.chain(document["of"]))[-1]
+                document = (await self._links.path(document["of"]))[-1]
         return None if document is None else user_of(document)
 
     async def join(self, identity: Identity) -> None:
         async with self._call():
-            await self._kinship.join(key_of(identity), identity.unionid)
+            await self._links.join(key_of(identity), identity.unionid)
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         key = key_of(identity)
@@ -321,8 +300,8 @@ class MongoUserStore:
         older = {"_id": key, "follow_changed_at": {"$lt": at}}
         async with self._call():
             if not following and await self._people.find_one(older) is not None:
-                # First, so that a crash in between leaves it to be done again.
-                names = [document["_id"] for document in await self._kinship.chain(key)]
+                # Forgotten first, so that a repeat after a crash in between does it again.
+                names = [document["_id"] for document in await self._links.path(key)]
                 await self._people.update_many(
                     {"_id": {"$in": names}, "user_id": {"$exists": True}},
                     {"$set": profile_fields(NOTHING_KNOWN)},
@@ -336,7 +315,7 @@ class MongoUserStore:
             await self._client.admin.command("ping")
 
     async def close(self) -> None:
-        """End what is under way and close all connections. May be called twice."""
+        """End the commands in flight and close all connections. May be called twice."""
         if self._client is not None:
             await self._supervisor.close()
             await self._client.close()

@@ -1,9 +1,12 @@
-"""People in the embedded database."""
+"""People in the embedded database: users, identities, and the logins of the last hour.
+
+The writer thread decides every race by its order. Each write is one transaction, so merging two
+users moves the identities with it, and none ever points to an alias.
+"""
 
 import logging
 import sqlite3
 import uuid
-from typing import Any
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
@@ -50,7 +53,7 @@ _ABSORB = """UPDATE users SET
 
 
 class SqliteUserStore:
-    """`UserStore` in one file: the writer thread decides every race by its order."""
+    """`UserStore` in one file, for one process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -94,67 +97,23 @@ class SqliteUserStore:
         await self._database.write(lambda db: _join(db, identity))
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
-        return await self._database.write(lambda db: _follow(db, identity, at, following))
+        def job(db: sqlite3.Connection) -> bool:
+            changed = db.execute(
+                "UPDATE identities SET following = ?, follow_changed_at = ?"
+                " WHERE app_id = ? AND openid = ? AND follow_changed_at < ? RETURNING user_id",
+                (following, at, identity.app_id, identity.openid, at),
+            ).fetchone()
+            if changed is not None and not following:
+                _forget_profile(db, _id_after_aliases(db, changed[0]))
+            return changed is not None
+
+        return await self._database.write(job)
 
     async def ping(self) -> None:
         await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
 
 
-def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
-    """The login that this scene already brought."""
-    done = db.execute(
-        "SELECT user_id, is_new FROM logins WHERE scene_str = ?", (scene_str,)
-    ).fetchone()
-    if done is not None and (user := _resolved(db, done[0])) is not None:
-        return Login(user, bool(done[1]))
-    return None
-
-
-def _noted(
-    db: sqlite3.Connection,
-    user_id: UserId,
-    is_new: bool,
-    scene_str: SceneStr,
-    profile: Profile,
-    now: float,
-) -> Login:
-    db.execute(
-        "UPDATE users SET last_login_at = ?, logins = logins + 1 WHERE id = ?", (now, user_id)
-    )
-    if profile != NOTHING_KNOWN:
-        _learn(db, user_id, profile)
-    db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
-    db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
-    user = _resolved(db, user_id)
-    assert user is not None  # inserted or found in this transaction
-    return Login(user, is_new)
-
-
-def _learn(db: sqlite3.Connection, user_id: UserId, profile: Profile) -> None:
-    for column in ("name", "avatar", "phone", "email"):
-        if value := getattr(profile, column):
-            db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
-
-
-def _follow(db: sqlite3.Connection, identity: Identity, at: float, following: bool) -> bool:
-    changed = db.execute(
-        "UPDATE identities SET following = ?, follow_changed_at = ?"
-        " WHERE app_id = ? AND openid = ? AND follow_changed_at < ? RETURNING user_id",
-        (following, at, identity.app_id, identity.openid, at),
-    ).fetchone()
-    if changed is not None and not following:
-        _forget(db, _id_after_aliases(db, changed[0]))
-    return changed is not None
-
-
-def _forget(db: sqlite3.Connection, user_id: str) -> None:
-    """What is known of a person besides being one."""
-    db.execute(
-        "UPDATE users SET name = '', avatar = '', phone = '', email = '' WHERE id = ?", (user_id,)
-    )
-
-
-def log_in_within(
+def log_in_within_transaction(
     db: sqlite3.Connection,
     identity: Identity,
     scene_str: SceneStr,
@@ -178,19 +137,52 @@ def log_in_within(
     if not first_try and (done := _done(db, scene_str)) is not None:
         return done
     if row is not None and (has_unionid or identity.unionid is None):
-        return _log_in_known(db, row, now)
+        # Nothing new is known of the person, the common case: one more statement is enough.
+        _, user_id, name, avatar, created_account, created_at, logins = row
+        change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
+        db.execute(change, (now, logins + 1, user_id))
+        user = User(UserId(user_id), name, avatar, created_account, created_at, now, logins + 1)
+        return Login(user, is_new=False)
     found, is_new = _find_or_register(db, identity, account, now, None)
     return _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
 
 
-def _log_in_known(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> Login:
-    """The common case, in one more statement: a person of whom nothing new is known."""
-    _, user_id, name, avatar, account, created_at, logins = row
+def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
+    """The login that this scene already brought."""
+    done = db.execute(
+        "SELECT user_id, is_new FROM logins WHERE scene_str = ?", (scene_str,)
+    ).fetchone()
+    if done is not None and (user := _resolved(db, done[0])) is not None:
+        return Login(user, bool(done[1]))
+    return None
+
+
+def _noted(
+    db: sqlite3.Connection,
+    user_id: UserId,
+    is_new: bool,
+    scene_str: SceneStr,
+    profile: Profile,
+    now: float,
+) -> Login:
+    """Count the login, note what is newly known, and remember the login by its scene."""
     db.execute(
-        "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?", (now, logins + 1, user_id)
+        "UPDATE users SET last_login_at = ?, logins = logins + 1 WHERE id = ?", (now, user_id)
     )
-    user = User(UserId(user_id), name, avatar, account, created_at, now, logins + 1)
-    return Login(user, is_new=False)
+    for column in ("name", "avatar", "phone", "email"):
+        if value := getattr(profile, column):
+            db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
+    db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
+    db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
+    user = _resolved(db, user_id)
+    assert user is not None  # inserted or found in this transaction
+    return Login(user, is_new)
+
+
+def _forget_profile(db: sqlite3.Connection, user_id: str) -> None:
+    db.execute(
+        "UPDATE users SET name = '', avatar = '', phone = '', email = '' WHERE id = ?", (user_id,)
+    )
 
 
 def _find_or_register(
@@ -208,6 +200,7 @@ def _find_or_register(
         if identity.unionid is not None and row[0] is None:
             _join(db, identity)
         return _id_after_aliases(db, row[1]), False
+    # A unionid says more than the operator's id: it is WeChat's word that this is one person.
     user_id = _by_unionid(db, identity.unionid)
     if user_id is None and wanted is not None and _resolved(db, wanted) is not None:
         user_id = _id_after_aliases(db, wanted)
@@ -255,7 +248,7 @@ def _make_alias(db: sqlite3.Connection, one: UserId, two: UserId) -> None:
         "SELECT id FROM users WHERE id IN (?, ?) ORDER BY created_at, id", (one, two)
     ).fetchall()
     db.execute(_ABSORB, (older, younger))
-    _forget(db, younger)
+    _forget_profile(db, younger)
     db.execute("UPDATE users SET alias_of = ? WHERE id = ?", (older, younger))
     db.execute("UPDATE identities SET user_id = ? WHERE user_id = ?", (older, younger))
     log.info("two users are one person: %s is now an alias of %s", younger, older)
@@ -272,8 +265,4 @@ def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:
 
 def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
     row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
-    return None if row is None else _user(row)
-
-
-def _user(row: tuple[Any, ...]) -> User:
-    return User(UserId(row[0]), *row[1:])
+    return None if row is None else User(UserId(row[0]), *row[1:])

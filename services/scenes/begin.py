@@ -16,7 +16,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ from services.scenes.typed_codes import TypedCodes
 from services.settings.models import KioskSettings
 from services.wechat.accounts import Account, Accounts
 from services.wechat.official_account import show_qr_url
+from services.wechat.replies import BEIJING
 from services.wechat.reply_texts import LANGUAGES
 
 WECHAT_DAILY_CODES = 100_000
@@ -38,9 +39,6 @@ WECHAT_DAILY_CODES = 100_000
 
 WECHAT_LEAST_SECONDS = 60
 """The life WeChat is asked for is never less: its minimum is not documented."""
-
-BEIJING = timezone(timedelta(hours=8))
-"""WeChat counts its days there (unconfirmed; docs/errors.md, errcode 45009)."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -163,7 +161,8 @@ class TypedCode:
 
 
 def codes_key(account: str, now: float) -> str:
-    """Where the store counts the codes that an account has made on WeChat's day."""
+    """Where the store counts the codes that an account has made on WeChat's day, in Beijing
+    (unconfirmed; docs/errors.md, errcode 45009)."""
     return f"codes:{account}:{datetime.fromtimestamp(now, BEIJING).date()}"
 
 

@@ -14,7 +14,7 @@ from services.errors import StoreUnavailable, WeChatError, WeChatUnavailable
 from services.ids import SceneStr, scene_hex
 from services.rate_limits import RateLimits
 from services.tasks import Supervisor
-from services.wechat.mini_program import MiniProgramAPI, Picture
+from services.wechat.mini_program import MiniProgramClient, Picture
 
 CACHED = 512
 DRAWING_SECONDS = 5
@@ -65,7 +65,7 @@ Failure = WeChatError | StoreUnavailable
 class MiniProgramPictures:
     """One call to WeChat for each code, however many ask for it meanwhile."""
 
-    def __init__(self, api: MiniProgramAPI, supervisor: Supervisor, limits: RateLimits) -> None:
+    def __init__(self, api: MiniProgramClient, supervisor: Supervisor, limits: RateLimits) -> None:
         self._api = api
         self._limits = limits
         self._supervisor = supervisor

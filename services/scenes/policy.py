@@ -169,7 +169,7 @@ class LoginPolicy:
             kind=kind,
             outcome_key=outcome_key,
             replies=self._texts.of_logins,
-            unionid_wanted=self._unionids.wanted(account, identity),
+            unionid_wanted=account.can_tell_unionid(identity, self._clock.monotonic()),
         )
         if step.scene is None:
             return LoginResult("", step)
@@ -279,7 +279,8 @@ class LoginPolicy:
                     "exchange_code": self._login.exchange_code(scene),
                 }
             )
-        if visit.identity.app_id == visit.account.app_id:
-            visit.account.notices.send_later(
+        notices = visit.account.notices
+        if notices is not None and visit.identity.app_id == visit.account.app_id:
+            notices.send_later(
                 visit.identity.openid, scene.scene_str, login.user.name, self._clock.now()
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.ids import SceneStr
+from services.key_values import KeyValues
 from services.scenes.states import Move, Scene, Step
 
 
@@ -20,7 +21,7 @@ class Notice:
     connection: int = 0
 
 
-class SceneStore(Protocol):
+class SceneStore(KeyValues, Protocol):
     """Keeps scenes; decides every race by atomic moves; forgets everything by itself.
 
     Guarantees every backend gives, held by tests/contracts/test_scene_*.py:
@@ -89,24 +90,6 @@ class SceneStore(Protocol):
     async def expire(self, limit: int) -> int:
         """Write down what time has done to at most `limit` scenes, notice it, and forget what is
         past reading. Returns how many were touched; 0 where the backend forgets by itself."""
-
-    async def recall(self, key: str) -> str | None:
-        """The value kept under `key`, or None."""
-
-    async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
-        """Keep `value` under `key` unless there is one already; the kept value is returned.
-
-        For nonces and for replies that changed no scene.
-        """
-
-    async def replace(self, key: str, value: str, ttl_seconds: float) -> str | None:
-        """Keep `value` under `key` in place of whatever was there, which is returned."""
-
-    async def take(self, key: str) -> str | None:
-        """The value kept under `key`, which is forgotten: of any number of callers one gets it."""
-
-    async def count(self, key: str, ttl_seconds: float) -> int:
-        """Add one to the counter under `key`, made with that life, and return it."""
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the backend answers now."""

@@ -1,3 +1,5 @@
+"""What tokens and tickets say, apart from how they are signed: plain values."""
+
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -24,7 +26,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A small signed paper about one state of one scene; what it allows, the store allows once."""
+    """About one state of one scene. Signed, it allows one thing, and the store allows that once."""
 
     scene_str: SceneStr
     seq: int

@@ -1,6 +1,6 @@
-"""Tokens: made from claims that were fixed before, and verified as RFC 8725 says. Pure.
+"""Login tokens and tickets: signed from claims that are fixed before, verified as RFC 8725 says.
 
-The same claims give the same payload at every delivery. Verification trusts nothing that the
+Pure. The same claims give the same payload at every delivery. Verification trusts nothing that the
 token says about itself: not its algorithm, not where its key could be found.
 """
 
@@ -21,7 +21,7 @@ LEEWAY_SECONDS = 10
 """How far the clocks of two nodes may be apart."""
 
 MAX_TOKEN_CHARACTERS = 4096
-"""Ours have about 500. Nothing longer is even decoded."""
+"""Those of `Issuer` have about 500. Nothing longer is even decoded."""
 
 MAX_FOREIGN_KEYS = 256
 """Keys of other nodes that are kept at once."""
@@ -71,7 +71,7 @@ class Issuer:
     def mint_ticket(self, purpose: Purpose, ticket: Ticket, *, until: float) -> str:
         """A ticket that says exactly `ticket` and ends at `until`, the end of the scene's state.
 
-        Nothing of it is stored: every node knows it again by its signature.
+        Nothing of it is stored: every node knows it by its signature.
         """
         payload = {
             "iss": self._issuer,
@@ -89,11 +89,11 @@ class Issuer:
         )
 
     def verify_ticket(self, purpose: Purpose, ticket: str, now: float) -> Ticket:
-        """What `ticket` says, if it is ours, for that purpose and not over at `now`.
+        """What `ticket` says, if a node signed it for that purpose and it is not over at `now`.
 
         Raises:
             TokenExpired: it was good once.
-            UnknownKey: it may be another node's, whose key we do not know.
+            UnknownKey: it may be another node's, whose key is not known here.
             TokenError: it never was good.
         """
         claims = self._opened(ticket, _ticket_type(purpose))
@@ -106,16 +106,16 @@ class Issuer:
         return Ticket(SceneStr(subject), seq)
 
     def verify(self, token: str, now: float) -> VerifiedClaims:
-        """The claims of `token`, if it is ours and valid at `now`.
+        """The claims of `token`, if a node signed it and it is valid at `now`.
 
         Raises:
-            UnknownKey: it may be another node's, whose key we do not know.
+            UnknownKey: it may be another node's, whose key is not known here.
             TokenError: it is not; the text says why and is for the log, not for the client.
         """
         return self._checked(self._opened(token, _TYPE), now)
 
     def _opened(self, token: str, typ: str) -> Mapping[str, Any]:
-        """The claims of a token of ours of that type; none of them is checked yet."""
+        """The claims of a token of that type, its signature verified; no claim is checked yet."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise TokenError("longer than any of ours")
         key = self._key(_header(token), typ)
@@ -131,8 +131,9 @@ class Issuer:
     def trust(self, jwks: Iterable[object]) -> int:
         """Verify with these public keys too, the other nodes', in place of those given before.
 
-        A key is known by the thumbprint we compute, never by the name it comes with, so none can
-        stand in for another. What is no public key of ours is passed over. Returns how many count.
+        A key is known by its thumbprint, computed here, never by the name it comes with, so none
+        can stand in for another. What is no usable public key is passed over. Returns how many
+        are used.
         """
         found: dict[str, Key] = {}
         for jwk in jwks:
@@ -148,11 +149,11 @@ class Issuer:
         return len(found)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The document of ``/.well-known/jwks.json``: our public keys and the other nodes'."""
+        """The document of ``/.well-known/jwks.json``: public keys of this node and the others."""
         return {"keys": [*self._own.public_jwks(), *(dict(key.jwk) for key in self._foreign)]}
 
     def _key(self, header: Mapping[str, Any], typ: str) -> Key:
-        """The key that `header` names, among ours only (RFC 8725, sections 3.1, 3.10 and 3.11)."""
+        """The key that `header` names, among known ones (RFC 8725, sections 3.1, 3.10 and 3.11)."""
         if header.get("typ") != typ:
             raise TokenError("of another type")
         if "crit" in header:

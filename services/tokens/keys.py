@@ -1,18 +1,16 @@
-"""One signing key, and its two spellings as a JSON Web Key (RFC 7517). Pure.
+"""The keys that sign login tokens: what a key is, and the file that holds them.
 
-A key belongs to exactly one algorithm, which follows from its type and never from a token
-(RFC 8725, section 3.1). Its name, the ``kid``, is its thumbprint (RFC 7638), so that two nodes
-cannot give one name to two keys.
-
-The key set: the file that holds the signing keys, and what is published of it.
-
-The file is a JSON Web Key Set with the private parts, newest key first, mode 0600. The newest key
-of the configured algorithm signs; all of them verify. To rotate, without stopping anything for
-longer than a restart:
+The file is a JSON Web Key Set (RFC 7517) with the private parts, newest key first, mode 0600. The
+newest key of the configured algorithm signs; all of them verify. To rotate, without stopping
+anything for longer than a restart:
 
     .venv/bin/python -m services.tokens.keys add data/jwt-keys.json    # then restart every node
     .venv/bin/python -m services.tokens.keys list data/jwt-keys.json
     .venv/bin/python -m services.tokens.keys remove data/jwt-keys.json KID  # after jwt.ttl_seconds
+
+A key belongs to exactly one algorithm, which follows from its type and never from a token
+(RFC 8725, section 3.1). Its name, the ``kid``, is its thumbprint (RFC 7638), so that two nodes
+cannot give one name to two keys.
 """
 
 import argparse
@@ -48,11 +46,15 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from services.errors import SettingsError
 from services.settings.models import JwtSettings
 
+log = logging.getLogger("scanpush.tokens")
+
+SETTING = "jwt.key_file"
+
 PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
 PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey
 
 RSA_BITS = 2048
-"""The least that RFC 7518, section 3.3, allows for RS256, and what we make."""
+"""The least that RFC 7518, section 3.3, allows for RS256, and the size of new keys."""
 
 ALGORITHMS: Mapping[tuple[str, str | None], str] = MappingProxyType(
     {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA", ("RSA", None): "RS256"}
@@ -66,12 +68,12 @@ PUBLIC_MEMBERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 class KeyProblem(ValueError):
-    """A JSON Web Key that we cannot use. The text holds nothing of the key."""
+    """A JSON Web Key that cannot be used. The text holds nothing of the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key ready for use: building it anew for each token would cost more than signing.
+    """A key ready for use: building it for each token would cost more than signing.
 
     `private` is None for another node's key; both are bytes for HS256.
     """
@@ -116,7 +118,7 @@ def read_private(jwk: object) -> Key:
     The public half is derived from the private one, whatever the text says it is.
 
     Raises:
-        KeyProblem: it is not one, or not for an algorithm of ours.
+        KeyProblem: it is not one, or not for a supported algorithm.
     """
     key = _parse_jwk(jwk)
     if not isinstance(key, PrivateKey):
@@ -128,7 +130,7 @@ def read_public(jwk: object) -> Key:
     """The key of a public JSON Web Key, as another node publishes it.
 
     Raises:
-        KeyProblem: it is not one, or not for an algorithm of ours, or holds a private part.
+        KeyProblem: it is not one, or not for a supported algorithm, or holds a private part.
     """
     key = _parse_jwk(jwk)
     if not isinstance(key, PublicKey):
@@ -164,16 +166,12 @@ def _of_public(public: PublicKey) -> Key:
     names = PUBLIC_MEMBERS[members["kty"]]
     plain = {name: members[name] for name in names}
     algorithm = ALGORITHMS[members["kty"], members.get("crv")]
-    kid = _thumbprint(plain)
+    # The thumbprint, RFC 7638, section 3: SHA-256 of the needed members, sorted, without blanks.
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).digest()
+    kid = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
     jwk = MappingProxyType({"kid": kid, "alg": algorithm, "use": "sig"} | plain)
     return Key(kid, algorithm, None, public, jwk)
-
-
-def _thumbprint(members: Mapping[str, str]) -> str:
-    """RFC 7638, section 3: SHA-256 of the needed members, sorted, without blanks."""
-    text = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _members(key: PrivateKey | PublicKey | bytes | None) -> dict[str, str]:
@@ -188,11 +186,6 @@ def _members(key: PrivateKey | PublicKey | bytes | None) -> dict[str, str]:
         case _:
             raise KeyProblem("a shared secret has no JSON Web Key")
     return {name: value for name, value in members.items() if isinstance(value, str)}
-
-
-log = logging.getLogger("scanpush.tokens")
-
-SETTING = "jwt.key_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +214,21 @@ def open_keys(settings: JwtSettings) -> KeySet:
     path = settings.key_file
     keys = _read(path)
     if not any(key.algorithm == settings.algorithm for key in keys):
-        keys = _ensure(path, settings.algorithm)
-    _warn_if_readable_by_others(path)
+        with _alone_in(path.parent):
+            # Read again under the lock: another process may just have made one.
+            keys = _read(path)
+            if not any(key.algorithm == settings.algorithm for key in keys):
+                keys = (generate(settings.algorithm), *keys)
+                _write(path, keys)
+                made = {"kid": keys[0].kid, "algorithm": settings.algorithm}
+                log.info("made a signing key", extra=made)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        # Only a warning: secrets mounted into a container often are open, to no other user there.
+        log.warning(
+            "the signing keys are open to others than the owner",
+            extra={"path": str(path), "mode": f"{mode:04o}"},
+        )
     signing = next(key for key in keys if key.algorithm == settings.algorithm)
     return KeySet(signing, keys)
 
@@ -250,17 +256,6 @@ def remove_key(path: Path, kid: str) -> None:
         _write(path, kept)
 
 
-def _ensure(path: Path, algorithm: str) -> tuple[Key, ...]:
-    """Add a key of `algorithm`, unless another process has just done so."""
-    with _alone_in(path.parent):
-        keys = _read(path)
-        if not any(key.algorithm == algorithm for key in keys):
-            keys = (generate(algorithm), *keys)
-            _write(path, keys)
-            log.info("made a signing key", extra={"kid": keys[0].kid, "algorithm": algorithm})
-        return keys
-
-
 def _read(path: Path, *, must_exist: bool = False) -> tuple[Key, ...]:
     """The keys of the file, newest first; none when there is no file yet, if that may be."""
     try:
@@ -286,7 +281,7 @@ def _read(path: Path, *, must_exist: bool = False) -> tuple[Key, ...]:
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    """Replace the file at one stroke: whoever reads it sees the old keys or the new ones."""
+    """Replace the file atomically: a reader sees the old keys or the new ones."""
     text = json.dumps({"keys": [private_jwk(key) for key in keys]}, indent=2) + "\n"
     try:
         # mkstemp opens with O_EXCL and mode 0600.
@@ -306,7 +301,7 @@ def _write(path: Path, keys: Sequence[Key]) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Make `folder` if need be, and keep other processes of ours from writing in it.
+    """Make `folder` if need be, and keep other processes of scanpush from writing in it.
 
     The lock is on the folder itself, leaves nothing behind and ends with the process.
     """
@@ -320,16 +315,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _warn_if_readable_by_others(path: Path) -> None:
-    """Only warn: secrets mounted into a container often are, and nobody else is in there."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        log.warning(
-            "the signing keys are open to others than the owner",
-            extra={"path": str(path), "mode": f"{mode:04o}"},
-        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,16 +1,13 @@
-"""Public keys of all nodes, through the store: a token of one node is good on every other.
+"""Verification on any node: a token that one node has signed is good on every other.
 
-Nodes that share ``jwt.key_file`` have nothing to tell each other. Others keep one document in the
-store: each node adds its own public keys to what it finds there before it serves, and trusts all
-of them. Who overwrites another's addition gets to see it, and adds it again.
+Nodes that share ``jwt.key_file`` have nothing to tell each other. The others share one document,
+in the store of all nodes: each adds its own public keys to what it finds there before it serves,
+and trusts all of them. A node whose addition was overwritten sees that, and adds it again.
 
 The nodes read the document every two seconds, and at once when they meet a key they do not know
 (`SharedKeys.look`): the key of a node that has just started is known as soon as it is needed.
 
-Whoever can write to the store can add a key. The store already holds every login, so that is no
-new power.
-
-Verification on any node: what another node has signed counts from its first token on.
+A writer to the store can add a key. The store already holds every login, so that is no new power.
 """
 
 import asyncio
@@ -21,7 +18,7 @@ from typing import Any
 
 from services.clock import Clock
 from services.errors import StoreUnavailable, UnknownKey
-from services.scenes.store import SceneStore
+from services.key_values import KeyValues
 from services.tokens.claims import Purpose, Ticket, VerifiedClaims
 from services.tokens.issuer import Issuer
 
@@ -35,7 +32,7 @@ RENEW_SECONDS = 600
 """How often a node says again that its keys are in use."""
 
 LOOK_PAUSE_SECONDS = 0.2
-"""Between two looks at the store: whoever sends us unknown keys cannot make us ask more often."""
+"""Between two looks at the store: a flood of tokens with unknown keys causes no more than that."""
 
 LOOK_SECONDS = 1
 """For one look, the pause before it included."""
@@ -52,7 +49,7 @@ class SharedKeys:
     """
 
     def __init__(
-        self, issuer: Issuer, store: SceneStore, clock: Clock, *, keep_seconds: float
+        self, issuer: Issuer, store: KeyValues, clock: Clock, *, keep_seconds: float
     ) -> None:
         self._issuer = issuer
         self._store = store
@@ -73,7 +70,7 @@ class SharedKeys:
         await self._exchange()
 
     async def exchange_forever(self) -> None:
-        """For a background task. A store that is away is others' to report."""
+        """For a background task. That a store is away is reported elsewhere, by what needs it."""
         while True:
             await asyncio.sleep(EXCHANGE_SECONDS)
             try:
@@ -101,6 +98,7 @@ class SharedKeys:
         await asyncio.sleep(self._asked_at + LOOK_PAUSE_SECONDS - self._clock.monotonic())
         self._asked_at = asked_at = self._clock.monotonic()
         self._learn(self._parsed(await self._store.recall(KEY)))
+        # The time of the question: a key written while the store answered may be missing.
         self._answered_at = asked_at
 
     async def _exchange(self) -> None:
@@ -108,6 +106,7 @@ class SharedKeys:
         text = await self._store.recall(KEY)
         held = self._parsed(text)
         self._learn(held)
+        # Again when another node wrote in between: its keys are added to what is written.
         while (wanted := self._wanted()) != held:
             written = json.dumps(wanted)
             before = await self._store.replace(KEY, written, self._keep_seconds)
@@ -126,7 +125,7 @@ class SharedKeys:
         self._issuer.trust(jwk for _, jwk in self._seen.values())
 
     def _wanted(self) -> Known:
-        """What the store should hold: all that is known, our own keys with enough time left."""
+        """What the store should hold: all that is known, this node's own keys with time left."""
         ends = self._clock.now() + self._keep_seconds
         known = dict(self._seen)
         for kid, jwk in self._own.items():
@@ -136,7 +135,7 @@ class SharedKeys:
         return known
 
     def _parsed(self, text: str | None) -> Known:
-        """What the store holds; nothing where another version wrote what we do not understand."""
+        """What the store holds; nothing where another version wrote something else."""
         try:
             document = json.loads(text) if text else {}
             entries = {str(kid): (float(ends), dict(jwk)) for kid, (ends, jwk) in document.items()}
@@ -148,7 +147,7 @@ class SharedKeys:
 
 
 class Verifier:
-    """`Issuer`'s verification, which asks the store before it refuses a key it does not know.
+    """`Issuer`'s verification; the store is asked before an unknown key is refused.
 
     Args:
         shared_keys: None where no other node has keys of its own.
@@ -162,7 +161,7 @@ class Verifier:
         """As `Issuer.verify`.
 
         Raises:
-            TokenError: it is not ours, or not valid.
+            TokenError: no node has signed it, or it is not valid.
             StoreUnavailable: whether the key is another node's cannot be said now.
         """
         try:

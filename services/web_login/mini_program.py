@@ -24,7 +24,7 @@ from services.scenes.store import SceneStore
 from services.tokens.claims import Claims
 from services.tokens.issuer import Issuer
 from services.wechat.accounts import Accounts
-from services.wechat.mini_program import MiniProgramAPI
+from services.wechat.mini_program import MiniProgramClient
 
 log = logging.getLogger("scanpush.doors")
 
@@ -42,7 +42,7 @@ class MiniProgramLogin:
 
     def __init__(
         self,
-        api: MiniProgramAPI,
+        api: MiniProgramClient,
         scenes: SceneStore,
         users: UserStore,
         login: LoginService,

@@ -27,7 +27,7 @@ from services.scenes.states import FINAL, Kind, Move, Scene, State, Step, Verdic
 from services.scenes.store import SceneStore
 from services.web_login.pages import Landing, Question
 from services.wechat.accounts import Accounts
-from services.wechat.oauth import Grant, OAuthAPI, Scope, authorize_url, qrconnect_url
+from services.wechat.oauth import Grant, OAuthClient, Scope, authorize_url, qrconnect_url
 from services.wechat.replies import beijing_time
 
 log = logging.getLogger("scanpush.doors")
@@ -73,7 +73,7 @@ PAUSE_SECONDS = 0.05
 class OAuthApp:
     """One app_id that people authorise. `scope` None: a website app, which has qrconnect."""
 
-    api: OAuthAPI
+    api: OAuthClient
     open_base: str
     scope: Scope | None
 
@@ -255,7 +255,7 @@ class OAuthLogin:
         await self._scenes.replace(key, f"{scene.scene_str} {int(step.now)}", max(1.0, left))
         return "ask", await self._ask(visit, browser, left)
 
-    async def _profile(self, api: OAuthAPI, grant: Grant) -> tuple[UnionId | None, Profile]:
+    async def _profile(self, api: OAuthClient, grant: Grant) -> tuple[UnionId | None, Profile]:
         """Name, picture and unionid where the person granted them; a failure costs no login."""
         if not grant.with_profile:
             return grant.unionid, NOTHING_KNOWN

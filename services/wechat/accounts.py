@@ -1,6 +1,6 @@
-"""What the operator sees of one account's dealings with WeChat.
+"""The configured Official Accounts: for each its gate, client, notices, forwarder and record.
 
-The configured Official Accounts, each with its own gate, credentials and client.
+`AccountWatch` is what the operator sees of one account's dealings with WeChat.
 """
 
 from collections import Counter, deque
@@ -11,11 +11,12 @@ from services.clock import Clock
 from services.errors import ApiError
 from services.ids import AppId
 from services.metrics import Metrics
+from services.people.store import Identity
 from services.settings.models import AccountSettings
 from services.wechat.callback import CallbackGate
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
-from services.wechat.official_account import WeChatAPI
+from services.wechat.official_account import OfficialAccountClient
 
 WINDOW_SECONDS = 3600.0
 
@@ -24,10 +25,7 @@ MOST_REFUSALS = 1000
 
 
 class AccountWatch:
-    """Reports to the metrics, and remembers the last hour by account.
-
-    A `calls.CallObserver`. Plain calls that neither raise nor wait.
-    """
+    """A `client.CallObserver` that reports to the metrics and remembers the last hour."""
 
     def __init__(self, metrics: Metrics, clock: Clock, account: str) -> None:
         self._metrics = metrics
@@ -67,8 +65,9 @@ class Account:
     name: str
     settings: AccountSettings
     gate: CallbackGate
-    api: WeChatAPI
-    notices: Notices
+    api: OfficialAccountClient
+    notices: Notices | None
+    """None where the operator has set no template for them."""
     watch: AccountWatch
     forwarder: Forwarder | None = None
     """Where everything that is no login goes on to."""
@@ -79,6 +78,13 @@ class Account:
     @property
     def app_id(self) -> AppId:
         return AppId(self.settings.app_id)
+
+    def can_tell_unionid(self, identity: Identity, now_monotonic: float) -> bool:
+        """Whether user/info could tell a unionid that `identity` lacks: it knows this account's
+        own people only."""
+        if identity.unionid or identity.app_id != self.app_id:
+            return False
+        return now_monotonic >= self.unionid_unavailable_until
 
 
 class Accounts:

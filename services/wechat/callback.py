@@ -1,8 +1,10 @@
-"""The gate of one account: what comes in is WeChat's, or it does not come in.
+"""The gate of one account: verifies and opens what is sent to its callback, and seals the replies.
 
-Facts: WeChat's pages "Server configuration" and "Message encryption". In plaintext mode the
+A callback that passes was sent by WeChat, recently, to this account. In plaintext mode the
 signature covers the query only, so the caller must bind each signed query to one body (see
 `Opened.nonce_key`); in safe and compatible mode `msg_signature` covers the ciphertext.
+
+Facts: WeChat's pages "Server configuration" and "Message encryption".
 """
 
 import hashlib
@@ -12,9 +14,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from services.errors import ScanpushError
-from services.wechat import messages as documents
-from services.wechat import messages as events
-from services.wechat import replies
+from services.wechat import messages, replies
 from services.wechat.crypto import RANDOM_BYTES, Cipher, CryptoError, signature_matches
 from services.wechat.messages import Event, EventError
 
@@ -35,7 +35,7 @@ class CallbackRefused(ScanpushError):
 
 
 class Forbidden(CallbackRefused):
-    """Not from WeChat, as far as can be told: 403, without a detail."""
+    """Nothing shows that WeChat sent it: 403, without a detail."""
 
 
 class Malformed(CallbackRefused):
@@ -43,7 +43,7 @@ class Malformed(CallbackRefused):
 
 
 class Opened(NamedTuple):
-    """A verified push."""
+    """A verified callback."""
 
     event: Event
     nonce: str
@@ -62,11 +62,11 @@ class CallbackGate:
     Args:
         previous_encoding_aes_key: the key before the last change, or empty; tried second.
         mode: the account's mode at WeChat's console. Anything weaker is refused.
-        timestamp_window_seconds: how far a push's timestamp may be from now, either way.
+        timestamp_window_seconds: how far a callback's timestamp may be from now, either way.
 
     Raises:
         CryptoError: a key that is none.
-        ValueError: an empty `callback_token`, which anybody could sign with.
+        ValueError: an empty `callback_token`, with which any sender could sign.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class CallbackGate:
         There is no window for the timestamp: nothing is changed by a repeat.
 
         Raises:
-            Malformed: an argument is missing. Forbidden: it is not signed with our token.
+            Malformed: an argument is missing.
+            Forbidden: it is not signed with `callback_token`.
         """
         echo = _argument(query, "echostr")
         self._check_signature(query)
@@ -120,7 +121,7 @@ class CallbackGate:
         )
 
     def seal(self, opened: Opened, reply_text: str, now: float) -> bytes:
-        """The body that shows `reply_text` in the chat, encrypted if the push was."""
+        """The body that shows `reply_text` in the chat, encrypted if the callback was."""
         reply = replies.text_reply(opened.event, reply_text, now, as_json=opened.as_json)
         if opened.cipher is None:
             return reply
@@ -141,7 +142,7 @@ class CallbackGate:
         # Only this one field is read before the signature is known to be right, and in
         # compatible mode the plain fields beside it are never read at all.
         try:
-            encrypted = documents.text(documents.document(body), "Encrypt")
+            encrypted = messages.text(messages.document(body), "Encrypt")
         except EventError:
             raise Malformed("body") from None
         if not encrypted:
@@ -151,15 +152,12 @@ class CallbackGate:
         ):
             raise Forbidden("signature")
         self._check_fresh(timestamp, now)
-        cipher, plain = self._decrypt(encrypted)
-        return Opened(event=_parse(plain), nonce=nonce, cipher=cipher, as_json=_is_json(body))
-
-    def _decrypt(self, encrypted: str) -> tuple[Cipher, bytes]:
         for cipher in self._ciphers:
             try:
-                return cipher, cipher.decrypt(encrypted)
+                plain = cipher.decrypt(encrypted)
             except CryptoError:
-                continue
+                continue  # with the key before the last change
+            return Opened(event=_parse(plain), nonce=nonce, cipher=cipher, as_json=_is_json(body))
         raise Forbidden("decryption")
 
     def _check_signature(self, query: Mapping[str, str]) -> tuple[str, str]:
@@ -190,7 +188,7 @@ def _timestamp(query: Mapping[str, str]) -> str:
 
 def _parse(body: bytes) -> Event:
     try:
-        return events.parse(body)
+        return messages.parse(body)
     except EventError:
         raise Malformed("body") from None
 

@@ -1,13 +1,12 @@
-"""One call to WeChat's API hosts: time-out, second host, errcodes, and nothing foreign escapes.
+"""One call to WeChat's API hosts: time-out, second host, errcodes, and fields one may trust.
 
 Facts: errors come as HTTP 200 with ``errcode``; some answers are declared text/plain and hold
 control characters; api2.weixin.qq.com stands in for api.weixin.qq.com when that cannot be reached
 (WeChat's page on API hosts), which is for the network to decide and never for an errcode.
 
-The texts in WeChat's answers that we keep, store or send on: printable ASCII of a sane length.
-
-Whatever answers in WeChat's place, an error page or a proxy, nothing else gets into a store or an
-address: a lone surrogate, say, which JSON can carry, cannot be written anywhere.
+Texts of an answer that are kept, stored or sent on (`text_of`, `openid_of`, `unionid_of`) are
+printable ASCII of a sane length, whatever answers in WeChat's place, an error page or a proxy: a
+lone surrogate, say, which JSON can carry, cannot be written anywhere.
 """
 
 import asyncio
@@ -15,8 +14,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -24,8 +22,15 @@ from urllib.parse import urlsplit
 import httpx
 
 from services.clock import Clock
-from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
-from services.http_client import read_at_most
+from services.errors import (
+    Broken,
+    ExchangeFailed,
+    NotReached,
+    WeChatError,
+    WeChatRefused,
+    WeChatUnavailable,
+)
+from services.http_client import exchange
 from services.ids import OpenId, UnionId
 from services.wechat.errcodes import Action, look_up
 
@@ -45,10 +50,15 @@ AVOID_SECONDS = 60.0
 ALARM_SECONDS = 60.0
 """The same errcode is alarmed about at most this often."""
 
-_WECHAT_API = "api.weixin.qq.com"
-_SPARE = {_WECHAT_API: "api2.weixin.qq.com"}
+MAX_TEXT = 1024
+MAX_ID = 128
+"""Longest text and longest openid or unionid accepted of an answer, in characters."""
+
+_SPARE = {"api.weixin.qq.com": "api2.weixin.qq.com"}
 _RID = re.compile(r"rid: ([0-9a-f-]{8,40})")
+_WHOLE_RID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}")
 _SECRET = re.compile(r"[A-Za-z0-9_\-]{24,}")
+_PRINTABLE = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class ApiAnswer:
             WeChatUnavailable: it is no JSON object.
         """
         try:
+            # Names of people hold control characters and broken letters: neither spoils the rest.
             payload = json.loads(self.body.decode("utf-8", "replace"), strict=False)
         except (ValueError, RecursionError):
             payload = None
@@ -73,33 +84,25 @@ class ApiAnswer:
         return payload
 
 
-class _NotReached(WeChatUnavailable):
-    """Not one byte of the request was sent."""
-
-
-class _Broken(WeChatUnavailable):
-    """The request may have reached WeChat, the answer did not reach us."""
-
-
 class _Busy(WeChatUnavailable):
     """WeChat answered -1."""
 
 
 class CallObserver(Protocol):
-    """Whoever counts. Plain calls, which must not raise or wait."""
+    """Counts calls. Its methods must neither raise nor wait."""
 
     def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
-        """A call ended, second tries included. `outcome` is ok, our error code, or abandoned."""
+        """A call ended, second tries included. `outcome` is ok, an error code, or abandoned."""
 
     def errcode(self, errcode: int) -> None:
         """WeChat answered with that errcode."""
 
 
-class Calls:
+class WeChatClient:
     """Calls one API host, and its stand-in.
 
     Args:
-        client: shared, and closed by whoever made it.
+        client: shared; it is closed where it was made.
         api_base: scheme and host of the API.
         timeout_seconds: the whole of one call, second tries included.
         spare_base: the stand-in; by default api2 for WeChat's own host and none for any other.
@@ -198,6 +201,7 @@ class Calls:
     def _checked(self, answer: ApiAnswer) -> dict[str, Any]:
         payload = answer.json()
         errcode = payload.get("errcode", 0)
+        # The number may come as text.
         if isinstance(errcode, str) and errcode.lstrip("-").isdecimal() and len(errcode) < 12:
             errcode = int(errcode)
         if not isinstance(errcode, int):
@@ -232,65 +236,55 @@ class Calls:
         body: Mapping[str, Any] | None,
         repeatable: bool,
     ) -> ApiAnswer:
+        """Ask the API host, or its stand-in where that is allowed to help."""
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        *firsts, last = self._bases()
-        for base in firsts:
-            try:
-                request = self._request(
-                    method, base + path, query, content, self._shares(repeatable)
-                )
-                return await self._exchange(request)
-            except _NotReached:
-                self._note_unreachable(base)
-            except _Broken:
-                if not repeatable:
-                    raise
-        whole = httpx.Timeout(self.timeout_seconds)
-        return await self._exchange(self._request(method, last + path, query, content, whole))
-
-    def _bases(self) -> list[str]:
-        bases = [self._api_base]
-        if self._spare_base:
-            bases.append(self._spare_base)
-            if self._clock.monotonic() < self._avoid_until:
-                bases.reverse()
-        return bases
-
-    def _note_unreachable(self, base: str) -> None:
-        if base == self._api_base:
-            self._avoid_until = self._clock.monotonic() + AVOID_SECONDS
-            log.warning("WeChat's API host cannot be reached; its stand-in is asked")
-
-    def _shares(self, repeatable: bool) -> httpx.Timeout:
-        """What the first of two hosts may take, so that the second still has its time."""
+        bases = [self._api_base, self._spare_base] if self._spare_base else [self._api_base]
+        if self._clock.monotonic() < self._avoid_until:
+            bases.reverse()
+        # The first of two hosts gets half the time, so that the second still has its own. Once
+        # connected, a call that must not be sent twice may use all of it.
         half = self.timeout_seconds / 2
-        return httpx.Timeout(half if repeatable else self.timeout_seconds, connect=half, pool=half)
+        first = httpx.Timeout(half if repeatable else self.timeout_seconds, connect=half, pool=half)
+        whole = httpx.Timeout(self.timeout_seconds)
+        *others, last = bases
+        try:
+            for base in others:
+                try:
+                    return await self._exchange(method, base + path, query, content, first)
+                except NotReached:
+                    if base == self._api_base:
+                        self._avoid_until = self._clock.monotonic() + AVOID_SECONDS
+                        log.warning("WeChat's API host cannot be reached; its stand-in is asked")
+                except Broken:
+                    if not repeatable:
+                        raise
+            return await self._exchange(method, last + path, query, content, whole)
+        except ExchangeFailed as error:
+            raise WeChatUnavailable(str(error)) from None
 
-    def _request(
+    async def _exchange(
         self,
         method: str,
         url: str,
         query: Mapping[str, str],
         content: bytes | None,
         timeout: httpx.Timeout,
-    ) -> httpx.Request:
-        headers = {} if content is None else {"Content-Type": "application/json"}
-        return self._client.build_request(
-            method, url, params=dict(query), content=content, headers=headers, timeout=timeout
+    ) -> ApiAnswer:
+        response = await exchange(
+            self._client,
+            method,
+            url,
+            query=query,
+            content=content,
+            headers=None if content is None else {"Content-Type": "application/json"},
+            timeout=timeout,
+            longest=MAX_ANSWER_BYTES,
         )
-
-    async def _exchange(self, request: httpx.Request) -> ApiAnswer:
-        with http_errors():
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await read_at_most(response, MAX_ANSWER_BYTES)
-            finally:
-                await response.aclose()
-        if response.status_code != 200:
-            raise WeChatUnavailable(f"HTTP {response.status_code}")
-        if body is None:
+        if response.status != 200:
+            raise WeChatUnavailable(f"HTTP {response.status}")
+        if response.body is None:
             raise WeChatUnavailable("the answer is too long")
-        return ApiAnswer(response.headers.get("Content-Type", ""), body)
+        return ApiAnswer(response.content_type, response.body)
 
 
 def spare_of(api_base: str) -> str:
@@ -300,37 +294,13 @@ def spare_of(api_base: str) -> str:
     return f"{parts.scheme}://{spare}" if spare else ""
 
 
-@contextmanager
-def http_errors() -> Iterator[None]:
-    """Turn everything httpx raises into `WeChatUnavailable`, without its context.
-
-    httpx's exceptions refer to the request, whose address holds secrets: none of it is kept.
-    """
-    try:
-        yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise _NotReached(type(error).__name__) from None
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
-        raise _Broken(type(error).__name__) from None
-
-
 def scrubbed(errmsg: object) -> str:
     """WeChat's text for the log: one short line, without anything that could be a secret.
 
     WeChat repeats what it was sent in some texts. Its ``rid`` stays: support asks for it.
     """
     text = " ".join(str(errmsg or "").split())[:300]
-    return _SECRET.sub(lambda found: found[0] if _is_rid(found[0]) else "***", text)
-
-
-def _is_rid(word: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}", word) is not None
-
-
-MAX_TEXT = 1024
-MAX_ID = 128
-
-_PRINTABLE = re.compile(r"[!-~]+")
+    return _SECRET.sub(lambda found: found[0] if _WHOLE_RID.fullmatch(found[0]) else "***", text)
 
 
 def text_of(answer: Mapping[str, Any], name: str, most: int = MAX_TEXT) -> str:
@@ -342,12 +312,12 @@ def text_of(answer: Mapping[str, Any], name: str, most: int = MAX_TEXT) -> str:
 
 
 def openid_of(answer: Mapping[str, Any]) -> OpenId:
-    """Whom the answer is about. Raises `WeChatUnavailable`: nobody."""
+    """The person the answer is about. Raises `WeChatUnavailable`: there is none."""
     return OpenId(text_of(answer, "openid", MAX_ID))
 
 
 def unionid_of(answer: Mapping[str, Any]) -> UnionId | None:
-    """The person across the owner's apps; None where WeChat does not say, or says nonsense."""
+    """The person across the owner's apps; None where WeChat does not say, or says no such text."""
     try:
         return UnionId(text_of(answer, "unionid", MAX_ID))
     except WeChatUnavailable:

@@ -31,7 +31,7 @@ _ENCODING_AES_KEY = re.compile(r"[A-Za-z0-9+/]{43}")
 class CryptoError(ScanpushError):
     """A text that cannot be decrypted, or a key that is none.
 
-    One error with one text for every cause, so that nobody learns which check failed.
+    One error with one text for every cause, so that a sender does not learn which check failed.
     """
 
     def __init__(self) -> None:
@@ -93,14 +93,6 @@ class Cipher:
         Raises:
             CryptoError: wrong base64, length, padding or inner length, or another app_id's text.
         """
-        plain = _unpad(self._decipher(encrypted))
-        end = _HEAD + int.from_bytes(plain[RANDOM_BYTES:_HEAD], "big")
-        # A wrong key still passes the padding check now and then: the tail decides.
-        if not hmac.compare_digest(plain[end:], self._app_id):
-            raise CryptoError
-        return plain[_HEAD:end]
-
-    def _decipher(self, encrypted: str) -> bytes:
         try:
             sealed = base64.b64decode(encrypted, validate=True)
         except (binascii.Error, ValueError):
@@ -108,11 +100,13 @@ class Cipher:
         if not sealed or len(sealed) % PADDING_BLOCK:
             raise CryptoError
         decryptor = self._aes.decryptor()
-        return decryptor.update(sealed) + decryptor.finalize()
-
-
-def _unpad(padded: bytes) -> bytes:
-    pad = padded[-1]
-    if not 1 <= pad <= PADDING_BLOCK or not padded.endswith(bytes([pad]) * pad):
-        raise CryptoError
-    return padded[:-pad]
+        padded = decryptor.update(sealed) + decryptor.finalize()
+        pad = padded[-1]
+        if not 1 <= pad <= PADDING_BLOCK or not padded.endswith(bytes([pad]) * pad):
+            raise CryptoError
+        plain = padded[:-pad]
+        end = _HEAD + int.from_bytes(plain[RANDOM_BYTES:_HEAD], "big")
+        # A wrong key still passes the padding check now and then: the tail decides.
+        if not hmac.compare_digest(plain[end:], self._app_id):
+            raise CryptoError
+        return plain[_HEAD:end]

@@ -1,6 +1,6 @@
-"""Every errcode of WeChat that we know, what it means, and what comes of it: one table.
+"""The errcodes of WeChat, what each means, and what the client does about it: one table.
 
-docs/errors.md is checked against it. WeChat answers errors as HTTP 200 with ``errcode`` and
+A test holds docs/errors.md to it. WeChat answers errors as HTTP 200 with ``errcode`` and
 ``errmsg``; only the number is matched, for the texts change. Sources: the error tables of the
 WeChat pages of each interface, as collected in the table's rows.
 """
@@ -23,13 +23,13 @@ class Action(StrEnum):
     BACK_OFF = "back_off"
     """Too much was asked: the client is told to come back later."""
     CALLER = "caller"
-    """What our own client sent is no good (a code, an openid): it is told, nobody is woken."""
+    """What the page sent is no good (a code, an openid): the page is told, the operator is not."""
     REAUTHORISE = "reauthorise"
     """The person must go through WeChat's consent again."""
     NOTICE = "notice"
     """A login notice could not be delivered; the login itself stands."""
     BUG = "bug"
-    """We asked wrongly: an error in the log."""
+    """The server asked wrongly: an error in the log."""
     PAGE = "page"
     """Shown by WeChat on its own page; it never reaches the server."""
 
@@ -41,7 +41,7 @@ class Errcode:
     Args:
         errcode: WeChat's number.
         meaning: in a few words.
-        code: our error code (`errors.STATUS`), or empty where none is ever answered.
+        code: the error code the page gets (`errors.STATUS`), empty where none is ever answered.
         action: what the client does.
     """
 
@@ -83,7 +83,7 @@ _ROWS = (
     Errcode(45011, "too often in this minute", "wechat_quota", Action.BACK_OFF),
     Errcode(45029, "no permanent codes left", "wechat_quota", Action.ALARM),
     Errcode(48006, "quota cleared too often this month", "wechat_quota", Action.ALARM),
-    # how we ask
+    # how the server asks
     Errcode(43001, "GET is needed", "wechat_refused", Action.BUG),
     Errcode(43002, "POST is needed", "wechat_refused", Action.BUG),
     Errcode(47001, "malformed JSON", "wechat_refused", Action.BUG),

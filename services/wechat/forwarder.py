@@ -1,4 +1,4 @@
-"""One server address at WeChat, many systems behind it: what is no login goes on, as received.
+"""Passes callbacks that are no login on to another system: WeChat allows one server address only.
 
 The other system verifies the same signature over the same bytes, so query and body are passed on
 untouched, and its answer is WeChat's answer.
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from services.errors import WeChatUnavailable
-from services.http_client import read_at_most
+from services.errors import ExchangeFailed
+from services.http_client import exchange
 from services.tasks import Supervisor
-from services.wechat.client import http_errors
 
 log = logging.getLogger("scanpush.forward")
 
@@ -23,14 +22,15 @@ FORWARD_SECONDS = 3.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 MOST_IN_FLIGHT = 200
-"""More forwards under way than this are answered without asking: logins go before."""
+"""Forwards in flight; more callbacks are answered without asking: logins go before."""
 
 HOPS_HEADER = "X-Scanpush-Hops"
-"""How many servers of our kind passed the push on, so that a ring of them ends."""
+"""How many scanpush servers passed the callback on, so that a ring of them ends."""
 
 MOST_HOPS = 3
 
 _MOST_TYPE = 200
+"""Longest Content-Type passed back to WeChat, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Forwarded:
 
 
 class Forwarder:
-    """Passes one account's pushes on to `forward_url`.
+    """Passes one account's callbacks on to `forward_url`.
 
     Args:
         client: shared; redirects are not followed.
@@ -76,54 +76,42 @@ class Forwarder:
 
         Args:
             raw_query: the query string exactly as it arrived.
-            hops: the number in the push's `HOPS_HEADER`, 0 without one.
-            within_seconds: what is left of the push's own deadline.
+            hops: the number in the callback's `HOPS_HEADER`, 0 without one.
+            within_seconds: what is left of the callback's own deadline.
         """
         if hops >= MOST_HOPS or self._in_flight >= MOST_IN_FLIGHT:
             log.warning("not forwarded: hops %d, under way %d", hops, self._in_flight)
             return None
+        separator = "&" if "?" in self._url else "?"
         self._in_flight += 1
         try:
             async with asyncio.timeout(min(self._timeout_seconds, within_seconds)):
-                return await self._post(raw_query, body, content_type, hops)
-        except (TimeoutError, WeChatUnavailable) as error:
+                response = await exchange(
+                    self._client,
+                    "POST",
+                    f"{self._url}{separator}{raw_query}" if raw_query else self._url,
+                    content=body,
+                    headers={
+                        "Content-Type": content_type or "text/xml",
+                        HOPS_HEADER: str(hops + 1),
+                    },
+                    timeout=httpx.Timeout(self._timeout_seconds),
+                    longest=MAX_ANSWER_BYTES,
+                )
+        except (TimeoutError, ExchangeFailed) as error:
             log.warning("the forward address does not answer: %s", error or "time-out")
             return None
         finally:
             self._in_flight -= 1
+        if response.status != 200 or response.body is None:
+            log.warning("the forward address answers HTTP %d or too much", response.status)
+            return None
+        # The other system's header goes into WeChat's answer only if it is harmless there.
+        answered = response.content_type
+        fits = len(answered) <= _MOST_TYPE and answered.isascii() and answered.isprintable()
+        return Forwarded(response.body, answered if answered and fits else "text/xml")
 
     def copy_later(self, raw_query: str, body: bytes, content_type: str, *, hops: int = 0) -> None:
         """Pass a login on for information, in the background. Its answer is ignored."""
         work = self.forward(raw_query, body, content_type, hops=hops)
         self._supervisor.spawn(work, name="forward a login")
-
-    async def _post(
-        self, raw_query: str, body: bytes, content_type: str, hops: int
-    ) -> Forwarded | None:
-        separator = "&" if "?" in self._url else "?"
-        with http_errors():
-            request = self._client.build_request(
-                "POST",
-                f"{self._url}{separator}{raw_query}" if raw_query else self._url,
-                content=body,
-                headers={
-                    "Content-Type": content_type or "text/xml",
-                    HOPS_HEADER: str(hops + 1),
-                },
-                timeout=httpx.Timeout(self._timeout_seconds),
-            )
-            response = await self._client.send(request, stream=True)
-            try:
-                answer = await read_at_most(response, MAX_ANSWER_BYTES)
-            finally:
-                await response.aclose()
-        if response.status_code != 200 or answer is None:
-            log.warning("the forward address answers HTTP %d or too much", response.status_code)
-            return None
-        return Forwarded(answer, _writable(response.headers.get("Content-Type", "")))
-
-
-def _writable(content_type: str) -> str:
-    """As it came, if it can stand in a header of ours."""
-    fits = len(content_type) <= _MOST_TYPE and content_type.isascii() and content_type.isprintable()
-    return content_type if content_type and fits else "text/xml"

@@ -1,4 +1,4 @@
-"""The mini program's doors: who is behind a wx.login code, and codes that open the program.
+"""What is asked of WeChat for a mini program: the person behind a code, and codes that open it.
 
 Facts: WeChat's pages "code2Session" and "getUnlimitedQRCode". session_key is dropped the moment
 it arrives: it is no part of any value here, so it cannot be stored, logged or sent.
@@ -6,12 +6,12 @@ it arrives: it is no part of any value here, so it cannot be stored, logged or s
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from services.errors import WeChatRefused
 from services.ids import AppId, OpenId, UnionId
-from services.wechat.access_token import Authorized
-from services.wechat.client import Calls, openid_of, unionid_of
+from services.wechat.access_token import AuthorizedClient
+from services.wechat.client import WeChatClient, openid_of, unionid_of
 from services.wechat.oauth import CODE
 
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]{1,32}")
@@ -19,7 +19,7 @@ _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]{1,32}")
 
 @dataclass(frozen=True, slots=True)
 class MiniProgramPerson:
-    """Who ran wx.login."""
+    """The person who ran wx.login."""
 
     openid: OpenId
     unionid: UnionId | None = None
@@ -33,25 +33,12 @@ class Picture:
     body: bytes
 
 
-class MiniProgramAPI(Protocol):
-    """What we ask of WeChat for the mini program.
+class MiniProgramClient:
+    """WeChat's API with the secret and the access_token of one mini program.
 
     Raises `errors.WeChatUnavailable`, `errors.WeChatRefused` or `errors.StoreUnavailable` (see
-    `WeChatAPI`), and only those; a code that is no good, and a person WeChat calls high-risk, have
-    the error code ``bad_request``.
-    """
-
-    app_id: AppId
-
-    async def code_to_session(self, js_code: str) -> MiniProgramPerson:
-        """Whose wx.login `js_code` is. A code is good once, for five minutes."""
-
-    async def mini_program_code(self, scene: str) -> Picture:
-        """A code that opens the program with `scene`: at most 32 characters, so 32 hex digits."""
-
-
-class HttpxMiniProgram:
-    """`MiniProgramAPI` over httpx.
+    `OfficialAccountClient`), and only those; a code that is no good, and a person WeChat calls
+    high-risk, have the error code ``bad_request``.
 
     Args:
         page: the page that opens, without a leading slash; empty for the program's first page.
@@ -60,8 +47,8 @@ class HttpxMiniProgram:
 
     def __init__(
         self,
-        calls: Calls,
-        authorized: Authorized,
+        client: WeChatClient,
+        authorized_client: AuthorizedClient,
         *,
         app_id: str,
         app_secret: str,
@@ -70,17 +57,18 @@ class HttpxMiniProgram:
     ) -> None:
         self.app_id = AppId(app_id)
         self._app_secret = app_secret
-        self._calls = calls
-        self._authorized = authorized
+        self._client = client
+        self._authorized_client = authorized_client
         self._options: dict[str, Any] = {"env_version": env_version}
         if page:
             # Checked by WeChat against the published version only.
             self._options |= {"page": page, "check_path": env_version == "release"}
 
     async def code_to_session(self, js_code: str) -> MiniProgramPerson:
+        """The person whose wx.login `js_code` is. A code is good once, for five minutes."""
         if CODE.fullmatch(js_code) is None:
             raise WeChatRefused(40029, "not a code", "bad_request")
-        answer = await self._calls.json(
+        answer = await self._client.json(
             "GET",
             "/sns/jscode2session",
             query={
@@ -94,9 +82,14 @@ class HttpxMiniProgram:
         return MiniProgramPerson(openid_of(answer), unionid_of(answer))
 
     async def mini_program_code(self, scene: str) -> Picture:
+        """A code that opens the program with `scene`: at most 32 characters, so 32 hex digits.
+
+        Raises:
+            ValueError: WeChat would not take that scene.
+        """
         if _SCENE.fullmatch(scene) is None:
             raise ValueError("scene is 1 to 32 characters that WeChat allows")
-        answer = await self._authorized.picture(
+        answer = await self._authorized_client.picture(
             "/wxa/getwxacodeunlimit", {"scene": scene, **self._options}
         )
         return Picture(answer.content_type.partition(";")[0].strip(), answer.body)

@@ -1,4 +1,4 @@
-"""The login notice: one template message per login, afterwards, whose failure harms nobody.
+"""The login notice: one template message after each login, whose failure changes nothing.
 
 Facts: WeChat's page "Send template message": category templates with typed keys (``thing1``,
 ``time2``) whose values are checked for kind and length (47003), no ``first``, ``remark`` or
@@ -8,19 +8,19 @@ colours any more; the same client_msg_id to the same person is sent once within 
 import logging
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from types import MappingProxyType
 
 from services.errors import StoreUnavailable, WeChatError, WeChatRefused
 from services.ids import OpenId, SceneStr
 from services.tasks import Supervisor
-from services.wechat.official_account import WeChatAPI
-from services.wechat.replies import inert
+from services.wechat.official_account import OfficialAccountClient
+from services.wechat.replies import BEIJING, inert
 
 log = logging.getLogger("scanpush.notices")
 
 MOST_IN_FLIGHT = 200
-"""More notices under way than this are dropped, and said so: logins go before."""
+"""Notices in flight; more are dropped with a warning: logins go before."""
 
 LONGEST: Mapping[str, int] = MappingProxyType(
     {
@@ -42,7 +42,6 @@ LONGEST: Mapping[str, int] = MappingProxyType(
 )
 """Longest value of each type of key, in characters."""
 
-_BEIJING = timezone(timedelta(hours=8))
 _KEY = re.compile(r"([a-z_]+?)_?[0-9]*")
 _ASCII_TYPES = frozenset({"character_string", "letter", "number", "phone_number"})
 
@@ -53,39 +52,35 @@ def fill(fields: Mapping[str, str], **values: str) -> dict[str, str]:
     A value is cut to what its type allows, and never empty, since WeChat refuses the whole
     message otherwise. Values are plain text: braces inside them mean nothing.
     """
-    return {key: _fit(key, _filled(text, values)) for key, text in fields.items()}
+    data = {}
+    for key, text in fields.items():
+        value = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), text)
+        found = _KEY.fullmatch(key)
+        kind = found[1] if found else ""
+        if kind in _ASCII_TYPES:
+            value = "".join(c for c in value if c.isascii())
+        data[key] = inert(value, LONGEST.get(kind, 20)) or "-"
+    return data
 
 
 def notice_time(now: float) -> str:
-    """`now` in the form that keys of type time and date take, in WeChat's own time zone."""
-    at = datetime.fromtimestamp(now, _BEIJING)
+    """`now` in the form that keys of type time and date take, in `BEIJING`."""
+    at = datetime.fromtimestamp(now, BEIJING)
     return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), text)
-
-
-def _fit(key: str, value: str) -> str:
-    found = _KEY.fullmatch(key)
-    kind = found[1] if found else ""
-    if kind in _ASCII_TYPES:
-        value = "".join(c for c in value if c.isascii())
-    return inert(value, LONGEST.get(kind, 20)) or "-"
 
 
 class Notices:
     """Sends one account's login notices.
 
     Args:
-        template_id: empty where the operator wants none.
+        template_id: as the account's console shows it.
         fields: key of the template to text, from the settings.
         site: what ``{site}`` stands for.
     """
 
     def __init__(
         self,
-        api: WeChatAPI,
+        api: OfficialAccountClient,
         supervisor: Supervisor,
         *,
         template_id: str,
@@ -101,8 +96,6 @@ class Notices:
 
     def send_later(self, openid: OpenId, scene_str: SceneStr, name: str, now: float) -> None:
         """Send the notice of this login in the background. Never raises, never waits."""
-        if not self._template_id:
-            return
         if self._in_flight >= MOST_IN_FLIGHT:
             log.warning("login notice dropped: %d are under way", self._in_flight)
             return

@@ -1,24 +1,25 @@
-"""Login by WeChat's web pages: inside WeChat (authorize) and on a computer (qrconnect).
+"""Login by WeChat's web pages: their addresses, what a code grants, and whom a grant shows.
+
+Inside WeChat the page is connect/oauth2/authorize, on a computer connect/qrconnect.
 
 Facts: WeChat's pages "Web page authorisation" (the order of the parameters and the fragment are
-checked by a pattern; snapshot mode) and "Website app login". The access_token of one person is
-another thing than the account's, and neither ever reaches a browser of ours.
+checked by a pattern; snapshot mode) and "Website app login". A person's access_token, which a
+grant holds, is not the account's (see `access_token`); neither ever reaches a browser.
 """
 
 import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from services.clock import Clock
 from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUnavailable
 from services.ids import AppId, OpenId, UnionId
 from services.tasks import Supervisor
-from services.wechat.client import Calls, openid_of, text_of, unionid_of
+from services.wechat.client import WeChatClient, openid_of, text_of, unionid_of
 from services.wechat.replies import inert
 
 Scope = Literal["snsapi_base", "snsapi_userinfo"]
@@ -39,7 +40,7 @@ _STATE = re.compile(r"[A-Za-z0-9]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a code was worth. The tokens are left out of its text."""
+    """What a code grants. The token is left out of its text."""
 
     openid: OpenId
     scope: str
@@ -47,7 +48,6 @@ class Grant:
     is_snapshot: bool = False
     """WeChat showed a snapshot page to a virtual person: never to be logged in."""
     access_token: str = field(default="", repr=False)
-    refresh_token: str = field(default="", repr=False)
 
     @property
     def with_profile(self) -> bool:
@@ -57,34 +57,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a person let us see, made inert: see `clean_nickname`."""
+    """What a person lets the site see, made inert: see `clean_nickname`."""
 
     openid: OpenId
     unionid: UnionId | None
     nickname: str
     avatar: str
-
-
-class OAuthAPI(Protocol):
-    """Codes and grants of one app_id.
-
-    Raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those; a code that is no
-    good has the error code ``bad_request``.
-    """
-
-    app_id: AppId
-
-    async def exchange(self, code: str) -> Grant:
-        """What `code` grants. Asked twice within a minute, WeChat is asked once."""
-
-    async def refresh(self, refresh_token: str) -> Grant:
-        """Prolong a grant; a refresh_token lives thirty days and may be replaced."""
-
-    async def is_valid(self, grant: Grant) -> bool:
-        """Whether WeChat still honours the grant's access_token."""
-
-    async def profile(self, grant: Grant) -> Profile:
-        """Name, picture and unionid; the grant's scope must allow it."""
 
 
 def authorize_url(open_base: str, app_id: str, redirect_uri: str, scope: Scope, state: str) -> str:
@@ -109,12 +87,12 @@ def qrconnect_url(
 
 
 def clean_nickname(nickname: object) -> str:
-    """A name as one inert line (see `replies.inert`); nothing for what is no text."""
+    """A name as one inert line (see `replies.inert`); empty for what is no text."""
     return inert(nickname, MAX_NICKNAME) if isinstance(nickname, str) else ""
 
 
 def clean_avatar(url: object) -> str:
-    """An address of a picture, or nothing: only http and https, no credentials, bounded."""
+    """The address of a picture, or empty: only http and https, no user or password, bounded."""
     if not isinstance(url, str) or len(url) > MAX_AVATAR or not url.isascii():
         return ""
     if not url.isprintable() or any(c in url for c in "\"'<>\\ "):
@@ -133,12 +111,16 @@ def _state(state: str) -> str:
     return state
 
 
-class HttpxOAuth:
-    """`OAuthAPI` over WeChat's sns interfaces."""
+class OAuthClient:
+    """Codes and grants of one app_id, over WeChat's sns interfaces.
+
+    Raises `errors.WeChatUnavailable` or `errors.WeChatRefused`, and only those; a code that is no
+    good has the error code ``bad_request``.
+    """
 
     def __init__(
         self,
-        calls: Calls,
+        client: WeChatClient,
         clock: Clock,
         supervisor: Supervisor,
         *,
@@ -148,7 +130,7 @@ class HttpxOAuth:
     ) -> None:
         self.app_id = AppId(app_id)
         self._app_secret = app_secret
-        self._calls = calls
+        self._client = client
         self._clock = clock
         self._supervisor = supervisor
         self._most_remembered = most_remembered
@@ -156,15 +138,9 @@ class HttpxOAuth:
         self._exchanges = OrderedDict()
 
     async def exchange(self, code: str) -> Grant:
+        """What `code` grants. Asked twice within a minute, WeChat is asked once."""
         if CODE.fullmatch(code) is None:
             raise WeChatRefused(40029, "not a code", "bad_request")
-        # Shielded: when the phone hangs up and asks again, the first answer is still the only one.
-        result = await asyncio.shield(self._exchange_once(code))
-        if isinstance(result, ScanpushError):
-            raise result.with_traceback(None)
-        return result
-
-    def _exchange_once(self, code: str) -> asyncio.Task[Grant | WeChatError]:
         now = self._clock.monotonic()
         while self._exchanges:
             key, (at, _) = next(iter(self._exchanges.items()))
@@ -175,9 +151,14 @@ class HttpxOAuth:
         if key not in self._exchanges:
             task = self._supervisor.spawn(self._exchange(code, key), name="code exchange")
             self._exchanges[key] = (now, task)
-        return self._exchanges[key][1]
+        # Shielded: when the phone hangs up and asks again, the first answer is still the only one.
+        result = await asyncio.shield(self._exchanges[key][1])
+        if isinstance(result, ScanpushError):
+            raise result.with_traceback(None)
+        return result
 
     async def _exchange(self, code: str, key: bytes) -> Grant | WeChatError:
+        """One exchange. A refusal is its result as well, for all who ask with this code."""
         query = {
             "appid": self.app_id,
             "secret": self._app_secret,
@@ -185,7 +166,18 @@ class HttpxOAuth:
             "grant_type": "authorization_code",
         }
         try:
-            return _grant(await self._sns("oauth2/access_token", query, repeatable=False))
+            # A code is good once: a repeated call would spend it and lose the answer.
+            answer = await self._client.json(
+                "GET", "/sns/oauth2/access_token", query=query, repeatable=False
+            )
+            return Grant(
+                openid=openid_of(answer),
+                scope=str(answer.get("scope", "")),
+                unionid=unionid_of(answer),
+                # Documented as 1; any other sign of a snapshot is one too.
+                is_snapshot=bool(answer.get("is_snapshotuser")),
+                access_token=text_of(answer, "access_token"),
+            )
         except WeChatUnavailable as error:
             # Not remembered: the person's own next try may find the code still good.
             self._exchanges.pop(key, None)
@@ -193,25 +185,10 @@ class HttpxOAuth:
         except WeChatRefused as error:
             return error
 
-    async def refresh(self, refresh_token: str) -> Grant:
-        query = {
-            "appid": self.app_id,
-            "grant_type": "refresh_token",
-            "refresh_token": refresh_token,
-        }
-        return _grant(await self._sns("oauth2/refresh_token", query))
-
-    async def is_valid(self, grant: Grant) -> bool:
-        try:
-            await self._sns("auth", _of(grant))
-        except WeChatRefused as refusal:
-            if refusal.errcode in (40001, 40003, 40014, 42001):
-                return False
-            raise
-        return True
-
     async def profile(self, grant: Grant) -> Profile:
-        answer = await self._sns("userinfo", {**_of(grant), "lang": "zh_CN"})
+        """Name, picture and unionid; the grant's scope must allow it."""
+        query = {"access_token": grant.access_token, "openid": grant.openid, "lang": "zh_CN"}
+        answer = await self._client.json("GET", "/sns/userinfo", query=query)
         if answer.get("openid") != grant.openid:
             raise WeChatUnavailable("the answer is about somebody else")
         return Profile(
@@ -220,25 +197,3 @@ class HttpxOAuth:
             nickname=clean_nickname(answer.get("nickname")),
             avatar=clean_avatar(answer.get("headimgurl")),
         )
-
-    async def _sns(
-        self, name: str, query: Mapping[str, str], *, repeatable: bool = True
-    ) -> dict[str, Any]:
-        return await self._calls.json("GET", f"/sns/{name}", query=query, repeatable=repeatable)
-
-
-def _of(grant: Grant) -> dict[str, str]:
-    return {"access_token": grant.access_token, "openid": grant.openid}
-
-
-def _grant(answer: Mapping[str, Any]) -> Grant:
-    refresh_token = answer.get("refresh_token")
-    return Grant(
-        openid=openid_of(answer),
-        scope=str(answer.get("scope", "")),
-        unionid=unionid_of(answer),
-        # Documented as 1; any other sign of a snapshot is one too.
-        is_snapshot=bool(answer.get("is_snapshotuser")),
-        access_token=text_of(answer, "access_token"),
-        refresh_token=refresh_token if isinstance(refresh_token, str) else "",
-    )

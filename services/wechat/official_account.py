@@ -1,16 +1,20 @@
-"""The port to WeChat's API as an Official Account uses it.
+"""What is asked of WeChat for one Official Account: codes, followers, template messages.
 
-WeChat's API over httpx, for one account.
+Facts: WeChat's pages "Generating a Parametric QR Code", "Get user basic information" and "Send
+template message".
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import quote
 
 from services.ids import OpenId, UnionId
-from services.wechat.access_token import Authorized
+from services.wechat.access_token import AuthorizedClient
 from services.wechat.client import text_of, unionid_of
+
+MAX_SCENE_STR = 64
+MAX_EXPIRE_SECONDS = 2_592_000
+"""Thirty days (WeChat: "Generating a Parametric QR Code")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class QrCode:
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """What WeChat says about a person. Names and pictures are not told since 2021-12-27."""
+    """What WeChat says about a person: no names and pictures since 2021-12-27."""
 
     openid: OpenId
     subscribed: bool
@@ -35,55 +39,24 @@ class Follower:
     """Only where the account is bound to an Open Platform account."""
 
 
-class WeChatAPI(Protocol):
-    """What we ask of WeChat for one account.
+class OfficialAccountClient:
+    """WeChat's API with the access_token of one account.
 
     Every method raises `errors.WeChatUnavailable` or `errors.WeChatRefused` within the configured
-    time-out, or `errors.StoreUnavailable` where the credential cannot be had from the store of all
-    nodes, and only those. Their texts hold no secret.
+    time-out, or `errors.StoreUnavailable` where the access_token cannot be had from the store of
+    all nodes, and only those. Their texts hold no secret.
     """
+
+    def __init__(self, client: AuthorizedClient) -> None:
+        self._client = client
 
     async def create_qr_code(self, scene_str: str, expire_seconds: int) -> QrCode:
         """A temporary QR_STR_SCENE code. Each one counts against 100,000 a day."""
-
-    async def user_info(self, openid: OpenId) -> Follower:
-        """Whether the person follows, and their unionid."""
-
-    async def send_template(
-        self,
-        openid: OpenId,
-        template_id: str,
-        data: Mapping[str, str],
-        client_msg_id: str,
-    ) -> str:
-        """Send a template message and return its msgid: accepted, not yet delivered.
-
-        The same `client_msg_id` to the same person is sent once within ten minutes.
-        """
-
-
-def show_qr_url(mp_base: str, ticket: str) -> str:
-    """Where WeChat itself draws the code. Tickets hold ``=``, ``+`` and ``/``: all are escaped."""
-    return f"{mp_base.rstrip('/')}/cgi-bin/showqrcode?ticket={quote(ticket, safe='')}"
-
-
-MAX_SCENE_STR = 64
-MAX_EXPIRE_SECONDS = 2_592_000
-"""Thirty days (WeChat: "Generating a Parametric QR Code")."""
-
-
-class HttpxWeChatAPI:
-    """`WeChatAPI` for one Official Account."""
-
-    def __init__(self, authorized: Authorized) -> None:
-        self._authorized = authorized
-
-    async def create_qr_code(self, scene_str: str, expire_seconds: int) -> QrCode:
         if not 1 <= len(scene_str) <= MAX_SCENE_STR:
             raise ValueError(f"scene_str has 1 to {MAX_SCENE_STR} characters")
         if not 1 <= expire_seconds <= MAX_EXPIRE_SECONDS:
             raise ValueError(f"expire_seconds is 1 to {MAX_EXPIRE_SECONDS}")
-        answer = await self._authorized.json(
+        answer = await self._client.json(
             "POST",
             "/cgi-bin/qrcode/create",
             body={
@@ -95,7 +68,8 @@ class HttpxWeChatAPI:
         return QrCode(ticket=text_of(answer, "ticket"), url=text_of(answer, "url"))
 
     async def user_info(self, openid: OpenId) -> Follower:
-        answer = await self._authorized.json(
+        """Whether the person follows, and their unionid."""
+        answer = await self._client.json(
             "GET", "/cgi-bin/user/info", query={"openid": openid, "lang": "zh_CN"}
         )
         return Follower(
@@ -107,7 +81,11 @@ class HttpxWeChatAPI:
     async def send_template(
         self, openid: OpenId, template_id: str, data: Mapping[str, str], client_msg_id: str
     ) -> str:
-        answer = await self._authorized.json(
+        """Send a template message and return its msgid: accepted, not yet delivered.
+
+        The same `client_msg_id` to the same person is sent once within ten minutes.
+        """
+        answer = await self._client.json(
             "POST",
             "/cgi-bin/message/template/send",
             body={
@@ -119,3 +97,8 @@ class HttpxWeChatAPI:
             repeatable=False,
         )
         return str(answer.get("msgid", ""))
+
+
+def show_qr_url(mp_base: str, ticket: str) -> str:
+    """Where WeChat itself draws the code. Tickets hold ``=``, ``+`` and ``/``: all are escaped."""
+    return f"{mp_base.rstrip('/')}/cgi-bin/showqrcode?ticket={quote(ticket, safe='')}"

@@ -1,4 +1,7 @@
-"""The reply to a push: the sentence, its XML (or JSON), and its envelope in safe mode.
+"""The reply to a callback: the sentence, its XML (or JSON), and its envelope in safe mode.
+
+Also what every text shown to people is made of: the nearest language, values made harmless
+(`inert`), and times in WeChat's own zone.
 
 Pure. Facts: WeChat's pages "Passive replies" (text, sender and receiver swapped) and "Message
 encryption" (the sealed reply's four elements).
@@ -24,7 +27,8 @@ MAX_CONTENT_BYTES = 2048
 MAX_VALUE = 60
 """Longest value filled into a sentence, in characters."""
 
-_BEIJING = timezone(timedelta(hours=8))
+BEIJING = timezone(timedelta(hours=8))
+"""WeChat's own time zone: the one its users read, and in which it counts its days."""
 
 _JOINERS = "\u200c\u200d"
 
@@ -79,6 +83,7 @@ def inert(value: str, longest: int = MAX_VALUE) -> str:
     """
     if len(value) <= longest and value.isprintable():
         return " ".join(value.split())
+    # Bounded work on a hostile text; blanks and controls fall away, so more is read than kept.
     kept = (
         c if c in _JOINERS or unicodedata.category(c)[0] not in "CZ" else " "
         for c in value[: longest * 8]
@@ -88,13 +93,15 @@ def inert(value: str, longest: int = MAX_VALUE) -> str:
 
 
 def beijing_time(now: float) -> str:
-    """`now` as people in WeChat's own time zone read it, with the zone named."""
-    return datetime.fromtimestamp(now, _BEIJING).strftime("%Y-%m-%d %H:%M (UTC+8)")
+    """`now` in `BEIJING`, with the zone named."""
+    return datetime.fromtimestamp(now, BEIJING).strftime("%Y-%m-%d %H:%M (UTC+8)")
 
 
 def text_reply(event: Event, content: str, now: float, *, as_json: bool = False) -> bytes:
     """The body that shows `content` to the person who caused `event`."""
-    content = _cut(content)
+    encoded = content.encode("utf-8", "replace")
+    if len(encoded) > MAX_CONTENT_BYTES:
+        content = encoded[:MAX_CONTENT_BYTES].decode("utf-8", "ignore")
     if as_json:
         return _json(
             ToUserName=event.openid,
@@ -121,7 +128,7 @@ def sealed_reply(
     *,
     as_json: bool = False,
 ) -> bytes:
-    """`reply` in the envelope of safe mode, signed over its own time and the push's nonce."""
+    """`reply` in the envelope of safe mode, signed over its own time and the callback's nonce."""
     encrypted = cipher.encrypt(reply, random16)
     timestamp = str(int(now))
     signed = signature(callback_token, timestamp, nonce, encrypted)
@@ -143,10 +150,3 @@ def _cdata(value: str) -> str:
     """`value` as character data: the end mark is split, what XML forbids becomes a mark."""
     allowed = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
     return "<![CDATA[" + allowed.replace("]]>", "]]]]><![CDATA[>") + "]]>"
-
-
-def _cut(content: str) -> str:
-    encoded = content.encode("utf-8", "replace")
-    if len(encoded) <= MAX_CONTENT_BYTES:
-        return content
-    return encoded[:MAX_CONTENT_BYTES].decode("utf-8", "ignore")

@@ -1,8 +1,8 @@
 """What the account says in the chat, per outcome and language.
 
 `{site}`, `{browser}`, `{label}` and `{time}` are filled in by `replies.text`; a line whose value
-is missing is left out. Every sentence after a login names the site and says what to do when it
-was somebody else's code: that is what helps against QRLjacking.
+is missing is left out. Every sentence after a login names the site and says what to do when the
+code was sent by another person: that is what helps against QRLjacking.
 """
 
 from collections.abc import Mapping

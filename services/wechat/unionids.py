@@ -1,4 +1,4 @@
-"""Learning the unionid of people who log in, at no login's expense."""
+"""Learning the unionid of people who log in, without a login failing or waiting long for it."""
 
 import asyncio
 import logging
@@ -16,8 +16,8 @@ UNIONID_SECONDS = 1.0
 """How much of a login's time user/info may take."""
 
 NO_UNIONID_SECONDS = 600.0
-"""For how long an account's answer "this follower has no unionid" is believed for everybody: the
-account then belongs to no Open Platform account, or may not ask."""
+"""For how long an account's answer "this follower has no unionid" is believed for all its people:
+the account then belongs to no Open Platform account, or may not ask."""
 
 MOST_SEEN = 10_000
 """People whose unionid is remembered here: about 3 MB."""
@@ -27,7 +27,7 @@ NOT_ALLOWED = 48001
 
 
 class UnionIds:
-    """Asks WeChat (cgi-bin/user/info) for unionids that we do not know."""
+    """Asks WeChat (cgi-bin/user/info) for unionids that are not known yet."""
 
     def __init__(self, users: UserStore, clock: Clock, supervisor: Supervisor) -> None:
         self._users = users
@@ -41,11 +41,12 @@ class UnionIds:
 
         Never fails for WeChat's sake. An answer that comes later is joined when it comes.
         """
-        if not self.wanted(account, identity):
+        if not account.can_tell_unionid(identity, self._clock.monotonic()):
             return identity
         known = await self._stored(identity)
         if known is not None:
             return identity._replace(unionid=known)
+        # A task of its own: an answer that comes after the login has gone on still counts.
         asking = self._supervisor.spawn(self._ask(account, identity), name="user/info")
         answered, _ = await asyncio.wait({asking}, timeout=UNIONID_SECONDS)
         if not answered:
@@ -53,15 +54,8 @@ class UnionIds:
             return identity
         return identity._replace(unionid=asking.result())
 
-    def wanted(self, account: Account, identity: Identity) -> bool:
-        """Whether WeChat could tell a unionid that `identity` lacks."""
-        foreign = identity.app_id != account.app_id  # user/info knows this account's people only
-        unavailable = self._clock.monotonic() < account.unionid_unavailable_until
-        return not (identity.unionid or foreign or unavailable)
-
     async def _stored(self, identity: Identity) -> UnionId | None:
-        """The unionid we know: of the people seen last, without asking the store, for WeChat never
-        gives an openid another one."""
+        # WeChat never gives an openid another unionid, so those seen last need not be looked up.
         key = (identity.app_id, identity.openid)
         if (unionid := self._seen.pop(key, None)) is None:
             found = await self._users.find(identity)
@@ -80,6 +74,7 @@ class UnionIds:
                 self._give_up(account)
             log.info("no unionid this time: %s", error)
             return None
+        # Of people who do not follow WeChat tells no unionid in any account.
         if follower.subscribed and follower.unionid is None:
             self._give_up(account)
         return follower.unionid

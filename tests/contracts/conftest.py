@@ -10,9 +10,9 @@ from tornado.ioloop import IOLoop
 
 from services.redis_client import RedisLink
 from services.wechat.access_token import (
-    CredentialStore,
-    MemoryCredentialStore,
-    RedisCredentialStore,
+    AccessTokenStore,
+    MemoryAccessTokenStore,
+    RedisAccessTokenStore,
 )
 from tests.contracts.benches import (
     BrokerBench,
@@ -139,17 +139,17 @@ def broker(request: Request, io_loop: IOLoop) -> Iterator[BrokerBench]:
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-def credential_stores(request: Request, io_loop: IOLoop) -> Iterator[list[CredentialStore]]:
-    """The `CredentialStore` as two nodes use it."""
+def access_token_stores(request: Request, io_loop: IOLoop) -> Iterator[list[AccessTokenStore]]:
+    """The `AccessTokenStore` as two nodes use it."""
     if request.param == "memory":
-        yield [MemoryCredentialStore()] * 2
+        yield [MemoryAccessTokenStore()] * 2
         return
     server = request.getfixturevalue("redis_server")
     server.ask("FLUSHALL")
     links = [RedisLink(server.url, timeout_seconds=5) for _ in range(2)]
     for link in links:
         io_loop.run_sync(link.open)
-    yield [RedisCredentialStore(link) for link in links]
+    yield [RedisAccessTokenStore(link) for link in links]
     for link in links:
         io_loop.run_sync(link.close)
 

@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from services.errors import StoreUnavailable
 from services.ids import AppId, OpenId, SceneStr, UnionId
-from services.people.mongo_identities import Document, LoginRecord, home_document, key_of
+from services.people.mongo_identities import Document, LoginRecord, key_of, primary_record
 from services.people.store import NOTHING_KNOWN, Identity, Login
 from services.people.store_mongo import MongoUserStore
 from tests.faults.mongo import (
@@ -145,7 +145,7 @@ async def test_a_record_made_meanwhile_is_no_counted_login(mongo_server: MongoSe
 
     def plan(request: bytes) -> Fault:
         if name_of(request) == "find" and not homes.count_documents({"_id": key_of(stranger)}):
-            homes.insert_one(home_document(key_of(stranger), None, elsewhere))
+            homes.insert_one(primary_record(key_of(stranger), None, elsewhere))
         return Fault.PASS
 
     async with proxied(mongo_server, 5) as (proxy, store):

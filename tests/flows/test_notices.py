@@ -76,6 +76,15 @@ async def test_repeats_and_refusals_send_none(tmp_path: Path) -> None:
         assert await stack.wechat_calls(SEND) == 2
 
 
+async def test_without_a_template_nothing_is_sent(tmp_path: Path) -> None:
+    """The person logs in, and WeChat is asked for no message."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin()
+        await stack.scan(page)
+        await page.reaches("authorized")
+        assert await stack.wechat_calls(SEND) == 0
+
+
 async def test_no_notice_before_the_person_allowed_it(tmp_path: Path) -> None:
     """Asked in the chat, denied: there is no login, and no notice of one."""
     async with noticing(tmp_path, login={"confirm": "always"}) as stack:

@@ -8,7 +8,7 @@ from services.ids import SceneStr
 from services.rate_limits import RateLimits
 from services.scenes.pictures import MiniProgramPictures
 from services.settings.models import LimitSettings
-from services.wechat.mini_program import HttpxMiniProgram
+from services.wechat.mini_program import MiniProgramClient
 from tests.conftest import UnexpectedLogs
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench
 
@@ -18,7 +18,7 @@ PNG = httpx.Response(200, content=b"\x89PNG", headers={"Content-Type": "image/pn
 
 
 def pictures(b: Bench) -> MiniProgramPictures:
-    api = HttpxMiniProgram(b.calls, b.authorized(), app_id=APP_ID, app_secret=APP_SECRET)
+    api = MiniProgramClient(b.client, b.authorized(), app_id=APP_ID, app_secret=APP_SECRET)
     return MiniProgramPictures(api, b.supervisor, RateLimits(LimitSettings()))
 
 

@@ -12,12 +12,12 @@ import httpx
 from services.http_client import make_client
 from services.tasks import Supervisor
 from services.wechat.access_token import (
-    Authorized,
-    CredentialRecord,
-    MemoryCredentialStore,
-    authorized,
+    AccessTokenRecord,
+    AuthorizedClient,
+    MemoryAccessTokenStore,
+    make_authorized_client,
 )
-from services.wechat.client import Calls
+from services.wechat.client import WeChatClient
 
 APP_ID = "wx1234567890abcdef"
 APP_SECRET = "0123456789abcdef0123456789abcdef"
@@ -119,14 +119,14 @@ class FakeWeChat:
         return {"access_token": self.token, "expires_in": 7200}
 
 
-class FaultyStore(MemoryCredentialStore):
+class FaultyStore(MemoryAccessTokenStore):
     """A store shared by nodes; `fail` makes its operations raise that error."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fail: Exception | None = None
 
-    async def load(self, key: str) -> CredentialRecord | None:
+    async def load(self, key: str) -> AccessTokenRecord | None:
         if self.fail is not None:
             raise self.fail
         return await super().load(key)
@@ -140,9 +140,9 @@ class Bench:
         self.wechat = FakeWeChat(self.clock)
         self.store = FaultyStore()
         self.supervisor = Supervisor()
-        self.client = make_client(API, transport=httpx.MockTransport(self.wechat.handle))
-        self.calls = Calls(
-            self.client,
+        self.http = make_client(API, transport=httpx.MockTransport(self.wechat.handle))
+        self.client = WeChatClient(
+            self.http,
             options.pop("api_base", API),
             self.clock,
             timeout_seconds=options.pop("timeout_seconds", 5),
@@ -150,10 +150,10 @@ class Bench:
             **options,
         )
 
-    def authorized(self, credential: Any = "stable") -> Authorized:
-        """A node's calls with access_token; all of them share the bench's store."""
-        return authorized(
-            self.calls,
+    def authorized(self, credential: Any = "stable") -> AuthorizedClient:
+        """A node's client with access_token; all of them share the bench's store."""
+        return make_authorized_client(
+            self.client,
             self.store,
             self.clock,
             self.supervisor,
@@ -164,7 +164,7 @@ class Bench:
 
     async def close(self) -> None:
         await self.supervisor.close()
-        await self.client.aclose()
+        await self.http.aclose()
 
 
 @asynccontextmanager

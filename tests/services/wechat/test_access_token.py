@@ -7,17 +7,17 @@ import httpx
 import pytest
 
 from services.errors import StoreUnavailable, WeChatRefused, WeChatUnavailable
-from services.wechat.access_token import ClassicToken, Credentials, StableToken
+from services.wechat.access_token import AccessTokenCache, ClassicTokenSource, StableTokenSource
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench, eventually
 
 STABLE = "/cgi-bin/stable_token"
 CLASSIC = "/cgi-bin/token"
 
 
-def node(b: Bench, kind: Any = StableToken, jitter: float = 0.0) -> Credentials:
+def node(b: Bench, kind: Any = StableTokenSource, jitter: float = 0.0) -> AccessTokenCache:
     """One process's credentials; all of them share the bench's store and clock."""
-    source = kind(b.calls, b.clock, APP_ID, APP_SECRET)
-    return Credentials(source, b.store, b.clock, b.supervisor, jitter=lambda: jitter)
+    source = kind(b.client, b.clock, APP_ID, APP_SECRET)
+    return AccessTokenCache(source, b.store, b.clock, b.supervisor, jitter=lambda: jitter)
 
 
 def asked(b: Bench) -> int:
@@ -43,7 +43,7 @@ async def test_stable_token() -> None:
 async def test_classic_token() -> None:
     """By setting, the older interface."""
     async with bench() as b:
-        assert await node(b, ClassicToken).get() == "TOKEN_1"
+        assert await node(b, ClassicTokenSource).get() == "TOKEN_1"
         (seen,) = b.wechat.asked(CLASSIC)
         assert seen.query["grant_type"] == "client_credential"
 
@@ -52,8 +52,8 @@ async def test_classic_token() -> None:
 async def test_callers_share_one_request() -> None:
     """A hundred callers at once, one refresh."""
     async with bench() as b:
-        credentials = node(b)
-        assert set(await asyncio.gather(*(credentials.get() for _ in range(100)))) == {"TOKEN_1"}
+        tokens = node(b)
+        assert set(await asyncio.gather(*(tokens.get() for _ in range(100)))) == {"TOKEN_1"}
         assert asked(b) == 1
 
 
@@ -61,7 +61,7 @@ async def test_callers_share_one_request() -> None:
 async def test_nodes_share_one_token() -> None:
     """Ten nodes with one store: the node that gets the lock second looks again and asks nothing."""
     async with bench() as b:
-        nodes = [node(b, ClassicToken) for _ in range(10)]
+        nodes = [node(b, ClassicTokenSource) for _ in range(10)]
         assert set(await asyncio.gather(*(n.get() for n in nodes))) == {"TOKEN_1"}
         assert asked(b) == 1
 
@@ -70,10 +70,10 @@ async def test_nodes_share_one_token() -> None:
 async def test_cancelled_caller_does_not_end_the_refresh() -> None:
     """The first caller gives up; the second still gets the token of the same request."""
     async with bench() as b:
-        credentials = node(b)
+        tokens = node(b)
         b.wechat.hanging = asyncio.Event()
-        first = asyncio.ensure_future(credentials.get())
-        second = asyncio.ensure_future(credentials.get())
+        first = asyncio.ensure_future(tokens.get())
+        second = asyncio.ensure_future(tokens.get())
         await eventually(lambda: asked(b) == 1)
         first.cancel()
         b.wechat.hanging.set()
@@ -85,24 +85,24 @@ async def test_cancelled_caller_does_not_end_the_refresh() -> None:
 async def test_renewed_in_the_background() -> None:
     """With less than five minutes left the old token is still handed out at once."""
     async with bench() as b:
-        credentials = node(b)
-        await credentials.get()
+        tokens = node(b)
+        await tokens.get()
         b.clock.seconds = 7200 - 299
         b.wechat.hanging = asyncio.Event()
-        assert await credentials.get() == "TOKEN_1"
+        assert await tokens.get() == "TOKEN_1"
         b.wechat.hanging.set()
         await eventually(lambda: b.supervisor.running == 0)
-        assert await credentials.get() == "TOKEN_2"
+        assert await tokens.get() == "TOKEN_2"
 
 
 @pytest.mark.gen_test
 async def test_not_renewed_early() -> None:
     """With more left nothing is asked."""
     async with bench() as b:
-        credentials = node(b)
-        await credentials.get()
+        tokens = node(b)
+        await tokens.get()
         b.clock.seconds = 7200 - 301
-        await credentials.get()
+        await tokens.get()
         assert b.supervisor.running == 0 and asked(b) == 1
 
 
@@ -110,10 +110,10 @@ async def test_not_renewed_early() -> None:
 async def test_jitter_renews_earlier() -> None:
     """Nodes do not all come in the same second."""
     async with bench() as b:
-        credentials = node(b, jitter=1.0)
-        await credentials.get()
+        tokens = node(b, jitter=1.0)
+        await tokens.get()
         b.clock.seconds = 7200 - 355
-        await credentials.get()
+        await tokens.get()
         await eventually(lambda: b.supervisor.running == 0)
         assert asked(b) == 2
 
@@ -122,11 +122,11 @@ async def test_jitter_renews_earlier() -> None:
 async def test_same_token_handed_back_early() -> None:
     """Asked a little early, WeChat gives the same token: asked again only after a pause."""
     async with bench() as b:
-        credentials = node(b, jitter=1.0)
-        await credentials.get()
+        tokens = node(b, jitter=1.0)
+        await tokens.get()
         b.clock.seconds = 7200 - 355
         for _ in range(20):
-            assert await credentials.get() == "TOKEN_1"
+            assert await tokens.get() == "TOKEN_1"
             await eventually(lambda: b.supervisor.running == 0)
         assert asked(b) == 2
 
@@ -136,22 +136,22 @@ async def test_failed_renewal_keeps_the_old_token(logs: Any) -> None:
     """While WeChat is down the old token serves until its end."""
     logs.expect("no new access_token")
     async with bench() as b:
-        credentials = node(b)
-        await credentials.get()
+        tokens = node(b)
+        await tokens.get()
         b.clock.seconds = 7200 - 100
         b.wechat.script[STABLE] = [httpx.Response(500)]
-        assert await credentials.get() == "TOKEN_1"
+        assert await tokens.get() == "TOKEN_1"
         await eventually(lambda: b.supervisor.running == 0)
-        assert await credentials.get() == "TOKEN_1"
+        assert await tokens.get() == "TOKEN_1"
         b.clock.seconds = 7201
-        assert await credentials.get() == "TOKEN_2"
+        assert await tokens.get() == "TOKEN_2"
 
 
 @pytest.mark.gen_test
 async def test_other_node_renewed() -> None:
     """A node near the end of its token takes the one another node has fetched."""
     async with bench() as b:
-        one, other = node(b, ClassicToken), node(b, ClassicToken)
+        one, other = node(b, ClassicTokenSource), node(b, ClassicTokenSource)
         await one.get()
         await other.get()
         b.clock.seconds = 7200 - 200
@@ -167,24 +167,24 @@ async def test_other_node_renewed() -> None:
 async def test_invalidate_compares() -> None:
     """A late caller's old token does not end the new one."""
     async with bench() as b:
-        credentials = node(b, ClassicToken)
-        first = await credentials.get()
-        await credentials.invalidate(first)
-        second = await credentials.get()
-        await credentials.invalidate(first)
-        assert await credentials.get() == second == "TOKEN_2"
+        tokens = node(b, ClassicTokenSource)
+        first = await tokens.get()
+        await tokens.invalidate(first)
+        second = await tokens.get()
+        await tokens.invalidate(first)
+        assert await tokens.get() == second == "TOKEN_2"
 
 
 @pytest.mark.gen_test
 async def test_many_callers_refused_at_once() -> None:
     """A hundred calls fail with the same token: one replacement."""
     async with bench() as b:
-        credentials = node(b, ClassicToken)
-        token = await credentials.get()
+        tokens = node(b, ClassicTokenSource)
+        token = await tokens.get()
 
         async def refused() -> str:
-            await credentials.invalidate(token)
-            return await credentials.get()
+            await tokens.invalidate(token)
+            return await tokens.get()
 
         assert set(await asyncio.gather(*(refused() for _ in range(100)))) == {"TOKEN_2"}
 
@@ -193,7 +193,7 @@ async def test_many_callers_refused_at_once() -> None:
 async def test_invalid_on_two_nodes() -> None:
     """The second node that meets the refusal finds the replacement in the store."""
     async with bench() as b:
-        nodes = [node(b, ClassicToken), node(b, ClassicToken)]
+        nodes = [node(b, ClassicTokenSource), node(b, ClassicTokenSource)]
         tokens = [await n.get() for n in nodes]
         for n, token in zip(nodes, tokens, strict=True):
             await n.invalidate(token)
@@ -206,11 +206,11 @@ async def test_old_record_stays_until_the_new_one_is_there(logs: Any) -> None:
     """An invalidation whose replacement fails leaves the store as it was."""
     logs.expect("no new access_token")
     async with bench() as b:
-        credentials = node(b)
-        await credentials.invalidate(await credentials.get())
+        tokens = node(b)
+        await tokens.invalidate(await tokens.get())
         b.wechat.script[STABLE] = [httpx.Response(500)]
         with pytest.raises(WeChatUnavailable):
-            await credentials.get()
+            await tokens.get()
         record = await b.store.load(f"stable:{APP_ID}")
         assert record is not None and record.token.value == "TOKEN_1"
 
@@ -219,9 +219,9 @@ async def test_old_record_stays_until_the_new_one_is_there(logs: Any) -> None:
 async def test_force_only_after_normal_mode() -> None:
     """Handed the very token that was refused, it is forced, once."""
     async with bench() as b:
-        credentials = node(b)
-        await credentials.invalidate(await credentials.get())
-        assert await credentials.get() == "TOKEN_2"
+        tokens = node(b)
+        await tokens.invalidate(await tokens.get())
+        assert await tokens.get() == "TOKEN_2"
         forced = [seen.body["force_refresh"] for seen in b.wechat.asked(STABLE)]
         assert forced == [False, False, True]
 
@@ -230,11 +230,11 @@ async def test_force_only_after_normal_mode() -> None:
 async def test_no_force_when_normal_mode_helps() -> None:
     """WeChat already has another token: forcing would end it for everybody."""
     async with bench() as b:
-        credentials = node(b)
-        token = await credentials.get()
+        tokens = node(b)
+        token = await tokens.get()
         b.wechat._new_token()
-        await credentials.invalidate(token)
-        assert await credentials.get() == "TOKEN_2"
+        await tokens.invalidate(token)
+        assert await tokens.get() == "TOKEN_2"
         assert not any(seen.body["force_refresh"] for seen in b.wechat.asked(STABLE))
 
 
@@ -263,16 +263,16 @@ async def test_force_is_limited_a_day(logs: Any) -> None:
     """WeChat heeds twenty a day; the next day there are twenty again."""
     logs.expect("no new access_token")
     async with bench() as b:
-        credentials = node(b)
+        tokens = node(b)
         for _ in range(20):
-            await credentials.invalidate(await credentials.get())
+            await tokens.invalidate(await tokens.get())
             b.clock.seconds += 60
-        assert await credentials.get() == "TOKEN_21"
-        await credentials.invalidate("TOKEN_21")
+        assert await tokens.get() == "TOKEN_21"
+        await tokens.invalidate("TOKEN_21")
         with pytest.raises(WeChatRefused):
-            await credentials.get()
+            await tokens.get()
         b.clock.seconds += 86_400
-        assert await credentials.get()
+        assert await tokens.get()
 
 
 @pytest.mark.parametrize("errcode", [40001, 40013, 40125, 40164, 40243, 50004, 89503])
@@ -281,15 +281,15 @@ async def test_wrong_configuration(errcode: int, logs: Any) -> None:
     """The refusal is told to every caller, and WeChat is not asked in a loop."""
     logs.expect("no new access_token|WeChat refuses")
     async with bench() as b:
-        credentials = node(b)
+        tokens = node(b)
         b.wechat.script[STABLE] = [{"errcode": errcode, "errmsg": "no"}]
         for _ in range(10):
             with pytest.raises(WeChatRefused) as caught:
-                await credentials.get()
+                await tokens.get()
             assert caught.value.errcode == errcode
         assert asked(b) == 1
         b.clock.seconds = 3
-        assert await credentials.get() == "TOKEN_1"
+        assert await tokens.get() == "TOKEN_1"
 
 
 @pytest.mark.gen_test
@@ -297,13 +297,13 @@ async def test_refreshes_are_limited(logs: Any) -> None:
     """Two systems that invalidate one another must not use up the day's quota."""
     logs.expect("no new access_token")
     async with bench() as b:
-        credentials = node(b, ClassicToken)
+        tokens = node(b, ClassicTokenSource)
         with pytest.raises(WeChatUnavailable):
             for _ in range(12):
-                await credentials.invalidate(await credentials.get())
+                await tokens.invalidate(await tokens.get())
         assert asked(b) == 10
         b.clock.seconds = 61
-        assert await credentials.get()
+        assert await tokens.get()
 
 
 @pytest.mark.parametrize(
@@ -335,15 +335,15 @@ async def test_failing_store(logs: Any) -> None:
     serves on."""
     logs.expect("no new access_token")
     async with bench() as b:
-        credentials = node(b)
+        tokens = node(b)
         b.store.fail = StoreUnavailable("down")
         with pytest.raises(StoreUnavailable):
-            await credentials.get()
+            await tokens.get()
         b.store.fail = None
-        await credentials.get()
+        await tokens.get()
         b.store.fail = StoreUnavailable("down")
         b.clock.seconds = 7000
-        assert await credentials.get() == "TOKEN_1"
+        assert await tokens.get() == "TOKEN_1"
         await eventually(lambda: b.supervisor.running == 0)
 
 
@@ -362,7 +362,7 @@ async def test_families_are_apart() -> None:
     """A classic token is never taken for a stable one."""
     async with bench() as b:
         await node(b).get()
-        await node(b, ClassicToken).get()
+        await node(b, ClassicTokenSource).get()
         assert len(b.wechat.asked(STABLE)) == len(b.wechat.asked(CLASSIC)) == 1
 
 
@@ -373,5 +373,5 @@ async def test_no_secret_in_errors(logs: Any) -> None:
     async with bench() as b:
         b.wechat.script[CLASSIC] = [{"errcode": 40125, "errmsg": f"invalid {APP_SECRET}"}]
         with pytest.raises(WeChatRefused) as caught:
-            await node(b, ClassicToken).get()
+            await node(b, ClassicTokenSource).get()
     assert APP_SECRET not in str(caught.value) + "".join(logs.lines)

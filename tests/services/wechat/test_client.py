@@ -12,8 +12,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
-from services.http_client import ShardedTransport, make_client
-from services.wechat.client import MAX_ANSWER_BYTES, Calls, scrubbed, spare_of
+from services.http_client import make_client
+from services.wechat.client import MAX_ANSWER_BYTES, WeChatClient, scrubbed, spare_of
 from services.wechat.errcodes import TABLE, Action
 from tests.services.wechat.fakes import API, SPARE, FakeClock, bench, eventually
 
@@ -21,8 +21,8 @@ QUERY = {"access_token": "SECRETSECRETSECRETSECRETSECRET"}
 PATH = "/cgi-bin/some/thing"
 
 
-async def ask(calls: Calls, **options: Any) -> dict[str, Any]:
-    return await calls.json("GET", PATH, query=QUERY, **options)
+async def ask(client: WeChatClient, **options: Any) -> dict[str, Any]:
+    return await client.json("GET", PATH, query=QUERY, **options)
 
 
 @pytest.mark.gen_test
@@ -30,7 +30,7 @@ async def test_plain_answer() -> None:
     """The decoded answer of HTTP 200, with the arguments in the query."""
     async with bench() as b:
         b.wechat.script[PATH] = [{"a": 1}]
-        assert await ask(b.calls) == {"a": 1}
+        assert await ask(b.client) == {"a": 1}
         assert b.wechat.seen[0].query == QUERY
 
 
@@ -38,7 +38,7 @@ async def test_plain_answer() -> None:
 async def test_json_body_in_utf8() -> None:
     """Chinese text is sent as it is, not as escapes that older interfaces show literally."""
     async with bench() as b:
-        await b.calls.json("POST", PATH, query={}, body={"name": "登录"})
+        await b.client.json("POST", PATH, query={}, body={"name": "登录"})
         assert b.wechat.seen[0].raw == '{"name": "登录"}'.encode()
         assert b.wechat.seen[0].content_type == "application/json"
 
@@ -51,7 +51,7 @@ async def test_lenient_decoding() -> None:
         b.wechat.script[PATH] = [
             httpx.Response(200, content=content, headers={"Content-Type": "text/plain"})
         ]
-        assert (await ask(b.calls))["nickname"] == "a\x01\nb\ufffd"
+        assert (await ask(b.client))["nickname"] == "a\x01\nb\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_rubbish(answer: Any) -> None:
     async with bench(spare_base="") as b:
         b.wechat.script[PATH] = [answer]
         with pytest.raises(WeChatUnavailable):
-            await ask(b.calls)
+            await ask(b.client)
 
 
 @pytest.mark.gen_test
@@ -87,7 +87,7 @@ async def test_endless_answer() -> None:
     async with bench() as b:
         b.wechat.script[PATH] = [httpx.Response(200, content=b"x" * (MAX_ANSWER_BYTES + 1))]
         with pytest.raises(WeChatUnavailable):
-            await ask(b.calls)
+            await ask(b.client)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ async def test_every_errcode(row: Any, logs: Any) -> None:
         b.wechat.script[PATH] = [{"errcode": row.errcode, "errmsg": "no"}] * 2
         for _ in range(2):
             with pytest.raises(WeChatRefused) as caught:
-                await ask(b.calls)
+                await ask(b.client)
             assert (caught.value.errcode, caught.value.code) == (row.errcode, row.code)
         assert len(logs.lines) == row.alarming
         assert len(b.wechat.seen) == 2
@@ -114,7 +114,7 @@ async def test_busy_is_asked_again() -> None:
     """-1 twice, then an answer: the caller notices nothing."""
     async with bench() as b:
         b.wechat.busy = 2
-        assert (await ask(b.calls))["errcode"] == 0
+        assert (await ask(b.client))["errcode"] == 0
         assert len(b.wechat.seen) == 3
 
 
@@ -125,7 +125,7 @@ async def test_busy_for_ever(repeatable: bool, tries: int) -> None:
     async with bench() as b:
         b.wechat.busy = 9
         with pytest.raises(WeChatUnavailable):
-            await ask(b.calls, repeatable=repeatable)
+            await ask(b.client, repeatable=repeatable)
         assert len(b.wechat.seen) == tries
 
 
@@ -135,7 +135,7 @@ async def test_time_out() -> None:
     async with bench(timeout_seconds=0.05, spare_base="") as b:
         b.wechat.hanging = asyncio.Event()
         with pytest.raises(WeChatUnavailable, match="time-out"):
-            await ask(b.calls)
+            await ask(b.client)
 
 
 @pytest.mark.parametrize("repeatable", [True, False])
@@ -145,7 +145,7 @@ async def test_stand_in_when_unreachable(repeatable: bool, logs: Any) -> None:
     logs.expect("API host cannot be reached")
     async with bench() as b:
         b.wechat.unreachable = {"api.weixin.qq.com"}
-        await ask(b.calls, repeatable=repeatable)
+        await ask(b.client, repeatable=repeatable)
         assert [seen.host for seen in b.wechat.seen] == [SPARE]
 
 
@@ -155,11 +155,11 @@ async def test_unreachable_host_is_avoided_for_a_while(logs: Any) -> None:
     logs.expect("API host cannot be reached")
     async with bench() as b:
         b.wechat.unreachable = {"api.weixin.qq.com"}
-        await ask(b.calls)
+        await ask(b.client)
         b.wechat.unreachable = set()
-        await ask(b.calls)
+        await ask(b.client)
         b.clock.seconds = 61
-        await ask(b.calls)
+        await ask(b.client)
         assert [seen.host for seen in b.wechat.seen] == [SPARE, SPARE, "api.weixin.qq.com"]
 
 
@@ -170,7 +170,7 @@ async def test_broken_after_sending(repeatable: bool, hosts: int) -> None:
     async with bench() as b:
         b.wechat.broken = {"api.weixin.qq.com", SPARE}
         with pytest.raises(WeChatUnavailable):
-            await ask(b.calls, repeatable=repeatable)
+            await ask(b.client, repeatable=repeatable)
         assert len(b.wechat.seen) == hosts
 
 
@@ -181,7 +181,7 @@ async def test_both_unreachable(logs: Any) -> None:
     async with bench() as b:
         b.wechat.unreachable = {"api.weixin.qq.com", SPARE}
         with pytest.raises(WeChatUnavailable):
-            await ask(b.calls)
+            await ask(b.client)
 
 
 @pytest.mark.gen_test
@@ -190,7 +190,7 @@ async def test_errcodes_do_not_switch_hosts() -> None:
     async with bench() as b:
         b.wechat.script[PATH] = [{"errcode": 45011, "errmsg": "no"}]
         with pytest.raises(WeChatRefused):
-            await ask(b.calls)
+            await ask(b.client)
         assert len(b.wechat.seen) == 1
 
 
@@ -200,7 +200,7 @@ async def test_foreign_host_has_no_stand_in() -> None:
     async with bench(api_base="http://127.0.0.1:1") as b:
         b.wechat.unreachable = {"127.0.0.1"}
         with pytest.raises(WeChatUnavailable):
-            await ask(b.calls)
+            await ask(b.client)
         assert b.wechat.seen == []
 
 
@@ -229,7 +229,7 @@ async def test_errors_hold_no_secret(fault: Any, logs: Any) -> None:
     async with bench(spare_base="") as b:
         b.wechat.script[PATH] = [fault] * 3
         with pytest.raises(WeChatError) as caught:
-            await ask(b.calls)
+            await ask(b.client)
     shown = "".join(traceback.format_exception(caught.value))
     assert QUERY["access_token"] not in shown
     assert caught.value.__cause__ is None
@@ -248,7 +248,7 @@ async def test_httpx_does_not_log_addresses(caplog: pytest.LogCaptureFixture) ->
     """httpx would log each address with its query at INFO."""
     caplog.set_level(logging.DEBUG)
     async with bench() as b:
-        await ask(b.calls)
+        await ask(b.client)
     assert QUERY["access_token"] not in caplog.text
 
 
@@ -266,9 +266,9 @@ async def test_real_sockets() -> None:
     listener, port = bind_unused_port()
     server = HTTPServer(web.Application([(r"/.*", Handler)]))
     server.add_sockets([listener])
-    async with make_client(f"http://127.0.0.1:{port}") as client:
-        calls = Calls(client, f"http://127.0.0.1:{port}", FakeClock(), timeout_seconds=20)
-        await asyncio.gather(*(ask(calls) for _ in range(40)))
+    async with make_client(f"http://127.0.0.1:{port}") as http:
+        client = WeChatClient(http, f"http://127.0.0.1:{port}", FakeClock(), timeout_seconds=20)
+        await asyncio.gather(*(ask(client) for _ in range(40)))
     server.stop()
     await server.close_all_connections()
     assert served == [PATH] * 40
@@ -280,59 +280,9 @@ async def test_no_server_listens() -> None:
     listener, port = bind_unused_port()
     listener.close()
     base = f"http://127.0.0.1:{port}"
-    async with make_client(base) as client:
+    async with make_client(base) as http:
         with pytest.raises(WeChatUnavailable, match="ConnectError"):
-            await ask(Calls(client, base, FakeClock(), timeout_seconds=5))
-
-
-@pytest.mark.gen_test
-async def test_pools_fill_in_order() -> None:
-    """Few requests share the first pool; more go to the next; beyond all, the least busy."""
-    transport = ShardedTransport(shards=2, per_shard=1)
-    transport._in_flight = [0, 0]
-    assert transport._pick() == 0
-    transport._in_flight = [1, 0]
-    assert transport._pick() == 1
-    transport._in_flight = [3, 2]
-    assert transport._pick() == 1
-    await transport.aclose()
-
-
-@pytest.mark.parametrize(
-    ("base", "proxied"),
-    [(API, True), ("http://127.0.0.1:9", False), ("http://localhost:9", False)],
-)
-@pytest.mark.gen_test
-async def test_proxies_of_the_environment(
-    base: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A proxy may be WeChat's way out, never the way to the simulator."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    async with make_client(base) as client:
-        assert client.trust_env is proxied
-
-
-@pytest.mark.parametrize(
-    ("other", "proxied"),
-    [
-        ("http://127.0.0.1:9/hook", False),
-        ("http://10.0.0.5/hook", False),
-        ("http://[::1]:9/hook", False),
-        ("https://[fd00::5]/hook", False),
-        (f"{API}/hook", True),
-    ],
-)
-@pytest.mark.gen_test
-async def test_no_proxy_stands_before_the_operators_own_network(
-    other: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hook on this machine is asked directly, though WeChat is asked through a proxy."""
-    listener, port = bind_unused_port()
-    listener.close()
-    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
-    async with make_client(API, [other]) as client:
-        assert client._transport_for_url(httpx.URL(API)) is not client._transport
-        assert (client._transport_for_url(httpx.URL(other)) is not client._transport) is proxied
+            await ask(WeChatClient(http, base, FakeClock(), timeout_seconds=5))
 
 
 @pytest.mark.gen_test
@@ -340,7 +290,7 @@ async def test_cancelled_caller() -> None:
     """A caller that gives up first (a callback's own deadline) is not held."""
     async with bench(spare_base="") as b:
         b.wechat.hanging = asyncio.Event()
-        task = asyncio.ensure_future(ask(b.calls))
+        task = asyncio.ensure_future(ask(b.client))
         await eventually(lambda: bool(b.wechat.seen))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

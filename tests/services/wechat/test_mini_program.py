@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
-from services.wechat.mini_program import HttpxMiniProgram, MiniProgramPerson
+from services.wechat.mini_program import MiniProgramClient, MiniProgramPerson
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench
 
 SESSION = "/sns/jscode2session"
@@ -15,9 +15,9 @@ CODE = "/wxa/getwxacodeunlimit"
 SCENE = "3f2504e04f8941d39a0c0305e82c3301"
 
 
-def program(b: Bench, **options: Any) -> HttpxMiniProgram:
-    return HttpxMiniProgram(
-        b.calls, b.authorized(), app_id=APP_ID, app_secret=APP_SECRET, **options
+def program(b: Bench, **options: Any) -> MiniProgramClient:
+    return MiniProgramClient(
+        b.client, b.authorized(), app_id=APP_ID, app_secret=APP_SECRET, **options
     )
 
 

@@ -1,20 +1,18 @@
 """Web logins: addresses as WeChat checks them, codes exchanged once, names made inert."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
+from services.errors import WeChatRefused, WeChatUnavailable
 from services.ids import OpenId
 from services.wechat import oauth
-from services.wechat.oauth import Grant, HttpxOAuth
+from services.wechat.oauth import Grant, OAuthClient
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench, eventually
 
 EXCHANGE = "/sns/oauth2/access_token"
-REFRESH = "/sns/oauth2/refresh_token"
 INFO = "/sns/userinfo"
 GOOD = {
     "access_token": "ACCESS_TOKEN_OF_A_PERSON",
@@ -24,12 +22,12 @@ GOOD = {
     "scope": "snsapi_userinfo",
     "unionid": "uA",
 }
-GRANT = Grant(OpenId("oA"), "snsapi_userinfo", access_token="T", refresh_token="R")
+GRANT = Grant(OpenId("oA"), "snsapi_userinfo", access_token="T")
 
 
-def door(b: Bench, **options: int) -> HttpxOAuth:
-    return HttpxOAuth(
-        b.calls, b.clock, b.supervisor, app_id=APP_ID, app_secret=APP_SECRET, **options
+def door(b: Bench, **options: int) -> OAuthClient:
+    return OAuthClient(
+        b.client, b.clock, b.supervisor, app_id=APP_ID, app_secret=APP_SECRET, **options
     )
 
 
@@ -213,38 +211,6 @@ async def test_exchange_without_result(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.gen_test
-async def test_refresh() -> None:
-    """A refresh sends no secret and keeps the refresh_token that comes back."""
-    async with bench() as b:
-        b.wechat.script[REFRESH] = [{**GOOD, "refresh_token": "R2"}]
-        grant = await door(b).refresh("R1")
-        assert grant.refresh_token == "R2"
-        assert b.wechat.seen[0].query == {
-            "appid": APP_ID,
-            "grant_type": "refresh_token",
-            "refresh_token": "R1",
-        }
-
-
-@pytest.mark.parametrize(("errcode", "valid"), [(0, True), (40003, False), (42001, False)])
-@pytest.mark.gen_test
-async def test_is_valid(errcode: int, valid: bool) -> None:
-    """WeChat's check of a grant, as a yes or no."""
-    async with bench() as b:
-        b.wechat.script["/sns/auth"] = [{"errcode": errcode, "errmsg": ""}]
-        assert await door(b).is_valid(GRANT) is valid
-
-
-@pytest.mark.gen_test
-async def test_is_valid_unknown() -> None:
-    """An outage is neither yes nor no."""
-    async with bench() as b:
-        b.wechat.script["/sns/auth"] = [{"errcode": 45011, "errmsg": ""}]
-        with pytest.raises(WeChatError):
-            await door(b).is_valid(GRANT)
-
-
-@pytest.mark.gen_test
 async def test_profile() -> None:
     """Name, picture and unionid of the person the grant is about."""
     picture = "https://thirdwx.qlogo.cn/mmopen/a/132"
@@ -303,26 +269,17 @@ def test_avatars_that_are_none(url: object) -> None:
     assert oauth.clean_avatar(url) == ""
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda d: d.exchange("SECRET_CODE_SECRET_CODE_SECRET"),
-        lambda d: d.refresh("SECRET_TOKEN_SECRET_TOKEN_SECRET"),
-    ],
-)
 @pytest.mark.gen_test
-async def test_no_secret_in_errors(ask: Callable[[HttpxOAuth], Any]) -> None:
-    """Errors name neither code nor token nor secret."""
+async def test_no_secret_in_errors() -> None:
+    """Errors name neither code nor secret."""
     async with bench() as b:
-        text = f"invalid {APP_SECRET} SECRET_CODE_SECRET_CODE_SECRET SECRET_TOKEN_SECRET_TOKEN"
-        for path in (EXCHANGE, REFRESH):
-            b.wechat.script[path] = [{"errcode": 40029, "errmsg": text}]
+        text = f"invalid {APP_SECRET} SECRET_CODE_SECRET_CODE_SECRET"
+        b.wechat.script[EXCHANGE] = [{"errcode": 40029, "errmsg": text}]
         with pytest.raises(WeChatRefused) as caught:
-            await ask(door(b))
+            await door(b).exchange("SECRET_CODE_SECRET_CODE_SECRET")
         assert "SECRET" not in str(caught.value) and APP_SECRET not in str(caught.value)
 
 
 def test_grants_do_not_show_their_tokens() -> None:
-    """Even printed by accident a grant keeps its secrets."""
-    shown = repr(Grant(OpenId("oA"), "s", access_token="ACCESS", refresh_token="REFRESH"))
-    assert "ACCESS" not in shown and "REFRESH" not in shown
+    """Even printed by accident a grant keeps its secret."""
+    assert "ACCESS" not in repr(Grant(OpenId("oA"), "s", access_token="ACCESS"))

@@ -9,8 +9,8 @@ import pytest
 
 from services.errors import WeChatRefused, WeChatUnavailable
 from services.ids import OpenId
-from services.wechat.access_token import authorized
-from services.wechat.official_account import Follower, HttpxWeChatAPI, QrCode, show_qr_url
+from services.wechat.access_token import make_authorized_client
+from services.wechat.official_account import Follower, OfficialAccountClient, QrCode, show_qr_url
 from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench
 
 CREATE = "/cgi-bin/qrcode/create"
@@ -20,8 +20,8 @@ SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 GOOD = {"ticket": "gQ==", "expire_seconds": 180, "url": "http://weixin.qq.com/q/02"}
 
 
-def api(b: Bench) -> HttpxWeChatAPI:
-    return HttpxWeChatAPI(b.authorized())
+def api(b: Bench) -> OfficialAccountClient:
+    return OfficialAccountClient(b.authorized())
 
 
 @pytest.mark.gen_test
@@ -170,13 +170,13 @@ async def test_no_picture() -> None:
 
 @pytest.mark.gen_test
 async def test_accounts_are_apart() -> None:
-    """Each account's api has credentials of its own."""
+    """Each account has an access_token of its own."""
     async with bench() as b:
         for app_id in (APP_ID, "wx00000000000000ff"):
-            signed = authorized(
-                b.calls, b.store, b.clock, b.supervisor, app_id=app_id, app_secret=APP_SECRET
+            client = make_authorized_client(
+                b.client, b.store, b.clock, b.supervisor, app_id=app_id, app_secret=APP_SECRET
             )
-            await HttpxWeChatAPI(signed).user_info(OpenId("oA"))
+            await OfficialAccountClient(client).user_info(OpenId("oA"))
         asked = [seen.body["appid"] for seen in b.wechat.asked("/cgi-bin/stable_token")]
         assert asked == [APP_ID, "wx00000000000000ff"]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,10 @@ from services.errors import StoreUnavailable, WeChatRefused, WeChatUnavailable
 from services.ids import AppId, OpenId, SceneStr, UnionId
 from services.people.store import Identity
 from services.people.store_sqlite import SCHEMA, SqliteUserStore
+from services.settings.models import AccountSettings
 from services.sqlite import Database
 from services.tasks import Supervisor
+from services.wechat.accounts import Account
 from services.wechat.official_account import Follower
 from services.wechat.unionids import NO_UNIONID_SECONDS, NOT_ALLOWED, UnionIds
 from tests.conftest import UnexpectedLogs
@@ -42,15 +43,6 @@ class FakeApi:
         return self.answer
 
 
-@dataclass
-class FakeAccount:
-    """What is looked at of an `Account`."""
-
-    api: FakeApi
-    app_id: AppId = APP_ID
-    unionid_unavailable_until: float = 0.0
-
-
 class Bench:
     """The service with a real store and a WeChat that does as it is told."""
 
@@ -60,7 +52,8 @@ class Bench:
         self.supervisor = Supervisor()
         self.users = SqliteUserStore(database)
         self.service = UnionIds(self.users, self.clock, self.supervisor)
-        self.account = FakeAccount(self.api)
+        settings = AccountSettings(app_id=APP_ID)
+        self.account = Account("default", settings, None, self.api, None, None)
 
     async def completed(self, identity: Identity = IDENTITY) -> Identity:
         return await self.service.completed(self.account, identity)

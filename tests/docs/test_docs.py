@@ -165,7 +165,7 @@ def _fields_of_a_status() -> set[str]:
 
 @each_reference
 def test_every_close_code_is_in_the_table(reference: Path) -> None:
-    """Those that the server sends, and 1006, which never travels."""
+    """Those that the server sends, and 1006, which no endpoint sends."""
     codes = {int(n) for row in table(reference, "1000") for n in re.findall(r"\d+", row[0])}
     assert codes == {code.value for code in CloseCode} | {1006}
 
@@ -274,7 +274,8 @@ def test_every_threat_names_tests_that_exist() -> None:
 
 
 def test_the_signature_check_of_the_hook_page_works() -> None:
-    """Copied as it stands, it accepts genuine requests, and neither another body nor old ones."""
+    """Copied as it stands, it accepts scanpush's signature, and neither another body nor an old
+    one."""
     page = (ROOT / "docs" / "hook.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert code is not None

@@ -8,10 +8,8 @@ is nearly every one of WeChat's, and `CallbackHandler` for the rest.
 import functools
 import logging
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
-
-from tornado.web import stream_request_body
 
 from handlers.base import (
     JSON,
@@ -100,21 +98,8 @@ def named_account(container: Container, path: str) -> Account:
         raise ApiError("not_found", "There is nothing here.") from None
 
 
-@stream_request_body
 class CallbackHandler(BaseHandler):
-    """The ordinary path.
-
-    The body is streamed so that Tornado parses nothing of it: a body that is malformed by its
-    Content-Type is still a callback.
-    """
-
-    def initialize(self, container: Container) -> None:
-        super().initialize(container)
-        self._chunks: list[bytes] = []
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        self._chunks.append(chunk)
-        return None
+    """The ordinary path."""
 
     def get(self, name: str | None = None) -> None:
         """The configuration check."""
@@ -127,6 +112,5 @@ class CallbackHandler(BaseHandler):
         self.finish(gate.check_configuration(query))
 
     async def post(self, name: str | None = None) -> None:
-        body = b"".join(self._chunks)
-        headers = self.request.headers
+        headers, body = self.request.headers, self.request.body
         write_response(self, await answer(self.container, self.request.uri or "", headers, body))

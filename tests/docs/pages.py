@@ -6,6 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
+TRANSLATED = tuple(sorted((ROOT / "docs" / "zh-CN").glob("*.md")))
+TRANSLATIONS = (READMES, *((ROOT / "docs" / page.name, page) for page in TRANSLATED))
+"""Each English page with its Chinese one."""
+
+REFERENCES = (ROOT / "docs" / "reference.md", ROOT / "docs" / "zh-CN" / "reference.md")
 PAGES = (*READMES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _SPAN = re.compile(r"`([^`]+)`")
@@ -21,6 +26,16 @@ def spans(text: str) -> list[str]:
 def prose(page: Path) -> str:
     """The page without its blocks of code."""
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def headings(page: Path) -> list[str]:
+    """Its headings, with the marks that give their levels."""
+    return re.findall(r"^#+ .+$", prose(page), re.MULTILINE)
+
+
+def blocks(page: Path) -> list[str]:
+    """Its blocks of code."""
+    return _FENCE.findall(page.read_text(encoding="utf-8"))
 
 
 def links(page: Path) -> list[str]:
@@ -47,6 +62,6 @@ def table(page: Path, first: str) -> list[list[str]]:
 
 def anchors(page: Path) -> set[str]:
     """The fragments that GitHub gives to the page's headings."""
-    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    titles = (heading.lstrip("#").strip() for heading in headings(page))
     plain = (re.sub(r"[^\w\s-]", "", title.lower()) for title in titles)
     return {title.strip().replace(" ", "-") for title in plain}

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from tornado.web import RequestHandler
 
 from handlers.routes import routes
+from handlers.sockets import SocketRouter
 from services import hooks
 from services.errors import STATUS
 from services.metrics import MetricName
@@ -19,18 +21,42 @@ from services.scenes.states import FINAL, NEXT, State
 from services.scenes.status import FAILURES, document
 from services.settings.models import Settings
 from services.wechat.errcodes import TABLE, Action
-from tests.docs.pages import PAGES, READMES, ROOT, anchors, links, prose, spans, table, tables
+from tests.docs.pages import (
+    PAGES,
+    READMES,
+    REFERENCES,
+    ROOT,
+    TRANSLATED,
+    TRANSLATIONS,
+    anchors,
+    blocks,
+    headings,
+    links,
+    prose,
+    spans,
+    table,
+    tables,
+)
 from tests.services.scenes.test_status import SCENE
 from tests.stack import ON_LOOP, Stack
 
-ERRORS = ROOT / "docs" / "errors.md"
+ERRORS = (ROOT / "docs" / "errors.md", ROOT / "docs" / "zh-CN" / "errors.md")
 SECURITY = ROOT / "docs" / "security.md"
 TYPES = ROOT / "static" / "scan-login.d.ts"
 
-each_readme = pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+each_reference = pytest.mark.parametrize("reference", REFERENCES, ids=_name)
+each_errors = pytest.mark.parametrize("errors", ERRORS, ids=_name)
+each_translation = pytest.mark.parametrize(
+    ("english", "chinese"), TRANSLATIONS, ids=[_name(chinese) for _, chinese in TRANSLATIONS]
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link names a file of the repository, and a heading in it."""
     for link in links(page):
@@ -42,7 +68,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not parts.fragment or parts.fragment in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_settings_named_in_code_exist(page: Path) -> None:
     """``section.key`` in backticks is a setting, by its right name."""
     sections = {name for name, field in Settings.model_fields.items() if _model(field.annotation)}
@@ -70,29 +96,36 @@ def _setting(name: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_scripts_and_pages_named_in_code_exist(page: Path) -> None:
     """A command or file that a reader is sent to is there."""
     for name in re.findall(r"\b(?:scripts/\w+|services/[\w/]+\.\w+|tests/[\w/]+)", prose(page)):
         assert (ROOT / name).exists() or (ROOT / f"{name}.py").exists(), name
 
 
-def test_every_error_code_is_in_the_table() -> None:
+@each_errors
+def test_every_error_code_is_in_the_table(errors: Path) -> None:
     """Exactly those of `errors.STATUS`, with their HTTP status."""
-    rows = {row[0].strip("`"): int(row[1]) for row in table(ERRORS, "`bad_request`")}
+    rows = {row[0].strip("`"): int(row[1]) for row in table(errors, "`bad_request`")}
     assert rows == dict(STATUS)
 
 
-def test_every_failure_is_in_the_table() -> None:
+@each_errors
+def test_every_failure_is_in_the_table(errors: Path) -> None:
     """What `error.code` of a failed scene may be."""
-    assert {row[0].strip("`") for row in table(ERRORS, "`try_again`")} == set(FAILURES)
+    assert {row[0].strip("`") for row in table(errors, "`try_again`")} == set(FAILURES)
 
 
-def test_every_errcode_of_wechat_is_in_the_table() -> None:
-    """Number, meaning, action and code of every row; nothing more."""
-    rows = [tuple(cell.strip("`") for cell in row) for row in table(ERRORS, "-1")]
-    assert rows == [(str(r.errcode), r.meaning, r.action.value, r.code) for r in TABLE.values()]
-    assert [row[0] for row in table(ERRORS, "retry")] == [action.value for action in Action]
+@each_errors
+def test_every_errcode_of_wechat_is_in_the_table(errors: Path) -> None:
+    """Number, action and code of every row; in English the meaning, too; nothing more."""
+    rows = [tuple(cell.strip("`") for cell in row) for row in table(errors, "-1")]
+    assert [(row[0], *row[2:]) for row in rows] == [
+        (str(r.errcode), r.action.value, r.code) for r in TABLE.values()
+    ]
+    if errors == ERRORS[0]:
+        assert [row[1] for row in rows] == [r.meaning for r in TABLE.values()]
+    assert [row[0] for row in table(errors, "retry")] == [action.value for action in Action]
 
 
 def test_every_metric_is_in_the_table() -> None:
@@ -101,17 +134,17 @@ def test_every_metric_is_in_the_table() -> None:
     assert [(row[0].strip("`"), row[1]) for row in rows] == [(m.value, m.help) for m in MetricName]
 
 
-@each_readme
-def test_every_state_is_in_the_table(readme: Path) -> None:
+@each_reference
+def test_every_state_is_in_the_table(reference: Path) -> None:
     """With exactly the states it may go on to."""
-    *rows, final = table(readme, "`waiting`")
+    *rows, final = table(reference, "`waiting`")
     assert set(spans(final[0])) == FINAL
     assert {row[0].strip("`") for row in rows} == set(State) - FINAL
     for row in rows:
         assert set(re.split("[,、] ?", row[2])) == NEXT[State(row[0].strip("`"))]
 
 
-@pytest.mark.parametrize("page", [*READMES, TYPES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*REFERENCES, TYPES], ids=_name)
 def test_every_field_of_a_status_is_named(page: Path) -> None:
     """All that a page may be sent, in any state; a View tells `expires_in` by `ends`."""
     text = page.read_text(encoding="utf-8")
@@ -131,17 +164,17 @@ def _fields_of_a_status() -> set[str]:
     return {field for scene in scenes for field in document(scene, 0, lambda _: "signed")}
 
 
-@each_readme
-def test_every_close_code_is_in_the_table(readme: Path) -> None:
+@each_reference
+def test_every_close_code_is_in_the_table(reference: Path) -> None:
     """Those that the server sends, and 1006, which no endpoint sends."""
-    codes = {int(n) for row in table(readme, "1000") for n in re.findall(r"\d+", row[0])}
+    codes = {int(n) for row in table(reference, "1000") for n in re.findall(r"\d+", row[0])}
     assert codes == {code.value for code in CloseCode} | {1006}
 
 
-def _documented_routes(readme: Path) -> set[tuple[str, str]]:
+def _documented_routes(reference: Path) -> set[tuple[str, str]]:
     """(method, path) of the table, with something for each placeholder."""
     found = set()
-    for span in (span for row in table(readme, "`GET /`") for span in spans(row[0])):
+    for span in (span for row in table(reference, "`GET /`") for span in spans(row[0])):
         method, path = span.split(" ", 1)
         for variant in {path.replace("[", "").replace("]", ""), re.sub(r"\[.*\]", "", path)}:
             found.add((method, re.sub("<[^>]+>", "x.txt", variant)))
@@ -157,26 +190,81 @@ async def _routes(folder: Path) -> list[tuple[str, type[RequestHandler]]]:
         return [(rule[0], rule[1]) for rule in routes(stack.container)]
 
 
-@each_readme
+@each_reference
 @ON_LOOP
-async def test_every_route_is_in_the_table(readme: Path, tmp_path: Path) -> None:
-    """And nothing is in the table that has no route. Sockets have a way of their own."""
-    documented = _documented_routes(readme) - {("GET", "/ws/x.txt")}
+async def test_every_route_is_in_the_table(reference: Path, tmp_path: Path) -> None:
+    """And nothing is in the table that has no route."""
+    documented = _documented_routes(reference)
     rules = await _routes(tmp_path)
     for method, path in documented:
         handler = next((h for pattern, h in rules if re.fullmatch(pattern, path)), None)
         assert handler is not None, path
+        if isinstance(handler, SocketRouter):
+            assert method == "GET"
+            continue
         assert getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())
     for pattern, _ in rules:
         assert any(re.fullmatch(pattern, path) for _, path in documented), pattern
 
 
-def test_both_readmes_say_the_same() -> None:
-    """The same tables in the same order, with the same names in their first columns."""
-    english, chinese = (list(tables(page)) for page in READMES)
-    assert len(english) == len(chinese)
-    for ours, theirs in zip(english, chinese, strict=True):
-        assert [spans(row[0]) for row in ours] == [spans(row[0]) for row in theirs]
+def test_the_readmes_are_short() -> None:
+    """The rest has pages of its own."""
+    for page in READMES:
+        assert len(page.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_what_a_chinese_operator_needs_is_translated() -> None:
+    """Going live, login kinds, errors, operations, and the reference."""
+    names = [page.stem for page in TRANSLATED]
+    assert names == ["errors", "going-live", "login-kinds", "operations", "reference"]
+
+
+def test_the_figures_of_the_readme_were_measured() -> None:
+    """Each of them, and the command that shows it, is in docs/performance.md."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for _, ours, stock, command in table(READMES[0], "user memory"):
+        assert command.strip("`") in page
+        for figure in re.findall(r"\d[\d.,]*", f"{ours} {stock}"):
+            assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d.,]*\d)", page), figure
+
+
+@each_translation
+def test_a_translation_has_the_same_parts(english: Path, chinese: Path) -> None:
+    """Headings by level, blocks of code but for their comments, names and figures in the text."""
+    levels = [[head.split(" ")[0] for head in headings(page)] for page in (english, chinese)]
+    assert levels[0] == levels[1]
+    code = [[_without_comments(block) for block in blocks(page)] for page in (english, chinese)]
+    assert code[0] == code[1]
+    assert Counter(spans(prose(english))) == Counter(spans(prose(chinese)))
+    assert _figures(prose(english)) <= _figures(prose(chinese))
+
+
+def _without_comments(block: str) -> str:
+    return re.sub(r" +(//|#) .*$", "", block, flags=re.MULTILINE)
+
+
+@each_translation
+def test_a_translation_has_the_same_tables(english: Path, chinese: Path) -> None:
+    """With as many rows and columns, and in each cell the same names and figures.
+
+    Names are in backticks. A month is a figure in Chinese only.
+    """
+    ours, theirs = list(tables(english)), list(tables(chinese))
+    assert len(ours) == len(theirs)
+    for row, twin in zip(_rows(ours), _rows(theirs), strict=True):
+        assert len(row) == len(twin)
+        for cell, translated in zip(row, twin, strict=True):
+            assert sorted(spans(cell)) == sorted(spans(translated)), translated
+            assert _figures(cell) <= _figures(translated), translated
+
+
+def _figures(text: str) -> Counter[str]:
+    return Counter(re.findall(r"\d+", text))
+
+
+def _rows(of: list[list[list[str]]]) -> list[list[str]]:
+    """All rows, with an empty one after each table."""
+    return [row for rows in of for row in (*rows, [""])]
 
 
 def test_every_threat_names_tests_that_exist() -> None:

@@ -2,9 +2,9 @@
 
 The server runs under valgrind's callgrind with fixed hashes and gets one request at a time.
 Instructions depend neither on the speed of the machine nor on what else runs there: two trees can
-be told apart by half a percent, where CPU times differ by a third from hour to hour. callgrind
-counts only after the warm-up and gives its count before and after each batch; what the idle server
-takes in the same time is measured first and subtracted.
+be told apart by a percent (logins and handshakes: half of one), where CPU times differ by a third
+from hour to hour. callgrind counts only after the warm-up and gives its count before and after
+each batch; what the idle server takes in the same time is measured first and subtracted.
 
 A handshake ends with the first status, a login with the closed socket; people have logged in
 before. The kernel's instructions are not counted, so a system call saved shows too little here,
@@ -51,7 +51,9 @@ FIGURES = (
     Figure("faults", "lost, misdelivered, after ack", 0),
 )
 PEOPLE = 20
-BATCH = 25
+BATCH = 50
+"""So many that each has about as many runs of Python's garbage collector."""
+
 READY_SECONDS = 180.0
 STEP_SECONDS = 60.0
 """Under valgrind everything takes fifty times as long."""

@@ -31,7 +31,7 @@ DESCRIPTION = """Servers run on CPU 0, the generator on CPU 1. Results go to ben
 and as a table; ratios are medians of the ratios within each round. Leave the machine alone while
 it runs. `instructions` counts those of the server under valgrind, per login, handshake, scene begun
 and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
-checkouts; medians repeat within a percent, those of logins and handshakes within half of one."""
+checkouts; medians repeat within a percent, those of logins within half of one."""
 QUICK = {"rounds": 1, "sockets": [500, 1000], "logins": 300, "paced": 100, "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
          "pushes": 300, "batches": 1}  # fmt: skip

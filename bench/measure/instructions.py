@@ -2,8 +2,8 @@
 
 The server runs under valgrind's callgrind with fixed hashes and gets one request at a time.
 Instructions depend neither on the speed of the machine nor on what else runs there: two trees can
-be told apart by a percent (logins and handshakes: half of one), where CPU times differ by a third
-from hour to hour. callgrind counts only after the warm-up and gives its count before and after
+be told apart by a percent (in logins by half of one), where CPU times differ by a third from hour
+to hour. callgrind counts only after the warm-up and gives its count before and after
 each batch; what the idle server takes in the same time is measured first and subtracted.
 
 A handshake ends with the first status, a login with the closed socket; people have logged in

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.kit import ending, limits
-from bench.kit.arguments import count, count_or_zero, one_or_more, setting
+from bench.kit.arguments import checkout, count, count_or_zero, one_or_more, setting
 from bench.kit.discover import NotUsable
-from bench.measure import churn, distributed, drain, logins, peers, ping, sockets
+from bench.measure import churn, distributed, drain, instructions, logins, peers, ping, sockets
 from bench.results import Board
-from bench.servers import GENERATOR_CPU, NotInstalled
+from bench.servers import GENERATOR_CPU, TREE, NotInstalled
 from deploy.programs import CannotStart
 
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
@@ -22,13 +22,19 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "ping": ping.run,
     "drain": drain.run,
     "peers": peers.run,
+    "instructions": instructions.run,
 }
+ONLY_WHEN_NAMED = ("instructions",)
+"""It takes valgrind, and compares two trees instead of two servers."""
+
 DESCRIPTION = """Servers run on CPU 0, the generator on CPU 1. Results go to bench/results as JSON
 and as a table; ratios are medians of the ratios within each round. Leave the machine alone while
-it runs."""
+it runs. `instructions` counts those of the server under valgrind, per login, handshake, scene begun
+and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
+checkouts; medians repeat within a percent, those of logins within half of one."""
 QUICK = {"rounds": 1, "sockets": [500, 1000], "logins": 300, "paced": 100, "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
-         "pushes": 300}  # fmt: skip
+         "pushes": 300, "batches": 1}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         default="all",
         choices=[*MEASURES, "gc", "all"],
-        help="what to measure (gc: part of sockets); default all",
+        help="what to measure (gc: part of sockets); default all, which is without instructions",
     )
     made.add_argument(
         "--quick",
@@ -73,6 +79,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--ping-seconds", type=one_or_more, default=30.0)
     made.add_argument("--pushes", type=count, default=2_000, help="paced, for each peer and round")
     made.add_argument(
+        "--tree",
+        type=checkout,
+        default=TREE,
+        metavar="DIR",
+        help="instructions: the checkout of scanpush whose server.py runs; default this one",
+    )
+    made.add_argument(
+        "--batches",
+        type=count,
+        default=5,
+        help="instructions: of 50 of each thing, a round; the median counts",
+    )
+    made.add_argument(
         "--set",
         type=setting,
         action="append",
@@ -94,9 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare()
     ending.heed_sigterm()
     names = [options.what] if isinstance(options.what, str) else options.what
-    wanted = [MEASURES["sockets" if name == "gc" else name] for name in names if name != "all"]
+    if "all" in names:
+        names = [name for name in MEASURES if name not in ONLY_WHEN_NAMED or name in names]
+    wanted = [MEASURES["sockets" if name == "gc" else name] for name in names]
     code = 0
-    for measure in dict.fromkeys(wanted or MEASURES.values()):
+    for measure in dict.fromkeys(wanted):
         print(f"{measure.__module__.rpartition('.')[2]}:", flush=True)
         try:
             measure(options).write()

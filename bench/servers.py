@@ -97,12 +97,17 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def _start(
-    command: Sequence[str], *, cpu: int | None, log: Path, environment: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    cpu: int | None,
+    log: Path,
+    environment: Mapping[str, str],
+    tree: Path = TREE,
 ) -> subprocess.Popen[str]:
     with log.open("w") as errors:
         return subprocess.Popen(
             [*pinned(cpu), *command],
-            cwd=TREE,
+            cwd=tree,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -215,8 +220,13 @@ def _nchan(directory: Path, cpu: int | None) -> Iterator[Running]:
         _stop(process)
 
 
-def _until_listening(target: Target, process: subprocess.Popen[str], log: Path) -> None:
-    end = time.monotonic() + READY_SECONDS
+def _until_listening(
+    target: Target,
+    process: subprocess.Popen[str],
+    log: Path,
+    ready_seconds: float = READY_SECONDS,
+) -> None:
+    end = time.monotonic() + ready_seconds
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError), socket.create_connection((target.host, target.port), 1):
             return
@@ -245,10 +255,13 @@ def scanpush(
     cpu: int | None = SERVER_CPU,
     command: Sequence[str] = (),
     directory: Path | None = None,
+    tree: Path = TREE,
+    ready_seconds: float = READY_SECONDS,
 ) -> Iterator[Running]:
     """scanpush as it is, embedded, with a fresh data directory and no limits per address.
 
-    `environment` adds settings or overrides these; `directory` keeps the data for another start.
+    `environment` adds settings or overrides these; `directory` keeps the data for another start;
+    `tree` is the checkout whose `server.py` runs.
     """
     with ExitStack() as stack:
         directory = directory or stack.enter_context(scratch())
@@ -264,18 +277,18 @@ def scanpush(
             **environment,
         }
         start = command or (sys.executable, "-m", "bench.instrumented", str(report), "server.py")
-        process = _start(start, cpu=cpu, log=log, environment=settings)
+        process = _start(start, cpu=cpu, log=log, environment=settings, tree=tree)
         try:
             target = _local(port)
-            _until_listening(target, process, log)
-            _until_healthy(target, log)
+            _until_listening(target, process, log, ready_seconds)
+            _until_healthy(target, log, ready_seconds)
             yield Running("scanpush", process, target, target, report)
         finally:
             _stop(process)
 
 
-def _until_healthy(target: Target, log: Path) -> None:
-    end = time.monotonic() + READY_SECONDS
+def _until_healthy(target: Target, log: Path, ready_seconds: float) -> None:
+    end = time.monotonic() + ready_seconds
     while time.monotonic() < end:
         try:
             if ask(target, "GET", "/readyz")[0] == 200:

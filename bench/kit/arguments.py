@@ -1,6 +1,7 @@
 """Values on a command line; what cannot be used is refused in plain words."""
 
 import argparse
+from pathlib import Path
 
 LARGEST = 1_000_000_000
 
@@ -55,3 +56,11 @@ def setting(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
     return name, value
+
+
+def checkout(text: str) -> Path:
+    """A directory with a `server.py`."""
+    tree = Path(text).resolve()
+    if not (tree / "server.py").is_file():
+        raise argparse.ArgumentTypeError(f"must be a checkout of scanpush, not {text!r}")
+    return tree

@@ -1,4 +1,4 @@
-"""The rules that keep the tree as it is meant to be (conventions 1, 2 and 11 of the project)."""
+"""The rules that keep the tree as CONTRIBUTING.md draws it."""
 
 import ast
 import re
@@ -36,10 +36,10 @@ OWN_PARTS = {"services/push/service.py": "puts the push side together"}
 
 EDGES = {
     "handlers/base.py": "a request",
-    "handlers/callbacks.py": "a push",
+    "handlers/callbacks.py": "a callback",
     "services/scenes/sweeper.py": "one left login, or one round of a task that must go on",
     "services/tasks.py": "a background task",
-    "services/sqlite.py": "a job of somebody else in the writer thread",
+    "services/sqlite.py": "another module's job in the writer thread",
     "services/tokens/keys.py": "a temporary file is removed, and the failure goes on",
 }
 """Where everything may be caught, and what ends there."""
@@ -76,11 +76,73 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
         yield from calls(node)
 
 
+def imported_files(path: Path) -> Iterator[Path]:
+    """The files of the project that a file imports; imports inside functions and below
+    TYPE_CHECKING count."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            file = ROOT / f"{name.replace('.', '/')}.py"
+            package = ROOT / name.replace(".", "/") / "__init__.py"
+            if file.exists() or (package.exists() and package.read_text()):
+                yield file if file.exists() else package
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A way from some node back to itself, or nothing."""
+    done: set[str] = set()
+
+    def walk(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return []
+        for following in sorted(graph.get(node, ())):
+            if found := walk(following, [*way, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+FLOORS = (
+    ("server.py",),
+    ("handlers/",),
+    ("services/container.py",),
+    ("services/backends.py", "services/operator.py"),
+    ("services/push/", "services/web_login/"),
+    ("services/scenes/",),
+    ("services/wechat/",),
+    ("services/people/", "services/tokens/"),
+    ("services/",),  # the ground floor: every other file
+)
+"""From the top down. A file imports from floors below its own, and from its own folder."""
+
+
+def floor_of(name: str) -> int:
+    return next(n for n, floor in enumerate(FLOORS) if name.startswith(floor))
+
+
+def folder_of(name: str) -> str:
+    """The folder as a room; the files on the ground floor are rooms of their own."""
+    folder = name.rpartition("/")[0]
+    return name if folder == "services" else folder
+
+
+def product() -> list[Path]:
+    return [ROOT / "server.py", *modules("handlers", "services")]
+
+
 def test_services_know_no_tornado() -> None:
-    """The web framework is the handlers' and the push side's matter."""
+    """The web framework is the handlers' matter."""
     for path in modules("services"):
-        if "push" not in path.parts:
-            assert not [n for n in imports(path) if n.split(".")[0] == "tornado"], path
+        assert not [n for n in imports(path) if n.split(".")[0] == "tornado"], path
 
 
 def test_imports_point_one_way() -> None:
@@ -88,6 +150,35 @@ def test_imports_point_one_way() -> None:
     for path in modules("services"):
         tops = {name.split(".")[0] for name in imports(path)}
         assert not tops & {"handlers", "tests", "bench", "server", "simulator"}, path
+
+
+def test_imports_lead_down() -> None:
+    """Never to a floor above, nor to another folder of the same floor."""
+    for path in product():
+        name = name_of(path)
+        for other in map(name_of, imported_files(path)):
+            if other.startswith("simulator/"):
+                continue
+            here, there = floor_of(name), floor_of(other)
+            ground = here == there == len(FLOORS) - 1
+            assert there > here or ground or folder_of(other) == folder_of(name), (name, other)
+
+
+def test_there_is_no_circle() -> None:
+    """Neither of files nor of folders."""
+    files = {name_of(path): set(map(name_of, imported_files(path))) for path in product()}
+    assert circle(files) == []
+    folders: dict[str, set[str]] = {}
+    for name, others in files.items():
+        room = folders.setdefault(folder_of(name), set())
+        room |= {folder_of(other) for other in others} - {folder_of(name)}
+    assert circle(folders) == []
+
+
+def test_a_circle_is_found() -> None:
+    """Also one that is reached from outside of it."""
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_only_the_container_builds() -> None:

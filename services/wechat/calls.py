@@ -10,10 +10,10 @@ import json
 import logging
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -297,14 +297,20 @@ async def read_at_most(response: httpx.Response, longest: int) -> bytes | None:
     """The body of a streamed response, or None when it is longer than that."""
     chunks: list[bytes] = []
     length = 0
-    # It is a generator, whatever its annotation says; left half read it would outlive the call.
-    async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as body:
-        async for chunk in body:
+    try:
+        async for chunk in response.aiter_bytes():
             length += len(chunk)
-            if length > longest:
-                return None
-            chunks.append(chunk)
-    return b"".join(chunks)
+            if length <= longest:
+                chunks.append(chunk)
+            else:
+                # httpx reads through five async generators, of which a caller can close only the
+                # outermost. Left half read, the others would outlive the call. Closing the
+                # connection instead makes the innermost one fail, and so ends all of them.
+                await response.aclose()
+    except httpx.TransportError:
+        if length <= longest:
+            raise
+    return b"".join(chunks) if length <= longest else None
 
 
 @contextmanager

@@ -6,7 +6,6 @@ mistake in the settings or arguments, 1 for everything else.
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -100,6 +99,7 @@ async def serve(settings: Settings, *, lan: bool = False, place: Place | None = 
         # time; looking less often saves 1.4 % of a login's instructions.
         gc.set_threshold(5_000)
         server.listen(sockets)
+        log.info("event loop: %s", type(loop).__module__.partition(".")[0])
         if place is None:
             print(banner(container, phone), flush=True)
         await stopping.wait()
@@ -125,13 +125,14 @@ def leave_orphaned(loop: asyncio.AbstractEventLoop, place: Place, stopping: asyn
 
 
 def run(settings: Settings, *, lan: bool = False, place: Place | None = None) -> None:
-    """On uvloop where it is installed."""
-    with contextlib.suppress(ImportError):
+    """On uvloop, and on asyncio's own event loop where uvloop cannot be imported."""
+    serving = serve(settings, lan=lan, place=place)
+    try:
         import uvloop
-
-        uvloop.run(serve(settings, lan=lan, place=place))
-        return
-    asyncio.run(serve(settings, lan=lan, place=place))
+    except ImportError:
+        asyncio.run(serving)
+    else:
+        uvloop.run(serving)
 
 
 def run_several(settings: Settings) -> int:

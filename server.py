@@ -116,6 +116,7 @@ async def serve(
         # time; looking less often saves 1.4 % of a login's instructions.
         gc.set_threshold(5_000)
         server.listen(sockets)
+        log.info("event loop: %s", type(loop).__module__.partition(".")[0])
         if worker is None:
             phone_url = simulation.phone_url if simulation is not None else ""
             print(banner(container.own_url, phone_url), flush=True)
@@ -141,13 +142,14 @@ def leave_orphaned(
 
 
 def run(settings: Settings, *, lan: bool = False, worker: WorkerContext | None = None) -> None:
-    """On uvloop where it is installed."""
-    with contextlib.suppress(ImportError):
+    """On uvloop, and on asyncio's own event loop where uvloop cannot be imported."""
+    serving = serve(settings, lan=lan, worker=worker)
+    try:
         import uvloop
-
-        uvloop.run(serve(settings, lan=lan, worker=worker))
-        return
-    asyncio.run(serve(settings, lan=lan, worker=worker))
+    except ImportError:
+        asyncio.run(serving)
+    else:
+        uvloop.run(serving)
 
 
 def run_several(settings: Settings) -> int:

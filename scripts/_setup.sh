@@ -1,10 +1,12 @@
 # Sourced by the other scripts: a virtual environment with what they need, made once and
 # renewed when setup.cfg changes. Usage: setup_venv EXTRAS
+# PYTHON names an interpreter; without it the newest is taken that is found.
 set -eu
 asked_from=$PWD
 script=$(basename "$0")
 cd "$(dirname "$0")/.."
 root=$PWD
+venv=.venv
 
 say() { printf 'scanpush: %s\n' "$*" >&2; }
 
@@ -18,9 +20,35 @@ asks_for_help() {
 # The comment at the head of the script.
 tell_usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "scripts/$script"; }
 
+# What might be a Python, by name or path: on the PATH, and what pyenv keeps. pyenv also puts a
+# command for each version on the PATH, which fails for all but those that are switched on.
+python_candidates() {
+    kept=${PYENV_ROOT:-$(pyenv root 2>/dev/null || echo "${HOME:-}/.pyenv")}
+    for version in 3.13 3.12 3.11; do
+        echo "python$version"
+        for path in "$kept/versions/$version."*/bin/python$version; do
+            echo "$path"
+        done
+    done
+    echo python3
+}
+
+# The Pythons that the tests are run on, as far as they are here: version and path, newest first.
+tested_pythons() {
+    python_candidates | while read -r candidate; do
+        "$candidate" -c '
+import ensurepip, sys, venv
+if (3, 11) <= sys.version_info < (3, 14) and sys.version_info.releaselevel == "final":
+    print("%d.%d.%d" % sys.version_info[:3], sys.executable)
+' 2>/dev/null </dev/null || :
+    done | sort -t . -k 2,2nr -k 3,3nr | awk '{ split($1, part, "."); if (!seen[part[2]]++) print }'
+}
+
+# $PYTHON, or the newest that is tested, or any newer one.
 find_python() {
-    for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
-        [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+    newest=$(tested_pythons | sed -n '1s/[^ ]* //p')
+    for candidate in "${PYTHON:-}" "$newest" python3; do
+        [ -n "$candidate" ] || continue
         if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return
@@ -30,17 +58,28 @@ find_python() {
     exit 1
 }
 
+minor_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+# Whether PYTHON asks for another version than the virtual environment has.
+is_of_another_python() {
+    [ -n "${PYTHON:-}" ] && asked=$(minor_version "$PYTHON") && [ "$(minor_version $venv/bin/python)" != "$asked" ]
+}
+
 setup_venv() {
     extras=$1
-    stamp=.venv/installed-$(echo "$extras" | tr , -)
+    stamp=$venv/installed-$(echo "$extras" | tr , -)
+    if is_of_another_python; then
+        rm -rf $venv
+    fi
     if [ ! -e "$stamp" ] || [ setup.cfg -nt "$stamp" ]; then
         # One that was interrupted while it was made has a python, but no pip yet.
-        if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-            say "making .venv"
-            "$(find_python)" -m venv --clear .venv
+        if ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
+            python=$(find_python)
+            say "making $venv"
+            "$python" -m venv --clear $venv
         fi
         say "installing dependencies${extras:+ for $extras}"
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+        $venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
         touch "$stamp"
     fi
 }

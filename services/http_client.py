@@ -9,11 +9,9 @@ import ipaddress
 import logging
 import ssl
 import urllib.request
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -166,11 +164,17 @@ async def exchange(
 async def _read_at_most(response: httpx.Response, longest: int) -> bytes | None:
     chunks: list[bytes] = []
     length = 0
-    # It is a generator, whatever its annotation says; left half read it would outlive the call.
-    async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as body:
-        async for chunk in body:
+    try:
+        async for chunk in response.aiter_bytes():
             length += len(chunk)
-            if length > longest:
-                return None
-            chunks.append(chunk)
-    return b"".join(chunks)
+            if length <= longest:
+                chunks.append(chunk)
+            else:
+                # httpx reads through five async generators, of which a caller can close only the
+                # outermost. Left half read, the others would outlive the call. Closing the
+                # connection instead makes the innermost one fail, and so ends all of them.
+                await response.aclose()
+    except httpx.TransportError:
+        if length <= longest:
+            raise
+    return b"".join(chunks) if length <= longest else None

@@ -88,6 +88,7 @@ class Database:
         self._log_is_long = False
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._connections: list[sqlite3.Connection] = []
 
     def open(self) -> None:
         """Lock the file, make the tables, start the threads. Call on the running event loop."""
@@ -111,7 +112,7 @@ class Database:
             self.reader = self._connect()
             self._checkpointer = self._connect()
         except sqlite3.Error as error:
-            self._lock.close()
+            self._close_files()
             raise SettingsError("embedded.path", f"is not a usable database: {error}") from None
         for target in (self._write_batches, self._checkpoint):
             thread = threading.Thread(target=target, name=f"sqlite{target.__name__}", daemon=True)
@@ -137,6 +138,7 @@ class Database:
             cached_statements=256,
             timeout=2,
         )
+        self._connections.append(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -246,7 +248,11 @@ class Database:
         self._jobs.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
-        for connection in (self._checkpointer, self.reader, self._writer):
+        self._close_files()
+
+    def _close_files(self) -> None:
+        """The lock last: with it the file is another process's."""
+        for connection in reversed(self._connections):
             connection.close()
         self._lock.close()
 

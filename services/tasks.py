@@ -44,4 +44,6 @@ class Supervisor:
         while self._tasks:
             for task in list(self._tasks):
                 task.cancel()
-            await asyncio.gather(*list(self._tasks), return_exceptions=True)
+            # `wait` always gives the event loop a turn, in which `_ended` removes what is done.
+            # `gather` does not when all of it is done already (since Python 3.12).
+            await asyncio.wait(list(self._tasks))

@@ -212,7 +212,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     this.#find(".time").setAttribute("stroke-dasharray", `${share} 200`);
     const text = `${left / 60 | 0}:${String(left % 60).padStart(2, "0")}`;
     const words = this.#words?.[retry ? "retry" : state === "waiting" ? "refresh" : "left"];
-    this.#find(".timer").textContent = until && words && left < 3600 ? words.replace("{time}", text) : "";
+    this.#find(".timer").textContent = until && words && left < (retry ? 600 : 3600) ? words.replace("{time}", text) : "";
   }
 }
 

@@ -291,6 +291,13 @@ def early_in_a_minute() -> TurnableClock:
     return clock
 
 
+def early_in_a_day() -> TurnableClock:
+    """A clock for tests of what is counted by WeChat's day, which begins at midnight in Beijing."""
+    clock = TurnableClock(SystemClock())
+    clock.advance(86_401 - (clock.now() + 8 * 3600) % 86_400)
+    return clock
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return once `condition` holds; fail if it never does."""
     async with asyncio.timeout(WITHIN_SECONDS):

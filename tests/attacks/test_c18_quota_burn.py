@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from tests.conftest import UnexpectedLogs
-from tests.stack import ON_LOOP, Stack, early_in_a_minute
+from tests.stack import ON_LOOP, Stack, early_in_a_day, early_in_a_minute
 
 pytestmark = ON_LOOP
 
@@ -94,7 +94,7 @@ async def test_pictures_that_wechat_draws_are_limited_by_address(
 async def test_bad_requests_spend_nothing(tmp_path: Path) -> None:
     """Neither WeChat's codes nor the day's count."""
     limits = {"scenes_per_minute_per_address": 0, "daily_code_reserve": 99_999}
-    async with Stack(tmp_path, limits=limits) as stack:
+    async with Stack(tmp_path, early_in_a_day(), limits=limits) as stack:
         for body in ({"kind": "x"}, {"account": "x"}, {"account": 7}, [1]):
             assert (await stack.http.post("/api/scenes", json=body)).status_code == 400
         assert (await stack.http.post("/api/scenes", json={})).status_code == 201

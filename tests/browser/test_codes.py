@@ -1,12 +1,14 @@
 """When a code is renewed, when it is not, and what is said when none is to be had."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import HIDE, Fake, eventually, view, wait_for_state
+from .walks import TIMER, TITLE
 
 pytestmark = pytest.mark.browser
-TITLE = "scan-login [part=title]"
 
 
 def test_a_hidden_tab_spends_no_codes(page: Page, fake: Fake) -> None:
@@ -64,6 +66,25 @@ def test_retry_after_is_respected(page: Page, fake: Fake) -> None:
     assert fake.count("begin") == 1
     page.clock.run_for(10000)
     eventually(lambda: fake.count("begin") == 2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (9 * 60 + 30, re.compile("^(9:[0-3][0-9]|8:[0-5][0-9]) 后重试$")),
+        (11 * 60, ""),
+        (32 * 60 + 4, ""),
+        (934 * 60 + 6, ""),
+    ],
+)
+def test_only_a_short_wait_is_counted_down(
+    page: Page, fake: Fake, seconds: int, told: str | re.Pattern[str]
+) -> None:
+    """Once WeChat's codes of the day are used up, the wait lasts until midnight in Beijing."""
+    fake.set(begin=[503, "wechat_quota"], retry_after=seconds)
+    page.goto(fake.url)
+    expect(page.locator(TITLE)).to_have_text("今天的二维码用完了")
+    expect(page.locator(TIMER)).to_have_text(told)
 
 
 def test_a_refusal_is_not_repeated(page: Page, fake: Fake) -> None:

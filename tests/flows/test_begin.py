@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.clock import SystemClock
 from services.ids import is_scene_str
-from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
-from tests.stack import ON_LOOP, Stack, early_in_a_minute, status
+from tests.stack import ON_LOOP, Stack, early_in_a_day, early_in_a_minute, status
 
 pytestmark = ON_LOOP
 
@@ -145,8 +143,7 @@ async def test_ipv6_neighbours_count_together(tmp_path: Path) -> None:
 
 async def test_a_reserve_of_the_daily_quota_is_kept(tmp_path: Path) -> None:
     """503 until Beijing's midnight, without calling WeChat; the next day it goes on."""
-    clock = TurnableClock(SystemClock())
-    async with Stack(tmp_path, clock, limits={"daily_code_reserve": 99_998}) as stack:
+    async with Stack(tmp_path, early_in_a_day(), limits={"daily_code_reserve": 99_998}) as stack:
         await stack.begin()
         await stack.begin()
         answer = await stack.http.post("/api/scenes")

@@ -1,5 +1,7 @@
 """``server.py`` as its operator meets it: arguments, mistakes, signals."""
 
+import json
+import re
 import signal
 import sqlite3
 from pathlib import Path
@@ -167,6 +169,32 @@ async def test_signals_end_it_in_good_order(tmp_path: Path, how: signal.Signals)
             assert socket.close_code == 1001
         assert await server.end(signal.SIGCONT) == 0
         assert "Traceback" not in server.output and "ERROR" not in server.output
+
+
+@pytest.mark.parametrize("event_loop", ["uvloop", "asyncio"])
+async def test_a_login_on_either_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event_loop: str
+) -> None:
+    """uvloop's, and asyncio's where uvloop cannot be imported; the log says which."""
+    if event_loop == "asyncio":
+        (tmp_path / "uvloop.py").write_text("raise ImportError")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with ServerProcess(write_config(tmp_path)) as server, httpx.AsyncClient() as http:
+        begun = (await http.post(f"{server.url}/api/scenes")).json()
+        socket_url = f"ws://127.0.0.1:{server.port}{begun['ws']}"
+        subprotocols = ["scanpush.v1", f"watch.{begun['watch_token']}"]
+        phone = re.search(r"phone: (\S+)/phone", server.output)
+        assert phone is not None
+        async with connect(socket_url, subprotocols=subprotocols) as socket:
+            assert json.loads(await socket.recv())["state"] == "waiting"
+            scan = {"person": "alice", "url": begun["qr"]["content"]}
+            await http.post(f"{phone[1]}/simulator/scan", json=scan)
+            while (status := json.loads(await socket.recv()))["state"] != "authorized":
+                pass
+        bearer = {"Authorization": f"Bearer {status['login']['token']}"}
+        assert (await http.get(f"{server.url}/api/me", headers=bearer)).status_code == 200
+        assert await server.stop() == 0
+        assert f"event loop: {event_loop}\n" in server.output
 
 
 async def test_a_second_ctrl_c_is_harmless(tmp_path: Path) -> None:

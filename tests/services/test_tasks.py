@@ -45,6 +45,18 @@ async def test_closing_ends_what_runs_and_waits_for_it() -> None:
     assert sorted(ended) == ["first", "second"] and supervisor.running == 0
 
 
+@pytest.mark.timeout(20)
+async def test_closing_ends_while_a_task_has_just_ended() -> None:
+    """One that is done, and whose end the supervisor has not been told yet."""
+    supervisor = Supervisor()
+    task = supervisor.spawn(asyncio.sleep(0, "done"), name="just ended")
+    while not task.done():
+        await asyncio.sleep(0)
+    assert supervisor.running == 1
+    await supervisor.close()
+    assert supervisor.running == 0 and task.result() == "done"
+
+
 async def test_after_closing_nothing_starts() -> None:
     """What is spawned then is cancelled at once."""
     supervisor = Supervisor()

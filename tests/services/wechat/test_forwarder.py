@@ -1,6 +1,7 @@
 """What is no login goes on as received; whatever the other system does, WeChat gets its answer."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -85,11 +86,24 @@ async def test_cookies_of_one_answer_are_not_sent_with_the_next_push() -> None:
 async def test_no_answer_of_use(answer: Any, logs: Any) -> None:
     """Errors, redirects, floods and silence all become the server's own answer."""
     logs.expect("forward address")
-    async with (
-        other_system(answer) as (url, _),
-        forwarder(url, timeout_seconds=0.2) as (forward, _),
-    ):
+    options = {"timeout_seconds": 0.2} if answer == "hang" else {}
+    async with other_system(answer) as (url, _), forwarder(url, **options) as (forward, _):
         assert await forward.forward(QUERY, BODY, "text/xml") is None
+
+
+@pytest.mark.gen_test
+async def test_a_flood_leaves_no_generator_half_read(logs: Any) -> None:
+    """httpx's are all closed when the call ends, and not by the garbage collector later on."""
+    logs.expect("forward address")
+    left: list[str] = []
+    before = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(generator.__qualname__))
+    try:
+        async with other_system(b"x" * 8 * MAX_ANSWER_BYTES) as (url, _), forwarder(url) as (it, _):
+            assert await it.forward(QUERY, BODY, "text/xml") is None
+    finally:
+        sys.set_asyncgen_hooks(*before)
+    assert left == []
 
 
 @pytest.mark.gen_test

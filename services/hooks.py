@@ -104,7 +104,7 @@ class Hook:
             HookUnavailable: there is no answer, and so no admission.
         """
         if self._asking >= MOST_DECISIONS:
-            raise HookUnavailable("too many questions under way")
+            raise HookUnavailable("too many decisions in progress")
         self._asking += 1
         try:
             return _decision(await self._post(event))
@@ -117,7 +117,7 @@ class Hook:
         Any 2xx answer ends it. What was not told when this process ends is not told.
         """
         if self._telling >= MOST_TELLING:
-            log.warning("the hook is not told of a login: %d are under way", self._telling)
+            log.warning("the hook is not told of a login: %d messages are in flight", self._telling)
             return
         self._telling += 1
         self._supervisor.spawn(self._tell(event), name="tell the hook")

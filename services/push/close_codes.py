@@ -17,15 +17,15 @@ class CloseCode(IntEnum):
     TOO_LARGE = 1009
     """A message over 4 KiB. The page stops: a bug."""
     SERVER_ERROR = 1011
-    """Our fault. The page reconnects with full jitter."""
+    """The server failed. The page reconnects with full jitter."""
     BAD_MESSAGE = 4400
     """Neither an ack nor a cancel. The page stops: a bug."""
     EXPIRED = 4408
-    """The scene expired. The page begins anew."""
+    """The scene expired. The page begins a new one."""
     REPLACED = 4409
     """A newer socket of the same scene took over. The page stops."""
     SLOW = 4413
-    """The peer does not read. The page reconnects with full jitter."""
+    """The peer does not read: see `Parking.send`. The page reconnects with full jitter."""
     FLOOD = 4429
     """Too many messages. The page reconnects with full jitter."""
 

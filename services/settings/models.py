@@ -370,7 +370,7 @@ def warnings(settings: Settings) -> Iterator[str]:
     if url.startswith("http://") and not _is_local_host(urlsplit(url).hostname or ""):
         yield "server.public_url: is not https, so tokens travel in the clear"
     if settings.kiosks and not settings.operator.token:
-        yield "operator.token: is empty, so nobody can exchange the codes of kiosks for logins"
+        yield "operator.token: is empty, so no server can exchange the codes of kiosks for logins"
     if settings.login.hook_url and settings.login.registration != "ask" and not settings.kiosks:
         yield (
             "login.hook_url: is never called, for it is asked about the forms of "

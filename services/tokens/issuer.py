@@ -117,7 +117,7 @@ class Issuer:
     def _opened(self, token: str, typ: str) -> Mapping[str, Any]:
         """The claims of a token of that type, its signature verified; no claim is checked yet."""
         if len(token) > MAX_TOKEN_CHARACTERS:
-            raise TokenError("longer than any of ours")
+            raise TokenError("longer than any that this server issues")
         key = self._key(_header(token), typ)
         try:
             payload = self._jws.decode(token, key.public, [key.algorithm])

@@ -140,7 +140,7 @@ class SharedKeys:
             document = json.loads(text) if text else {}
             entries = {str(kid): (float(ends), dict(jwk)) for kid, (ends, jwk) in document.items()}
         except (ValueError, TypeError, AttributeError):
-            log.warning("the shared keys were not understood and are written anew")
+            log.warning("the shared keys are not valid and are replaced")
             return {}
         now = self._clock.now()
         return {kid: entry for kid, entry in entries.items() if entry[0] > now}

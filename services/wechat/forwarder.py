@@ -80,7 +80,7 @@ class Forwarder:
             within_seconds: what is left of the callback's own deadline.
         """
         if hops >= MOST_HOPS or self._in_flight >= MOST_IN_FLIGHT:
-            log.warning("not forwarded: hops %d, under way %d", hops, self._in_flight)
+            log.warning("not forwarded: hops %d, in flight %d", hops, self._in_flight)
             return None
         separator = "&" if "?" in self._url else "?"
         self._in_flight += 1

@@ -97,7 +97,7 @@ class Notices:
     def send_later(self, openid: OpenId, scene_str: SceneStr, name: str, now: float) -> None:
         """Send the notice of this login in the background. Never raises, never waits."""
         if self._in_flight >= MOST_IN_FLIGHT:
-            log.warning("login notice dropped: %d are under way", self._in_flight)
+            log.warning("login notice dropped: %d are in flight", self._in_flight)
             return
         data = fill(self._fields, site=self._site, time=notice_time(now), name=name)
         self._in_flight += 1

@@ -190,7 +190,7 @@ class OAuthClient:
         query = {"access_token": grant.access_token, "openid": grant.openid, "lang": "zh_CN"}
         answer = await self._client.json("GET", "/sns/userinfo", query=query)
         if answer.get("openid") != grant.openid:
-            raise WeChatUnavailable("the answer is about somebody else")
+            raise WeChatUnavailable("the answer names another openid")
         return Profile(
             openid=grant.openid,
             unionid=unionid_of(answer) or grant.unionid,

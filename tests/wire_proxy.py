@@ -107,11 +107,25 @@ class Proxy:
             writer.transport.abort()
 
     async def close(self) -> None:
-        self._server.close()
+        await close_server(self._server)
         self.cut()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*list(self._tasks), return_exceptions=True)
+
+
+async def close_server(server: asyncio.Server) -> None:
+    """Close it, and leave no connection to the garbage collector.
+
+    asyncio forgets a connection without closing it when its server is closed two turns of the
+    event loop after it was accepted. So accepting ends first, and what was accepted begins.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in server.sockets:
+        loop.remove_reader(listener.fileno())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    server.close()
 
 
 async def one_read(reader: Reader) -> bytes:

@@ -22,6 +22,7 @@ from deploy.programs import free_port
 from tests.kills.page import PageClient
 from tests.processes import ServerProcess, SimulatorProcess
 from tests.servers import MongoServer, RedisServer, Server
+from tests.wire_proxy import close_server
 
 WITHIN_SECONDS = 20
 
@@ -82,7 +83,7 @@ class Balancer:
             return
 
     async def close(self) -> None:
-        self._server.close()
+        await close_server(self._server)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

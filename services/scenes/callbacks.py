@@ -20,7 +20,7 @@ from services.wechat.callback import CallbackRefused, Opened
 from services.wechat.messages import TemplateResult
 from services.wechat.replies import SUCCESS
 
-log = logging.getLogger("scanrequest.callback")
+log = logging.getLogger("scanpush.callback")
 
 MOST_HELD = 1_000
 """Callbacks waiting for a failing store at once; more are answered 500 immediately."""

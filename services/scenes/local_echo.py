@@ -10,9 +10,9 @@ tests/flows run with it and without.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 
+from services.caches import Cache
 from services.ids import SceneStr
 from services.scenes.states import Scene
 from services.scenes.store import Notice
@@ -52,7 +52,7 @@ class LocalEcho:
 
     def __init__(self) -> None:
         self._pending: dict[SceneStr, PendingMoves] = {}
-        self._recent: OrderedDict[SceneStr, tuple[float, Scene]] = OrderedDict()
+        self._recent: Cache[SceneStr, tuple[float, Scene]] = Cache(RECENT)
         self._on_notice: Callable[[Notice], None] | None = None
         self._held: dict[SceneStr, Notice] = {}
         self._timer_runs = False
@@ -78,7 +78,10 @@ class LocalEcho:
         if not moves.count:
             del self._pending[moves.scene_str]
         if scene is not None:
-            self._remember(scene, moves.began)
+            newest = self._recent.get(scene.scene_str)
+            if newest is None or newest[1].seq <= scene.seq:
+                newest = (moves.began, scene)
+            self._recent.keep(scene.scene_str, newest)
         if self._on_notice is None:
             return
         seq = NEVER if scene is None else scene.seq
@@ -118,12 +121,3 @@ class LocalEcho:
         if scene is None or scene.seq < seq:
             return None
         return scene if asyncio.get_running_loop().time() - at < FRESH_SECONDS else None
-
-    def _remember(self, scene: Scene, at: float) -> None:
-        before = self._recent.pop(scene.scene_str, None)
-        if before is not None and before[1].seq > scene.seq:
-            self._recent[scene.scene_str] = before
-            return
-        self._recent[scene.scene_str] = (at, scene)
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)

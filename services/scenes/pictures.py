@@ -5,11 +5,11 @@ WeChat's pictures of mini-program codes, fetched when first looked at and kept f
 
 import asyncio
 import io
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import segno
 
+from services.caches import Cache
 from services.errors import StoreUnavailable, WeChatError, WeChatUnavailable
 from services.ids import SceneStr, scene_hex
 from services.rate_limits import RateLimits
@@ -25,7 +25,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="pictures")
-        self._drawn: OrderedDict[tuple[str, str], asyncio.Future[bytes]] = OrderedDict()
+        self._drawn: Cache[tuple[str, str], asyncio.Future[bytes]] = Cache(CACHED)
 
     async def draw(self, content: str, kind: str) -> bytes:
         """The picture of `content` as ``svg`` or ``png`` bytes."""
@@ -34,9 +34,7 @@ class Pictures:
         if future is None or future.done() and (future.cancelled() or future.exception()):
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(self._threads, _draw, content, kind)
-            self._drawn[key] = future
-            while len(self._drawn) > CACHED:
-                self._drawn.popitem(last=False)
+            self._drawn.keep(key, future)
         async with asyncio.timeout(DRAWING_SECONDS):
             return await asyncio.shield(future)
 
@@ -69,7 +67,7 @@ class MiniProgramPictures:
         self._api = api
         self._limits = limits
         self._supervisor = supervisor
-        self._kept: OrderedDict[SceneStr, asyncio.Task[Picture | Failure]] = OrderedDict()
+        self._kept: Cache[SceneStr, asyncio.Task[Picture | Failure]] = Cache(MOST_FETCHED)
 
     async def of(self, scene_str: SceneStr, address: str) -> Picture:
         """The picture of that scene's code, for somebody at `address`.
@@ -87,9 +85,7 @@ class MiniProgramPictures:
 
     def _begin(self, scene_str: SceneStr) -> asyncio.Task[Picture | Failure]:
         fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
-        self._kept[scene_str] = fetching
-        while len(self._kept) > MOST_FETCHED:
-            self._kept.popitem(last=False)
+        self._kept.keep(scene_str, fetching)
         return fetching
 
     async def _fetch(self, scene_str: SceneStr) -> Picture | Failure:

@@ -4,11 +4,11 @@ import asyncio
 import hmac
 import json
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
+from services.caches import Cache
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
@@ -91,14 +91,14 @@ class SqliteSceneStore:
         self._database = database
         self._clock = clock
         self._publish = publish
-        self._recent: OrderedDict[SceneStr, Scene] = OrderedDict()
+        self._recent: Cache[SceneStr, Scene] = Cache(RECENT)
         """The scenes begun or changed last. This process alone writes the file, so they are as
         stored. Just these are read soon, by the page that opens its socket or after a notice, and
         a look here is cheaper than a query."""
 
     async def create(self, scene: Scene) -> Scene:
         await self._database.write(lambda db: db.execute(INSERT, row_of(scene)) and None)
-        self._keep_recent(self._recent.get(scene.scene_str, scene))
+        self._recent.keep(scene.scene_str, self._recent.get(scene.scene_str, scene))
         return scene
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
@@ -134,14 +134,9 @@ class SqliteSceneStore:
 
     def changed(self, scene: Scene) -> None:
         """A change is committed: remember it for those who will ask, and tell them to."""
-        known = self._recent.pop(scene.scene_str, scene)
-        self._keep_recent(scene if scene.seq >= known.seq else known)
+        known = self._recent.get(scene.scene_str, scene)
+        self._recent.keep(scene.scene_str, scene if scene.seq >= known.seq else known)
         self._publish(Notice(scene.scene_str, scene.seq))
-
-    def _keep_recent(self, scene: Scene) -> None:
-        self._recent[scene.scene_str] = scene
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
 
     async def written(
         self,

@@ -5,8 +5,8 @@ That one has the result already: it delivers this, and neither waits for its own
 the scene again. A notice is still only a hint: what is delivered comes from the store's own answer
 to the move, and where there was none the scene is read.
 
-A fast path: it saves a notice and a read for each move. tests/contracts/test_scene_sharing.py and
-tests/flows run with it and without.
+A fast path: it saves a notice and a read for each move. The plain path is the broker's notice and
+`SceneStore.get`; tests/contracts/test_scene_sharing.py and tests/flows run with it and without.
 """
 
 import asyncio
@@ -78,12 +78,16 @@ class LocalEcho:
         if not moves.count:
             del self._pending[moves.scene_str]
         if scene is not None:
+            # Answers to moves of one scene may overtake each other. Fresh by when the move was
+            # asked for, not by when it was answered: nothing older than FRESH_SECONDS is delivered.
             newest = self._recent.get(scene.scene_str)
             if newest is None or newest[1].seq <= scene.seq:
                 newest = (moves.began, scene)
             self._recent.keep(scene.scene_str, newest)
         if self._on_notice is None:
             return
+        # What was noticed meanwhile (see `expects`) is told now. Where the store's answer is older
+        # than that, or there is none, the listener reads.
         seq = NEVER if scene is None else scene.seq
         notice = Notice(moves.scene_str, max(seq, moves.noticed))
         if scene is not None and scene.owed:
@@ -93,6 +97,7 @@ class LocalEcho:
                 self._timer_runs = True
                 asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
         else:
+            # What was held is older: states may be skipped.
             self._held.pop(moves.scene_str, None)
             self._on_notice(notice)
 
@@ -112,6 +117,7 @@ class LocalEcho:
         if moves is None:
             held = self._held.get(notice.scene_str)
             return held is not None and notice.seq <= held.seq
+        # It may be of another node's move, which this node's answer need not show: `end` compares.
         moves.noticed = max(moves.noticed, notice.seq)
         return True
 

@@ -69,11 +69,12 @@ class BrowserHandler(BaseHandler):
         if error.code == "method_not_allowed":
             super().write_error(status_code, **kwargs)
             return
-        # The page says whose failure it is: whether trying again may help.
-        ours = isinstance(cause, StoreUnavailable | WeChatError) or error.status in (429, 500, 503)
+        # The page says which kind of failure it is: whether trying again may help.
+        passing = error.status in (429, 500, 503)
+        passing = passing or isinstance(cause, StoreUnavailable | WeChatError)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
-        outcome = "unavailable" if ours else "bad_request"
+        outcome = "unavailable" if passing else "bad_request"
         self.land(Landing(outcome, self.browser.lang, http_status=error.status))
 
 

@@ -1,10 +1,11 @@
-"""``/api/miniprogram/...``: what a mini program sends."""
+"""``/api/miniprogram/...``: what a mini program sends: its own login, or a scan and its answer."""
 
 from handlers.base import BaseHandler, optional_text, required_text
 from services.errors import ApiError
 from services.web_login.mini_program import MiniProgramLogin
 
 MAX_CODE = 512
+"""Characters of a code or a scene."""
 
 
 class MiniProgramHandler(BaseHandler):
@@ -12,6 +13,7 @@ class MiniProgramHandler(BaseHandler):
 
     def prepare(self) -> None:
         super().prepare()
+        # A foreign Origin is named by pages of other sites, not by a mini program.
         self.refuse_foreign_origin()
 
     @property

@@ -1,4 +1,5 @@
-"""``/oauth/...``: the browser's way to WeChat's pages and back. Its answers are small pages."""
+"""``/oauth/...``: the browser's way to WeChat's pages and back, for web authorisation inside WeChat
+and for website logins. The answers, failures included, are small pages (`Landing`)."""
 
 from typing import Any
 
@@ -7,19 +8,21 @@ from handlers.pages import STATIC, page_facts, page_policy
 from services.container import Container
 from services.errors import ApiError, StoreUnavailable, WeChatError
 from services.scenes.states import Kind
-from services.web_login.oauth import Browser, Departure
+from services.web_login.oauth import Browser
 from services.web_login.pages import Landing
 from services.wechat.replies import language
 
 COOKIE = "oauth"
-"""What `state` is bound to: one random value a browser, sent to ``/oauth`` only."""
+"""What `state` is bound to: one random value for each browser, sent to ``/oauth`` only."""
 
 MAX_VALUE = 1024
+"""Characters of a value in the query: WeChat's, and this server's own, are far shorter."""
 
 
 class BrowserHandler(BaseHandler):
-    """A request by a person's browser. Only the methods it has: ``HEAD`` must not spend a code."""
+    """A request by a person's browser."""
 
+    # No HEAD, which would spend the code that WeChat sent along.
     SUPPORTED_METHODS = ("GET",)
 
     @property
@@ -33,7 +36,7 @@ class BrowserHandler(BaseHandler):
         )
 
     def value(self, name: str) -> str:
-        """A value of the query; too long ones cannot be ours."""
+        """A value of the query, or an empty string."""
         value = self.get_query_argument(name, "")
         if len(value) > MAX_VALUE:
             raise ApiError("bad_request", f"{name} is too long.", field=name)
@@ -59,16 +62,19 @@ class BrowserHandler(BaseHandler):
         self.render(page, landing=landing, **page_facts(self.container))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Failures are pages, too, with the status of the contract."""
+        """A failure as a page, with the status of the contract."""
         cause = kwargs.get("exc_info", (None, None))[1]
         error = as_api_error(cause, status_code)
+        # Not what a browser does by itself: answered with the error document.
         if error.code == "method_not_allowed":
             super().write_error(status_code, **kwargs)
             return
-        ours = isinstance(cause, StoreUnavailable | WeChatError) or error.status in (429, 500, 503)
+        # The page says which kind of failure it is: whether trying again may help.
+        passing = error.status in (429, 500, 503)
+        passing = passing or isinstance(cause, StoreUnavailable | WeChatError)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
-        outcome = "unavailable" if ours else "bad_request"
+        outcome = "unavailable" if passing else "bad_request"
         self.land(Landing(outcome, self.browser.lang, http_status=error.status))
 
 
@@ -90,19 +96,17 @@ class StartHandler(BrowserHandler):
             COOKIE, way.cookie, path="/oauth", httponly=True, samesite="Lax", secure=self.is_https
         )
         if self.value("format") == "json":
-            self.write_json(_for_wx_login(way))
+            # What wxLogin.js is given to embed WeChat's code in a page.
+            self.write_json(
+                {
+                    "appid": way.app_id,
+                    "scope": "snsapi_login",
+                    "redirect_uri": way.redirect_uri,
+                    "state": way.state,
+                }
+            )
         else:
             self.redirect(way.url)
-
-
-def _for_wx_login(way: Departure) -> dict[str, str]:
-    """What wxLogin.js is given to embed WeChat's code in a page."""
-    return {
-        "appid": way.app_id,
-        "scope": "snsapi_login",
-        "redirect_uri": way.redirect_uri,
-        "state": way.state,
-    }
 
 
 class ReturnHandler(BrowserHandler):
@@ -121,12 +125,14 @@ class ReturnHandler(BrowserHandler):
 
 
 class AllowHandler(BrowserHandler):
-    """``POST /oauth/allow``: the form of the page that asks. Our own Origin must be named."""
+    """``POST /oauth/allow``: the form of the page that asks the person."""
 
     SUPPORTED_METHODS = ("POST",)
 
     async def post(self) -> None:
         browser = self.browser
+        # Stricter than elsewhere: another site may not answer for the person, so the Origin of this
+        # server itself must be named. Browsers name it with a form; `land` says when they do not.
         if self.request.headers.get("Origin") != browser.origin:
             raise ApiError("forbidden_origin", "Only our own page may answer.")
         value = self.get_body_argument("value", "")

@@ -1,4 +1,8 @@
-"""What the operator's machines ask: alive, ready, measured."""
+"""What the operator's machines ask: ``/healthz``, ``/readyz``, ``/metrics``.
+
+With several workers each answers for all. `OwnReadyHandler` and `OwnMetricsHandler` answer for one
+process alone: the workers ask each other there.
+"""
 
 from handlers.base import BaseHandler
 from services.errors import ApiError
@@ -20,6 +24,7 @@ class OwnReadyHandler(BaseHandler):
 
     async def check(self) -> None:
         if self.container.push.draining:
+            # From now on the load balancer sends new pages elsewhere.
             raise ApiError("overloaded", "This node is leaving.", retry_after=1)
         await self.container.check_stores()
 

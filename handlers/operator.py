@@ -1,4 +1,4 @@
-"""``/operator`` and what its page asks for; all of it 404 without ``operator.token``."""
+"""``/operator`` and what its page asks for. All of it is 404 where no ``operator.token`` is set."""
 
 import hmac
 
@@ -10,7 +10,7 @@ from services.operator import OperatorService
 
 
 class OperatorHandler(BaseHandler):
-    """Only for who shows the operator's token as bearer; compared in constant time."""
+    """Only for requests that bear the operator's token; it is compared in constant time."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -28,14 +28,14 @@ class OperatorHandler(BaseHandler):
 
 
 class OverviewHandler(OperatorHandler):
-    """``GET /api/operator/overview``"""
+    """``GET /api/operator/overview``: this node in figures, and the others in brief."""
 
     async def get(self) -> None:
         self.write_json(await self.operator.overview())
 
 
 class StoryHandler(OperatorHandler):
-    """``GET /api/operator/scenes/<scene_str>``"""
+    """``GET /api/operator/scenes/<scene_str>``: what happened to one scene on this node."""
 
     async def get(self, text: str) -> None:
         story = await self.operator.story(SceneStr(text)) if is_scene_str(text) else None
@@ -45,7 +45,7 @@ class StoryHandler(OperatorHandler):
 
 
 class OperatorPageHandler(PageHandler):
-    """``/operator``: the page asks for the token; here it is only looked whether there is one."""
+    """``/operator``: the page itself holds nothing and is not protected; it asks for the token."""
 
     def prepare(self) -> None:
         super().prepare()

@@ -1,7 +1,5 @@
-"""The pages people look at, and the files they load.
-
-The files by which WeChat's console checks that a domain is ours (``MP_verify_....txt``).
-"""
+"""What is served from static/: pages with their policy, and the files they load; also the files by
+which WeChat's console checks that the operator owns a domain (``MP_verify_....txt``)."""
 
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,8 @@ STATIC = Path(__file__).resolve().parent.parent / "static"
 
 
 def page_policy(host: str, frame_ancestors: str = "'none'") -> str:
-    """The Content-Security-Policy of our pages: own files only, nothing inline.
-
-    ``ws:`` is named because older Safari does not count it into 'self'.
-    """
+    """The Content-Security-Policy of this server's pages: own files only, nothing inline."""
+    # ws: and wss: are named because older Safari does not count them into 'self'.
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
         f"connect-src 'self' ws://{host} wss://{host}; font-src 'self'; manifest-src 'self'; "
@@ -29,7 +25,7 @@ def page_policy(host: str, frame_ancestors: str = "'none'") -> str:
 
 
 class PageHandler(BaseHandler):
-    """One HTML file of static/, with what the page must know in its meta tags."""
+    """One HTML file of static/, with `page_facts` in its meta tags."""
 
     def initialize(self, container: Container, page: str = "index.html") -> None:
         super().initialize(container)
@@ -47,25 +43,22 @@ class PageHandler(BaseHandler):
 
 def page_facts(container: Container) -> dict[str, str]:
     """What a page is told of this server in its meta tags."""
-    settings = container.settings
+    wechat = container.settings.wechat
+    # The simulator's phone is at the simulator: at one that this server started, or at one that it
+    # was given the address of.
+    phone = container.simulated_phone
+    if not phone and wechat.is_simulated:
+        phone = wechat.open_base.removesuffix("/open")
     return {
-        "simulated": "true" if settings.wechat.is_simulated else "false",
-        "phone": _simulated_phone(container),
-        "site": settings.wechat.site_name or urlsplit(container.own_url).netloc,
+        "simulated": "true" if wechat.is_simulated else "false",
+        "phone": phone,
+        "site": wechat.site_name or urlsplit(container.own_url).netloc,
         "kinds": " ".join(container.scene_codes),
     }
 
 
-def _simulated_phone(container: Container) -> str:
-    """Below what address the simulator's phone is, the one beside this server included."""
-    if container.simulated_phone:
-        return container.simulated_phone
-    wechat = container.settings.wechat
-    return wechat.open_base.removesuffix("/open") if wechat.is_simulated else ""
-
-
 class FilesHandler(StaticFileHandler):
-    """Files of static/: checked for freshness at each use, and readable by any allowed page."""
+    """Files of static/, for pages of any site: ``<scan-login>`` is embedded in them."""
 
     def parse_url_path(self, url_path: str) -> str:
         """No file has a NUL in its name, and asking the system for one is an error."""
@@ -74,6 +67,8 @@ class FilesHandler(StaticFileHandler):
         return super().parse_url_path(url_path)
 
     def set_extra_headers(self, path: str) -> None:
+        # Files keep their names from version to version, so browsers ask each time whether theirs
+        # is still the newest.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Access-Control-Allow-Origin", "*")
@@ -83,7 +78,7 @@ class FilesHandler(StaticFileHandler):
         self.request_id = set_safe_headers(self)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """A path that names no file is the client's matter."""
+        """A path that names no file is the client's mistake, and is not logged as an error."""
         if not isinstance(value, HTTPError):
             super().log_exception(typ, value, tb)
 

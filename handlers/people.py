@@ -1,4 +1,5 @@
-"""Who a token belongs to, the keys to check it with, registration and exchange."""
+"""Tokens and the people they are about: the keys to check a token with, the person of a token, and
+what turns a ticket into a login: registration by form, and the exchange of a kiosk's code."""
 
 from handlers.base import BaseHandler, required_text
 from handlers.operator import OperatorHandler
@@ -8,7 +9,7 @@ from services.tokens.issuer import MAX_TOKEN_CHARACTERS
 
 
 class JwksHandler(BaseHandler):
-    """``GET /.well-known/jwks.json`` (RFC 7517), for everybody."""
+    """``GET /.well-known/jwks.json`` (RFC 7517): public keys, for any origin."""
 
     async def get(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
@@ -17,7 +18,7 @@ class JwksHandler(BaseHandler):
 
 
 class MeHandler(BaseHandler):
-    """``GET /api/me``: the person a valid token speaks of."""
+    """``GET /api/me``: the person that a valid token is about."""
 
     async def get(self) -> None:
         self.share_with_origin()
@@ -25,6 +26,7 @@ class MeHandler(BaseHandler):
             claims = await self.container.verifier.verify(self.bearer(), self.container.clock.now())
         except TokenError:
             raise ApiError("unauthorized", "The token is missing or not valid.") from None
+        # A valid token may outlive the record of its person.
         user = await self.container.backend.users.get(claims.subject)
         if user is None:
             raise ApiError("unauthorized", "The token is missing or not valid.")
@@ -41,7 +43,7 @@ class MeHandler(BaseHandler):
 
 
 class RegisterHandler(BaseHandler):
-    """``POST /api/register``: the page's stranger fills in the form."""
+    """``POST /api/register``: the form of a new person, with the page's registration token."""
 
     async def post(self) -> None:
         self.refuse_foreign_origin()
@@ -68,6 +70,7 @@ class ExchangeHandler(OperatorHandler):
             raise ApiError(
                 "bad_request", "This is no exchange code.", field="exchange_code"
             ) from None
+        # The ticket names one state of its scene: the store lets one exchange through.
         login = await self.container.login.exchange(ticket.scene_str, ticket.seq)
         if login is None:
             raise _gone()

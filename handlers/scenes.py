@@ -6,13 +6,14 @@ from services.ids import SceneStr, is_scene_str
 from services.push.hub import Waiter
 from services.push.polling import MOST_WAIT_SECONDS
 from services.scenes.begin import BeginRequest
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import Kind, State
 
-_YEAR = 365
+_BEGIN_COOKIE_DAYS = 365
+_PICTURE_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 class ScenesHandler(BaseHandler):
-    """``POST /api/scenes``"""
+    """``POST /api/scenes``: begin a scene."""
 
     async def post(self) -> None:
         self.refuse_foreign_origin()
@@ -31,10 +32,12 @@ class ScenesHandler(BaseHandler):
                 origin=self.container.origins.own(self.scheme, self.request.host),
             )
         )
+        # Lax, so that it comes along when WeChat sends the browser back by a link; it proves there
+        # that this browser began the scene (docs/security.md, C11).
         self.set_cookie(
             "begin",
             begun.begin_cookie,
-            expires_days=_YEAR,
+            expires_days=_BEGIN_COOKIE_DAYS,
             path="/",
             httponly=True,
             samesite="Lax",
@@ -44,7 +47,8 @@ class ScenesHandler(BaseHandler):
 
 
 class SceneHandler(BaseHandler):
-    """``GET`` and ``DELETE /api/scenes/<scene_str>``"""
+    """``GET`` and ``DELETE /api/scenes/<scene_str>``: read the status, now or when it changes; give
+    the scene up."""
 
     _waiter: Waiter | None = None
 
@@ -67,7 +71,7 @@ class SceneHandler(BaseHandler):
         self._waiter = waiter
 
     def on_connection_close(self) -> None:
-        """The client of a long poll has gone: nobody waits any more."""
+        """The client of a long poll has gone: its place is free for another."""
         if self._waiter is not None:
             self._waiter.release()
 
@@ -80,13 +84,14 @@ class SceneHandler(BaseHandler):
 
 
 class AckHandler(BaseHandler):
-    """``POST /api/scenes/<scene_str>/ack``"""
+    """``POST /api/scenes/<scene_str>/ack``: the page has its login."""
 
     async def post(self, text: str) -> None:
         self.refuse_foreign_origin()
         self.share_with_origin()
         scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
         seq = self.json_object().get("seq")
+        # Not isinstance, which takes true and false for numbers.
         if type(seq) is not int:
             raise ApiError("bad_request", "seq must be a whole number.", field="seq")
         await self.container.login.ack(scene.scene_str, seq)
@@ -94,30 +99,24 @@ class AckHandler(BaseHandler):
 
 
 class PictureHandler(BaseHandler):
-    """``GET /api/scenes/<scene_str>/qr.svg|png``: public, gone as soon as somebody scanned."""
+    """``GET /api/scenes/<scene_str>/qr.svg|png``: public, gone once the scene was scanned."""
 
     async def get(self, text: str, kind: str) -> None:
         self.share_with_origin()
         scene = await self.container.scenes.get(SceneStr(text)) if is_scene_str(text) else None
+        pictures = self.container.mini_program_pictures
         if scene is None or scene.state is not State.WAITING:
             raise _no_picture()
-        content_type, picture = await self._picture(scene, kind)
-        self.set_header("Content-Type", content_type)
-        self.finish(picture)
-
-    async def _picture(self, scene: Scene, kind: str) -> tuple[str, bytes]:
-        """Drawn by us, or by WeChat, whose picture is served under the name png whatever it is."""
         if content := scene.details.get("qr_content"):
-            drawn = await self.container.pictures.draw(content, kind)
-            return _PICTURE_TYPES[kind], drawn
-        pictures = self.container.mini_program_pictures
-        if scene.kind is not Kind.MINI_PROGRAM or pictures is None or kind != "png":
+            self.set_header("Content-Type", _PICTURE_TYPES[kind])
+            self.finish(await self.container.pictures.draw(content, kind))
+        elif scene.kind is Kind.MINI_PROGRAM and pictures is not None and kind == "png":
+            # WeChat draws this one, often as JPEG. It is served under the name png all the same.
+            picture = await pictures.of(scene.scene_str, self.address)
+            self.set_header("Content-Type", picture.content_type)
+            self.finish(picture.body)
+        else:
             raise _no_picture()
-        picture = await pictures.of(scene.scene_str, self.address)
-        return picture.content_type, picture.body
-
-
-_PICTURE_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 def _no_picture() -> ApiError:

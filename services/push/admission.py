@@ -167,8 +167,8 @@ class Admission:
         """Park now, where the store can answer without waiting. False: nothing was done, and
         `admit` is to decide.
 
-        A fast path: it saves a task, without which a handshake takes a quarter fewer instructions. The
-        suite in tests/conformance runs on both.
+        A fast path: it saves a task, and so a quarter of a handshake's instructions. The suite in
+        tests/conformance runs on both.
         """
         connection = self.hub.ids.next()
         if not self.addresses.enter(connection, offer.address):

@@ -101,8 +101,8 @@ class Delivery:
     def _deliver_nowait(self, key: bytes, seq: int) -> None:
         """Deliver at once where the store can answer without waiting; else as always.
 
-        A fast path: it saves a task for each state, 5 % of a login. tests/services/push/test_nowait.py holds it to
-        `_deliver`.
+        A fast path: it saves a task for each state, 5 % of a login's instructions.
+        tests/services/push/test_nowait.py holds it to `_deliver`.
         """
         scene = None
         if key not in self._reads:

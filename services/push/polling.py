@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 
+from services.caches import Cache
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable, unauthorized
 from services.ids import SceneStr, WatchToken, secret_hash
@@ -56,25 +57,22 @@ class PollingService:
         self._addresses = addresses
         self._metrics = metrics
         self._interval = poll_interval_seconds * LEEWAY
-        self._last: dict[SceneStr, float] = {}
-        """When each scene was polled last, the oldest first."""
+        self._last: Cache[SceneStr, float] = Cache(REMEMBERED)
+        """When each scene was polled last."""
 
     async def now(self, scene_str: SceneStr, watch_token: WatchToken) -> Scene:
         """The scene at once; ``slow_down`` (RFC 8628, section 3.5) where polls come too often."""
         scene = await self._login.authenticated(scene_str, watch_token)
         now = self._clock.monotonic()
-        last = self._last.pop(scene_str, None)
+        last = self._last.get(scene_str)
         if last is not None and now - last < self._interval:
             # Refused polls do not count, or a page that is too fast would never get an answer.
-            self._last[scene_str] = last
             raise ApiError(
                 "slow_down",
                 "Polls come faster than poll_interval.",
                 retry_after=max(1, round(self._interval)),
             )
-        self._last[scene_str] = now
-        if len(self._last) > REMEMBERED:
-            del self._last[next(iter(self._last))]
+        self._last.keep(scene_str, now)
         return scene
 
     async def wait(

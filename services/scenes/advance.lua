@@ -1,4 +1,5 @@
 -- The life of one scene, decided where no other caller comes between reading and writing.
+-- `todo` at the end names what the script does.
 --
 -- This is the twin of services/scenes/states.py: `settle` and `apply` here do what they do there,
 -- and tests/contracts/test_scene_states.py holds the two together. Times are whole microseconds
@@ -14,8 +15,10 @@
 -- A scene goes back as {verdict, now, reply or false, then the values of FIELDS, false where there
 -- is none, then name and value of each detail}. What a create or a move brings comes as one JSON
 -- text: many arguments cost the caller more than Redis saves.
--- All keys of a scene lie in one slot. PUBLISH inside the script goes out together with what was
--- written; a Redis Cluster carries it to the nodes of the whole cluster.
+-- All keys of a scene lie in one slot. PUBLISH comes after the writes in each function: a node that
+-- reads on the notice finds what was written. A Redis Cluster carries it to its nodes everywhere.
+-- The first of several writes must be one that a full Redis refuses (HSET is, ZREM is not): after
+-- it all others go through, so that nothing is half done.
 
 local SECOND = 1000000
 local FINAL_READABLE = 60 * SECOND
@@ -125,10 +128,8 @@ local function without(attached, entry)
   return kept
 end
 
--- The first write of a script must be one that a full Redis refuses (HSET is, ZREM is not): after
--- it all others go through, so that nothing is half done.
-
--- Microseconds came as text, which keeps every digit; all other numbers are small and whole.
+-- Fields and details as HSET wants them. Microseconds came as text, which keeps every digit; all
+-- other numbers are small and whole.
 local function flat(fields, details)
   local out = {}
   for field, value in pairs(fields) do
@@ -225,6 +226,7 @@ end
 local function advance()
   local move = cjson.decode(ARGV[4])
   local scene = settled()
+  -- Before the state: a repeat gets the reply of the first, whatever the scene has become since.
   if KEYS[3] then
     local kept = redis.call('GET', KEYS[3])
     if kept then
@@ -248,6 +250,7 @@ local function advance()
   end
   expire_at(scene.state, tonumber(scene.ends))
   remember_debt(scene, was_owed)
+  -- With the move, never before it: no reply is kept of a login that did not come.
   if KEYS[3] and move.reply then
     redis.call('SET', KEYS[3], move.reply, 'EX', OUTCOME_SECONDS)
   end
@@ -266,6 +269,8 @@ local function attach()
   local entry = ARGV[4] .. '/' .. ARGV[5]
   local kept = without(scene.at, entry)
   kept[#kept + 1] = entry
+  -- Recorded, then read: a move after this finds the attachment, and one before it is in the
+  -- answer. The newest stay.
   local first = math.max(1, #kept - MOST_ATTACHED + 1)
   redis.call('HSET', scene_key, 'at', table.concat(kept, ' ', first))
   if tonumber(ARGV[5]) > 0 then

@@ -1,13 +1,9 @@
-"""What each kind of scene shows, and what it needs from WeChat for that: one class a kind.
+"""Begin a scene: what a page asks for, and what it is shown.
 
-A kind that is not in the mapping the container builds is not offered (`ApiError` ``unknown_kind``).
-
-The screens that the operator put up, known by name and secret.
-
-A kiosk begins scenes of a longer life and never gets a login: its scenes bring an exchange code,
-which the operator's server redeems (``/api/exchange``).
-
-Begin a scene: limits, a code from WeChat, a record in the store.
+`BeginService.begin` spends the address's limit, has a code made, stores the scene and answers with
+its secrets. What differs by login kind is in one `SceneCode` class for each: what the scene keeps
+of its code, and what the page is told about it. A kind that the container builds no class for is
+not offered. `Kiosks` are the public screens that the operator put up, known by name and secret.
 """
 
 import hmac
@@ -17,7 +13,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from services.clock import Clock
@@ -25,7 +20,7 @@ from services.errors import ApiError, WeChatRefused
 from services.ids import SceneStr, WatchToken, secret_hash
 from services.metrics import Metrics
 from services.rate_limits import RateLimits
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import NO_DETAILS, Kind, Scene, State
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
 from services.settings.models import KioskSettings
@@ -40,180 +35,8 @@ WECHAT_DAILY_CODES = 100_000
 WECHAT_LEAST_SECONDS = 60
 """The life WeChat is asked for is never less: its minimum is not documented."""
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class CodeRequest:
-    """The scene that is about to begin. `origin` is the server's own, as the page reached it."""
-
-    account: Account
-    scene_str: SceneStr
-    life: int
-    origin: str
-
-
-class SceneCode(Protocol):
-    """One kind of scene."""
-
-    async def details(self, wish: CodeRequest) -> Mapping[str, str]:
-        """What the scene keeps of its code.
-
-        Raises:
-            ApiError, WeChatError, StoreUnavailable: it has none now.
-        """
-
-    def document(self, scene: Scene, life: int) -> dict[str, Any]:
-        """The kind's part of the answer to ``POST /api/scenes``."""
-
-
-class OfficialAccountCode:
-    """A parametric code of the account, drawn by us or by WeChat.
-
-    Args:
-        daily_code_reserve: codes of the day that are left for others; 0: not counted.
-    """
-
-    def __init__(
-        self, scenes: SceneStore, clock: Clock, *, mp_base: str, daily_code_reserve: int
-    ) -> None:
-        self._scenes = scenes
-        self._clock = clock
-        self._mp_base = mp_base
-        self._daily_code_reserve = daily_code_reserve
-
-    async def details(self, wish: CodeRequest) -> Mapping[str, str]:
-        await self._within_daily_quota(wish.account)
-        try:
-            code = await wish.account.api.create_qr_code(
-                wish.scene_str, max(WECHAT_LEAST_SECONDS, wish.life)
-            )
-        except WeChatRefused as refusal:
-            if refusal.code == "wechat_quota":
-                raise self._quota_used_up() from refusal
-            raise
-        return {"qr_content": code.url, "qr_ticket": code.ticket}
-
-    def document(self, scene: Scene, life: int) -> dict[str, Any]:
-        picture = show_qr_url(self._mp_base, scene.details["qr_ticket"])
-        return {"qr": {**_drawn(scene, life), "wechat_image": picture}}
-
-    async def _within_daily_quota(self, account: Account) -> None:
-        """Keep a reserve, so that a flood of pages cannot use up the whole day's codes."""
-        key = codes_key(account.name, self._clock.now())
-        made = await self._scenes.count(key, 2 * 86_400)
-        if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
-            raise self._quota_used_up()
-
-    def _quota_used_up(self) -> ApiError:
-        now = datetime.fromtimestamp(self._clock.now(), BEIJING)
-        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return ApiError(
-            "wechat_quota",
-            "The account's login codes for today are used up.",
-            retry_after=max(1, int((midnight - now).total_seconds())),
-        )
-
-
-class WebCode:
-    """A code that holds an address of ours, which WeChat's browser opens. It costs no quota."""
-
-    async def details(self, wish: CodeRequest) -> Mapping[str, str]:
-        return {"qr_content": f"{wish.origin}/oauth/wechat/start?scene={wish.scene_str}"}
-
-    def document(self, scene: Scene, life: int) -> dict[str, Any]:
-        return {"qr": _drawn(scene, life)}
-
-
-class WebsiteCode:
-    """No code of ours: the popup at `start` shows WeChat's own."""
-
-    async def details(self, wish: CodeRequest) -> Mapping[str, str]:
-        return NOTHING
-
-    def document(self, scene: Scene, life: int) -> dict[str, Any]:
-        return {"start": f"/oauth/website/start?scene={scene.scene_str}"}
-
-
-class MiniProgramCode:
-    """A picture by WeChat that opens the mini program. It is fetched when somebody looks at it
-    (see `mini_program_pictures`): no login page waits for it, and bots spend none."""
-
-    async def details(self, wish: CodeRequest) -> Mapping[str, str]:
-        return NOTHING
-
-    def document(self, scene: Scene, life: int) -> dict[str, Any]:
-        png = f"/api/scenes/{scene.scene_str}/qr.png"
-        return {"qr": {"expires_in": shown_seconds(life), "png": png}}
-
-
-class TypedCode:
-    """A few characters that the person sends to the account."""
-
-    def __init__(self, codes: TypedCodes) -> None:
-        self._codes = codes
-
-    async def details(self, wish: CodeRequest) -> Mapping[str, str]:
-        return {"code": await self._codes.give(wish.account.name, wish.scene_str, wish.life)}
-
-    def document(self, scene: Scene, life: int) -> dict[str, Any]:
-        return {"code": scene.details["code"]}
-
-
-def codes_key(account: str, now: float) -> str:
-    """Where the store counts the codes that an account has made on WeChat's day, in Beijing
-    (unconfirmed; docs/errors.md, errcode 45009)."""
-    return f"codes:{account}:{datetime.fromtimestamp(now, BEIJING).date()}"
-
-
-SceneCodes = Mapping[Kind, SceneCode]
-"""The kinds this server offers."""
-
-
-def shown_seconds(life: int) -> int:
-    """For how long a page shows a code: less than the scene lives, because whoever scans last
-    still needs time to follow the account."""
-    return max(1, life - 30, life // 2)
-
-
-def _drawn(scene: Scene, life: int) -> dict[str, Any]:
-    path = f"/api/scenes/{scene.scene_str}"
-    return {
-        "content": scene.details["qr_content"],
-        "expires_in": shown_seconds(life),
-        "svg": f"{path}/qr.svg",
-        "png": f"{path}/qr.png",
-    }
-
-
-class Kiosks:
-    """The configured kiosks.
-
-    Args:
-        ttl_seconds: the life of their scenes.
-    """
-
-    def __init__(self, kiosks: Mapping[str, KioskSettings], ttl_seconds: int) -> None:
-        self._kiosks = kiosks
-        self.ttl_seconds = ttl_seconds
-
-    def label(self, name: str, secret: str) -> str:
-        """What people call the kiosk of that name, for who shows its secret.
-
-        Compared in constant time; an unknown kiosk is answered like a wrong secret.
-
-        Raises:
-            ApiError: ``unauthorized``.
-        """
-        kiosk = self._kiosks.get(name)
-        expected = kiosk.secret.get_secret_value() if kiosk is not None else ""
-        same = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "surrogatepass"))
-        if kiosk is None or not expected or not same:
-            raise ApiError("unauthorized", "Unknown kiosk, or wrong or missing secret.")
-        return kiosk.label or name
-
-
 _BEGIN_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
+"""32 random bytes in base64url, as `secrets.token_urlsafe` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +57,24 @@ class BeginRequest:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A new scene with the two secrets that are shown once and stored as hashes."""
+    """A new scene, with the answer to its page.
+
+    The watch token (in the document) and the begin cookie are secrets that are sent once; the store
+    has their hashes only.
+    """
 
     scene: Scene
-    watch_token: WatchToken
     begin_cookie: str
     document: Mapping[str, Any]
 
 
 class BeginService:
-    """Makes scenes. A scene is stored only after its code exists."""
+    """Begins scenes.
+
+    Args:
+        codes: the login kinds this server offers.
+        scene_ttl_seconds: the life of a scene that is not a kiosk's.
+    """
 
     def __init__(
         self,
@@ -252,8 +83,8 @@ class BeginService:
         limits: RateLimits,
         clock: Clock,
         metrics: Metrics,
-        codes: SceneCodes,
-        kiosks: Kiosks,
+        codes: "SceneCodes",
+        kiosks: "Kiosks",
         *,
         scene_ttl_seconds: int,
         poll_interval_seconds: int,
@@ -275,13 +106,27 @@ class BeginService:
             ApiError, WeChatError, StoreUnavailable: the page may try again.
         """
         account = self._accounts.named(request.account)
-        kind, code = self._code(request.kind)
+        try:
+            kind = Kind(request.kind or Kind.OFFICIAL_ACCOUNT)
+            code = self._codes[kind]
+        except (ValueError, KeyError):
+            raise ApiError("unknown_kind", "This server has no such login.", field="kind") from None
+        # Before the kiosk's secret is compared, so that guesses are limited as well.
         await self._limits.spend("scenes", request.address)
+        life, details, label = self._scene_ttl_seconds, {}, {}
+        if request.kiosk is not None:
+            label = {"label": self._kiosks.label(request.kiosk, request.kiosk_secret)}
+            life, details = self._kiosks.ttl_seconds, {"kiosk": request.kiosk}
         scene_str = SceneStr(str(uuid.uuid4()))
-        life, screen, label = self._screen(request)
-        details = await code.details(CodeRequest(account, scene_str, life, request.origin))
+        # The code comes first: a scene without one could not be shown, and a code without a scene
+        # is answered like an expired one.
+        kept = await code.details(CodeRequest(account, scene_str, life, request.origin))
         watch_token = WatchToken(secrets.token_urlsafe(32))
-        begin_cookie = _reusable(request.begin_cookie) or secrets.token_urlsafe(32)
+        # A browser keeps one begin cookie for all its scenes, so that two of its tabs do not take
+        # each other's away. A value of another form is not one that this server has set.
+        begin_cookie = request.begin_cookie or ""
+        if _BEGIN_COOKIE.fullmatch(begin_cookie) is None:
+            begin_cookie = secrets.token_urlsafe(32)
         now = self._clock.now()
         scene = await self._scenes.create(
             Scene(
@@ -296,39 +141,23 @@ class BeginService:
                 ends_at=now + life,
                 watch_hash=secret_hash(watch_token),
                 begin_hash=secret_hash(begin_cookie),
-                details={**details, **screen, "user_agent": request.user_agent[:256]},
+                details={**kept, **details, "user_agent": request.user_agent[:256]},
             )
         )
         self._metrics.scene_begun(kind)
-        document = self._document(scene, watch_token, life) | code.document(scene, life) | label
-        return Begun(scene, watch_token, begin_cookie, document)
-
-    def _code(self, wanted: str | None) -> tuple[Kind, SceneCode]:
-        try:
-            kind = Kind(wanted or Kind.OFFICIAL_ACCOUNT)
-            return kind, self._codes[kind]
-        except (ValueError, KeyError):
-            raise ApiError("unknown_kind", "This server has no such login.", field="kind") from None
-
-    def _screen(self, request: BeginRequest) -> tuple[int, dict[str, str], dict[str, str]]:
-        """The scene's life, and for a kiosk what is stored of it and what its page is told."""
-        if request.kiosk is None:
-            return self._scene_ttl_seconds, {}, {}
-        label = self._kiosks.label(request.kiosk, request.kiosk_secret)
-        return self._kiosks.ttl_seconds, {"kiosk": request.kiosk}, {"label": label}
-
-    def _document(self, scene: Scene, watch_token: WatchToken, life: int) -> dict[str, Any]:
-        path = f"/api/scenes/{scene.scene_str}"
-        return {
-            "scene_str": scene.scene_str,
+        document = {
+            "scene_str": scene_str,
             "watch_token": watch_token,
             "state": scene.state.value,
             "seq": scene.seq,
             "expires_in": life,
-            "ws": f"/ws/{scene.scene_str}",
-            "status": path,
+            "ws": f"/ws/{scene_str}",
+            "status": f"/api/scenes/{scene_str}",
             "poll_interval": self._poll_interval_seconds,
+            **code.document(scene, life),
+            **label,
         }
+        return Begun(scene, begin_cookie, document)
 
 
 def begun_here(scene: Scene, begin_cookie: str | None) -> bool:
@@ -338,6 +167,178 @@ def begun_here(scene: Scene, begin_cookie: str | None) -> bool:
     )
 
 
-def _reusable(begin_cookie: str | None) -> str | None:
-    """The browser's own value if it has the form of ours; anything else is replaced."""
-    return begin_cookie if begin_cookie and _BEGIN_COOKIE.fullmatch(begin_cookie) else None
+class Kiosks:
+    """The configured kiosks: screens in public, whose pages never get a login.
+
+    Their scenes live longer and bring an exchange code, which the operator's server redeems
+    (``/api/exchange``).
+
+    Args:
+        ttl_seconds: the life of their scenes.
+    """
+
+    def __init__(self, kiosks: Mapping[str, KioskSettings], ttl_seconds: int) -> None:
+        self._kiosks = kiosks
+        self.ttl_seconds = ttl_seconds
+
+    def label(self, name: str, secret: str) -> str:
+        """What people call the kiosk of that name, for a page that has its secret.
+
+        Compared in constant time; an unknown kiosk is answered like a wrong secret.
+
+        Raises:
+            ApiError: ``unauthorized``.
+        """
+        kiosk = self._kiosks.get(name)
+        expected = kiosk.secret.get_secret_value() if kiosk is not None else ""
+        same = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "surrogatepass"))
+        if kiosk is None or not expected or not same:
+            raise ApiError("unauthorized", "Unknown kiosk, or wrong or missing secret.")
+        return kiosk.label or name
+
+
+# The login kinds.
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """The scene that is about to begin. `origin` is the server's own, as the page reached it."""
+
+    account: Account
+    scene_str: SceneStr
+    life: int
+    origin: str
+
+
+class SceneCode(Protocol):
+    """What one kind of scene shows, and what it needs for that."""
+
+    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+        """What the scene keeps of its code, in its `Scene.details`.
+
+        Raises:
+            ApiError, WeChatError, StoreUnavailable: it has none now.
+        """
+
+    def document(self, scene: Scene, life: int) -> dict[str, Any]:
+        """The kind's part of the answer to ``POST /api/scenes``."""
+
+
+SceneCodes = Mapping[Kind, SceneCode]
+
+
+class OfficialAccountCode:
+    """A parametric code of the account; this server and WeChat both offer a picture of it.
+
+    Args:
+        daily_code_reserve: codes of the day that are left for others; 0: not counted.
+    """
+
+    def __init__(
+        self, scenes: SceneStore, clock: Clock, *, mp_base: str, daily_code_reserve: int
+    ) -> None:
+        self._scenes = scenes
+        self._clock = clock
+        self._mp_base = mp_base
+        self._daily_code_reserve = daily_code_reserve
+
+    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+        # Counted before WeChat is asked, so that a flood of pages cannot use up the reserve.
+        # For two days, as the key names the day and has to outlive it.
+        key = codes_key(request.account.name, self._clock.now())
+        made = await self._scenes.count(key, 2 * 86_400)
+        if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
+            raise self._quota_used_up()
+        try:
+            code = await request.account.api.create_qr_code(
+                request.scene_str, max(WECHAT_LEAST_SECONDS, request.life)
+            )
+        except WeChatRefused as refusal:
+            if refusal.code == "wechat_quota":
+                raise self._quota_used_up() from refusal
+            raise
+        return {"qr_content": code.url, "qr_ticket": code.ticket}
+
+    def document(self, scene: Scene, life: int) -> dict[str, Any]:
+        picture = show_qr_url(self._mp_base, scene.details["qr_ticket"])
+        return {"qr": {**_drawn(scene, life), "wechat_image": picture}}
+
+    def _quota_used_up(self) -> ApiError:
+        now = datetime.fromtimestamp(self._clock.now(), BEIJING)
+        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        return ApiError(
+            "wechat_quota",
+            "The account's login codes for today are used up.",
+            retry_after=max(1, int((midnight - now).total_seconds())),
+        )
+
+
+def codes_key(account: str, now: float) -> str:
+    """Where the store counts the codes that an account has made on WeChat's day, in Beijing
+    (unconfirmed; docs/errors.md, errcode 45009)."""
+    return f"codes:{account}:{datetime.fromtimestamp(now, BEIJING).date()}"
+
+
+class WebCode:
+    """A code that holds an address of this server, which WeChat's browser opens. It costs no
+    quota."""
+
+    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+        return {"qr_content": f"{request.origin}/oauth/wechat/start?scene={request.scene_str}"}
+
+    def document(self, scene: Scene, life: int) -> dict[str, Any]:
+        return {"qr": _drawn(scene, life)}
+
+
+class WebsiteCode:
+    """No code from this server: the popup at `start` shows WeChat's own."""
+
+    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+        return NO_DETAILS
+
+    def document(self, scene: Scene, life: int) -> dict[str, Any]:
+        return {"start": f"/oauth/website/start?scene={scene.scene_str}"}
+
+
+class MiniProgramCode:
+    """WeChat's picture of a code that opens the mini program."""
+
+    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+        # Nothing is fetched yet. `MiniProgramPictures` does it when the picture is looked at: no
+        # login page waits for WeChat, and bots spend no call.
+        return NO_DETAILS
+
+    def document(self, scene: Scene, life: int) -> dict[str, Any]:
+        png = f"/api/scenes/{scene.scene_str}/qr.png"
+        return {"qr": {"expires_in": shown_seconds(life), "png": png}}
+
+
+class TypedCode:
+    """A few characters that the person sends to the account."""
+
+    def __init__(self, codes: TypedCodes) -> None:
+        self._codes = codes
+
+    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+        code = await self._codes.give(request.account.name, request.scene_str, request.life)
+        return {"code": code}
+
+    def document(self, scene: Scene, life: int) -> dict[str, Any]:
+        return {"code": scene.details["code"]}
+
+
+def shown_seconds(life: int) -> int:
+    """For how long a page shows a code: less than the scene lives, because a person who scans at
+    the last moment still needs time to follow the account."""
+    return max(1, life - 30, life // 2)
+
+
+def _drawn(scene: Scene, life: int) -> dict[str, Any]:
+    """A code that this server draws (`Pictures`)."""
+    path = f"/api/scenes/{scene.scene_str}"
+    return {
+        "content": scene.details["qr_content"],
+        "expires_in": shown_seconds(life),
+        "svg": f"{path}/qr.svg",
+        "png": f"{path}/qr.png",
+    }

@@ -1,8 +1,8 @@
-"""What WeChat tells us: one verified event in, one outcome and one reply out, before a deadline.
+"""What WeChat calls the server for: one verified event in, one reply out, before a deadline.
 
 The order is the promise (docs/essays/truth.md): the scene is claimed, the person found, the scene
-authorized together with the event's reply, and only then WeChat is answered 200. Whatever
-fails before leaves no trace that could make WeChat's next try look like a repeat.
+authorized together with the event's reply, and only then WeChat is answered 200. A failure on the
+way leaves no trace that could make WeChat's next try look like a repeat.
 """
 
 import asyncio
@@ -20,10 +20,14 @@ from services.wechat.callback import CallbackRefused, Opened
 from services.wechat.messages import TemplateResult
 from services.wechat.replies import SUCCESS
 
-log = logging.getLogger("scanrequest.callback")
+log = logging.getLogger("scanpush.callback")
 
 MOST_HELD = 1_000
 """Callbacks waiting for a failing store at once; more are answered 500 immediately."""
+
+FIRST_PAUSE_SECONDS = 0.05
+MOST_PAUSE_SECONDS = 0.5
+"""Between two tries while a store fails; each pause is twice as long as the one before."""
 
 
 class CallbackRequest(NamedTuple):
@@ -37,7 +41,7 @@ class CallbackRequest(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The body of a 200 answer. An empty `content_type` means: as our own replies are."""
+    """The body of a 200 answer. An empty `content_type`: that of the server's own replies."""
 
     body: bytes
     content_type: str = ""
@@ -79,8 +83,9 @@ class CallbackService:
             opened = account.gate.open(request.query, request.body, self._clock.now())
             deadline = asyncio.get_running_loop().time() + self._deadline_seconds
             async with asyncio.timeout_at(deadline):
-                answer = await self._patiently(account, opened)
+                answer = await self._handle_patiently(account, opened)
             outcome = answer.outcome
+            # Another system has what is left of the deadline, and its own timeout.
             return await self._reply(account, request, opened, answer, deadline)
         except CallbackRefused as refused:
             outcome = refused.reason
@@ -100,6 +105,7 @@ class CallbackService:
     ) -> Reply:
         forwarder = account.forwarder
         if answer.login:
+            # A copy is never waited for: the answer to a login is this server's.
             if forwarder is not None and account.settings.forward_logins:
                 forwarder.copy_later(
                     request.raw_query, request.body, request.content_type, hops=request.hops
@@ -119,14 +125,16 @@ class CallbackService:
                 return Reply(forwarded.body, forwarded.content_type)
         return Reply(SUCCESS)
 
-    async def _patiently(self, account: Account, opened: Opened) -> ChatReply:
-        """Ask again while the store fails. Every step is safe to repeat."""
-        pause = 0.05
+    async def _handle_patiently(self, account: Account, opened: Opened) -> ChatReply:
+        """Try again while a store fails. Every step is safe to repeat."""
+        # A failover may be over before the deadline. To fail at once would leave the login to
+        # WeChat's next try, while the person looks at the phone.
+        pause = FIRST_PAUSE_SECONDS
         held = False
         try:
             while True:
                 try:
-                    return await self._once(account, opened)
+                    return await self._handle(account, opened)
                 except StoreUnavailable as error:
                     if not held and self._held >= MOST_HELD:
                         raise ApiError("internal", "Too many callbacks are waiting.") from error
@@ -135,22 +143,20 @@ class CallbackService:
                         self._held += 1
                         held = True
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.5)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
         finally:
             self._held -= held
 
-    async def _once(self, account: Account, opened: Opened) -> ChatReply:
+    async def _handle(self, account: Account, opened: Opened) -> ChatReply:
         if opened.nonce_key:
-            await self._bind_nonce(account, opened)
+            # In plaintext mode the signature does not cover the body: one query, one body. The
+            # timestamp may be off to both sides, so a query is good for two windows.
+            key = f"nonce:{account.name}:{opened.nonce_key}"
+            window = 2 * account.gate.timestamp_window_seconds
+            if await self._scenes.remember(key, opened.body_hash, window) != opened.body_hash:
+                log.warning("a signed query came again with another body")
+                raise ApiError("forbidden", "Forbidden.")
         if isinstance(opened.event, TemplateResult):
             self._metrics.notice("delivered" if opened.event.delivered else "refused")
             log.info("login notice %s: %s", opened.event.msg_id, opened.event.status)
         return await self._chat.handle(account, opened.event)
-
-    async def _bind_nonce(self, account: Account, opened: Opened) -> None:
-        """In plaintext mode the signature does not cover the body: one query, one body."""
-        key = f"nonce:{account.name}:{opened.nonce_key}"
-        window = 2 * account.gate.timestamp_window_seconds
-        if await self._scenes.remember(key, opened.body_hash, window) != opened.body_hash:
-            log.warning("a signed query came again with another body")
-            raise ApiError("forbidden", "Forbidden.")

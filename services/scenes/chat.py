@@ -1,8 +1,9 @@
 """What people do in an account's chat, and what it means for their scenes.
 
-A scan or a follow claims a scene, and so does a typed code; ``1`` and ``0`` answer the question
-that a scan brought; an unfollow ends what is open. Everything else is no login: it is forwarded
-where another system wants it.
+`ChatService.handle` takes one event. A scan or a follow claims a scene, and so does a typed code;
+``1`` and ``0`` answer the question that a scan brought; an unfollow ends what is open. Everything
+else is no login, and is forwarded where another system wants it. `OpenScenes` knows which scene a
+person has open, and so what their ``1`` means.
 """
 
 import logging
@@ -35,76 +36,29 @@ log = logging.getLogger("scanpush.chat")
 OPEN_SECONDS = 3600.0
 """How long a person's open scene is remembered: longer than any scene is open."""
 
-
-class OpenScenes:
-    """Which scene a person has open at an account: one at most, so that ``1`` has one meaning.
-
-    Kept with the time of the scan by WeChat's clock (CreateTime): what happened before that is not
-    about this scene.
-    """
-
-    def __init__(self, scenes: SceneStore, login: LoginService, policy: LoginPolicy) -> None:
-        self._scenes = scenes
-        self._login = login
-        self._policy = policy
-
-    async def note(self, account: str, openid: OpenId, scene_str: SceneStr, since: int) -> None:
-        """The person has claimed that scene; an older one of theirs ends.
-
-        To be called before they are asked anything, so that no crash leaves a question behind
-        whose answer leads nowhere. Free where the settings leave nothing to wait for.
-        """
-        if not self._policy.asks:
-            return
-        kept = await self._scenes.replace(
-            _open_key(account, openid), f"{scene_str} {since}", OPEN_SECONDS
-        )
-        older = (kept or "").partition(" ")[0]
-        if older != scene_str and is_scene_str(older):
-            await self._supersede(SceneStr(older), openid)
-
-    async def _supersede(self, older: SceneStr, openid: OpenId) -> None:
-        if self._policy.confirms:
-            undecided = frozenset({State.SCANNED, State.CONFIRMING})
-            await self._login.end(older, Move(State.DENIED, undecided, openid=openid))
-        registering = frozenset({State.REGISTERING})
-        await self._login.end(older, Move(State.CANCELLED, registering, openid=openid))
-
-    async def of(self, account: str, openid: OpenId, at: float = math.inf) -> Scene | None:
-        """The person's scene at that CreateTime, in whatever state it is by now."""
-        return await self._kept(_open_key(account, openid), openid, at)
-
-    async def asked(self, account: str, openid: OpenId, at: float) -> Scene | None:
-        """The scene about which a page on the person's phone asks them (see `asked_key`)."""
-        return await self._kept(asked_key(account, openid), openid, at)
-
-    async def _kept(self, key: str, openid: OpenId, at: float) -> Scene | None:
-        kept = await self._scenes.recall(key)
-        scene_str, _, since = (kept or "").partition(" ")
-        if not is_scene_str(scene_str) or at < int(since):
-            return None
-        scene = await self._scenes.get(SceneStr(scene_str))
-        return scene if scene is not None and scene.openid == openid else None
-
-
-def asked_key(account: str, openid: OpenId) -> str:
-    """Where a login kind with a page on the phone keeps "scene_str time" while that page asks.
-
-    It is not answered in the chat, so it displaces nothing there; an unfollow ends it all the same.
-    """
-    return f"asked:{account}:{openid}"
-
-
-def _open_key(account: str, openid: OpenId) -> str:
-    return f"open:{account}:{openid}"
-
-
 REPLY_SECONDS = 600.0
 """How long the reply to an event that changed no scene is kept for its repeats."""
 
 ALLOW = frozenset("1 是 好 允许 允許 同意 确认 確認 はい 許可 yes y ok allow".split())
 DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny cancel".split())
 """The answers to the question in the chat, after `plain`."""
+
+_FAILURES = frozenset({"not_registered"})
+"""Errors of a failed scene that have words of their own."""
+
+_OUTCOMES: Mapping[State, str] = {
+    State.WAITING: "expired",
+    State.SCANNED: "failed",
+    State.CONFIRMING: "confirm_ask",
+    State.REGISTERING: "register_ask",
+    State.AUTHORIZED: "repeated",
+    State.CONSUMED: "repeated",
+    State.EXPIRED: "expired",
+    State.DENIED: "denied",
+    State.CANCELLED: "cancelled",
+    State.FAILED: "failed",
+}
+"""What a person reads whose event changed nothing, by the state the scene is in."""
 
 
 class ChatReply(NamedTuple):
@@ -137,7 +91,7 @@ class ChatService:
         login: LoginService,
         policy: LoginPolicy,
         codes: TypedCodes,
-        open_scenes: OpenScenes,
+        open_scenes: "OpenScenes",
         texts: ChatTexts,
     ) -> None:
         self._scenes = scenes
@@ -149,7 +103,11 @@ class ChatService:
         self._texts = texts
 
     async def handle(self, account: Account, event: Event) -> ChatReply:
-        """Raises `StoreUnavailable`; doing it again is then safe."""
+        """What `event` means for the scenes of its sender, done and answered.
+
+        Raises:
+            StoreUnavailable: doing it again is safe.
+        """
         match event:
             case SubscribeEvent() | ScanEvent() if is_scene_str(event.scene or ""):
                 scene_str = SceneStr(event.scene or "")
@@ -169,6 +127,7 @@ class ChatService:
     ) -> ChatReply:
         key = _outcome_key(account, event)
         identity = Identity(account.app_id, event.openid)
+        # The usual login, in one call. What follows is for policies that ask something first.
         result = await self._policy.complete_login(
             account, scene_str, identity, kind=kind, outcome_key=key
         )
@@ -189,10 +148,12 @@ class ChatService:
         assert scene.openid is not None
         other = await self._open.of(account.name, scene.openid)
         if other is not None and other.scene_str != scene.scene_str and self._policy.confirms:
-            # The person has gone on to a newer scene, which superseded this one.
+            # The person has gone on to a newer scene, which superseded this one: asked about both,
+            # they could not say with ``1`` which they mean.
             move = Move(State.DENIED, frozenset({State.SCANNED}), openid=scene.openid)
             await self._login.end(scene.scene_str, move)
             return
+        # Since 0: the time of the scan was lost with the callback that left this scene.
         await self._open.note(account.name, scene.openid, scene.scene_str, 0)
         await self._policy.ask(Visit(account, scene, Identity(account.app_id, scene.openid)))
 
@@ -225,39 +186,36 @@ class ChatService:
 
     async def _message(self, account: Account, event: TextMessage) -> ChatReply:
         key = _outcome_key(account, event)
-        scene = await self._asked(account, event, key)
-        if scene is not None:
-            return await self._decision(account, event, scene, key)
+        if self._policy.confirms:
+            scene = await self._open.of(account.name, event.openid, event.created)
+            asked = scene.scene_str if scene is not None and scene.state is State.CONFIRMING else ""
+            # Which question the message answers is noted before anything is done about it, and so
+            # is that there is none: a repeat of the message that comes after the person has been
+            # asked (about another scene) is no answer to that.
+            noted = await self._scenes.remember(f"asked:{key}", asked, REPLY_SECONDS)
+            scene = await self._scenes.get(SceneStr(noted)) if noted else None
+            if scene is not None:
+                return await self._decision(account, event, scene, key)
+        # A postcode has that form, too: where no page has shown a code lately, the message is left
+        # to other systems.
         code = self._codes.read(event.text)
         if code is not None and await self._codes.expected(account.name):
             return await self._typed(account, event, code, key)
         return NOT_A_LOGIN
 
-    async def _asked(self, account: Account, event: TextMessage, key: str) -> Scene | None:
-        """The scene whose question this message answers, if there is one.
-
-        Noted before anything is done about it, also that there is none: a repeat of the message
-        that comes when the person has been asked (about another scene) is no answer to that.
-        """
-        if not self._policy.confirms:
-            return None
-        scene = await self._open.of(account.name, event.openid, event.created)
-        asked = scene.scene_str if scene is not None and scene.state is State.CONFIRMING else ""
-        noted = await self._scenes.remember(f"asked:{key}", asked, REPLY_SECONDS)
-        return await self._scenes.get(SceneStr(noted)) if noted else None
-
     async def _decision(
         self, account: Account, event: TextMessage, scene: Scene, key: str
     ) -> ChatReply:
-        said = plain(event.text)
+        answer = plain(event.text)
         visit = Visit(account, scene, Identity(account.app_id, event.openid), key)
         if scene.state is not State.CONFIRMING:
-            # A repeat, or too late. Nothing can move; the reply kept with the first is looked up.
+            # A repeat, or too late. A move without sources moves nothing; it looks up the reply
+            # that was kept with the first answer.
             move = Move(State.AUTHORIZED, frozenset(), openid=event.openid, outcome=Outcome(key))
             result = LoginResult("late", await self._scenes.advance(scene.scene_str, move))
-        elif said in ALLOW:
+        elif answer in ALLOW:
             result = await self._policy.admit(visit, allowed="confirm_allowed")
-        elif said in DENY:
+        elif answer in DENY:
             result = await self._policy.deny(visit)
         else:
             return await self._kept(
@@ -267,6 +225,7 @@ class ChatService:
         return await self._reply(account, result, event.openid, key, scene.kind)
 
     async def _typed(self, account: Account, event: TextMessage, code: str, key: str) -> ChatReply:
+        # A repeat gets the first reply, even if that code has been given to a page since.
         kept = await self._scenes.recall(key)
         if kept is not None:
             return ChatReply("repeated", kept)
@@ -288,7 +247,10 @@ class ChatService:
         identity = Identity(account.app_id, event.openid)
         if isinstance(event, SubscribeEvent):
             await self._users.follow(identity, event.created, following=True)
-        elif isinstance(event, UnsubscribeEvent) or _revokes(account, event):
+            return
+        # WeChat also tells of consent to the owner's other apps, which ends nothing here.
+        revokes = isinstance(event, ConsentRevoked) and event.app_id in (None, account.app_id)
+        if isinstance(event, UnsubscribeEvent) or revokes:
             await self._users.follow(identity, event.created, following=False)
             for find in (self._open.of, self._open.asked):
                 scene = await find(account.name, event.openid, event.created)
@@ -296,36 +258,75 @@ class ChatService:
                     move = Move(State.CANCELLED, OPEN, openid=event.openid)
                     await self._login.end(scene.scene_str, move)
 
-    # Words.
-
     async def _kept(self, key: str, answer: ChatReply) -> ChatReply:
         """Keep what was answered to an event that changed no scene: its repeat gets the same."""
         kept = await self._scenes.remember(key, answer.reply, REPLY_SECONDS)
         return ChatReply(answer.outcome, kept)
 
 
-def _revokes(account: Account, event: Event) -> bool:
-    """Whether consent to this very account was taken back; WeChat also tells of its other apps."""
-    return isinstance(event, ConsentRevoked) and event.app_id in (None, account.app_id)
-
-
 def _outcome_key(account: Account, event: Event) -> str:
     return f"outcome:{event.outcome_key(account.app_id)}"
 
 
-_FAILURES = frozenset({"not_registered"})
-"""Errors of a failed scene that have words of their own."""
+class OpenScenes:
+    """Which scene a person has open at an account: one at most, so that ``1`` has one meaning.
 
-_OUTCOMES: Mapping[State, str] = {
-    State.WAITING: "expired",
-    State.SCANNED: "failed",
-    State.CONFIRMING: "confirm_ask",
-    State.REGISTERING: "register_ask",
-    State.AUTHORIZED: "repeated",
-    State.CONSUMED: "repeated",
-    State.EXPIRED: "expired",
-    State.DENIED: "denied",
-    State.CANCELLED: "cancelled",
-    State.FAILED: "failed",
-}
-"""What a person reads whose event changed nothing, by the state the scene is in."""
+    Kept with the time of the scan by WeChat's clock (CreateTime): what happened before that is not
+    about this scene.
+    """
+
+    def __init__(self, scenes: SceneStore, login: LoginService, policy: LoginPolicy) -> None:
+        self._scenes = scenes
+        self._login = login
+        self._policy = policy
+
+    async def note(self, account: str, openid: OpenId, scene_str: SceneStr, since: int) -> None:
+        """The person has claimed that scene; an older one of theirs ends.
+
+        To be called before they are asked anything, so that no crash leaves a question behind
+        whose answer leads nowhere.
+        """
+        # Where the settings leave nothing to wait for, a login is spared this write.
+        if not self._policy.asks:
+            return
+        kept = await self._scenes.replace(
+            _open_key(account, openid), f"{scene_str} {since}", OPEN_SECONDS
+        )
+        older = (kept or "").partition(" ")[0]
+        if older == scene_str or not is_scene_str(older):
+            return
+        if self._policy.confirms:
+            undecided = frozenset({State.SCANNED, State.CONFIRMING})
+            move = Move(State.DENIED, undecided, openid=openid)
+            await self._login.end(SceneStr(older), move)
+        # Each move names the states it ends, so only the one that fits is carried out.
+        move = Move(State.CANCELLED, frozenset({State.REGISTERING}), openid=openid)
+        await self._login.end(SceneStr(older), move)
+
+    async def of(self, account: str, openid: OpenId, at: float = math.inf) -> Scene | None:
+        """The person's scene at that CreateTime, in whatever state it is by now."""
+        return await self._kept(_open_key(account, openid), openid, at)
+
+    async def asked(self, account: str, openid: OpenId, at: float) -> Scene | None:
+        """The scene about which a page on the person's phone asks them (see `asked_key`)."""
+        return await self._kept(asked_key(account, openid), openid, at)
+
+    async def _kept(self, key: str, openid: OpenId, at: float) -> Scene | None:
+        kept = await self._scenes.recall(key)
+        scene_str, _, since = (kept or "").partition(" ")
+        if not is_scene_str(scene_str) or at < int(since):
+            return None
+        scene = await self._scenes.get(SceneStr(scene_str))
+        return scene if scene is not None and scene.openid == openid else None
+
+
+def asked_key(account: str, openid: OpenId) -> str:
+    """Where a login kind with a page on the phone keeps "scene_str time" while that page asks.
+
+    It is not answered in the chat, so it displaces nothing there; an unfollow ends it all the same.
+    """
+    return f"asked:{account}:{openid}"
+
+
+def _open_key(account: str, openid: OpenId) -> str:
+    return f"open:{account}:{openid}"

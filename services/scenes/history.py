@@ -1,12 +1,10 @@
 """What happened to each scene, as this node saw it: for the operator's page only.
 
-One tuple is appended per event to one bounded queue, and one dictionary entry replaced per move:
-6 us a login of six events and 0.3 KB a scene (measured). Nothing here is a secret, an openid or a
-name, and nothing outlives the hour.
+`History` remembers the last hour. `RecordedScenes` and `RecordedLogins` stand before the real
+stores and note what comes of each move; they keep the stores' contracts as they are. All of it
+exists only where an operator's token is configured: without it a login does not pay for it.
 
-`RecordedScenes` and `RecordedLogins` stand before the real stores and note what becomes of each
-move. They are used only where an operator's token is configured: without it a login does not pay
-for them. They add nothing to the contracts and hide nothing.
+Nothing here is a secret, an openid or a name, and nothing outlives the hour.
 """
 
 from collections import Counter, deque
@@ -73,6 +71,9 @@ class PerMinute:
 class History:
     """Remembers the last hour of this node's scenes. Plain calls that neither raise nor wait."""
 
+    # One tuple is appended per event to one bounded queue, and one dictionary entry replaced per
+    # move: 6 us a login of six events, and 0.3 KB a scene (measured).
+
     def __init__(self, clock: Clock, most_events: int = MOST_EVENTS) -> None:
         self._clock = clock
         self._events: deque[tuple[float, SceneStr, str, str]] = deque(maxlen=most_events)
@@ -108,6 +109,7 @@ class History:
 
     def story(self, scene_str: SceneStr) -> list[HistoryEvent]:
         """What is known of one scene, oldest first. Looks through everything: some milliseconds."""
+        # WeChat's own first try is the scan; each duplicate is a further one.
         tries = 1
         story = []
         since = self._clock.now() - KEPT_SECONDS
@@ -140,6 +142,7 @@ class History:
     def _sweep(self) -> None:
         now = self._clock.now()
         self._scenes = {key: kept for key, kept in self._scenes.items() if kept[1] > now}
+        # Twice as many as are left, so that each scene that comes is looked at once on average.
         self._sweep_at = 2 * len(self._scenes) + SWEEP_LEAST
 
 
@@ -149,6 +152,7 @@ class RecordedScenes:
     def __init__(self, scenes: SceneStore, history: History) -> None:
         self._scenes = scenes
         self._history = history
+        # What moves nothing goes straight to the store, without a call in between.
         self.get = scenes.get
         self.get_nowait = scenes.get_nowait
         self.reattach = scenes.reattach
@@ -222,7 +226,7 @@ class RecordedLogins:
 
 
 def note_step(history: History, scene_str: SceneStr, move: Move, step: Step) -> None:
-    """Write down what became of a move, in the operator's words."""
+    """Note what came of a move, in the operator's words."""
     scene = step.scene
     if step.verdict is Verdict.MOVED and scene is not None:
         history.moved(scene, _note_of(scene))

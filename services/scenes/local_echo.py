@@ -5,14 +5,14 @@ That one has the result already: it delivers this, and neither waits for its own
 the scene again. A notice is still only a hint: what is delivered comes from the store's own answer
 to the move, and where there was none the scene is read.
 
-A fast path: it saves a notice and a read for each move. tests/contracts/test_scene_sharing.py and
-tests/flows run with it and without.
+A fast path: it saves a notice and a read for each move. The plain path is the broker's notice and
+`SceneStore.get`; tests/contracts/test_scene_sharing.py and tests/flows run with it and without.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 
+from services.caches import Cache
 from services.ids import SceneStr
 from services.scenes.states import Scene
 from services.scenes.store import Notice
@@ -52,7 +52,7 @@ class LocalEcho:
 
     def __init__(self) -> None:
         self._pending: dict[SceneStr, PendingMoves] = {}
-        self._recent: OrderedDict[SceneStr, tuple[float, Scene]] = OrderedDict()
+        self._recent: Cache[SceneStr, tuple[float, Scene]] = Cache(RECENT)
         self._on_notice: Callable[[Notice], None] | None = None
         self._held: dict[SceneStr, Notice] = {}
         self._timer_runs = False
@@ -78,9 +78,16 @@ class LocalEcho:
         if not moves.count:
             del self._pending[moves.scene_str]
         if scene is not None:
-            self._remember(scene, moves.began)
+            # Answers to moves of one scene may overtake each other. Fresh by when the move was
+            # asked for, not by when it was answered: nothing older than FRESH_SECONDS is delivered.
+            newest = self._recent.get(scene.scene_str)
+            if newest is None or newest[1].seq <= scene.seq:
+                newest = (moves.began, scene)
+            self._recent.keep(scene.scene_str, newest)
         if self._on_notice is None:
             return
+        # What was noticed meanwhile (see `expects`) is told now. Where the store's answer is older
+        # than that, or there is none, the listener reads.
         seq = NEVER if scene is None else scene.seq
         notice = Notice(moves.scene_str, max(seq, moves.noticed))
         if scene is not None and scene.owed:
@@ -90,6 +97,7 @@ class LocalEcho:
                 self._timer_runs = True
                 asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
         else:
+            # What was held is older: states may be skipped.
             self._held.pop(moves.scene_str, None)
             self._on_notice(notice)
 
@@ -109,6 +117,7 @@ class LocalEcho:
         if moves is None:
             held = self._held.get(notice.scene_str)
             return held is not None and notice.seq <= held.seq
+        # It may be of another node's move, which this node's answer need not show: `end` compares.
         moves.noticed = max(moves.noticed, notice.seq)
         return True
 
@@ -118,12 +127,3 @@ class LocalEcho:
         if scene is None or scene.seq < seq:
             return None
         return scene if asyncio.get_running_loop().time() - at < FRESH_SECONDS else None
-
-    def _remember(self, scene: Scene, at: float) -> None:
-        before = self._recent.pop(scene.scene_str, None)
-        if before is not None and before[1].seq > scene.seq:
-            self._recent[scene.scene_str] = before
-            return
-        self._recent[scene.scene_str] = (at, scene)
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)

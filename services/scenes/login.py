@@ -1,8 +1,9 @@
 """The login itself: a claimed scene, its person, and the authorization that hands it a token.
 
-`LoginService` makes the moves of a scene after it was begun, whichever part of the server asks for
-them: page, socket, callback or sweeper. `LoginStore.complete_login` is the whole of a login that
-needs no further question; each set of stores does it as it can.
+`LoginService` makes the moves of a scene after it was begun, for pages, sockets, callbacks and the
+sweeper. A login that needs no further question is one call, `complete_login`, down to the stores:
+`LoginStore` says what they promise, `SteppedLoginStore` does it in three steps, and the embedded
+store in one transaction (`store_sqlite.SqliteLoginStore`). `LoginTerms` is what they are handed.
 """
 
 import hmac
@@ -11,6 +12,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
+
+from pydantic_core import to_json
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable, unauthorized
@@ -153,11 +156,15 @@ class SteppedLoginStore:
         *,
         unionid_wanted: bool,
     ) -> Completion:
+        # The claim comes before the person: of two people who scan at once, only the one who gets
+        # the scene is registered.
         claimed = await self._scenes.advance(scene_str, claim)
         scene = claimed.scene
         if unionid_wanted or scene is None or not is_claimed(claimed):
             return Completion(claimed)
         login = await self._users.login(identity, scene_str, scene.account, self._clock.now())
+        # The event's reply is written with this move. Kept any earlier, it would make WeChat's next
+        # try after a crash look like a repeat of a login that never came.
         step = await self._scenes.advance(scene_str, terms.authorization(scene, login))
         log.info("scene %s: %s %s", scene_str, outcome_of(login), short_hash(identity.openid))
         return Completion(step, login)
@@ -205,7 +212,9 @@ class LoginService:
     async def authenticated(self, scene_str: SceneStr, watch_token: WatchToken) -> Scene:
         """The scene, for the browser that began it; `ApiError` ``unauthorized`` for others."""
         scene = await self._scenes.get(scene_str)
-        if not _watches(scene, watch_token) or scene is None:
+        # Compared in constant time, and with something even where there is no scene.
+        expected = _NO_HASH if scene is None else scene.watch_hash
+        if not hmac.compare_digest(expected, secret_hash(watch_token)) or scene is None:
             raise unauthorized()
         return scene
 
@@ -213,7 +222,7 @@ class LoginService:
         """The status document, its token signed now."""
         if self._on_delivery is not None and scene.state is State.AUTHORIZED:
             self._on_delivery(scene)
-        return status.encoded(status.document(scene, self._clock.now(), self._mint))
+        return to_json(status.document(scene, self._clock.now(), self._mint))
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
         """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.
@@ -221,18 +230,24 @@ class LoginService:
         A kiosk's page has no login, only the code that its operator's server exchanges: its ack
         says that the code was displayed, and leaves the login where it is.
         """
-        if self._kiosks and await self._displayed(scene_str, seq):
-            return
+        if self._kiosks:
+            scene = await self._scenes.get(scene_str)
+            if scene is not None and status.of_kiosk(scene):
+                authorized_seq = scene.seq - (scene.state is State.CONSUMED)
+                if scene.state not in COLLECTABLE or seq != authorized_seq:
+                    raise _stale_seq()
+                return
         step = await self._scenes.advance(
             scene_str, Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
         )
         self._count_end(step)
         if step.scene is None:
             raise unauthorized()
+        # Consumed by an earlier ack of the same status: a repeat.
         if step.verdict is not Verdict.MOVED and (
             step.scene.state is not State.CONSUMED or step.scene.seq != seq + 1
         ):
-            raise ApiError("stale_seq", "That is not the seq of an authorized status.", field="seq")
+            raise _stale_seq()
 
     async def cancel(self, scene_str: SceneStr) -> None:
         """The page gives the scene up. Once it ended, or belongs to a login, that is too late."""
@@ -241,23 +256,11 @@ class LoginService:
         if step.verdict is Verdict.REFUSED and step.scene and step.scene.state is State.AUTHORIZED:
             raise ApiError("stale_seq", "The login is already there; acknowledge it instead.")
 
-    async def _displayed(self, scene_str: SceneStr, seq: int) -> bool:
-        """Whether this is the ack of a kiosk's page, which consumes nothing."""
-        scene = await self._scenes.get(scene_str)
-        if scene is None or not status.of_kiosk(scene):
-            return False
-        authorized_seq = scene.seq - (scene.state is State.CONSUMED)
-        if scene.state not in COLLECTABLE or seq != authorized_seq:
-            raise ApiError("stale_seq", "That is not the seq of an authorized status.", field="seq")
-        return True
-
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
         """The login document of a kiosk's scene, for the operator's server: once, for the first
-        caller, and None for every later one.
-
-        The scene keeps a mark of this call: a connection to the store that is lost in between
-        makes the same move come twice, and the second one must be known for its own.
-        """
+        caller, and None for every later one."""
+        # The scene keeps a mark of this call. Where the connection to the store is lost, the move
+        # may have been made although no answer came: the second try finds its own mark then.
         mark = secrets.token_hex(8)
         move = Move(
             State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq, details={"exchange": mark}
@@ -365,7 +368,7 @@ class LoginService:
             self._metrics.scene_ended(step.scene.state)
 
     def _mint(self, scene: Scene) -> str:
-        """Sign what the state of the scene is due."""
+        """Sign what the status document of a scene in this state brings."""
         if scene.state is State.REGISTERING:
             return self._ticket(Purpose.REGISTER, scene)
         return self.exchange_code(scene) if status.of_kiosk(scene) else self._token(scene)
@@ -379,6 +382,8 @@ class LoginService:
         return self._issuer.mint_ticket(purpose, ticket, until=scene.ends_at)
 
     def _token(self, scene: Scene) -> str:
+        # An authorized scene has both, and its claims were fixed by the move: signing again, on
+        # any node, gives a token of the same id and end.
         assert scene.claims is not None and scene.user_id is not None
         return self._issuer.mint(
             subject=scene.user_id, claims=scene.claims, account=scene.account, amr=self._amr
@@ -406,7 +411,5 @@ def _claim(
     )
 
 
-def _watches(scene: Scene | None, watch_token: str) -> bool:
-    """Compared in constant time, and with something even where there is no scene."""
-    expected = _NO_HASH if scene is None else scene.watch_hash
-    return hmac.compare_digest(expected, secret_hash(watch_token)) and scene is not None
+def _stale_seq() -> ApiError:
+    return ApiError("stale_seq", "That is not the seq of an authorized status.", field="seq")

@@ -1,15 +1,16 @@
-"""QR pictures for pages that cannot draw. Drawing costs 3 ms, so it is done in a thread, once.
+"""The pictures of codes: `Pictures` draws QR codes for pages that cannot, and `MiniProgramPictures`
+fetches WeChat's for mini-program codes.
 
-WeChat's pictures of mini-program codes, fetched when first looked at and kept for a while.
+Both make a picture when it is looked at first, once for all who ask meanwhile, and keep the newest.
 """
 
 import asyncio
 import io
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import segno
 
+from services.caches import Cache
 from services.errors import StoreUnavailable, WeChatError, WeChatUnavailable
 from services.ids import SceneStr, scene_hex
 from services.rate_limits import RateLimits
@@ -17,27 +18,38 @@ from services.tasks import Supervisor
 from services.wechat.mini_program import MiniProgramClient, Picture
 
 CACHED = 512
+"""Drawn pictures kept, of 1 to 2 KiB each."""
+
 DRAWING_SECONDS = 5
+
+MOST_FETCHED = 64
+"""WeChat's pictures kept, of some 100 KiB each. A page asks for its own once."""
+
+TYPES = frozenset({"image/jpeg", "image/png"})
+
+Failure = WeChatError | StoreUnavailable
 
 
 class Pictures:
-    """Draws a QR code as SVG or PNG off the event loop; the same request meanwhile waits for it."""
+    """Draws QR codes as SVG or PNG."""
+
+    # In a thread: a picture costs 3 ms, for which the event loop would stand still.
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="pictures")
-        self._drawn: OrderedDict[tuple[str, str], asyncio.Future[bytes]] = OrderedDict()
+        self._drawn: Cache[tuple[str, str], asyncio.Future[bytes]] = Cache(CACHED)
 
     async def draw(self, content: str, kind: str) -> bytes:
         """The picture of `content` as ``svg`` or ``png`` bytes."""
         key = (content, kind)
         future = self._drawn.get(key)
+        # A failure is not kept: the next request draws again.
         if future is None or future.done() and (future.cancelled() or future.exception()):
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(self._threads, _draw, content, kind)
-            self._drawn[key] = future
-            while len(self._drawn) > CACHED:
-                self._drawn.popitem(last=False)
+            self._drawn.keep(key, future)
         async with asyncio.timeout(DRAWING_SECONDS):
+            # Shielded: a request that is given up leaves the drawing to the others.
             return await asyncio.shield(future)
 
     def close(self) -> None:
@@ -54,43 +66,38 @@ def _draw(content: str, kind: str) -> bytes:
     return out.getvalue()
 
 
-MOST_FETCHED = 64
-"""A picture has some 100 KiB. A page asks for its own once."""
-
-TYPES = frozenset({"image/jpeg", "image/png"})
-
-Failure = WeChatError | StoreUnavailable
-
-
 class MiniProgramPictures:
-    """One call to WeChat for each code, however many ask for it meanwhile."""
+    """WeChat's pictures of mini-program codes, by one call for each code.
+
+    Args:
+        limits: what bounds the pictures that WeChat draws for one address.
+    """
 
     def __init__(self, api: MiniProgramClient, supervisor: Supervisor, limits: RateLimits) -> None:
         self._api = api
         self._limits = limits
         self._supervisor = supervisor
-        self._kept: OrderedDict[SceneStr, asyncio.Task[Picture | Failure]] = OrderedDict()
+        self._kept: Cache[SceneStr, asyncio.Task[Picture | Failure]] = Cache(MOST_FETCHED)
 
     async def of(self, scene_str: SceneStr, address: str) -> Picture:
-        """The picture of that scene's code, for somebody at `address`.
+        """The picture of that scene's code, asked for from `address`.
 
         Raises:
             ApiError: ``rate_limited``: that address had WeChat draw too many.
             WeChatError, StoreUnavailable: the next call tries again.
         """
         if scene_str not in self._kept:
+            # Only what costs a call counts.
             await self._limits.spend("pictures", address)
-        result = await asyncio.shield(self._kept.get(scene_str) or self._begin(scene_str))
+        # Looked up again, for another request may have begun it while the limit was asked.
+        fetching = self._kept.get(scene_str)
+        if fetching is None:
+            fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
+            self._kept.keep(scene_str, fetching)
+        result = await asyncio.shield(fetching)
         if isinstance(result, Failure):
             raise result.with_traceback(None)
         return result
-
-    def _begin(self, scene_str: SceneStr) -> asyncio.Task[Picture | Failure]:
-        fetching = self._supervisor.spawn(self._fetch(scene_str), name="mini-program code")
-        self._kept[scene_str] = fetching
-        while len(self._kept) > MOST_FETCHED:
-            self._kept.popitem(last=False)
-        return fetching
 
     async def _fetch(self, scene_str: SceneStr) -> Picture | Failure:
         try:
@@ -98,6 +105,7 @@ class MiniProgramPictures:
             if picture.content_type not in TYPES:
                 raise WeChatUnavailable("the answer is no picture that browsers show")
         except (WeChatError, StoreUnavailable) as error:
+            # The result for all who wait for this call; the next request makes another.
             self._kept.pop(scene_str, None)
             return error
         return picture

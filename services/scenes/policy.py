@@ -1,6 +1,9 @@
 """The operator's policy: who may log in, what they are asked first, and in which words.
 
-Also what a browser claims to be, in a few words for a person: it is a claim, no more.
+Every login kind hands its claimed scenes to `LoginPolicy`. `complete_login` is the way of a scan in
+the chat where nothing is asked: one call down to the stores. `ask` and `admit` are the way where
+the person has to confirm or is new. `ChatTexts` has the words of the chat, and `summary` names the
+browser that a person is asked about.
 """
 
 import re
@@ -21,35 +24,8 @@ from services.wechat.replies import beijing_time, text
 from services.wechat.reply_texts import LANGUAGES
 from services.wechat.unionids import UnionIds
 
-_BROWSERS = (
-    (re.compile(r"MicroMessenger/"), "WeChat"),
-    (re.compile(r"Edg(?:e|A|iOS)?/"), "Edge"),
-    (re.compile(r"OPR/|Opera"), "Opera"),
-    (re.compile(r"Firefox/|FxiOS/"), "Firefox"),
-    (re.compile(r"Chrome/|CriOS/|Chromium/"), "Chrome"),
-    (re.compile(r"Version/[\d.]+ .*Safari/"), "Safari"),
-)
-_SYSTEMS = (
-    (re.compile(r"iPhone"), "iPhone"),
-    (re.compile(r"iPad"), "iPad"),
-    (re.compile(r"Android"), "Android"),
-    (re.compile(r"Windows"), "Windows"),
-    (re.compile(r"Mac OS X|Macintosh"), "macOS"),
-    (re.compile(r"CrOS"), "ChromeOS"),
-    (re.compile(r"Linux|X11"), "Linux"),
-)
-
-
-def summary(user_agent: str) -> str:
-    """For example ``Chrome, Windows``; empty when nothing is recognised."""
-    names = (
-        next((name for pattern, name in table if pattern.search(user_agent)), "")
-        for table in (_BROWSERS, _SYSTEMS)
-    )
-    return ", ".join(name for name in names if name)
-
-
 NOT_REGISTERED = "not_registered"
+"""The outcome, and the `error` of the scene, for a person whom `login.registration` keeps out."""
 
 
 class ChatTexts:
@@ -115,7 +91,10 @@ class Visit(NamedTuple):
 class LoginPolicy:
     """What lies between a claim and a login: the person's consent, and the operator's policy.
 
-    Every login kind ends here, so that the same person meets the same rules whichever was used.
+    Every login kind ends here, so that the rules are the same for all of them.
+
+    Args:
+        hook: is told of logins on kiosks; None where none is configured.
     """
 
     def __init__(
@@ -158,8 +137,10 @@ class LoginPolicy:
     ) -> LoginResult | None:
         """Log in the person who scanned, where the operator's policy asks nothing of them.
 
-        None where it does, and nothing was done: the scene is to be claimed, then `ask`ed about.
+        None where it does, and then nothing was done: the caller claims the scene, then calls
+        `ask`.
         """
+        # Under another policy the store must not register a person before they were asked.
         if self.confirms or self._settings.registration != "auto":
             return None
         step, login = await self._login.complete_login(
@@ -177,11 +158,12 @@ class LoginPolicy:
         if login is not None:
             self._tell(visit, login, step)
             return LoginResult(outcome_of(login), step)
-        # Claimed, but the store knows no unionid of this person yet: WeChat is asked for it.
+        # Claimed, but the store knows no unionid of this person yet: WeChat is asked for it, and no
+        # transaction waits for that.
         return await self.admit(visit) if is_claimed(step) else LoginResult("", step)
 
     async def ask(self, visit: Visit) -> LoginResult:
-        """Scanned in the chat: have the person confirm there, where that is configured."""
+        """Have the person confirm in the chat where that is configured; else go on to `admit`."""
         if not self.confirms:
             return await self.admit(visit)
         move = Move(
@@ -200,6 +182,7 @@ class LoginPolicy:
         Args:
             allowed: the outcome of a login that was expressly allowed.
         """
+        # Before the person is looked for: by their unionid they may be known from another account.
         identity = await self._unionids.completed(visit.account, visit.identity)
         if self._settings.registration != "auto" and await self._users.find(identity) is None:
             return await self._meet_stranger(visit._replace(identity=identity))
@@ -207,7 +190,7 @@ class LoginPolicy:
         return await self._authorize(visit, login, allowed or outcome_of(login))
 
     async def enrol(self, visit: Visit, user_id: UserId | None) -> LoginResult:
-        """Log a person in whom the operator's policy has admitted by now.
+        """Log in a person whom the operator has admitted, by the registration form.
 
         Args:
             user_id: the operator's own id of the person, which a new user is to get.
@@ -234,7 +217,8 @@ class LoginPolicy:
         asks = self._settings.registration == "ask"
         outcome = "register_ask" if asks else NOT_REGISTERED
         identity, profile = visit.identity, visit.profile
-        # What a later registration needs to know of this visit.
+        # What a later registration needs to know of this visit. The scene carries it, so that the
+        # form can be finished on any node.
         details = {
             "app_id": identity.app_id,
             "unionid": identity.unionid or "",
@@ -254,17 +238,16 @@ class LoginPolicy:
         return LoginResult(outcome, await self._login.end(visit.scene.scene_str, move))
 
     def _kept(self, visit: Visit, outcome: str) -> Outcome | None:
-        """The reply to keep together with a move, for the event's repeats."""
+        """The reply to keep with a move, for the event's repeats; none without a chat."""
         if not visit.outcome_key:
             return None
         return Outcome(visit.outcome_key, self._texts.about(outcome, visit.scene))
 
     def _tell(self, visit: Visit, login: Login, step: Step) -> None:
-        """Whom a login that just happened concerns besides its page; never waited for.
-
-        The login notice, for people of the account itself; the operator's hook, of its kiosks.
-        """
+        """Tell of a login that just happened, without waiting for it: the operator's hook, if it
+        was at a kiosk, and the person, if they belong to the account that sends login notices."""
         scene = step.scene
+        # A repeat is not told again.
         if step.verdict is not Verdict.MOVED or scene is None:
             return
         if self._hook is not None and of_kiosk(scene):
@@ -279,8 +262,39 @@ class LoginPolicy:
                     "exchange_code": self._login.exchange_code(scene),
                 }
             )
+        # An openid is of one app_id: another's means nothing to the account.
         notices = visit.account.notices
         if notices is not None and visit.identity.app_id == visit.account.app_id:
             notices.send_later(
                 visit.identity.openid, scene.scene_str, login.user.name, self._clock.now()
             )
+
+
+# The first match counts: most browsers also name those they descend from.
+_BROWSERS = (
+    (re.compile(r"MicroMessenger/"), "WeChat"),
+    (re.compile(r"Edg(?:e|A|iOS)?/"), "Edge"),
+    (re.compile(r"OPR/|Opera"), "Opera"),
+    (re.compile(r"Firefox/|FxiOS/"), "Firefox"),
+    (re.compile(r"Chrome/|CriOS/|Chromium/"), "Chrome"),
+    (re.compile(r"Version/[\d.]+ .*Safari/"), "Safari"),
+)
+_SYSTEMS = (
+    (re.compile(r"iPhone"), "iPhone"),
+    (re.compile(r"iPad"), "iPad"),
+    (re.compile(r"Android"), "Android"),
+    (re.compile(r"Windows"), "Windows"),
+    (re.compile(r"Mac OS X|Macintosh"), "macOS"),
+    (re.compile(r"CrOS"), "ChromeOS"),
+    (re.compile(r"Linux|X11"), "Linux"),
+)
+
+
+def summary(user_agent: str) -> str:
+    """For example ``Chrome, Windows``; empty when nothing is recognised. The browser's own claim,
+    and no more than that."""
+    names = (
+        next((name for pattern, name in table if pattern.search(user_agent)), "")
+        for table in (_BROWSERS, _SYSTEMS)
+    )
+    return ", ".join(name for name in names if name)

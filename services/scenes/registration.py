@@ -1,8 +1,9 @@
-"""Policy ``ask``: a stranger who scanned says who they are, and the operator may have a word.
+"""Registration by form (policy ``ask``): a new person fills it in, and the operator may refuse.
 
-The scene waits in ``registering`` with what its door learned of the person. Whoever holds the
-registration token from its status document finishes it here. What people type is theirs to
-type: a phone or e-mail that nobody verified is kept with the user and never links two people.
+The scene waits in ``registering`` with what its login kind learned of the person. The page that has
+the registration token of its status document sends the form, which `RegistrationService` checks
+(`checked_fields`), shows to the operator's hook, and turns into a login. A phone number or e-mail
+address that a person types is not verified: it is kept with the user and never links two people.
 """
 
 import logging
@@ -31,6 +32,142 @@ HOOK_REFUSED = "hook_refused"
 
 RETRY_SECONDS = 5
 
+
+class RegistrationService:
+    """Finishes scenes that wait in ``registering``.
+
+    Args:
+        wanted: the configured ``login.register_fields``.
+        hook: the operator's; None where none is configured.
+    """
+
+    def __init__(
+        self,
+        scenes: SceneStore,
+        login: LoginService,
+        policy: LoginPolicy,
+        accounts: Accounts,
+        verifier: Verifier,
+        clock: Clock,
+        *,
+        wanted: Sequence[str],
+        hook: Hook | None,
+    ) -> None:
+        self._scenes = scenes
+        self._login = login
+        self._policy = policy
+        self._accounts = accounts
+        self._verifier = verifier
+        self._clock = clock
+        self._wanted = wanted
+        self._hook = hook
+
+    async def register(self, registration_token: str, body: Mapping[str, Any]) -> State:
+        """Log the person in, or refuse them. Returns what the scene came to: ``authorized`` (or
+        already ``consumed``), or ``failed``.
+
+        Doing it again ends in the same state, also at the same time on another node; what was
+        typed the first time stays.
+
+        Raises:
+            ApiError: ``unauthorized``: not a token of this server; ``gone``: the scene is over;
+                ``bad_request``: a field; ``overloaded`` (503): the hook is down, nothing has
+                changed and the person can send the form again.
+        """
+        typed = checked_fields(body, self._wanted)
+        scene = await self._scene(registration_token)
+        if scene.state is not State.REGISTERING:
+            return _settled(scene)
+        # Two forms at the same moment may both ask the hook; the store lets one move through.
+        decision = await self._decision(scene, typed)
+        if decision.approved:
+            step = (await self._policy.enrol(self._visit(scene, typed), decision.user_id)).step
+        else:
+            sources = frozenset({State.REGISTERING})
+            refusal = Move(State.FAILED, sources, openid=scene.openid, error=HOOK_REFUSED)
+            step = await self._login.end(scene.scene_str, refusal)
+        return _settled(step.scene)
+
+    async def _scene(self, registration_token: str) -> Scene:
+        try:
+            ticket = await self._verifier.verify_ticket(
+                Purpose.REGISTER, registration_token, self._clock.now()
+            )
+        except TokenExpired:
+            raise _gone() from None
+        except TokenError:
+            raise ApiError("unauthorized", "The registration token is not valid.") from None
+        scene = await self._scenes.get(ticket.scene_str)
+        if scene is None:
+            raise _gone()
+        return scene
+
+    async def _decision(self, scene: Scene, typed: Mapping[str, str]) -> Decision:
+        if self._hook is None:
+            return Decision(approved=True)
+        try:
+            return await self._hook.decide(
+                {
+                    "type": "registration",
+                    "scene_str": scene.scene_str,
+                    "account": scene.account,
+                    "kind": scene.kind.value,
+                    "kiosk": scene.details.get("kiosk", ""),
+                    "app_id": scene.details.get("app_id", ""),
+                    "openid": scene.openid,
+                    "unionid": scene.details.get("unionid", ""),
+                    "fields": dict(typed),
+                }
+            )
+        except HookUnavailable as error:
+            # The scene stays as it is, so that the form can be sent again.
+            log.warning(
+                "nobody is admitted, for the hook does not answer: %s",
+                error,
+                extra={"scene_str": scene.scene_str},
+            )
+            raise ApiError(
+                "overloaded",
+                "The site cannot answer just now; please send it again.",
+                retry_after=RETRY_SECONDS,
+            ) from None
+
+    def _visit(self, scene: Scene, typed: Mapping[str, str]) -> Visit:
+        """The person as the login kind knew them, with what they have typed."""
+        assert scene.openid is not None
+        known = scene.details
+        unionid = known.get("unionid", "")
+        return Visit(
+            self._accounts.named(scene.account),
+            scene,
+            Identity(
+                AppId(known.get("app_id", "")), scene.openid, UnionId(unionid) if unionid else None
+            ),
+            profile=Profile(
+                name=typed.get("name") or known.get("nickname", ""),
+                avatar=known.get("headimgurl", ""),
+                phone=typed.get("phone", ""),
+                email=typed.get("email", ""),
+            ),
+        )
+
+
+def _settled(scene: Scene | None) -> State:
+    """The outcome of a registration that is over, by this form or by an earlier one."""
+    if scene is None:
+        raise _gone()
+    refused = scene.state is State.FAILED and scene.error == HOOK_REFUSED
+    if scene.state not in COLLECTABLE and not refused:
+        raise _gone()
+    return scene.state
+
+
+def _gone() -> ApiError:
+    return ApiError("gone", "This registration is over; please begin again.")
+
+
+# The form.
+
 MOST_NAME = 64
 MOST_EMAIL = 254
 """RFC 5321, section 4.5.3.1.3: a path has at most 256 octets, two of them the angle brackets."""
@@ -39,6 +176,8 @@ _JOINER = "\u200d"
 """Joins emoji into one; the only invisible character (Unicode Cf) a name may hold. The others
 change how their neighbours are shown."""
 
+# Unicode's categories of control, format, surrogate, private and unassigned characters, and of
+# separators of lines and paragraphs.
 _UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _PHONE = re.compile(r"\+?[0-9]{5,15}")
 _EMAIL = re.compile(
@@ -79,6 +218,7 @@ _EXPECTED: Mapping[str, str] = {
     "phone": "phone must be a telephone number of 5 to 15 digits.",
     "email": "email must be an e-mail address.",
 }
+
 MOST_TYPED = 320
 """Longer input is not even looked at."""
 
@@ -98,136 +238,3 @@ def checked_fields(body: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, 
             raise ApiError("bad_request", _EXPECTED[field], field=field)
         kept[field] = value
     return kept
-
-
-class RegistrationService:
-    """Finishes scenes that wait in ``registering``.
-
-    Args:
-        wanted: the configured ``login.register_fields``.
-        hook: the operator's; None where none is configured.
-    """
-
-    def __init__(
-        self,
-        scenes: SceneStore,
-        login: LoginService,
-        policy: LoginPolicy,
-        accounts: Accounts,
-        verifier: Verifier,
-        clock: Clock,
-        *,
-        wanted: Sequence[str],
-        hook: Hook | None,
-    ) -> None:
-        self._scenes = scenes
-        self._login = login
-        self._policy = policy
-        self._accounts = accounts
-        self._verifier = verifier
-        self._clock = clock
-        self._wanted = wanted
-        self._hook = hook
-
-    async def register(self, registration_token: str, body: Mapping[str, Any]) -> State:
-        """Take the person in, and say what the scene came to: ``authorized``, or ``failed``.
-
-        Doing it again ends in the same state, also at the same time on another node; what was
-        typed the first time stays.
-
-        Raises:
-            ApiError: ``unauthorized``: no token of ours; ``gone``: the scene is over;
-                ``bad_request``: a field; ``overloaded`` (503): the hook is down, nothing has
-                changed and the person can send the form again.
-        """
-        typed = checked_fields(body, self._wanted)
-        scene = await self._scene(registration_token)
-        if scene.state is not State.REGISTERING:
-            return _settled(scene)
-        decision = await self._decision(scene, typed)
-        if decision.approved:
-            step = (await self._policy.enrol(self._visit(scene, typed), decision.user_id)).step
-        else:
-            sources = frozenset({State.REGISTERING})
-            refusal = Move(State.FAILED, sources, openid=scene.openid, error=HOOK_REFUSED)
-            step = await self._login.end(scene.scene_str, refusal)
-        return _settled(step.scene)
-
-    async def _scene(self, registration_token: str) -> Scene:
-        try:
-            ticket = await self._verifier.verify_ticket(
-                Purpose.REGISTER, registration_token, self._clock.now()
-            )
-        except TokenExpired:
-            raise _gone() from None
-        except TokenError:
-            raise ApiError("unauthorized", "The registration token is not valid.") from None
-        scene = await self._scenes.get(ticket.scene_str)
-        if scene is None:
-            raise _gone()
-        return scene
-
-    async def _decision(self, scene: Scene, typed: Mapping[str, str]) -> Decision:
-        if self._hook is None:
-            return Decision(approved=True)
-        try:
-            return await self._hook.decide(_question(scene, typed))
-        except HookUnavailable as error:
-            log.warning(
-                "nobody is admitted, for the hook does not answer: %s",
-                error,
-                extra={"scene_str": scene.scene_str},
-            )
-            raise ApiError(
-                "overloaded",
-                "The site cannot answer just now; please send it again.",
-                retry_after=RETRY_SECONDS,
-            ) from None
-
-    def _visit(self, scene: Scene, typed: Mapping[str, str]) -> Visit:
-        """The person as the door knew them, with what they typed since."""
-        assert scene.openid is not None
-        known = scene.details
-        unionid = known.get("unionid", "")
-        return Visit(
-            self._accounts.named(scene.account),
-            scene,
-            Identity(
-                AppId(known.get("app_id", "")), scene.openid, UnionId(unionid) if unionid else None
-            ),
-            profile=Profile(
-                name=typed.get("name") or known.get("nickname", ""),
-                avatar=known.get("headimgurl", ""),
-                phone=typed.get("phone", ""),
-                email=typed.get("email", ""),
-            ),
-        )
-
-
-def _question(scene: Scene, typed: Mapping[str, str]) -> dict[str, Any]:
-    """What the hook is asked about a registration."""
-    return {
-        "type": "registration",
-        "scene_str": scene.scene_str,
-        "account": scene.account,
-        "kind": scene.kind.value,
-        "kiosk": scene.details.get("kiosk", ""),
-        "app_id": scene.details.get("app_id", ""),
-        "openid": scene.openid,
-        "unionid": scene.details.get("unionid", ""),
-        "fields": dict(typed),
-    }
-
-
-def _settled(scene: Scene | None) -> State:
-    """The outcome of a registration that is over, whoever ended it."""
-    if scene is None:
-        raise _gone()
-    refused = scene.state is State.FAILED and scene.error == HOOK_REFUSED
-    if scene.state not in COLLECTABLE and not refused:
-        raise _gone()
-    return scene.state
-
-
-def _gone() -> ApiError:
-    return ApiError("gone", "This registration is over; please begin again.")

@@ -5,17 +5,20 @@
                           └> registering ┘
     from any of these also: expired, and where the table allows: denied, cancelled, failed
 
-Stores keep scenes and call `apply` (or, on Redis, its twin in Lua, held to it by the contract
-tests) where nobody can come between reading and writing. Time decides lazily: `settle` gives the
-state a scene has at `now`, whether or not that has been written down. So every
-reader on every node sees the same state and the same `seq`, and the sweeper only makes visible
-what is already true.
+Stores keep scenes and call `apply` where no other caller can come between reading and writing; on
+Redis its twin in advance.lua does that, held to it by tests/contracts/test_scene_states.py. Time
+decides lazily: `settle` gives the state a scene has at `now`, whether or not that has been written
+down. So every reader on every node sees the same state and the same `seq`, and the sweeper only
+makes visible what is already true.
+
+First the states, then `Scene` and how stores keep it (`FIELDS`), then what is asked of a scene
+(`Move`) and answered (`Step`), then the two functions.
 """
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.ids import OpenId, SceneStr, UserId
 from services.tokens.claims import Claims
@@ -93,7 +96,7 @@ TIMEOUT: Mapping[State, State] = MappingProxyType(
     {
         State.WAITING: State.EXPIRED,
         State.SCANNED: State.EXPIRED,
-        # Nobody allowed it in time: that is a no.
+        # A question that is not answered in time is answered with no.
         State.CONFIRMING: State.DENIED,
         State.REGISTERING: State.EXPIRED,
         State.AUTHORIZED: State.EXPIRED,
@@ -103,7 +106,7 @@ TIMEOUT: Mapping[State, State] = MappingProxyType(
 
 
 class Kind(StrEnum):
-    """What a scene shows, and so which door may finish it."""
+    """The login kind: what a scene shows, and so by which way it may be finished."""
 
     OFFICIAL_ACCOUNT = "official_account"
     MINI_PROGRAM = "mini_program"
@@ -115,13 +118,8 @@ class Kind(StrEnum):
 NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 
 
-# What follows are named tuples: as unchangeable as frozen dataclasses, and made (several a login)
-# in a fifth of the time.
-
-
-STATE_OF = {state.value: state for state in State}
-KIND_OF = {kind.value: kind for kind in Kind}
-"""By what stores keep of them; calling the enums does the same and takes longer."""
+# Named tuples from here on: as unchangeable as frozen dataclasses, and made (several a login) in a
+# fifth of the time.
 
 
 class Scene(NamedTuple):
@@ -153,8 +151,13 @@ class Scene(NamedTuple):
     details: Mapping[str, str] = NO_DETAILS
 
 
+# How stores keep a scene. A new field with a plain value is added to `Scene` and to `FIELDS`, in
+# the same place before `claims` (and `_CLAIMS` counts one more); one that needs a translation, to
+# `stored` and `restored` as well. What moves change is up to `_moved` and its twin in advance.lua.
+
+
 class Keep(StrEnum):
-    """How a field is kept by stores that have no type for it."""
+    """What a field holds, for stores that have to translate it."""
 
     TEXT = "text"
     WHOLE = "whole"
@@ -167,12 +170,15 @@ class Keep(StrEnum):
 
 
 class StoredField(NamedTuple):
-    """One field of a stored scene; `name` is its column, `short` its name in Redis's hash."""
+    """One field of a stored scene."""
 
     name: str
+    """Its column in SQLite."""
     short: str
+    """Its name in Redis's hash."""
     keep: Keep
     optional: bool = False
+    """Whether it may be None."""
     changes: bool = False
     """Whether moves change it; the others are written once."""
 
@@ -198,42 +204,52 @@ FIELDS = (
     StoredField("owed", "owed", Keep.FLAG, changes=True),
     StoredField("error", "error", Keep.TEXT, changes=True),
 )
-"""What stores keep of a scene besides its details, in the order of `stored` and `restored`. The
-columns of SQLite, the hash of Redis and the answers of advance.lua all follow it."""
+"""What stores keep of a scene besides its details: its fields in their order, with those of
+`Claims` in place of `claims`. The columns of SQLite, the hash of Redis and the answers of
+advance.lua all follow it."""
+
+_PLAIN: Final = 4
+_CLAIMS: Final = 13
+"""In `Scene` and in `FIELDS` alike, what stands from the one up to the other is kept as it is."""
 
 _NO_CLAIMS = (None, None, None, 0)
 
+# By what stores keep of them. Calling the enums does the same and takes longer.
+_STATES = {state.value: state for state in State}
+_KINDS = {kind.value: kind for kind in Kind}
+
 
 def stored(scene: Scene) -> tuple[Any, ...]:
-    """The values of `FIELDS`, then the details.
-
-    Plain strings in place of enums and numbers in place of bools: sqlite3 looks for an adapter of
-    every type that it does not know, and that costs more than all the rest of a column.
-    """
-    scene_str, state, seq, kind = scene[:4]
-    openid, user_id, claims, owed, error, details = scene[11:]
+    """The values of `FIELDS`, then the details: enums as plain strings, bools as 0 and 1."""
+    # sqlite3 looks for an adapter of every type that it does not know (enums and bools among them),
+    # and that costs more than all the rest of a column.
+    scene_str, state, seq, kind = scene[:_PLAIN]
+    claims, owed, error, details = scene[_CLAIMS:]
     jti, iat, exp, is_new = claims or _NO_CLAIMS
     return (
-        *(scene_str, str(state), seq, str(kind), *scene[4:11], openid, user_id),
+        *(scene_str, str(state), seq, str(kind), *scene[_PLAIN:_CLAIMS]),
         *(jti, iat, exp, int(is_new), int(owed), error, details),
     )
 
 
 def restored(values: Sequence[Any]) -> Scene:
-    """The scene of these values; the other way round.
+    """The scene that `stored` turned into these values.
 
     Raises:
         KeyError: a state or kind that this version does not know.
     """
-    jti, iat, exp, is_new, owed, error, details = values[13:]
+    scene_str, state, seq, kind = values[:_PLAIN]
+    jti, iat, exp, is_new, owed, error, details = values[_CLAIMS:]
     claims = None if jti is None else Claims(jti, iat, exp, bool(is_new))
-    scene_str, state, seq, kind = values[:4]
     return Scene._make(
         (
-            *(scene_str, STATE_OF[state], seq, KIND_OF[kind], *values[4:13]),
+            *(scene_str, _STATES[state], seq, _KINDS[kind], *values[_PLAIN:_CLAIMS]),
             *(claims, bool(owed), error, details),
         )
     )
+
+
+# What is asked of a scene, and answered.
 
 
 class Outcome(NamedTuple):
@@ -260,7 +276,7 @@ class Move(NamedTuple):
     sources: frozenset[State]
     life_seconds: float = 0
     openid: OpenId | None = None
-    """Who does it. Claims an unclaimed scene; must be the claimant of a claimed one."""
+    """The person who does it. Claims an unclaimed scene; must be the claimant of a claimed one."""
     account: str | None = None
     kind: Kind | None = None
     seq: int | None = None
@@ -277,7 +293,7 @@ class Move(NamedTuple):
 
 
 class Verdict(StrEnum):
-    """What became of a move."""
+    """What came of a move."""
 
     MOVED = "moved"
     REPEATED = "repeated"
@@ -301,6 +317,7 @@ class Step(NamedTuple):
 
 def settle(scene: Scene, now: float) -> Scene | None:
     """The scene as time alone has made it by `now`; None when it is forgotten."""
+    # As of its end, not of `now`: what a reader sees does not depend on when it looks.
     if scene.state not in FINAL and now >= scene.ends_at:
         scene = scene._replace(
             state=State.FAILED if scene.owed else TIMEOUT[scene.state],
@@ -316,10 +333,11 @@ def settle(scene: Scene, now: float) -> Scene | None:
 def apply(scene: Scene | None, move: Move, now: float) -> Step:
     """Carry out `move` on `scene` at `now`, or say why not. Never raises.
 
-    The order of the checks is part of the contract: time first, then door (account, kind), then
-    person, then state, then seq. A scene in the state asked for, or one that came from it, is
+    The order of the checks is part of the contract: time first, then login kind (account, kind),
+    then person, then state, then seq. A scene in the state asked for, or one that came from it, is
     `REPEATED` for its claimant, so that a retried callback ends where the first one did.
     """
+    # advance.lua has the same checks in the same order.
     scene = settle(scene, now) if scene is not None else None
     if scene is None:
         return Step(Verdict.UNKNOWN, None, now=now)
@@ -331,6 +349,7 @@ def apply(scene: Scene | None, move: Move, now: float) -> Step:
         return Step(Verdict.REFUSED, scene, now=now)
     if scene.state == move.to or _already_past(scene, move):
         return Step(Verdict.REPEATED, scene, now=now)
+    # The move says what it expects, and the table what is possible at all.
     if scene.state not in move.sources or move.to not in NEXT[scene.state]:
         return Step(Verdict.REFUSED, scene, now=now)
     if move.seq is not None and move.seq != scene.seq:
@@ -338,6 +357,7 @@ def apply(scene: Scene | None, move: Move, now: float) -> Step:
     return Step(Verdict.MOVED, _moved(scene, move, now), now=now)
 
 
+# The states of a login that goes well, in their order.
 _ON_THE_WAY = (
     State.WAITING,
     State.SCANNED,
@@ -377,6 +397,8 @@ def _moved(scene: Scene, move: Move, now: float) -> Scene:
 def _end(scene: Scene, move: Move, now: float) -> float:
     if move.to in FINAL:
         return now + FINAL_READABLE_SECONDS
+    # A login that the server owes is done in milliseconds, or by the sweeper within seconds. One
+    # that waits for a person keeps what was left of the code's life.
     if move.owed:
         return now + OWED_SECONDS
     if move.to is State.SCANNED:

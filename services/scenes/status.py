@@ -1,10 +1,8 @@
-"""The status document: what a page may know of its scene, by socket or poll alike."""
+"""The status document: what a page may know of its scene, the same by socket and by poll."""
 
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from pydantic_core import to_json
 
 from services.ids import UserId
 from services.scenes.states import FINAL, Scene, State
@@ -18,28 +16,28 @@ FAILURES: Mapping[str, str] = {
 """What `error.code` of a failed scene may be, and its sentence."""
 
 
-def mask(name: str) -> str:
-    """A name as it may stand on a screen before its owner is logged in: its first character."""
-    return f"{name[0]}**" if name else ""
-
-
 def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str, Any]:
-    """The fields of one status document; an allow-list, whatever the scene holds.
+    """The fields of one status document, each named here: what else a scene holds stays inside.
 
     Args:
         now: the time by which the remaining seconds are counted.
-        mint: signs what the scene's state is due: the login token, a kiosk's exchange code, a
-            registration token. Called only there.
+        mint: signs what a page in this state gets: the login token, a kiosk's exchange code, or a
+            registration token. Not called in other states.
     """
     body: dict[str, Any] = {
         "type": "status",
         "scene_str": scene.scene_str,
         "state": scene.state.value,
         "seq": scene.seq,
-        "expires_in": _remaining(scene, now),
+        # Rounded up: 0 says that the state is over.
+        "expires_in": 0 if scene.state in FINAL else max(0, math.ceil(scene.ends_at - now)),
     }
-    if user := _user(scene):
-        body["user"] = user
+    if name := scene.details.get("name", ""):
+        # Before the login, and on a public screen, others may be looking: only a first character.
+        if scene.state in (State.AUTHORIZED, State.CONSUMED) and not of_kiosk(scene):
+            body["user"] = {"name": name, "avatar": scene.details.get("avatar", "")}
+        else:
+            body["user"] = {"name": mask(name), "avatar": ""}
     if scene.state is State.AUTHORIZED and scene.claims is not None:
         if of_kiosk(scene):
             body["exchange_code"] = mint(scene)
@@ -53,8 +51,13 @@ def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str
     return body
 
 
+def mask(name: str) -> str:
+    """A name as it may stand on a screen before its owner is logged in: its first character."""
+    return f"{name[0]}**" if name else ""
+
+
 def of_kiosk(scene: Scene) -> bool:
-    """Whether the scene stands on a screen that anybody can look at."""
+    """Whether the scene is shown on a public screen."""
     return "kiosk" in scene.details
 
 
@@ -72,21 +75,3 @@ def login_fields(user_id: UserId, claims: Claims, now: float, token: str) -> dic
         "expires_in": max(0, claims.exp - int(now)),
         "user": {"id": user_id, "is_new": claims.is_new},
     }
-
-
-def encoded(body: Mapping[str, Any]) -> bytes:
-    """One status document as the bytes of a frame or a response."""
-    return to_json(body)
-
-
-def _remaining(scene: Scene, now: float) -> int:
-    return 0 if scene.state in FINAL else max(0, math.ceil(scene.ends_at - now))
-
-
-def _user(scene: Scene) -> dict[str, str] | None:
-    name = scene.details.get("name", "")
-    if not name:
-        return None
-    if scene.state in (State.AUTHORIZED, State.CONSUMED) and not of_kiosk(scene):
-        return {"name": name, "avatar": scene.details.get("avatar", "")}
-    return {"name": mask(name), "avatar": ""}

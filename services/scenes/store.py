@@ -1,4 +1,4 @@
-"""The port to the truth about scenes: what every backend promises, and the notices they publish."""
+"""The port to the scenes: what every backend promises of them, and the notice it publishes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

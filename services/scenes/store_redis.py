@@ -1,12 +1,11 @@
-"""Scenes in Redis: one Lua script holds the state machine, one round trip does a move.
+"""Scenes in Redis: one Lua script, advance.lua, holds the state machine; a move is one round trip.
 
 A scene is a hash that expires by itself. The keys of a scene carry the hash tag of its shard, one
-of `SHARDS`, so that on a Redis Cluster they lie in one slot, together with the shard's list of
-what the server owes: a claim and its debt are written by the same script, and no crash comes
-between them.
+of `SHARDS`, so that on a Redis Cluster they lie in one slot, together with the shard's list of the
+logins that the server owes: one script writes a claim and its debt, and no crash comes between.
 
-The reply kept for an event lies beside its scene for the same reason: unlike in the embedded
-store, `recall` does not see it, and an `Outcome` does not see what `remember` kept.
+`RedisSceneStore` comes first; then the names of its keys, and how scenes and moves are put into
+what the script reads and taken from what it answers.
 """
 
 import asyncio
@@ -40,7 +39,9 @@ SHARDS = 64
 """Enough to spread over the masters of a cluster, few enough to ask all of them for debts."""
 
 SCHEMA = 1
+
 MICRO = 1_000_000
+"""Times are kept as whole microseconds: Lua's numbers hold them exactly until the year 2255."""
 
 _HASH_FIELDS = tuple(field for field in FIELDS if field.short)
 _HASH_NAMES = ", ".join(f"'{field.short}'" for field in _HASH_FIELDS)
@@ -102,6 +103,7 @@ class RedisSceneStore:
         self._ahead = ahead
 
     async def create(self, scene: Scene) -> Scene:
+        # Redis's clock gives the beginning; the rest is sent as distances from it.
         until_changed = micros(scene.changed_at - scene.created_at)
         until_end = micros(scene.ends_at - scene.created_at)
         text = to_json(
@@ -128,6 +130,7 @@ class RedisSceneStore:
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         outcome = move.outcome
         keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
+        # Before the script runs: its notice may be here before its answer.
         pending = self._echo.begin(scene_str)
         scene = None
         try:
@@ -147,7 +150,7 @@ class RedisSceneStore:
     def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        return None
+        return None  # An attachment is always a round trip.
 
     async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
         return _step(scene_str, await self._run("reattach", scene_str, node, connection)).scene
@@ -161,12 +164,14 @@ class RedisSceneStore:
             *(self._link.run(_OVERDUE, [_debts(n)], offset, limit) for n in range(SHARDS))
         )
         names = [SceneStr(name) for shard in shards for name in shard][:limit]
+        # The list only says where to look. The script takes off it what is no longer owed.
         answers = await asyncio.gather(*(self._run("debt", name) for name in names))
         scenes = []
         for name, answer in zip(names, answers, strict=True):
             try:
                 scene = _step(name, answer).scene
             except StoreUnavailable as error:
+                # Written by a node of another version. It must not keep the others from theirs.
                 log.warning("a login that is left to others: %s", error)
                 continue
             if scene is not None:
@@ -174,7 +179,7 @@ class RedisSceneStore:
         return scenes
 
     async def expire(self, limit: int) -> int:
-        """Keys expire by themselves, without a notice: nodes re-read their scenes in time."""
+        """Keys expire by themselves, without a notice: nodes read their scenes again in time."""
         return 0
 
     async def recall(self, key: str) -> str | None:
@@ -220,14 +225,17 @@ def _millis(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _shard(scene_str: str) -> int:
-    return zlib.crc32(scene_str.encode()) % SHARDS
+# Keys. What stands in braces decides the slot (redis.io, "Redis cluster specification").
 
 
 def keys_of(scene_str: SceneStr) -> tuple[str, str]:
-    """The scene's hash, and the debts of its shard: in one slot."""
+    """The scene's hash, and the debts of its shard."""
     shard = _shard(scene_str)
     return f"scanpush:{{{shard}}}:scene:{scene_str}", _debts(shard)
+
+
+def _shard(scene_str: str) -> int:
+    return zlib.crc32(scene_str.encode()) % SHARDS
 
 
 def _debts(shard: int) -> str:
@@ -235,6 +243,8 @@ def _debts(shard: int) -> str:
 
 
 def _outcome(scene_str: str, key: str) -> str:
+    # In the scene's slot, so that one script writes the reply and the move. Unlike in the embedded
+    # store `recall` does not see it, nor does an `Outcome` see what `remember` kept.
     return f"scanpush:{{{_shard(scene_str)}}}:outcome:{scene_str}:{key}"
 
 
@@ -242,7 +252,17 @@ def _kept(key: str) -> str:
     return f"scanpush:kept:{key}"
 
 
+# What the script reads and answers.
+
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
+_DECODERS: Mapping[Keep, Callable[[str], Any]] = {
+    Keep.TEXT: str,
+    Keep.WHOLE: int,
+    Keep.TIME: lambda kept: int(kept) / MICRO,
+    Keep.HASH: bytes.fromhex,
+    Keep.FLAG: int,
+}
+_DECODE = tuple(_DECODERS[field.keep] for field in _HASH_FIELDS)
 
 
 def _fields(scene: Scene) -> dict[str, str | int]:
@@ -253,6 +273,7 @@ def _fields(scene: Scene) -> dict[str, str | int]:
             fields[field.short] = value.hex()
         elif field.short and field.keep is not Keep.TIME and value is not None:
             fields[field.short] = value
+    # Of a scene without claims `stored` gives is_new as 0, the other three as None.
     if scene.claims is None:
         del fields["is_new"]
     return fields
@@ -281,31 +302,20 @@ def _asked(move: Move) -> dict[str, Any]:
 
 
 def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:
-    """A node of another version may have written what this one does not know."""
+    """The script's answer: verdict, time and reply, then `_HASH_FIELDS` and the details."""
+    verdict, now, reply, *kept = answer
+    if not kept:
+        return Step(_VERDICTS[verdict], None, reply, int(now) / MICRO)
     try:
-        scene = _scene(scene_str, answer) if len(answer) > 3 else None
+        values = [
+            None if value is None else decode(value)
+            for decode, value in zip(_DECODE, kept, strict=False)
+        ]
+        rest = kept[len(_DECODE) :]
+        details = dict(zip(rest[::2], rest[1::2], strict=True))
+        scene = restored([scene_str, *values, details])
     except (KeyError, ValueError) as error:
+        # A node of another version may have written what this one does not know.
         problem = f"Redis: scene {scene_str} is not understood: {error}"
         raise StoreUnavailable(problem) from error
-    return Step(_VERDICTS[answer[0]], scene, answer[2], int(answer[1]) / MICRO)
-
-
-_DECODERS: Mapping[Keep, Callable[[str], Any]] = {
-    Keep.TEXT: str,
-    Keep.WHOLE: int,
-    Keep.TIME: lambda kept: int(kept) / MICRO,
-    Keep.HASH: bytes.fromhex,
-    Keep.FLAG: int,
-}
-_DECODE = tuple(_DECODERS[field.keep] for field in _HASH_FIELDS)
-
-
-def _scene(scene_str: SceneStr, answer: Sequence[Any]) -> Scene:
-    """A scene from the script's answer: verdict, time and reply, `_HASH_FIELDS`, details."""
-    end = 3 + len(_DECODE)
-    values = [
-        None if kept is None else decode(kept)
-        for decode, kept in zip(_DECODE, answer[3:end], strict=True)
-    ]
-    details = dict(zip(answer[end::2], answer[end + 1 :: 2], strict=True))
-    return restored([scene_str, *values, details])
+    return Step(_VERDICTS[verdict], scene, reply, int(now) / MICRO)

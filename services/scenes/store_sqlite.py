@@ -1,14 +1,18 @@
-"""Scenes, and whole logins, in the embedded database: one file, one node."""
+"""Scenes, and whole logins, in the embedded database: one file, one node.
+
+`SqliteSceneStore` is the store of scenes, `SqliteLoginStore` a whole login in one transaction. What
+they do within a transaction is in plain functions below, which run in the writer thread of
+`services.sqlite.Database`; reads run on the event loop. Rows are those of `states.FIELDS`.
+"""
 
 import asyncio
 import hmac
 import json
-import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
+from services.caches import Cache
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
@@ -57,6 +61,7 @@ COLUMNS = ", ".join([field.name for field in FIELDS] + ["details"])
 SELECT = f"SELECT {COLUMNS} FROM scenes WHERE scene_str = ?"
 INSERT = f"INSERT INTO scenes ({COLUMNS}) VALUES ({', '.join('?' * (len(FIELDS) + 1))})"
 
+# Of the columns, a move writes those that moves change.
 _CHANGING = [(at, field.name) for at, field in enumerate(FIELDS) if field.changes]
 _changing = itemgetter(*(at for at, _ in _CHANGING))
 _SET = ", ".join(f"{name} = ?" for _, name in _CHANGING)
@@ -64,20 +69,15 @@ _SET = ", ".join(f"{name} = ?" for _, name in _CHANGING)
 _UPDATE = f"UPDATE scenes SET {_SET} WHERE scene_str = ? AND seq < ?"
 _UPDATE_WITH_DETAILS = f"UPDATE scenes SET {_SET}, details = ? WHERE scene_str = ? AND seq < ?"
 
-# As json.dumps and json.loads, whose option handling costs more than these small objects.
+# As json.dumps and json.loads, whose handling of options costs more than these small objects.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _decode = json.JSONDecoder().raw_decode
-
-UNKNOWN_WHETHER_DONE = (StoreUnavailable, asyncio.CancelledError)
-"""How waiting for a write ends that may be done all the same."""
 
 RECENT = 256
 """Scenes kept in memory after they were begun or changed."""
 
 OUTCOME_SECONDS = 600
 """How long the reply to an event is kept: well over WeChat's retries (about 15 s)."""
-
-T = TypeVar("T")
 
 
 class SqliteSceneStore:
@@ -91,14 +91,16 @@ class SqliteSceneStore:
         self._database = database
         self._clock = clock
         self._publish = publish
-        self._recent: OrderedDict[SceneStr, Scene] = OrderedDict()
-        """The scenes begun or changed last. This process alone writes the file, so they are as
-        stored. Just these are read soon, by the page that opens its socket or after a notice, and
-        a look here is cheaper than a query."""
+        # The scenes begun or changed last, which are read soon: by the page that opens its socket,
+        # or after a notice. This process alone writes the file, so they are as stored.
+        self._recent: Cache[SceneStr, Scene] = Cache(RECENT)
 
     async def create(self, scene: Scene) -> Scene:
-        await self._database.write(lambda db: db.execute(INSERT, row_of(scene)) and None)
-        self._keep_recent(self._recent.get(scene.scene_str, scene))
+        *values, details = stored(scene)
+        row = (*values, _encode(details) if details else "")
+        await self._database.write(lambda db: db.execute(INSERT, row) and None)
+        # A move may have been faster than this coroutine, and its scene is the newer one.
+        self._recent.keep(scene.scene_str, self._recent.get(scene.scene_str, scene))
         return scene
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
@@ -108,7 +110,7 @@ class SqliteSceneStore:
         try:
             return self._read(scene_str)
         except StoreUnavailable:
-            return None  # `get` says what is wrong, to those who can wait for its end.
+            return None  # The caller goes on to `get`, which says what is wrong.
 
     def _read(self, scene_str: SceneStr) -> Scene | None:
         scene = self._recent.get(scene_str)
@@ -117,52 +119,46 @@ class SqliteSceneStore:
                 row = self._database.reader.execute(SELECT, (scene_str,)).fetchone()
             if row is None:
                 return None
-            scene = scene_of(row)
+            scene = _scene_of(row)
         return settle(scene, self._clock.now())
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
         now = self._clock.now()
         known = self._recent.get(scene_str)
-        return await self.written(
-            scene_str, lambda db: _advance(db, scene_str, move, now, known), self.moved
+        completion = await self.write_move(
+            scene_str, lambda db: Completion(_advance(db, scene_str, move, now, known))
         )
+        return completion.step
 
-    def moved(self, step: Step) -> None:
-        """A move is committed, if it was one."""
-        if step.verdict is Verdict.MOVED and step.scene is not None:
-            self.changed(step.scene)
+    async def write_move(
+        self, scene_str: SceneStr, job: Callable[[Connection], Completion]
+    ) -> Completion:
+        """`Database.write` of a job that may move that scene. The notice follows the commit."""
 
-    def changed(self, scene: Scene) -> None:
-        """A change is committed: remember it for those who will ask, and tell them to."""
-        known = self._recent.pop(scene.scene_str, scene)
-        self._keep_recent(scene if scene.seq >= known.seq else known)
-        self._publish(Notice(scene.scene_str, scene.seq))
+        def committed(completion: Completion) -> None:
+            step = completion.step
+            if step.verdict is Verdict.MOVED and step.scene is not None:
+                self._changed(step.scene)
 
-    def _keep_recent(self, scene: Scene) -> None:
-        self._recent[scene.scene_str] = scene
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
-
-    async def written(
-        self,
-        scene_str: SceneStr,
-        job: Callable[[sqlite3.Connection], T],
-        then: Callable[[T], None],
-    ) -> T:
-        """`Database.write` of a job that may move that scene.
-
-        One that fails, or that nobody waits for any more, may be done all the same: then the scene
-        is not remembered as it was before.
-        """
         try:
-            return await self._database.write(job, then)
-        except UNKNOWN_WHETHER_DONE:
+            return await self._database.write(job, committed)
+        except (StoreUnavailable, asyncio.CancelledError):
+            # A write that failed, or is no longer waited for, may be done all the same: the scene
+            # must be read from the file next time.
             self._recent.pop(scene_str, None)
             raise
+
+    def _changed(self, scene: Scene) -> None:
+        """A change is committed: keep the scene, then publish the notice, whose readers find it."""
+        # A change that is told late takes no newer scene's place.
+        known = self._recent.get(scene.scene_str, scene)
+        self._recent.keep(scene.scene_str, scene if scene.seq >= known.seq else known)
+        self._publish(Notice(scene.scene_str, scene.seq))
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
+        # Nothing is recorded: on the only node every notice is for it, and it has all attachments.
         return _watched(self._read(scene_str), watch_hash)
 
     def attach_nowait(
@@ -183,11 +179,12 @@ class SqliteSceneStore:
                 f"SELECT {COLUMNS} FROM scenes WHERE owed = 1 AND changed_at <= ? LIMIT ?",
                 (now - older_than_seconds, limit),
             ).fetchall()
-        settled = (settle(scene_of(row), now) for row in rows)
+        settled = (settle(_scene_of(row), now) for row in rows)
         return [scene for scene in settled if scene is not None and scene.owed]
 
     async def expire(self, limit: int) -> int:
         now = self._clock.now()
+        # Most rounds find nothing due: they look on this thread, and the writer is left alone.
         with sqlite_errors():
             due = self._database.reader.execute(
                 "SELECT (SELECT count(*) FROM (SELECT 1 FROM scenes WHERE ends_at <= ? LIMIT ?))"
@@ -201,7 +198,7 @@ class SqliteSceneStore:
             if scene is None:
                 self._recent.pop(scene_str, None)
             else:
-                self.changed(scene)
+                self._changed(scene)
         return touched
 
     async def recall(self, key: str) -> str | None:
@@ -211,7 +208,7 @@ class SqliteSceneStore:
     async def remember(self, key: str, value: str, ttl_seconds: float) -> str:
         now = self._clock.now()
 
-        def job(db: sqlite3.Connection) -> str:
+        def job(db: Connection) -> str:
             kept = _kept(db, key, now)
             if kept is None:
                 _keep(db, key, value, now + ttl_seconds)
@@ -222,7 +219,7 @@ class SqliteSceneStore:
     async def replace(self, key: str, value: str, ttl_seconds: float) -> str | None:
         now = self._clock.now()
 
-        def job(db: sqlite3.Connection) -> str | None:
+        def job(db: Connection) -> str | None:
             kept = _kept(db, key, now)
             _keep(db, key, value, now + ttl_seconds)
             return kept
@@ -232,7 +229,7 @@ class SqliteSceneStore:
     async def take(self, key: str) -> str | None:
         now = self._clock.now()
 
-        def job(db: sqlite3.Connection) -> str | None:
+        def job(db: Connection) -> str | None:
             kept = _kept(db, key, now)
             db.execute("DELETE FROM kept WHERE key = ?", (key,))
             return kept
@@ -242,7 +239,7 @@ class SqliteSceneStore:
     async def count(self, key: str, ttl_seconds: float) -> int:
         now = self._clock.now()
 
-        def job(db: sqlite3.Connection) -> int:
+        def job(db: Connection) -> int:
             kept = _kept(db, key, now)
             if kept is None:
                 _keep(db, key, "1", now + ttl_seconds)
@@ -262,10 +259,16 @@ def _watched(scene: Scene | None, watch_hash: bytes) -> Scene | None:
 
 
 def _advance(
-    db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float, known: Scene | None
+    db: Connection, scene_str: SceneStr, move: Move, now: float, known: Scene | None
 ) -> Step:
-    """`known` is the scene as it was stored when this was asked. Most often it still is, which the
-    writing itself finds out; else it is read, and decided again."""
+    """`apply`, and what came of it written down.
+
+    Args:
+        known: the scene as it was stored when the move was asked for.
+    """
+    # Nearly always it still is so, which the update's own condition on seq finds out: that saves
+    # the query. Otherwise the scene is read, and the move decided again. A move with an outcome
+    # has to look for the kept reply first.
     if known is not None and move.outcome is None:
         step = apply(known, move, now)
         if step.verdict is Verdict.MOVED and step.scene is not None:
@@ -277,17 +280,20 @@ def _advance(
     return step
 
 
-def _claimed(db: sqlite3.Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
-    """What `move` does to the scene, not yet written down: for a caller in the writer thread."""
+def _claimed(db: Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
+    """What `move` does to the scene as it is stored now; not written down yet."""
     row = db.execute(SELECT, (scene_str,)).fetchone()
-    scene = None if row is None else scene_of(row)
+    scene = None if row is None else _scene_of(row)
+    # The kept reply comes before the state: a repeat is answered as the first was, whatever the
+    # scene has become since.
     if move.outcome is not None and (reply := _kept(db, move.outcome.key, now)) is not None:
         return Step(Verdict.REPEATED, settle(scene, now) if scene else None, reply, now)
     return apply(scene, move, now)
 
 
-def _save(db: sqlite3.Connection, scene: Scene, moves: Sequence[Move], now: float) -> None:
-    """Write down what `moves` made of a scene just read, in the caller's transaction."""
+def _save(db: Connection, scene: Scene, moves: Sequence[Move], now: float) -> None:
+    """Write down what `moves` made of a scene just read, with the replies to be kept: all in the
+    caller's transaction, so that a reply is never kept of a move that was not made."""
     _update(db, scene, details=any(move.details for move in moves))
     for move in moves:
         if move.outcome is not None and move.outcome.reply is not None:
@@ -295,14 +301,14 @@ def _save(db: sqlite3.Connection, scene: Scene, moves: Sequence[Move], now: floa
 
 
 def _expire(
-    db: sqlite3.Connection, now: float, limit: int
+    db: Connection, now: float, limit: int
 ) -> tuple[list[tuple[SceneStr, Scene | None]], int]:
     rows = db.execute(
         f"SELECT {COLUMNS} FROM scenes WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", (now, limit)
     ).fetchall()
     ended = []
     for row in rows:
-        scene = settle(scene_of(row), now)
+        scene = settle(_scene_of(row), now)
         if scene is None:
             db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
         else:
@@ -315,32 +321,27 @@ def _expire(
     return ended, len(rows) + forgotten.rowcount
 
 
-def _kept(db: sqlite3.Connection, key: str, now: float) -> str | None:
+def _kept(db: Connection, key: str, now: float) -> str | None:
     row = db.execute("SELECT value FROM kept WHERE key = ? AND ends_at > ?", (key, now)).fetchone()
     return None if row is None else str(row[0])
 
 
-def _keep(db: sqlite3.Connection, key: str, value: str, ends_at: float) -> None:
+def _keep(db: Connection, key: str, value: str, ends_at: float) -> None:
     db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, value, ends_at))
 
 
-def row_of(scene: Scene) -> tuple[Any, ...]:
-    """A scene as `COLUMNS`."""
-    *values, details = stored(scene)
-    return (*values, _encode(details) if details else "")
-
-
-def scene_of(row: tuple[Any, ...]) -> Scene:
+def _scene_of(row: tuple[Any, ...]) -> Scene:
     """A scene from `COLUMNS`."""
     return restored((*row[:-1], _decode(row[-1])[0] if row[-1] else {}))
 
 
-def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
+def _update(db: Connection, scene: Scene, *, details: bool) -> bool:
     """Write down a scene; False: another caller has moved it as far, and nothing is done.
 
     Args:
-        details: whether they changed. Few moves change them, and they are half of what is stored.
+        details: whether they changed, too.
     """
+    # Few moves change the details, and they are half of what is stored.
     changed, key = _changing(stored(scene)), (scene.scene_str, scene.seq)
     if details:
         encoded = _encode(scene.details) if scene.details else ""
@@ -349,8 +350,9 @@ def _update(db: sqlite3.Connection, scene: Scene, *, details: bool) -> bool:
 
 
 class SqliteLoginStore:
-    """`LoginStore` in one transaction: no crash can come between claim and login, and it costs a
-    third of the three steps (docs/performance.md)."""
+    """`LoginStore` in one transaction: no crash can come between claim and login."""
+
+    # A third of the cost of `SteppedLoginStore` (measured), with the same outcomes.
 
     def __init__(self, clock: Clock, scenes: SqliteSceneStore) -> None:
         self._clock = clock
@@ -384,6 +386,8 @@ class SqliteLoginStore:
                 unionid_wanted=unionid_wanted,
             )
             if login is None:
+                # The unionid comes first. Only the claim is written down, so that the sweeper
+                # finishes what a crash leaves from here on.
                 if first_try:
                     _save(db, scene, (claim,), now)
                 return Completion(claimed)
@@ -393,6 +397,4 @@ class SqliteLoginStore:
                 _save(db, step.scene, (claim, move), now)
             return Completion(step, login)
 
-        return await self._scenes.written(
-            scene_str, job, lambda completion: self._scenes.moved(completion.step)
-        )
+        return await self._scenes.write_move(scene_str, job)

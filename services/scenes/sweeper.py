@@ -1,4 +1,4 @@
-"""Makes visible what time has decided, and finishes what a crash has left."""
+"""The sweeper: it writes down what time has decided, and finishes logins that a crash has left."""
 
 import asyncio
 import logging
@@ -13,12 +13,14 @@ log = logging.getLogger("scanpush.sweeper")
 
 EXPIRE_SECONDS = 0.25
 OWED_SECONDS = 1.0
+"""Between two rounds."""
+
 SLICE = 500
-"""Scenes touched at once: half a millisecond of the writer, so that no login waits for it."""
+"""Scenes touched at once: half a millisecond of the writer, so that no login waits for it long."""
 
 
 class Sweeper:
-    """Runs on every node; what two sweepers do at once, the store decides once.
+    """Runs on every node. Where two sweepers find the same scene, the store lets one move through.
 
     Args:
         left_after_seconds: from when on a claimed scene counts as left: after the deadline of the
@@ -43,12 +45,13 @@ class Sweeper:
             await asyncio.sleep(EXPIRE_SECONDS)
             try:
                 while await self._scenes.expire(SLICE) >= SLICE:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # for the logins in between
             except StoreUnavailable as error:
                 log.warning("expiry waits for the store: %s", error)
                 await asyncio.sleep(1)
             except Exception:
-                # A bug of ours: the next round may do without it, and no round may be the last.
+                # A bug in this server, which may not concern the next round. No failure may end
+                # the sweeper: scenes would not expire on this node any more.
                 log.error("expiry failed", exc_info=True)
                 await asyncio.sleep(1)
 
@@ -64,7 +67,8 @@ class Sweeper:
                 log.error("finishing left logins failed", exc_info=True)
 
     async def _finish(self, scene: Scene) -> None:
-        """What goes wrong with one scene is no matter of those behind it, unless all wait."""
+        """Finish one login. A failure of the store or of WeChat concerns all that follow, and is
+        raised; any other is of this scene only, and is logged."""
         try:
             account = self._accounts.named(scene.account)
         except ApiError:

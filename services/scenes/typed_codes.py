@@ -1,7 +1,8 @@
 """Login codes that a person types into the account's chat instead of scanning.
 
-For accounts that may not make parametric codes. A code is short, so it lives as briefly as its
-scene, is used once, and each person may guess a few times only (RFC 8628, sections 5.1 and 6.1).
+For accounts that may not make parametric codes. `give` hands out a code for a page, `read` finds
+one in a message, `guess` looks it up. A code is short, so it lives as briefly as its scene, is used
+once, and each person may guess a few times only (RFC 8628, sections 5.1 and 6.1).
 """
 
 import secrets
@@ -19,12 +20,14 @@ DIGITS = "0123456789"
 
 MOST_GUESSES = 5
 GUESS_SECONDS = 600
+"""How many wrong codes a person may send in that time."""
 
 SHOWN_SECONDS = 1800
 """How long after a code was given out a message of that form counts as one: the longest life of a
 scene, so that the author of a code that has just ended is told so."""
 
 TRIES = 20
+"""Codes drawn until one is free. With half of all taken, one page in a million finds none."""
 
 
 class TypedCodes:
@@ -68,9 +71,8 @@ class TypedCodes:
     ) -> SceneStr | None:
         """The scene behind a code; None for a wrong one.
 
-        Each message counts once, however often and on however many nodes it is delivered, and it
-        counts before it is known to be right, so that guesses at the same moment gain nothing.
-        Right codes are counted apart, so that they neither lock nor unlock anybody.
+        Each message counts once, however often and on however many nodes it is delivered. Right
+        codes do not count against the person, and do not give wrong ones back.
 
         Args:
             message: names the message, for all its deliveries.
@@ -85,6 +87,7 @@ class TypedCodes:
         )
         tries, hits = f"code_tries:{window}", f"code_hits:{window}"
         first = await self._scenes.remember(f"try:{message}", delivery, GUESS_SECONDS) == delivery
+        # Counted before the code is looked up, so that guesses at the same moment gain nothing.
         tried = (
             await self._scenes.count(tries, 2 * GUESS_SECONDS)
             if first

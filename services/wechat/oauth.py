@@ -10,11 +10,11 @@ grant holds, is not the account's (see `access_token`); neither ever reaches a b
 import asyncio
 import hashlib
 import re
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
+from services.caches import Cache
 from services.clock import Clock
 from services.errors import ScanpushError, WeChatError, WeChatRefused, WeChatUnavailable
 from services.ids import AppId, OpenId, UnionId
@@ -133,24 +133,21 @@ class OAuthClient:
         self._client = client
         self._clock = clock
         self._supervisor = supervisor
-        self._most_remembered = most_remembered
-        self._exchanges: OrderedDict[bytes, tuple[float, asyncio.Task[Grant | WeChatError]]]
-        self._exchanges = OrderedDict()
+        self._exchanges: Cache[bytes, tuple[float, asyncio.Task[Grant | WeChatError]]]
+        self._exchanges = Cache(most_remembered)
 
     async def exchange(self, code: str) -> Grant:
         """What `code` grants. Asked twice within a minute, WeChat is asked once."""
         if CODE.fullmatch(code) is None:
             raise WeChatRefused(40029, "not a code", "bad_request")
         now = self._clock.monotonic()
-        while self._exchanges:
-            key, (at, _) = next(iter(self._exchanges.items()))
-            if now - at < REMEMBER_SECONDS and len(self._exchanges) < self._most_remembered:
-                break
-            del self._exchanges[key]
+        # By time as well, not only by number: the answers hold tokens.
+        while self._exchanges and now - next(iter(self._exchanges.values()))[0] >= REMEMBER_SECONDS:
+            self._exchanges.popitem(last=False)
         key = hashlib.sha256(code.encode()).digest()
         if key not in self._exchanges:
             task = self._supervisor.spawn(self._exchange(code, key), name="code exchange")
-            self._exchanges[key] = (now, task)
+            self._exchanges.keep(key, (now, task))
         # Shielded: when the phone hangs up and asks again, the first answer is still the only one.
         result = await asyncio.shield(self._exchanges[key][1])
         if isinstance(result, ScanpushError):

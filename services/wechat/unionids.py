@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from services.caches import Cache
 from services.clock import Clock
 from services.errors import StoreUnavailable, WeChatError, WeChatRefused
 from services.ids import AppId, OpenId, UnionId
@@ -33,8 +34,7 @@ class UnionIds:
         self._users = users
         self._clock = clock
         self._supervisor = supervisor
-        self._seen: dict[tuple[AppId, OpenId], UnionId] = {}
-        """Least recently seen first."""
+        self._seen: Cache[tuple[AppId, OpenId], UnionId] = Cache(MOST_SEEN)
 
     async def completed(self, account: Account, identity: Identity) -> Identity:
         """`identity` with its unionid where that can be known within a second.
@@ -57,13 +57,11 @@ class UnionIds:
     async def _stored(self, identity: Identity) -> UnionId | None:
         # WeChat never gives an openid another unionid, so those seen last need not be looked up.
         key = (identity.app_id, identity.openid)
-        if (unionid := self._seen.pop(key, None)) is None:
+        if (unionid := self._seen.get(key)) is None:
             found = await self._users.find(identity)
             if found is None or (unionid := found[1].unionid) is None:
                 return None
-        self._seen[key] = unionid
-        if len(self._seen) > MOST_SEEN:
-            del self._seen[next(iter(self._seen))]
+        self._seen.keep(key, unionid)
         return unionid
 
     async def _ask(self, account: Account, identity: Identity) -> UnionId | None:

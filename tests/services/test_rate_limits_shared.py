@@ -52,9 +52,11 @@ async def test_addresses_are_apart(link: RedisLink) -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_unknown_key_has_no_counts(link: RedisLink) -> None:
+async def test_an_unknown_key_has_no_counts(link: RedisLink, server: RedisServer) -> None:
     """Nothing is made by looking."""
-    assert await RedisWindows(link).window("scenes:nobody", MINUTE) == (0, 0, 0, 0)
+    previous, left, current, forgotten_in = await RedisWindows(link).window("scenes:new", MINUTE)
+    assert (previous, current) == (0, 0) and 0 < left <= MINUTE < forgotten_in
+    assert server.ask("DBSIZE") == b":0\r\n"
 
 
 @pytest.mark.gen_test
@@ -71,7 +73,7 @@ async def test_the_former_window_weighs_less_and_less(link: RedisLink) -> None:
 async def test_counts_expire_by_themselves(link: RedisLink, server: RedisServer) -> None:
     """Nothing of an address stays for longer than two windows."""
     await RedisWindows(link).acquire("scenes:192.0.2.1", 3, MINUTE)
-    key = "{scanpush:limits:scenes:192.0.2.1}"
+    key = "scanpush:counts:scenes:192.0.2.1"
     assert 0 < int(server.ask("PTTL", key)[1:]) <= 2 * MINUTE * 1000
 
 

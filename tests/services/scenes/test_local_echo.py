@@ -44,7 +44,7 @@ def scanned(moves: LocalEcho) -> None:
 
 @pytest.mark.gen_test
 async def test_a_move_tells_of_itself() -> None:
-    """Its result is at hand for everybody who wants that state, or an older one."""
+    """Its result is there for all who want that state, or an older one."""
     moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as answered:
@@ -56,7 +56,7 @@ async def test_a_move_tells_of_itself() -> None:
 
 @pytest.mark.gen_test
 async def test_an_answer_that_was_long_on_its_way_is_read_again() -> None:
-    """Others may have moved the scene since: it is told of, and nothing is at hand."""
+    """Others may have moved the scene since: it is told of, and must be read."""
     moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as answered:
@@ -68,7 +68,7 @@ async def test_an_answer_that_was_long_on_its_way_is_read_again() -> None:
 
 @pytest.mark.gen_test
 async def test_a_move_without_an_answer_has_to_be_read() -> None:
-    """Whether it happened is unknown, so nothing that is at hand will do."""
+    """Whether it happened is unknown, so the scene must be read."""
     moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as answered:
@@ -95,7 +95,7 @@ async def test_a_notice_during_a_move_is_not_lost() -> None:
 
 @pytest.mark.gen_test
 async def test_of_two_moves_the_last_to_end_still_tells() -> None:
-    """Each tells what it knows, and what was heard while either was under way."""
+    """Each tells what it knows, and what was noticed before either had its answer."""
     moves = LocalEcho()
     notices = told(moves)
     with moving(moves) as first:
@@ -118,7 +118,7 @@ async def test_what_was_replaced_is_always_heard() -> None:
 
 @pytest.mark.gen_test
 async def test_without_a_listener_every_notice_is_heard() -> None:
-    """Nobody would tell of what was held back."""
+    """Nothing else would tell of what was held back."""
     moves = LocalEcho()
     with moving(moves):
         assert not moves.expects(Notice(NAME, 2))
@@ -151,7 +151,7 @@ async def test_a_scan_is_not_told_before_its_login() -> None:
 
 @pytest.mark.gen_test
 async def test_a_scan_that_nothing_follows_is_told() -> None:
-    """The login may take a while, or fail: the page shows meanwhile that somebody scanned."""
+    """The login may take a while, or fail: the page shows meanwhile that the code was scanned."""
     moves = LocalEcho()
     notices = told(moves)
     scanned(moves)

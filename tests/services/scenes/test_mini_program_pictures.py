@@ -1,4 +1,4 @@
-"""services.doors.mini_program_pictures: one call for each code, and failures are not kept."""
+"""services.scenes.pictures: one call for each code, and failures are not kept."""
 
 import httpx
 import pytest

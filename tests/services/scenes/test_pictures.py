@@ -31,8 +31,9 @@ async def test_the_oldest_are_forgotten() -> None:
     """Memory does not grow with the number of pages."""
     drawer = Pictures()
     for number in range(CACHED + 20):
-        drawer._drawn[str(number), "svg"] = asyncio.get_running_loop().create_future()
-        drawer._drawn[str(number), "svg"].set_result(b"")
+        drawn: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        drawn.set_result(b"")
+        drawer._drawn.keep((str(number), "svg"), drawn)
     await drawer.draw("http://q/new", "svg")
     assert len(drawer._drawn) == CACHED
     drawer.close()

@@ -1,9 +1,12 @@
 """The state machine, held to the table of docs/contract.md."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.ids import OpenId, SceneStr, UserId
 from services.scenes.states import (
+    FIELDS,
     FINAL,
     FINAL_READABLE_SECONDS,
     NEXT,
@@ -15,7 +18,9 @@ from services.scenes.states import (
     State,
     Verdict,
     apply,
+    restored,
     settle,
+    stored,
 )
 from services.tokens.claims import Claims
 
@@ -190,3 +195,45 @@ def test_details_are_merged() -> None:
     step = apply(scene, Move(State.SCANNED, ANY, details={"name": "new"}), NOW)
     assert step.scene is not None
     assert step.scene.details == {"qr_content": "u", "name": "new"}
+
+
+# How stores keep a scene.
+
+SCENES = st.builds(
+    Scene,
+    state=st.sampled_from(State),
+    kind=st.sampled_from(Kind),
+    begin_hash=...,
+    openid=...,
+    user_id=...,
+    claims=st.none() | st.builds(Claims),
+    owed=...,
+    error=...,
+    details=st.dictionaries(st.text(), st.text()),
+)
+
+
+@given(SCENES)
+def test_a_stored_scene_comes_back_as_it_was(scene: Scene) -> None:
+    """Types included: an enum is no text, a bool no number."""
+    back = restored(stored(scene))
+    assert back == scene
+    assert [type(value) for value in back] == [type(value) for value in scene]
+    assert back.claims is None or type(back.claims.is_new) is bool
+
+
+@given(SCENES)
+def test_stores_get_plain_values_only(scene: Scene) -> None:
+    """What sqlite3 needs no adapter for; None only where a field may be missing."""
+    *values, details = stored(scene)
+    assert details == scene.details
+    for field, value in zip(FIELDS, values, strict=True):
+        assert type(value) in (str, int, float, bytes) or value is None and field.optional
+
+
+def test_every_field_of_a_scene_is_stored_in_its_place() -> None:
+    """The claims as their own fields, and the details behind all others."""
+    names = [name for name in Scene._fields if name != "details"]
+    at = names.index("claims")
+    names[at : at + 1] = Claims._fields
+    assert [field.name for field in FIELDS] == names

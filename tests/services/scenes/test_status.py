@@ -1,11 +1,14 @@
 """The status document: an allow-list of what a page may know."""
 
 import json
+from typing import Any
 
 import pytest
 
+from services.clock import SystemClock
 from services.ids import OpenId, SceneStr, UserId
 from services.scenes import status
+from services.scenes.login import LoginService
 from services.scenes.states import Kind, Scene, State
 from services.tokens.claims import Claims
 
@@ -118,4 +121,13 @@ def test_a_token_that_is_over_has_no_negative_life() -> None:
 
 def test_documents_are_compact_utf_8() -> None:
     """One frame, no escapes."""
-    assert status.encoded({"name": "张", "a": [1]}) == '{"name":"张","a":[1]}'.encode()
+    unused: Any = None
+    login = LoginService(
+        *(unused, unused, unused, unused, SystemClock(), unused),
+        amr=(),
+        collect_ttl_seconds=60,
+        token_ttl_seconds=7200,
+    )
+    encoded = login.document(SCENE._replace(state=State.CONSUMED))
+    assert encoded.startswith(b'{"type":"status","scene_str":"3f2504e0')
+    assert '"user":{"name":"张三丰","avatar":"https://a/"}'.encode() in encoded

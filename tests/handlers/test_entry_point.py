@@ -247,4 +247,4 @@ async def test_what_is_allowed_and_still_odd_is_warned_about_once(tmp_path: Path
     kiosks = {"lobby": {"label": "Lobby", "secret": "a-secret-for-the-lobby"}}
     async with ServerProcess(write_config(tmp_path, kiosks=kiosks)) as server:
         assert await server.stop() == 0
-        assert server.output.count("operator.token: is empty, so nobody can exchange") == 1
+        assert server.output.count("operator.token: is empty, so no server can exchange") == 1

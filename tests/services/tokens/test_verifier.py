@@ -121,7 +121,7 @@ async def test_a_key_outlives_its_node_by_a_tokens_life(tmp_path: Path) -> None:
 
 async def test_what_is_not_understood_is_overwritten(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """Nothing of it is trusted."""
-    logs.expect("the shared keys were not understood")
+    logs.expect("the shared keys are not valid")
     for text in ("rubbish", "[]", '{"kid": 5}', '{"kid": ["soon", {}]}'):
         store = Kept({KEY: text})
         node = Node(tmp_path, "a", store, Clock())

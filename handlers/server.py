@@ -29,8 +29,9 @@ class Server:
     def __init__(self, container: Container) -> None:
         self._container = container
         push, supervisor = container.push, container.supervisor
+        self.application = make_application(container, routes(container))
         self._http = Http1Server(
-            make_application(container, routes(container)),
+            self.application,
             [hot_route(container)],
             push.capacity,
             supervisor,

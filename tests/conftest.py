@@ -1,5 +1,6 @@
 """What all tests share: silence is checked, long tests are asked for, failures name their cause."""
 
+import asyncio
 import logging
 import os
 import re
@@ -7,7 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
+LOOP = os.environ.get("SCANPUSH_TEST_LOOP", "asyncio")
+"""The event loop of all tests: ``asyncio`` or ``uvloop``."""
+
 RUN_ALL = bool(os.environ.get("SCANPUSH_TEST_ALL"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if LOOP == "uvloop":
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

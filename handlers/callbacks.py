@@ -18,7 +18,7 @@ from handlers.base import (
     error_response,
     write_response,
 )
-from handlers.http1 import HotRoute
+from handlers.http_messages import HotRoute
 from services.container import Container
 from services.errors import ApiError, ScanpushError
 from services.logs import new_request_id, request_id

@@ -16,13 +16,9 @@ import asyncio
 import contextvars
 import logging
 import os
-import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import lru_cache
-from http import HTTPStatus
-from typing import NamedTuple, cast
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import httptools
 from tornado.httputil import (
@@ -38,18 +34,27 @@ from tornado.httputil import (
 from tornado.iostream import StreamClosedError
 
 from handlers.base import HttpResponse, error_response
+from handlers.http_messages import (
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    HotRoute,
+    Refusal,
+    Request,
+    encoded,
+    encoded_head,
+    head_of_body,
+    header_name,
+    malformed,
+    overloaded,
+    problem_of,
+    too_large,
+)
 from services.errors import ApiError
 from services.logs import new_request_id
-from services.push.admission import RETRY_SECONDS, Capacity
+from services.push.admission import Capacity
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.http")
-
-MAX_HEAD_BYTES = 64 * 1024
-"""Twice what nginx passes on: a connection closed without an answer looks to a proxy like a node's
-failure, and it asks that node no more for a while."""
-
-MAX_BODY_BYTES = 64 * 1024
 
 MAX_BODY_ON_THE_WIRE = 8 * MAX_BODY_BYTES
 """A body with its chunk sizes, extensions and trailers. Chunks of one byte take six."""
@@ -71,83 +76,8 @@ closing with unread input would send a reset that may overtake the answer."""
 LOG_SECONDS = 60
 """How often it is logged that connections are turned away."""
 
-HOST = re.compile(r"(?:[\[\]:A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})*")
-"""What may stand in Host: RFC 3986's host and port, loosely, as Tornado reads it. Without a comma,
-which is what two of them look like once they are joined."""
-
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 _NO_BODY = (204, 304)
-
-
-@lru_cache(maxsize=512)
-def _known_name(raw: bytes) -> str:
-    return "-".join([word.capitalize() for word in raw.decode("latin-1").split("-")])
-
-
-def header_name(raw: bytes) -> str:
-    """A header's name as Tornado gives it: ``Sec-Websocket-Key``."""
-    # Peers send the same dozen names again and again. Long ones must not fill the memory.
-    return _known_name(raw) if len(raw) <= 64 else _known_name.__wrapped__(raw)
-
-
-class Request:
-    """A whole request. Headers under Tornado's names; one that came twice is joined by a comma."""
-
-    __slots__ = (
-        "body",
-        "headers",
-        "keep_alive",
-        "lines",
-        "method",
-        "remote_ip",
-        "target",
-        "version",
-    )
-
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        version: str,
-        headers: dict[str, str],
-        lines: list[tuple[bytes, bytes]],
-        keep_alive: bool,
-        remote_ip: str,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.headers = headers
-        self.lines = lines
-        self.keep_alive = keep_alive
-        self.remote_ip = remote_ip
-        self.body = b""
-
-    def tornado_headers(self) -> HTTPHeaders:
-        """The same headers for a RequestHandler.
-
-        llhttp has checked names and values; `HTTPHeaders.add` would check them again, which costs
-        five times as much.
-        """
-        if len(self.headers) == len(self.lines):
-            return HTTPHeaders(self.headers)
-        made = HTTPHeaders()
-        for raw, value in self.lines:
-            made.add(header_name(raw), value.decode("latin-1").strip(" \t"))
-        if "Host" in self.headers:
-            made["Host"] = self.headers["Host"]
-        return made
-
-
-class HotRoute(NamedTuple):
-    """A route that is answered without a RequestHandler. The route table may have a handler for
-    the same path: it gets the other methods."""
-
-    method: str
-    target: re.Pattern[str]
-    """Must match path and query in full."""
-    answer: Callable[[Request], Awaitable[HttpResponse]]
-    """Never raises."""
 
 
 class Http1Server:
@@ -212,25 +142,6 @@ class Http1Server:
         """Close every connection at once."""
         for connection in list(self.connections):
             connection.abort()
-
-
-def encoded_head(code: int, reason: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The head of an answer. Raises ValueError where a header would begin another line."""
-    lines = [f"HTTP/1.1 {code} {reason}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    text = "\r\n".join(lines)
-    if text.count("\n") >= len(lines) or text.count("\r") >= len(lines):
-        raise ValueError("CR or LF in a header")
-    return f"{text}\r\n\r\n".encode("latin-1")
-
-
-def encoded(response: HttpResponse, *, connection: str = "close", is_head: bool = False) -> bytes:
-    """A whole answer; `connection`: the header Connection, empty for none."""
-    headers = [*response.headers.items()]
-    if connection:
-        headers.append(("Connection", connection))
-    head = encoded_head(response.status, HTTPStatus(response.status).phrase, headers)
-    return head if is_head else head + response.body
 
 
 class Exchange(HTTPConnection):
@@ -531,6 +442,10 @@ class Connection(asyncio.Protocol):
             # connection is detached, and else HTTP as before (RFC 9110, section 7.8).
             self._unparsed = data[stopped.args[0] :] + self._unparsed
             self._parser = httptools.HttpRequestParser(self)
+            if self._request is not None:
+                # llhttp stops behind the head all the same where the request has a body, which
+                # must not be read as the next request: another head tells it of the body.
+                self._parser.feed_data(head_of_body(self._request))
         except httptools.HttpParserCallbackError:
             # A failure of this module, and none of the peer.
             raise
@@ -540,22 +455,22 @@ class Connection(asyncio.Protocol):
             else:
                 self._malformed(str(error))
         if self._request is None and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse_later(_too_large("head", MAX_HEAD_BYTES), 431, "head too large")
+            self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
         elif self._request is not None and self._wire_bytes > MAX_BODY_ON_THE_WIRE:
             self._too_large()
 
-    def on_message_begin(self) -> None:
-        """httptools calls this and the following."""
-        self._url, self._lines = b"", []
-
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        """httptools calls this and the following."""
+        if self._request is None:
+            self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._request is None:
             self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._request is not None:
+            return
         parser, lines = self._parser, self._lines
         headers: dict[str, str] = {}
         for raw, content in lines:
@@ -573,15 +488,15 @@ class Connection(asyncio.Protocol):
             self.remote_ip,
         )
         self._body, self._head_bytes, self._body_bytes, self._wire_bytes = [], 0, 0, 0
-        problem = _problem(request)
+        problem = problem_of(request)
         if problem:
             self._malformed(problem)
         length = headers.get("Content-Length")
         if length is not None and int(length) > MAX_BODY_BYTES:
             self._too_large()
         self._awaits_body = False
-        self._expects = (
-            version == "HTTP/1.1" and headers.get("Expect", "").lower() == "100-continue"
+        self._expects = "Expect" in headers and (
+            version == "HTTP/1.1" and headers["Expect"].lower() == "100-continue"
         )
 
     def on_body(self, chunk: bytes) -> None:
@@ -592,21 +507,24 @@ class Connection(asyncio.Protocol):
             self._body.append(chunk)
 
     def on_message_complete(self) -> None:
-        request, self._request = self._request, None
+        request = self._request
         assert request is not None
+        if self._parser.should_upgrade() and request.has_body:
+            return
+        self._request = None
         if self._refusal is None and not self._last:
             body = self._body
             request.body = body[0] if len(body) == 1 else b"".join(body)
             self._ready.append(request)
             # Behind an upgrade there is another protocol, or an answer that closes.
             self._last = not request.keep_alive and not self._parser.should_upgrade()
-        self._url, self._body = b"", []
+        self._url, self._lines, self._body = b"", [], []
 
     def _malformed(self, reason: str) -> None:
-        self._refuse_later(_malformed(), 400, reason)
+        self._refuse_later(malformed(), 400, reason)
 
     def _too_large(self) -> None:
-        self._refuse_later(_too_large("body", MAX_BODY_BYTES), 413, "too_large")
+        self._refuse_later(too_large("body", MAX_BODY_BYTES), 413, "too_large")
 
     def _refuse_later(self, error: ApiError, status: int, reason: str) -> None:
         """Refuse what is parsed now, after the requests before it are answered."""
@@ -633,7 +551,7 @@ class Connection(asyncio.Protocol):
         elif (self._head_bytes or self._request is not None) and self._is_scarce():
             # Only a part of a request came: such connections get no descriptor of the reserve.
             self.server.log_scarcity()
-            self._refuse(Refusal(_overloaded(), 503, "overloaded", False))
+            self._refuse(Refusal(overloaded(), 503, "overloaded", False))
         else:
             if self._request is not None and not self._awaits_body:
                 self._awaits_body = True
@@ -653,7 +571,7 @@ class Connection(asyncio.Protocol):
             return
         if self._is_scarce():
             self.server.log_scarcity()
-            response = error_response(_overloaded(), new_request_id(), {"Connection": "close"})
+            response = error_response(overloaded(), new_request_id(), {"Connection": "close"})
             response.write_to(exchange, is_head=request.method == "HEAD")
             return
         handed_on = False
@@ -673,7 +591,7 @@ class Connection(asyncio.Protocol):
             self.server.requests.discard(exchange)
             exchange.lost()
             is_head = request.method == "HEAD"
-            self._refuse(Refusal(_malformed(), 400, str(error)[:80], is_head))
+            self._refuse(Refusal(malformed(), 400, str(error)[:80], is_head))
         finally:
             # A failure of the application goes on to the loop, which logs it.
             if not handed_on:
@@ -743,7 +661,7 @@ class Connection(asyncio.Protocol):
             # under the request id of this request.
             self._loop.call_soon(self._advance, context=contextvars.Context())
 
-    def _refuse(self, refusal: "Refusal") -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer without an application, and close: the rest of the request stays unread."""
         self._over = True
         request_id = new_request_id()
@@ -779,54 +697,3 @@ class Connection(asyncio.Protocol):
             return None
         finally:
             self.transport.abort()
-
-
-class Refusal(NamedTuple):
-    """What is answered to a request that no delegate sees."""
-
-    error: ApiError
-    status: int
-    reason: str
-    """For the log."""
-    is_head: bool
-
-
-def _problem(request: Request) -> str:
-    """Why a request that llhttp accepts is none all the same; empty if it is one.
-
-    For an absolute target, its authority becomes the Host (RFC 9112, section 3.2.2).
-    """
-    headers, target = request.headers, request.target
-    host = headers.get("Host")
-    if not request.version:
-        return "neither HTTP/1.1 nor HTTP/1.0"
-    if host is None and request.version == "HTTP/1.1":
-        return "no Host"
-    if host is not None and HOST.fullmatch(host) is None:
-        return "not one Host"
-    coding = headers.get("Transfer-Encoding")
-    if coding is not None and (request.version != "HTTP/1.1" or coding.lower() != "chunked"):
-        return "a transfer coding that is not known"
-    if target[:1] != "/" and target != "*" and request.method != "CONNECT":
-        try:
-            parts = urlsplit(target)
-        except ValueError:
-            return "not a target"
-        if parts.scheme not in ("http", "https") or not HOST.fullmatch(parts.netloc):
-            return "not a target"
-        headers["Host"] = parts.netloc
-        request.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return ""
-
-
-def _too_large(what: str, most: int) -> ApiError:
-    text = f"At most {most} bytes." if what == "body" else f"At most {most} bytes of headers."
-    return ApiError("too_large", text)
-
-
-def _malformed() -> ApiError:
-    return ApiError("bad_request", "Malformed.")
-
-
-def _overloaded() -> ApiError:
-    return ApiError("overloaded", "no descriptor to spare", retry_after=RETRY_SECONDS)

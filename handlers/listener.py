@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from handlers.http1 import HOST, Http1Server
+from handlers.http1 import Http1Server
+from handlers.http_messages import HOST
 from services.push.handshake import Headers
 
 log = logging.getLogger("scanpush.http")
@@ -42,7 +43,6 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _HEAD = re.compile(
     rb"([A-Z]+) (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [ -~]*\r\n)+)\r\n"
 )
-_BODY = ("Content-Length", "Transfer-Encoding")
 
 # Clients send the same dozen names in every head.
 _titled = lru_cache(maxsize=512)(str.title)
@@ -72,7 +72,7 @@ def plain_head(data: bytes) -> Head | None:
     headers = {_titled(name): value.strip() for name, _, value in lines}
     if len(headers) < len(lines) or "Host" not in headers or not HOST.fullmatch(headers["Host"]):
         return None
-    if any(name in headers for name in _BODY):
+    if "Content-Length" in headers or "Transfer-Encoding" in headers:
         return None
     return Head(match[1].decode("ascii"), match[2].decode("ascii"), headers, match.end())
 

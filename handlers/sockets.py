@@ -25,7 +25,8 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
 from handlers.base import NO_HEADERS, HttpResponse, error_response
-from handlers.http1 import LINGER_SECONDS, Exchange, encoded
+from handlers.http1 import LINGER_SECONDS, Exchange
+from handlers.http_messages import encoded
 from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head
 from services.errors import ApiError
 from services.logs import new_request_id

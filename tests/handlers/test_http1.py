@@ -15,7 +15,8 @@ from tornado.web import Application, RequestHandler
 
 from handlers import http1
 from handlers.base import HttpResponse
-from handlers.http1 import HotRoute, Http1Server, Request, header_name
+from handlers.http1 import Http1Server
+from handlers.http_messages import HotRoute, Request, header_name
 from services.push.admission import Capacity
 from services.tasks import Supervisor
 from tests.handlers.answers import parsed
@@ -478,6 +479,34 @@ async def test_other_upgrades_stay_http() -> None:
             heard += await one.hears()
         one.client.send(offer)
         assert b"200 OK" in await one.hears()
+
+
+SMUGGLED = b"GET /echo?smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@ON_LOOP
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        (b"Content-Length: %d" % len(SMUGGLED), SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)),
+    ],
+    ids=["length", "chunks"],
+)
+async def test_the_body_of_an_offer_is_no_request(header: bytes, body: bytes) -> None:
+    """An upgrade that is declined may have a body, whole or in pieces."""
+    offer = b"Host: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n"
+    head = b"POST /echo HTTP/1.1\r\n" + offer + header + b"\r\n\r\n"
+    data = head + body + GET
+    for cut in (1, len(head) - 1, len(head), len(head) + 7, len(data) - 1):
+        async with bench() as one:
+            await one.arrive(data[:cut])
+            one.client.send(data[cut:])
+            heard = b""
+            while heard.count(b'"target"') < 2:
+                heard += await one.hears()
+            assert parsed(heard).json()["body"].encode() == SMUGGLED
+            assert b'/echo?smuggled"' not in heard
 
 
 MALFORMED = {

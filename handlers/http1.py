@@ -196,19 +196,20 @@ class Exchange(HTTPConnection):
         connection, request, code = self._connection, self._request, start_line.code
         if connection is None or connection.transport.is_closing():
             return _closed()
-        is_head = request.method == "HEAD"
-        has_body = not is_head and code >= 200 and code not in _NO_BODY
+        has_body = request.method != "HEAD" and code >= 200 and code not in _NO_BODY
         length = headers.get("Content-Length")
         if connection.server.leaving or headers.get("Connection", "").lower() == "close":
             self._keep_alive = False
-        if has_body and length is None:
-            self._chunked = request.version == "HTTP/1.1"
-            if self._chunked:
-                headers["Transfer-Encoding"] = "chunked"
-            else:
-                # HTTP/1.0 knows no chunks: the body ends with the connection.
-                self._keep_alive = False
-        self._left = int(length) if has_body and length is not None else None if has_body else 0
+        if not has_body:
+            self._left = 0
+        elif length is not None:
+            self._left = int(length)
+        elif request.version == "HTTP/1.1":
+            self._chunked = True
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            # HTTP/1.0 knows no chunks: the body ends with the connection.
+            self._keep_alive = False
         if not self._keep_alive:
             headers["Connection"] = "close"
         elif request.version == "HTTP/1.0":
@@ -371,9 +372,10 @@ class Connection(asyncio.Protocol):
         flushed, self._flushed = self._flushed, None
         if flushed is not None and not flushed.done():
             flushed.set_result(None)
-        self._deadline = float("inf")
-        if self._answered and self._exchange is not None:
-            self._exchange_ended(self._exchange)
+        if self._exchange is not None:
+            self._deadline = float("inf")
+            if self._answered:
+                self._exchange_ended(self._exchange)
 
     def flushed(self) -> "asyncio.Future[None]":
         """Done when all that was written is with the kernel."""
@@ -650,13 +652,8 @@ class Connection(asyncio.Protocol):
                 self.transport.close()
             return
         self._deadline = self._loop.time() + self.server.idle_seconds
-        if (
-            self._ready
-            or self._unparsed
-            or self._refusal is not None
-            or self._paused
-            or (self._request is not None)
-        ):
+        waits = self._ready or self._unparsed or self._request or self._refusal
+        if waits or self._paused:
             # In a turn and a context of its own: what follows must neither keep the loop nor run
             # under the request id of this request.
             self._loop.call_soon(self._advance, context=contextvars.Context())

@@ -79,8 +79,8 @@ class Request:
     def tornado_headers(self) -> HTTPHeaders:
         """The same headers for a RequestHandler.
 
-        llhttp has checked names and values; `HTTPHeaders.add` would check them again, which costs
-        five times as much.
+        llhttp has checked names and values. `HTTPHeaders.add` checks them again: 10 us for eight
+        headers instead of 2.4, of some 60 for a whole `GET /healthz`.
         """
         if len(self.headers) == len(self.lines):
             return HTTPHeaders(self.headers)

@@ -132,6 +132,7 @@ class Stack:
             defaults[section] = {**base, **values} if isinstance(values, dict) else values
         self.settings = Settings.model_validate(defaults)
         self._clock = clock
+        self._twin: HTTPServer | None = None
         self._tornado = tornado
         self._make_backend: OpenBackend = open_faulty if faulty else stores
         self.container: Container
@@ -164,7 +165,8 @@ class Stack:
             await self.container.start()
             undo.pop_all()
         if self._tornado:
-            HTTPServer(self.server.application).add_sockets(sockets)
+            self._twin = HTTPServer(self.server.application)
+            self._twin.add_sockets(sockets)
         else:
             self.server.listen(sockets)
         # Certificates are not needed here, and reading them takes as long as all the rest.
@@ -180,6 +182,9 @@ class Stack:
         trace: TracebackType | None,
     ) -> None:
         await self.http.aclose()
+        if self._twin is not None:
+            self._twin.stop()
+            await self._twin.close_all_connections()
         await self.server.close()
         await self.container.close()
         if self._simulation is not None:

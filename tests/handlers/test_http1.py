@@ -634,27 +634,45 @@ BODIES = st.binary(max_size=9) | st.sampled_from(
 )
 
 
-class Collected(http1.Connection):
-    """The parser of a connection alone: the requests it reads, and what is refused behind them."""
-
-    def __init__(self) -> None:
-        super().__init__(Http1Server(Application(), [], Capacity(9, 0), None, 60), 0, "", b"")
-
-    def read(self, data: bytes) -> list[Request]:
-        self._feed(data)
-        self._timer.cancel()
-        return self._ready
-
-
-def collected(data: bytes) -> tuple[list[Request], bool]:
-    """The requests read of `data`, and whether what follows them is refused."""
+def collected(*pieces: bytes) -> tuple[list[Request], bool]:
+    """What a connection reads of the pieces: the requests, and whether the rest is refused."""
 
     async def read() -> tuple[list[Request], bool]:
-        one = Collected()
-        return one.read(data), one._refusal is not None
+        supervisor = Supervisor()
+        server = Http1Server(Application(), [], Capacity(9, 0), supervisor, 60)
+        one = http1.Connection(server, 0, "", b"")
+        for piece in pieces:
+            one._unparsed = piece
+            while one._unparsed and not one._refusal and not one._last:
+                data, one._unparsed = one._unparsed, b""
+                one._feed(data)
+        one._timer.cancel()
+        return one._ready, one._refusal is not None
 
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         return loop.run_until_complete(read())
+
+
+def read_by_h11(data: bytes) -> list[tuple[str, str, bytes]]:
+    """Method, target and body of the whole requests that h11 reads, each answered at once."""
+    full, found = h11.Connection(h11.SERVER), []
+    full.receive_data(data)
+    try:
+        while isinstance(request := full.next_event(), h11.Request):
+            body = b""
+            while isinstance(event := full.next_event(), h11.Data):
+                body += event.data
+            if not isinstance(event, h11.EndOfMessage):
+                break
+            found.append((request.method.decode(), request.target.decode(), body))
+            full.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+            full.send(h11.EndOfMessage())
+            if full.our_state is not h11.DONE:
+                break
+            full.start_next_cycle()
+    except h11.RemoteProtocolError:
+        return found
+    return found
 
 
 @given(
@@ -699,6 +717,41 @@ def test_it_reads_what_another_parser_reads(
         content += event.data
     assert isinstance(event, h11.EndOfMessage) and content == taken.body
     assert len(read) == 1 and full.trailing_data[0] in (b"", data[-len(full.trailing_data[0]) :])
+
+
+WHOLE = st.sampled_from(
+    [
+        GET,
+        PUSH,
+        PUSH[:-5].replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+        + b"3;x=y\r\nGET\r\n0\r\nX: y\r\n\r\n",
+        PUSH.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: websocket\r\nHost"),
+        GET.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost"),
+        GET.replace(b"Host", b"Content-Length: %d\r\nHost" % len(PUSH)) + PUSH,
+        PUSH.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost").replace(
+            b"Content-Length: 5\r\n\r\n", b"Content-Length: %d\r\n\r\n" % (5 + len(GET))
+        )
+        + GET,
+        GET.replace(b"Host", b"Connection: close\r\nHost"),
+    ]
+)
+
+
+@given(
+    parts=st.lists(WHOLE | st.binary(max_size=4), max_size=6), cuts=st.lists(st.integers(0, 700))
+)
+def test_many_requests_are_those_that_another_parser_reads(
+    parts: list[bytes], cuts: list[int]
+) -> None:
+    """However they are cut into packets, none more and none before h11 sees one."""
+    data = b"".join(parts)
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    read, _ = collected(*(data[start:end] for start, end in zip(places, places[1:], strict=False)))
+    theirs = read_by_h11(data)
+    ours = [(request.method, request.target, request.body) for request in read]
+    assert ours == theirs[: len(ours)]
+    if all(part in (GET, PUSH) for part in parts):
+        assert len(ours) == len(parts)
 
 
 @given(start=st.integers(0, len(PUSH)), rest=st.binary(max_size=60))

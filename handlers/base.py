@@ -34,9 +34,6 @@ SAFE_HEADERS: Mapping[str, str] = MappingProxyType(
 )
 """What every answer has unless it says otherwise."""
 
-REQUESTS = "requests"
-"""The application's setting that holds the set of requests in progress; a drain waits for them."""
-
 MAX_HOST = 261
 """A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
 IPv6 address its brackets."""
@@ -127,16 +124,9 @@ class BaseHandler(RequestHandler):
 
     def prepare(self) -> None:
         request_id.set(self.request_id)
-        self.settings[REQUESTS].add(self)
-        if self.container.push.draining:
-            # A client that keeps connections, a proxy above all, must not send more over this one.
-            self.set_header("Connection", "close")
         if len(self.request.host) > MAX_HOST:
             # Addresses are made of it, and a code holds only so much.
             raise ApiError("bad_request", "That is no host.", field="Host")
-
-    def on_finish(self) -> None:
-        self.settings[REQUESTS].discard(self)
 
     # What the request says about its sender.
 

@@ -1,11 +1,9 @@
 """``/wechat/callback[/<account>]``: what WeChat sends to an Official Account's server.
 
-``GET`` is the console's configuration check, ``POST`` an event or a message. A POST has two paths
-to the same `answer`: the fast one of handlers/listener.py for a plain request, which
-is nearly every one of WeChat's, and `CallbackHandler` for the rest.
+``GET`` is the console's configuration check, ``POST`` an event or a message. The POST is a hot
+route (handlers/http1.py): a login does not pay for a RequestHandler.
 """
 
-import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -20,7 +18,7 @@ from handlers.base import (
     error_response,
     write_response,
 )
-from handlers.listener import HotRoute
+from handlers.http_messages import HotRoute
 from services.container import Container
 from services.errors import ApiError, ScanpushError
 from services.logs import new_request_id, request_id
@@ -49,8 +47,6 @@ async def answer(
     named = new_request_id()
     request_id.set(named)
     path, _, query = target.partition("?")
-    # A proxy that keeps connections must not send more over this one while the node drains.
-    connection = {"Connection": "close"} if container.push.draining else {}
     try:
         hops = headers.get(HOPS_HEADER, "")
         reply = await container.callbacks.receive(
@@ -70,20 +66,23 @@ async def answer(
         error = as_api_error(failure)
         level = logging.WARNING if error.status == 500 else logging.INFO
         log.log(level, "%d POST %s %s", error.status, PATH, error.code)
-        return error_response(error, named, connection)
+        return error_response(error, named)
     sent = {
         "Content-Type": reply.content_type or _REPLY_TYPES.get(reply.body[:1], "text/plain"),
         "Content-Length": str(len(reply.body)),
         **SAFE_HEADERS,
         "X-Request-Id": named,
-        **connection,
     }
     return HttpResponse(200, sent, reply.body)
 
 
 def hot_route(container: Container) -> HotRoute:
-    """The POST as a route of the fast path."""
-    return HotRoute("POST", _TARGET, functools.partial(answer, container))
+    """The POST as a route without a RequestHandler."""
+    return HotRoute(
+        "POST",
+        _TARGET,
+        lambda request: answer(container, request.target, request.headers, request.body),
+    )
 
 
 def named_account(container: Container, path: str) -> Account:
@@ -99,7 +98,7 @@ def named_account(container: Container, path: str) -> Account:
 
 
 class CallbackHandler(BaseHandler):
-    """The ordinary path."""
+    """The other methods, and the POST where Tornado's own connections serve it."""
 
     def get(self, name: str | None = None) -> None:
         """The configuration check."""

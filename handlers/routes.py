@@ -33,8 +33,8 @@ _SCENE = r"/api/scenes/([^/]{1,64})"
 def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
-    Two of them have a fast path in front of this table as well: upgrades below ``/ws/`` and the
-    POST of ``/wechat/callback`` (handlers/listener.py).
+    Two things are served before this table is asked: plain upgrades below ``/ws/``
+    (handlers/listener.py) and the POST of ``/wechat/callback``, a hot route (handlers/http1.py).
     """
     shared = {"container": container}
     return [
@@ -82,5 +82,4 @@ def make_application(container: Container, rules: list[Any]) -> Application:
         default_handler_args={"container": container},
         log_function=log_request,
         websocket_ping_interval=0,
-        requests=set(),
     )

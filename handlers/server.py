@@ -8,26 +8,19 @@ import socket
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 
-from handlers.base import REQUESTS
 from handlers.callbacks import hot_route
-from handlers.listener import MAX_BODY_BYTES, BodyLimit, Listener
+from handlers.http1 import Http1Server
+from handlers.listener import Listener
 from handlers.routes import make_application, routes, routes_for_worker_peers
 from handlers.sockets import FastUpgrade
 from services.container import Container
 
 log = logging.getLogger("scanpush.server")
 
-MAX_HEADER_BYTES = 64 * 1024
-"""Twice what nginx passes on. To more Tornado closes the connection without an answer, and a proxy
-takes that for a node's failure and asks it no more for a while."""
-
 IDLE_SECONDS = 75
 """How long a kept-alive connection may be idle; above the usual 60 s of proxies."""
 
 DRAIN_TURN_SECONDS = 0.01
-
-BODY_SECONDS = 10
-"""How long a client may take to send its body."""
 
 
 class Server:
@@ -35,26 +28,17 @@ class Server:
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        application = make_application(container, routes(container))
-        self._requests = application.settings[REQUESTS]
-        self._http = HTTPServer(
-            BodyLimit(application),
-            max_header_size=MAX_HEADER_BYTES,
-            # `BodyLimit` answers 413 first; this is for what it lets through.
-            max_body_size=2 * MAX_BODY_BYTES,
-            idle_connection_timeout=IDLE_SECONDS,
-            body_timeout=BODY_SECONDS,
-        )
         push, supervisor = container.push, container.supervisor
-        self._listener = Listener(
-            self._http,
-            FastUpgrade(push.admission, supervisor, container.metrics).take,
-            hot_route(container),
+        self.application = make_application(container, routes(container))
+        self._http = Http1Server(
+            self.application,
+            [hot_route(container)],
             push.capacity,
             supervisor,
-            self._requests,
             IDLE_SECONDS,
         )
+        upgrade = FastUpgrade(push.admission, supervisor, container.metrics)
+        self._listener = Listener(self._http, upgrade.take)
         self._for_worker_peers = HTTPServer(
             make_application(container, routes_for_worker_peers(container))
         )
@@ -75,16 +59,16 @@ class Server:
         seconds = self._container.settings.server.drain_seconds
         log.info("leaving: draining for at most %s s", seconds)
         self._listener.stop()
+        self._http.leaving = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._container.push.drain(seconds)
-                while self._requests:
+                while self._http.requests:
                     await asyncio.sleep(DRAIN_TURN_SECONDS)
 
     async def close(self) -> None:
         """End what is left."""
         self._listener.stop()
         self._for_worker_peers.stop()
-        self._listener.close()
-        await asyncio.wait_for(self._http.close_all_connections(), 1)
+        self._http.close()
         await asyncio.wait_for(self._for_worker_peers.close_all_connections(), 1)

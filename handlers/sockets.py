@@ -1,8 +1,8 @@
 """``GET /ws/<scene_str>``: the upgrade of a page's socket, which is parked when it is admitted.
 
 Two paths lead to the same checks (services/push/admission.py). `FastUpgrade` serves a plain
-request, straight from the listening socket; `SocketRouter` serves every other one, through Tornado
-but below its RequestHandlers, which would cost 13 KB per socket. Once a socket is parked nothing of
+request, straight from the listening socket; `SocketRouter` serves every other one, through HTTP
+but below the RequestHandlers, which would cost 13 KB per socket. Once a socket is parked nothing of
 its request is referred to.
 """
 
@@ -25,7 +25,9 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
 from handlers.base import NO_HEADERS, HttpResponse, error_response
-from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head, encoded
+from handlers.http1 import LINGER_SECONDS, Exchange
+from handlers.http_messages import encoded
+from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head
 from services.errors import ApiError
 from services.logs import new_request_id
 from services.metrics import Metrics
@@ -34,10 +36,6 @@ from services.push.handshake import PREFIX, Offer, Request
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.push")
-
-LINGER_SECONDS = 1
-"""How long a refused peer may take to read the answer and hang up."""
-
 
 _REFUSAL_HEADERS: Mapping[str, Mapping[str, str]] = {
     "upgrade_required": {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
@@ -56,9 +54,8 @@ def refused(refusal: ApiError, metrics: Metrics) -> HttpResponse:
 class FastUpgrade:
     """Upgrades of the plainest form, straight from the listening socket.
 
-    A Tornado connection, its stream, two tasks and a parsed header list are most of what a
-    handshake costs otherwise (docs/performance.md). tests/conformance runs on this path and on
-    `SocketRouter`.
+    A transport, a parser, a task and Tornado's request are most of what a handshake costs otherwise
+    (docs/performance.md). tests/conformance runs on this path and on `SocketRouter`.
     """
 
     def __init__(self, admission: Admission, supervisor: Supervisor, metrics: Metrics) -> None:
@@ -69,8 +66,8 @@ class FastUpgrade:
     def take(self, connection: socket.socket, address: Address, head: Head, early: bytes) -> bool:
         """Take the connection over, and park it if it is admitted.
 
-        False where something but the store refuses it: then it is handed to Tornado unchanged, so
-        that there is one place for refusals of that kind.
+        False where something but the store refuses it: then it is served as any request, so that
+        there is one place for refusals of that kind.
         """
         request = Request(head.method, head.target, "HTTP/1.1", head.headers, address[0])
         try:
@@ -124,8 +121,8 @@ class SocketRouter(Router):
     """The target of the route ``/ws/``.
 
     On Tornado's `Router` and `HTTPMessageDelegate` (its documentation: "Integration with other
-    services"; `HTTP1Connection.detach` may be called in ``headers_received``, which may be a
-    coroutine).
+    services"), over handlers/http1.py and over Tornado's own connection alike: both may be detached
+    in ``headers_received``, which may be a coroutine.
     """
 
     def __init__(self, admission: Admission, metrics: Metrics) -> None:
@@ -161,7 +158,7 @@ class _Upgrade(HTTPMessageDelegate):
         return self._admit(offer)
 
     def data_received(self, chunk: bytes) -> None:
-        """A body has no business here; `BodyLimit` bounds its size."""
+        """A body has no business here."""
 
     def finish(self) -> None:
         """Called for refused requests only: a detached connection is not finished."""
@@ -175,12 +172,16 @@ class _Upgrade(HTTPMessageDelegate):
             self._refusal = refusal
 
     def _gone(self) -> bool:
+        if isinstance(self._conn, Exchange):
+            return self._conn.is_over
         assert isinstance(self._conn, HTTP1Connection)
         connection = self._conn.stream.socket
         return connection is None or hung_up(connection)
 
     def _detach(self) -> tuple[int, bytes] | None:
-        """A `Take`: a duplicate of the descriptor, and what was read of it beyond the head."""
+        """A `Take`: a duplicate of the descriptor, and what was read of it beyond the request."""
+        if isinstance(self._conn, Exchange):
+            return self._conn.detach()
         assert isinstance(self._conn, HTTP1Connection)
         stream = self._conn.detach()
         try:

@@ -9,7 +9,17 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
+LOOP = os.environ.get("SCANPUSH_TEST_LOOP", "asyncio")
+"""The event loop of all tests: ``asyncio`` or ``uvloop``."""
+
 RUN_ALL = bool(os.environ.get("SCANPUSH_TEST_ALL"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if LOOP == "uvloop":
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

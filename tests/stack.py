@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -105,6 +106,7 @@ class Stack:
         clock: a `TurnableClock` lets hours pass (`advance`); None: the machine's.
         faulty: put `scenes` and `users`, stores that fail on command, into the server.
         stores: opens the stores; by default those that the settings name.
+        tornado: serve by Tornado's own HTTP server, the twin of handlers/http1.py.
         sections: settings that differ from the defaults, by section, as in config.yaml.
     """
 
@@ -115,6 +117,7 @@ class Stack:
         *,
         faulty: bool = False,
         stores: OpenBackend = open_backend,
+        tornado: bool = False,
         **sections: Mapping[str, Any],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -129,6 +132,8 @@ class Stack:
             defaults[section] = {**base, **values} if isinstance(values, dict) else values
         self.settings = Settings.model_validate(defaults)
         self._clock = clock
+        self._twin: HTTPServer | None = None
+        self._tornado = tornado
         self._make_backend: OpenBackend = open_faulty if faulty else stores
         self.container: Container
         self.server: Server
@@ -159,7 +164,11 @@ class Stack:
             self.server = Server(self.container)
             await self.container.start()
             undo.pop_all()
-        self.server.listen(sockets)
+        if self._tornado:
+            self._twin = HTTPServer(self.server.application)
+            self._twin.add_sockets(sockets)
+        else:
+            self.server.listen(sockets)
         # Certificates are not needed here, and reading them takes as long as all the rest.
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}", timeout=WITHIN_SECONDS, verify=False
@@ -173,6 +182,9 @@ class Stack:
         trace: TracebackType | None,
     ) -> None:
         await self.http.aclose()
+        if self._twin is not None:
+            self._twin.stop()
+            await self._twin.close_all_connections()
         await self.server.close()
         await self.container.close()
         if self._simulation is not None:

@@ -1,6 +1,6 @@
 """Who gets a socket: every check of an upgrade, and the moment it is parked.
 
-handlers/sockets.py leads here by two paths, through Tornado's HTTP and straight from the listening
+handlers/sockets.py leads here by two paths, through HTTP and straight from the listening
 socket. What is checked, and in which order, is decided in this one place.
 """
 

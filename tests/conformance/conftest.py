@@ -1,11 +1,11 @@
-"""Both ways to accept a socket must behave alike."""
+"""All ways to accept a socket must behave alike."""
 
 import pytest
 
 from tests.services.push.kit import Node
 
 
-@pytest.fixture(params=[True, False], ids=["short way", "through Tornado"])
+@pytest.fixture(params=["plain", "http", "tornado"])
 def accepting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs a test twice: upgrades served by `Reception`, and by `SocketRouter`."""
-    monkeypatch.setattr(Node, "short_way", request.param)
+    """Runs a test with upgrades served by `FastUpgrade`, and by `SocketRouter` over both HTTPs."""
+    monkeypatch.setattr(Node, "way", request.param)

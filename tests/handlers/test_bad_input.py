@@ -58,19 +58,19 @@ def unread(server: Running, path: str, method: str = "GET", head: bytes = b"") -
 @example(body={"kind": "\ud800"})
 @example(body={"account": "a" * 65})
 @example(body={"lang": "x" * 10_000})
-def test_any_json_may_be_posted_to_begin(server: Running, body: Any) -> None:
+def test_any_json_may_be_posted_to_begin(either_server: Running, body: Any) -> None:
     """An object of known fields begins a scene, everything else is told what is wrong."""
     content = json.dumps(body).encode()
-    check(server.http.post("/api/scenes", content=content))
+    check(either_server.http.post("/api/scenes", content=content))
 
 
 @hostile
 @given(body=scene_bodies)
 def test_known_fields_of_any_type_may_be_posted_to_begin(
-    server: Running, body: dict[str, Any]
+    either_server: Running, body: dict[str, Any]
 ) -> None:
     """A wrong type is 400 with the field's name."""
-    answer = server.http.post("/api/scenes", content=json.dumps(body).encode())
+    answer = either_server.http.post("/api/scenes", content=json.dumps(body).encode())
     check(answer)
     wrong = {
         name
@@ -89,29 +89,29 @@ def test_known_fields_of_any_type_may_be_posted_to_begin(
 @example(body=b'{"seq":' + b"9" * 5000 + b"}")
 @example(body=b'{"seq":NaN}')
 @pytest.mark.parametrize("path", ["/api/scenes", "/api/scenes/{}/ack", "/wechat/callback"])
-def test_any_bytes_may_be_posted(server: Running, path: str, body: bytes) -> None:
+def test_any_bytes_may_be_posted(either_server: Running, path: str, body: bytes) -> None:
     """Invalid UTF-8, cut-off, deep, or numbers too long to read."""
-    page = server.begin()
+    page = either_server.begin()
     headers = {**page.bearer, "Content-Type": "application/json"}
-    check(server.http.post(path.format(page.scene_str), content=body, headers=headers))
+    check(either_server.http.post(path.format(page.scene_str), content=body, headers=headers))
 
 
 @hostile
 @given(seq=json_values)
-def test_any_seq_may_be_acknowledged(server: Running, seq: Any) -> None:
+def test_any_seq_may_be_acknowledged(either_server: Running, seq: Any) -> None:
     """Nothing but the right number consumes anything."""
-    page = server.begin()
+    page = either_server.begin()
     path = f"{page.document['status']}/ack"
     content = json.dumps({"seq": seq}).encode()
-    answer = server.http.post(path, content=content, headers=page.bearer)
+    answer = either_server.http.post(path, content=content, headers=page.bearer)
     assert error_of(answer)["code"] == ("stale_seq" if type(seq) is int else "bad_request")
 
 
 @hostile
 @given(path=raw_paths, method=some.sampled_from(["GET", "POST", "DELETE", "OPTIONS", "PUT", "FOO"]))
-def test_any_path_may_be_asked_for(server: Running, path: str, method: str) -> None:
+def test_any_path_may_be_asked_for(either_server: Running, path: str, method: str) -> None:
     """A path without a route is a 404 of the contract, also where the path is no proper URL."""
-    check(unread(server, path, method, b"Content-Length: 0\r\n"))
+    check(unread(either_server, path, method, b"Content-Length: 0\r\n"))
 
 
 @hostile
@@ -120,13 +120,13 @@ def test_any_path_may_be_asked_for(server: Running, path: str, method: str) -> N
 @example(wait="-1", seq="1")
 @example(wait="1e999", seq="-0")
 @example(wait="0", seq="9" * 5000)
-def test_any_query_may_be_sent_to_a_poll(server: Running, wait: str, seq: str) -> None:
+def test_any_query_may_be_sent_to_a_poll(either_server: Running, wait: str, seq: str) -> None:
     """Numbers or 400; never longer than 25 s, and here never at all."""
-    page = server.begin()
-    server.http.delete(page.document["status"], headers=page.bearer)
+    page = either_server.begin()
+    either_server.http.delete(page.document["status"], headers=page.bearer)
     query = {"wait": wait, "seq": seq, "watch_token": "x", "openid": "y"}
     encoded = {name: value.encode("utf-8", "surrogatepass") for name, value in query.items()}
-    check(server.http.get(page.document["status"], params=encoded, headers=page.bearer))
+    check(either_server.http.get(page.document["status"], params=encoded, headers=page.bearer))
 
 
 @hostile
@@ -144,22 +144,22 @@ def test_any_query_may_be_sent_to_a_poll(server: Running, wait: str, seq: str) -
 @example(name="Content-Encoding", value=b"gzip")
 @example(name="Cookie", value=b'begin="\\777"; ;=;')
 @example(name="Authorization", value=b"Bearer")
-def test_any_header_may_be_sent(server: Running, name: str, value: bytes) -> None:
+def test_any_header_may_be_sent(either_server: Running, name: str, value: bytes) -> None:
     """Header values are texts to the server, and none is believed."""
     for method, path in (("POST", "/api/scenes"), ("GET", "/api/me"), ("GET", "/")):
         content = b"--\r\nx=%ff&%" if method == "POST" else None
-        answer = server.http.request(method, path, headers={name: value}, content=content)
+        answer = either_server.http.request(method, path, headers={name: value}, content=content)
         assert answer.status_code < 500
         if answer.status_code >= 400:
             error_of(answer)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/api/me", "/ws/x"])
-def test_headers_that_a_proxy_passes_on_are_answered(server: Running, path: str) -> None:
+def test_headers_that_a_proxy_passes_on_are_answered(either_server: Running, path: str) -> None:
     """nginx takes a connection closed without an answer for a dead node: by a request with four
     headers of 8 KiB, its own limit, any client could take all nodes out of service."""
     headers = {f"X-{number}": "x" * 8_000 for number in range(5)}
-    assert server.http.get(path, headers=headers).status_code in (200, 401, 426)
+    assert either_server.http.get(path, headers=headers).status_code in (200, 401, 426)
 
 
 @pytest.mark.parametrize(
@@ -214,64 +214,64 @@ NO_NUMBERS = [
 
 @pytest.mark.parametrize("name", ["wait", "seq"])
 @pytest.mark.parametrize("text", NO_NUMBERS)
-def test_only_plain_digits_are_a_number(server: Running, name: str, text: str) -> None:
+def test_only_plain_digits_are_a_number(either_server: Running, name: str, text: str) -> None:
     """No other script's digits and nothing else that only a lenient reader takes for one."""
-    page = server.begin()
-    answer = server.http.get(
+    page = either_server.begin()
+    answer = either_server.http.get(
         page.document["status"], params={"wait": "0", name: text}, headers=page.bearer
     )
     assert answer.status_code == 400 and error_of(answer)["field"] == name
 
 
-def test_half_a_seq_is_refused(server: Running) -> None:
+def test_half_a_seq_is_refused(either_server: Running) -> None:
     """A wait may have a decimal point, the count of a scene's changes has none."""
-    page = server.begin()
+    page = either_server.begin()
     query = {"wait": "0", "seq": "1.5"}
-    answer = server.http.get(page.document["status"], params=query, headers=page.bearer)
+    answer = either_server.http.get(page.document["status"], params=query, headers=page.bearer)
     assert answer.status_code == 400 and error_of(answer)["field"] == "seq"
 
 
-def test_a_byte_order_mark_is_ignored(server: Running) -> None:
+def test_a_byte_order_mark_is_ignored(either_server: Running) -> None:
     """Some systems put one before everything."""
-    answer = server.http.post("/api/scenes", content=b'\xef\xbb\xbf{"lang": "ja"}')
+    answer = either_server.http.post("/api/scenes", content=b'\xef\xbb\xbf{"lang": "ja"}')
     assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("path", ["/api/scenes", "/api/register", "/api/miniprogram/login"])
-def test_half_a_character_is_refused(server: Running, path: str) -> None:
+def test_half_a_character_is_refused(either_server: Running, path: str) -> None:
     """JSON can spell a lone surrogate, which is no text: nothing could store it or send it on."""
     lone = b'{"kind": "\\ud800", "code": "\\ud800", "registration_token": "\\ud800"}'
-    answer = server.http.post(path, content=lone)
+    answer = either_server.http.post(path, content=lone)
     assert answer.status_code == 400 and error_of(answer)["code"] == "bad_request"
 
 
 @pytest.mark.parametrize(
     ("wait", "seq"), [("0", "0"), ("0", "007"), ("0.0", "0"), ("0", "9" * 5_000)]
 )
-def test_any_plain_number_will_do(server: Running, wait: str, seq: str) -> None:
+def test_any_plain_number_will_do(either_server: Running, wait: str, seq: str) -> None:
     """However long; too large ones count as the largest."""
-    page = server.begin()
+    page = either_server.begin()
     query = {"wait": wait, "seq": seq}
-    answer = server.http.get(page.document["status"], params=query, headers=page.bearer)
+    answer = either_server.http.get(page.document["status"], params=query, headers=page.bearer)
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["official_account", "web", "website"])
 @pytest.mark.parametrize("host", ["a" * 262, "a" * 3_000, "a" * 12_000])
-def test_a_host_that_cannot_be_is_refused(server: Running, kind: str, host: str) -> None:
+def test_a_host_that_cannot_be_is_refused(either_server: Running, kind: str, host: str) -> None:
     """The server's own addresses are made of it, and no QR code could hold them."""
     content = json.dumps({"kind": kind}).encode()
-    answer = server.http.post("/api/scenes", content=content, headers={"Host": host})
+    answer = either_server.http.post("/api/scenes", content=content, headers={"Host": host})
     assert answer.status_code == 400 and error_of(answer)["field"] == "Host"
-    assert server.http.get("/oauth/wechat/start", headers={"Host": host}).status_code == 400
+    assert either_server.http.get("/oauth/wechat/start", headers={"Host": host}).status_code == 400
 
 
-def test_the_longest_host_has_its_codes(server: Running) -> None:
+def test_the_longest_host_has_its_codes(either_server: Running) -> None:
     """253 characters and a port, in both pictures."""
     headers = {"Host": "a" * 253 + ":65535"}
-    begun = server.http.post("/api/scenes", json={"kind": "web"}, headers=headers).json()
+    begun = either_server.http.post("/api/scenes", json={"kind": "web"}, headers=headers).json()
     for picture in ("svg", "png"):
-        assert server.http.get(begun["qr"][picture]).status_code == 200
+        assert either_server.http.get(begun["qr"][picture]).status_code == 200
 
 
 @hostile
@@ -279,12 +279,12 @@ def test_the_longest_host_has_its_codes(server: Running) -> None:
 @example(bearer=b"eyJhbGciOiJub25lIn0.e30.")
 @example(bearer=b"." * 2)
 @example(bearer=b"a" * 8000)
-def test_any_bearer_may_be_sent(server: Running, bearer: bytes) -> None:
+def test_any_bearer_may_be_sent(either_server: Running, bearer: bytes) -> None:
     """One and the same 401 for all of them."""
     headers = {"Authorization": b"Bearer " + bearer}
-    page = server.begin()
+    page = either_server.begin()
     for path in ("/api/me", str(page.document["status"])):
-        answer = server.http.get(path, headers=headers)
+        answer = either_server.http.get(path, headers=headers)
         assert error_of(answer)["code"] == "unauthorized"
 
 
@@ -295,11 +295,11 @@ def test_any_bearer_may_be_sent(server: Running, bearer: bytes) -> None:
     some.text(max_size=20),
 ), body=some.binary(max_size=100), method=some.sampled_from(["GET", "POST"]))  # fmt: skip
 def test_any_callback_may_be_sent(
-    server: Running, query: dict[str, str], body: bytes, method: str
+    either_server: Running, query: dict[str, str], body: bytes, method: str
 ) -> None:
     """400 or 403; never an answer that tells more."""
     encoded = {name: value.encode("utf-8", "replace") for name, value in query.items()}
-    answer = server.http.request(method, "/wechat/callback", params=encoded, content=body)
+    answer = either_server.http.request(method, "/wechat/callback", params=encoded, content=body)
     assert error_of(answer)["code"] in ("bad_request", "forbidden")
     assert answer.json()["error"]["message"] in ("Malformed.", "Forbidden.")
 
@@ -308,7 +308,7 @@ def test_any_callback_may_be_sent(
 @pytest.mark.parametrize(
     "value", [{"$ne": None}, {"$gt": ""}, ["x"], 7, True, {"a": {"$where": "1"}}]
 )
-def test_operator_objects_are_refused(server: Running, field: str, value: Any) -> None:
+def test_operator_objects_are_refused(either_server: Running, field: str, value: Any) -> None:
     """No object of a client ever reaches a store as a query."""
-    answer = server.http.post("/api/scenes", json={field: value})
+    answer = either_server.http.post("/api/scenes", json={field: value})
     assert answer.status_code == 400 and error_of(answer)["field"] == field

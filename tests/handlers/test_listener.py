@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import socket
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ async def _answers(client: Raw) -> bytes:
 
 @pytest.mark.gen_test
 async def test_request_in_two_packets():
-    """A head that comes in pieces is left to Tornado, and arrives just the same."""
+    """A head that comes in pieces is left to the parser, and arrives just the same."""
     async with Node() as node:
         request = upgrade(node.scenes.begin())
         client = await Raw.connect(node.port)
@@ -33,7 +34,7 @@ async def test_request_in_two_packets():
 
 @pytest.mark.gen_test
 async def test_large_head():
-    """A head over 4 KiB is left to Tornado."""
+    """A head over 4 KiB is left to the parser."""
     async with Node() as node:
         client = await Raw.connect(node.port)
         client.send(upgrade(node.scenes.begin(), Cookie="c" * 5000))
@@ -43,11 +44,32 @@ async def test_large_head():
 @pytest.mark.gen_test
 @pytest.mark.parametrize("size", [0, 1900, 4000, 4096, 9000])
 async def test_handed_on_byte_for_byte(size):
-    """Tornado answers two requests in one packet, wherever the server's one read ends in them."""
+    """Two requests in one packet are answered, wherever the first read ends in them."""
     async with Node() as node:
         client = await Raw.connect(node.port)
         client.send(2 * (b"GET /hello HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (size * b"x")))
         for _ in range(2):
+            assert b"200 OK" in await client.head()
+            assert await client.reader.readexactly(5) == b"hello"
+        client.leave()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "wrong", [{"token": "x" * 43}, {"Origin": "null"}], ids=["by the store", "at once"]
+)
+async def test_requests_behind_a_refused_upgrade(wrong, monkeypatch):
+    """They are answered on the same connection, as many as came in the same packet."""
+    monkeypatch.setattr(Node, "way", "http")
+    async with Node() as node:
+        client = await Raw.connect(node.port)
+        refused = upgrade(node.scenes.begin(), **wrong)
+        client.send(3 * (refused + b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"))
+        for _ in range(3):
+            head = await client.head()
+            assert b" 403 " in head
+            length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+            await client.reader.readexactly(length)
             assert b"200 OK" in await client.head()
             assert await client.reader.readexactly(5) == b"hello"
         client.leave()
@@ -65,7 +87,7 @@ async def test_connection_without_a_word():
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("more", [{}, {"Cookie": "c" * 5000}], ids=["short way", "long way"])
+@pytest.mark.parametrize("more", [{}, {"Cookie": "c" * 5000}], ids=["plain", "parsed"])
 async def test_no_delay(more):
     """Small frames leave at once (TCP_NODELAY), whichever way the socket came in."""
     async with Node() as node:

@@ -26,7 +26,7 @@ METHODS = {
 @pytest.mark.parametrize("path", METHODS)
 def test_other_methods_are_405(server: Running, path: str) -> None:
     """With the contract's error and what is allowed (RFC 9110, section 15.5.6)."""
-    every = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "BREW"}
+    every = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "PROPFIND"}
     methods = METHODS[path] | ({"HEAD"} if "GET" in METHODS[path] else set())
     for method in every - methods:
         answer = server.http.request(method, path)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import re
 import socket
 from collections.abc import Callable
 from types import TracebackType
@@ -16,7 +15,8 @@ from tornado.web import Application, RequestHandler
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from handlers.listener import HotRoute, Listener
+from handlers.http1 import Http1Server
+from handlers.listener import Listener
 from handlers.sockets import FastUpgrade, SocketRouter
 from services.clock import SystemClock
 from services.errors import ApiError, StoreUnavailable
@@ -202,8 +202,9 @@ class Hello(RequestHandler):
 class Node:
     """A push service behind a real HTTP server, for one test."""
 
-    short_way = True
-    """Whether plain upgrades are served by `Listener`, as in the real server."""
+    way = "plain"
+    """``plain``: plain upgrades are served by `FastUpgrade`, as in the real server; ``http``: all
+    through `Http1Server`; ``tornado``: all through Tornado's own HTTP."""
 
     nowait = False
     """Whether the scenes can be read without waiting."""
@@ -231,25 +232,20 @@ class Node:
     async def __aenter__(self) -> Self:
         await self.push.start()
         router = SocketRouter(self.push.admission, self.counters)
-        self._server = HTTPServer(Application([(r"/hello", Hello), (r"/ws/.*", router)]))
+        application = Application([(r"/hello", Hello), (r"/ws/.*", router)])
+        self._server = HTTPServer(application)
+        self.http = Http1Server(application, [], self.push.capacity, self.supervisor, 60)
         sockets = bind_sockets(0, "127.0.0.1", backlog=1024)
         if self._send_buffer:
             # Accepted sockets inherit it: a peer that does not read is noticed soon.
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         self.port = int(sockets[0].getsockname()[1])
-        self._listener = Listener(
-            self._server,
-            FastUpgrade(self.push.admission, self.supervisor, self.counters).take,
-            HotRoute("POST", re.compile("(?!)"), None),
-            self.push.capacity,
-            self.supervisor,
-            set(),
-            60,
-        )
-        if self.short_way:
-            self._listener.listen(sockets)
-        else:
+        take = FastUpgrade(self.push.admission, self.supervisor, self.counters).take
+        self._listener = Listener(self.http, take if self.way == "plain" else lambda *_: False)
+        if self.way == "tornado":
             self._server.add_sockets(sockets)
+        else:
+            self._listener.listen(sockets)
         return self
 
     async def __aexit__(
@@ -259,6 +255,7 @@ class Node:
         trace: TracebackType | None,
     ) -> None:
         self._listener.stop()
+        self.http.close()
         self._server.stop()
         await self._server.close_all_connections()
         await self.supervisor.close()

@@ -349,8 +349,12 @@ class LoginService:
             user_id=user_id,
         )
 
-    async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Step:
-        """Hand the claimed scene its login, keeping the event's reply in the same transaction."""
+    async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None) -> Step:
+        """Hand the claimed scene its login, keeping the event's reply in the same transaction.
+
+        Args:
+            outcome: that reply; None for login kinds without a chat.
+        """
         move = self._terms().authorization(scene, login, outcome)
         step = await self._scenes.advance(scene.scene_str, move)
         if step.verdict is Verdict.MOVED:

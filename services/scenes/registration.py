@@ -122,7 +122,7 @@ class RegistrationService:
         except HookUnavailable as error:
             # The scene stays as it is, so that the form can be sent again.
             log.warning(
-                "nobody is admitted, for the hook does not answer: %s",
+                "no person is admitted, as the hook does not answer: %s",
                 error,
                 extra={"scene_str": scene.scene_str},
             )

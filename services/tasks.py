@@ -45,3 +45,6 @@ class Supervisor:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*list(self._tasks), return_exceptions=True)
+            # Since Python 3.12 gathering what has ended already gives the loop no turn, and it is
+            # in another turn that `_ended` is called.
+            await asyncio.sleep(0)

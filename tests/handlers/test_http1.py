@@ -640,7 +640,7 @@ def collected(*pieces: bytes) -> tuple[list[Request], bool]:
     async def read() -> tuple[list[Request], bool]:
         supervisor = Supervisor()
         server = Http1Server(Application(), [], Capacity(9, 0), supervisor, 60)
-        one = http1.Connection(server, 0, "", b"")
+        one = http1.Connection(server, None, "", b"")
         for piece in pieces:
             one._unparsed = piece
             while one._unparsed and not one._refusal and not one._last:

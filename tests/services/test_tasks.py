@@ -52,3 +52,20 @@ async def test_after_closing_nothing_starts() -> None:
     late = supervisor.spawn(asyncio.sleep(60), name="late")
     with pytest.raises(asyncio.CancelledError):
         await late
+
+
+@pytest.mark.gen_test
+async def test_closing_in_the_turn_in_which_a_task_ends() -> None:
+    """What has ended already is not waited for without end."""
+    supervisor = Supervisor()
+    ending = asyncio.Event()
+
+    async def end() -> None:
+        ending.set()
+
+    supervisor.spawn(end(), name="ends")
+    await ending.wait()
+    assert supervisor.running == 1
+    async with asyncio.timeout(5):
+        await supervisor.close()
+    assert supervisor.running == 0

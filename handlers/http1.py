@@ -284,7 +284,8 @@ def _closed() -> "asyncio.Future[None]":
 
 
 class Connection(asyncio.Protocol):
-    """One connection."""
+    """One connection: parses what comes, has one request answered at a time, and keeps the limits
+    of size and time."""
 
     __slots__ = (
         "_answered", "_awaits_body", "_body", "_body_bytes", "_deadline", "_exchange", "_expects",
@@ -327,7 +328,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._over = False
         self._deadline = self._loop.time() + server.idle_seconds
-        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        self._timer: asyncio.TimerHandle
 
     # asyncio.Protocol
 
@@ -336,6 +337,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         # So that writing is paused exactly while something is not with the kernel.
         self.transport.set_write_buffer_limits(high=0)
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
         self.server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

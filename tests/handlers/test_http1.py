@@ -517,6 +517,7 @@ MALFORMED = {
     "a host with a space": GET.replace(b"Host: a", b"Host: a b"),
     "a host with a user": GET.replace(b"Host: a", b"Host: u@a"),
     "an absolute target with a user": GET.replace(b"/echo", b"http://u@a/echo"),
+    "an absolute target without a host": GET.replace(b"/echo", b"http:///echo"),
     "a target of another scheme": GET.replace(b"/echo", b"ftp://a/echo"),
     "a target without a slash": GET.replace(b"/echo", b"echo"),
     "no version": GET.replace(b" HTTP/1.1", b""),
@@ -646,7 +647,6 @@ def collected(*pieces: bytes) -> tuple[list[Request], bool]:
             while one._unparsed and not one._refusal and not one._last:
                 data, one._unparsed = one._unparsed, b""
                 one._feed(data)
-        one._timer.cancel()
         return one._ready, one._refusal is not None
 
     with contextlib.closing(asyncio.new_event_loop()) as loop:

@@ -51,7 +51,7 @@ from handlers.http_messages import (
 )
 from services.errors import ApiError
 from services.logs import new_request_id
-from services.push.admission import Capacity
+from services.push.admission import Capacity, hung_up
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.http")
@@ -116,7 +116,7 @@ class Http1Server:
         self.supervisor.spawn(self._adopt(connection, remote_ip, data), name="connection")
 
     async def _adopt(self, connection: socket.socket, remote_ip: str, data: bytes) -> None:
-        made = Connection(self, connection.fileno(), remote_ip, data)
+        made = Connection(self, connection, remote_ip, data)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: made, connection)
         except OSError as error:
@@ -162,10 +162,10 @@ class Exchange(HTTPConnection):
         """Where `HTTPServerRequest` looks for the peer's address."""
         return self._connection
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it is finished or detached, or the peer is gone."""
-        return self._connection is None or self._connection.peer_is_gone
+    def has_no_peer(self) -> bool:
+        """Whether the connection is lost or detached, or the peer has closed its side, whether
+        the event loop has seen that or not."""
+        return self._connection is None or self._connection.has_no_peer()
 
     def respond(self, response: HttpResponse) -> None:
         """Answer at once, without Tornado's header objects."""
@@ -284,22 +284,26 @@ def _closed() -> "asyncio.Future[None]":
 
 
 class Connection(asyncio.Protocol):
-    """One connection."""
+    """One connection: parses what comes, has one request answered at a time, and keeps the limits
+    of size and time."""
 
     __slots__ = (
         "_answered", "_awaits_body", "_body", "_body_bytes", "_deadline", "_exchange", "_expects",
-        "_fd", "_first", "_flushed", "_head_bytes", "_keep_alive", "_last", "_lines", "_loop",
-        "_over", "_parser", "_paused", "_ready", "_refusal", "_request", "_timer", "_unparsed",
+        "_first", "_flushed", "_head_bytes", "_keep_alive", "_last", "_lines", "_loop", "_over",
+        "_parser", "_paused", "_ready", "_refusal", "_request", "_socket", "_timer", "_unparsed",
         "_url", "_wire_bytes", "peer_is_gone", "protocol", "remote_ip", "server", "transport",
     )  # fmt: skip
 
-    def __init__(self, server: Http1Server, fd: int, remote_ip: str, first: bytes) -> None:
+    def __init__(
+        self, server: Http1Server, connection: socket.socket, remote_ip: str, first: bytes
+    ) -> None:
         self.server = server
         self.remote_ip = remote_ip
         self.protocol = "http"
         self.transport: asyncio.Transport
         self.peer_is_gone = False
-        self._fd = fd
+        # The transport's own: not to be read or written here.
+        self._socket = connection
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         # What was read and not parsed: before `begin`, and what came while a request was answered.
@@ -324,7 +328,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._over = False
         self._deadline = self._loop.time() + server.idle_seconds
-        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        self._timer: asyncio.TimerHandle
 
     # asyncio.Protocol
 
@@ -333,6 +337,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         # So that writing is paused exactly while something is not with the kernel.
         self.transport.set_write_buffer_limits(high=0)
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
         self.server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -678,7 +683,11 @@ class Connection(asyncio.Protocol):
 
     def _is_scarce(self) -> bool:
         # The system gives out the lowest free number, so a high one says how many are in use.
-        return self._fd >= self.server.capacity.descriptors
+        return self._socket.fileno() >= self.server.capacity.descriptors
+
+    def has_no_peer(self) -> bool:
+        """`Exchange.has_no_peer`."""
+        return self.peer_is_gone or hung_up(self._socket)
 
     def detach(self) -> tuple[int, bytes] | None:
         """`Exchange.detach`."""
@@ -688,7 +697,7 @@ class Connection(asyncio.Protocol):
         early = self._unparsed
         self._over = True
         try:
-            return os.dup(self._fd), early
+            return os.dup(self._socket.fileno()), early
         except OSError as error:
             log.warning("no descriptor for a socket", extra={"errno": error.errno})
             return None

@@ -153,7 +153,8 @@ def problem_of(request: Request) -> str:
             parts = urlsplit(target)
         except ValueError:
             return "not a target"
-        if parts.scheme not in ("http", "https") or not HOST.fullmatch(parts.netloc):
+        is_http = parts.scheme in ("http", "https")
+        if not is_http or not parts.netloc or HOST.fullmatch(parts.netloc) is None:
             return "not a target"
         headers["Host"] = parts.netloc
         request.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -161,6 +162,7 @@ def problem_of(request: Request) -> str:
 
 
 def head_of_body(request: Request) -> bytes:
+    """A head after which a parser reads the body of `request`."""
     names = ("Content-Length", "Transfer-Encoding")
     lines = [f"{name}: {request.headers[name]}\r\n" for name in names if name in request.headers]
     return f"POST / HTTP/1.1\r\n{''.join(lines)}\r\n".encode("latin-1")

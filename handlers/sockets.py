@@ -173,7 +173,7 @@ class _Upgrade(HTTPMessageDelegate):
 
     def _gone(self) -> bool:
         if isinstance(self._conn, Exchange):
-            return self._conn.is_over
+            return self._conn.has_no_peer()
         assert isinstance(self._conn, HTTP1Connection)
         connection = self._conn.stream.socket
         return connection is None or hung_up(connection)

@@ -517,6 +517,7 @@ MALFORMED = {
     "a host with a space": GET.replace(b"Host: a", b"Host: a b"),
     "a host with a user": GET.replace(b"Host: a", b"Host: u@a"),
     "an absolute target with a user": GET.replace(b"/echo", b"http://u@a/echo"),
+    "an absolute target without a host": GET.replace(b"/echo", b"http:///echo"),
     "a target of another scheme": GET.replace(b"/echo", b"ftp://a/echo"),
     "a target without a slash": GET.replace(b"/echo", b"echo"),
     "no version": GET.replace(b" HTTP/1.1", b""),
@@ -640,13 +641,12 @@ def collected(*pieces: bytes) -> tuple[list[Request], bool]:
     async def read() -> tuple[list[Request], bool]:
         supervisor = Supervisor()
         server = Http1Server(Application(), [], Capacity(9, 0), supervisor, 60)
-        one = http1.Connection(server, 0, "", b"")
+        one = http1.Connection(server, None, "", b"")
         for piece in pieces:
             one._unparsed = piece
             while one._unparsed and not one._refusal and not one._last:
                 data, one._unparsed = one._unparsed, b""
                 one._feed(data)
-        one._timer.cancel()
         return one._ready, one._refusal is not None
 
     with contextlib.closing(asyncio.new_event_loop()) as loop:

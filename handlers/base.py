@@ -5,34 +5,27 @@ import json
 import logging
 import re
 from codecs import BOM_UTF8
-from collections.abc import Awaitable, Mapping
-from http import HTTPStatus
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Awaitable
+from typing import Any
 
 import pydantic_core
-from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 from tornado.web import HTTPError, RequestHandler
 
+from handlers.http_messages import (
+    JSON,
+    SAFE_HEADERS,
+    HttpResponse,
+    error_response,
+    new_request_id,
+)
 from services.container import Container
 from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError, unauthorized
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.logs import new_request_id, request_id, scrub_uri
+from services.logs import request_id, scrub_uri
 from services.origins import client_address, request_scheme
 from services.wechat.callback import Forbidden, Malformed
 
 log = logging.getLogger("scanpush.http")
-
-JSON = "application/json; charset=utf-8"
-
-SAFE_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-    }
-)
-"""What every answer has unless it says otherwise."""
 
 MAX_HOST = 261
 """A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
@@ -52,44 +45,6 @@ _TORNADO_CODES = {
     405: "method_not_allowed",
     413: "too_large",
 }
-
-
-class HttpResponse(NamedTuple):
-    """A whole answer, for what is served without a RequestHandler."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def write_to(self, connection: HTTPConnection, *, is_head: bool) -> None:
-        """Write it through Tornado. To HEAD without the body, which Tornado takes for an error."""
-        start = ResponseStartLine("HTTP/1.1", self.status, HTTPStatus(self.status).phrase)
-        headers = HTTPHeaders(dict(self.headers))
-        connection.write_headers(start, headers, None if is_head else self.body)
-        connection.finish()
-
-
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
-
-def error_response(
-    error: ApiError, request_id: str, headers: Mapping[str, str] = NO_HEADERS
-) -> HttpResponse:
-    """The error document of the contract, with its headers and the further ones given."""
-    document = {"code": error.code, "message": error.message}
-    if error.field:
-        document["field"] = error.field
-    body = json.dumps({"error": document}, ensure_ascii=False).encode()
-    sent = {
-        "Content-Type": JSON,
-        "Content-Length": str(len(body)),
-        **SAFE_HEADERS,
-        "X-Request-Id": request_id,
-        **headers,
-    }
-    if error.retry_after is not None:
-        sent["Retry-After"] = str(error.retry_after)
-    return HttpResponse(error.status, sent, body)
 
 
 def as_api_error(error: BaseException | None, status_code: int = 500) -> ApiError:

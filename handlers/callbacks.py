@@ -9,19 +9,18 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from handlers.base import (
+from handlers.base import BaseHandler, as_api_error, write_response
+from handlers.http_messages import (
     JSON,
     SAFE_HEADERS,
-    BaseHandler,
+    HotRoute,
     HttpResponse,
-    as_api_error,
     error_response,
-    write_response,
+    new_request_id,
 )
-from handlers.http_messages import HotRoute
 from services.container import Container
 from services.errors import ApiError, ScanpushError
-from services.logs import new_request_id, request_id
+from services.logs import request_id
 from services.scenes.callbacks import CallbackRequest
 from services.wechat.accounts import Account
 from services.wechat.forwarder import HOPS_HEADER

@@ -33,24 +33,25 @@ from tornado.httputil import (
 )
 from tornado.iostream import StreamClosedError
 
-from handlers.base import HttpResponse, error_response
 from handlers.http_messages import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     HotRoute,
+    HttpResponse,
     Refusal,
     Request,
     encoded,
     encoded_head,
+    error_response,
     head_of_body,
     header_name,
     malformed,
+    new_request_id,
     overloaded,
     problem_of,
     too_large,
 )
 from services.errors import ApiError
-from services.logs import new_request_id
 from services.push.admission import Capacity, hung_up
 from services.tasks import Supervisor
 

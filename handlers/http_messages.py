@@ -1,18 +1,32 @@
-"""The messages of HTTP/1.1: what counts as a request, how one is refused, and how an answer is
-written. handlers/http1.py reads and sends them."""
+"""The messages of HTTP/1.1: what counts as a request, how one is refused, how an answer is written,
+and the one error document. handlers/http1.py reads and sends them; RequestHandlers use what they
+share with routes that have none."""
 
+import json
+import random
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 
-from handlers.base import HttpResponse
 from services.errors import ApiError
 from services.push.admission import RETRY_SECONDS
+
+JSON = "application/json; charset=utf-8"
+
+SAFE_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+)
+"""What every answer has unless it says otherwise."""
 
 MAX_HEAD_BYTES = 64 * 1024
 """Twice what nginx passes on: a connection closed without an answer looks to a proxy like a node's
@@ -90,6 +104,49 @@ class Request:
         if "Host" in self.headers:
             made["Host"] = self.headers["Host"]
         return made
+
+
+class HttpResponse(NamedTuple):
+    """A whole answer, for what is served without a RequestHandler."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def write_to(self, connection: HTTPConnection, *, is_head: bool) -> None:
+        """Write it through Tornado. To HEAD without the body, which Tornado takes for an error."""
+        start = ResponseStartLine("HTTP/1.1", self.status, HTTPStatus(self.status).phrase)
+        headers = HTTPHeaders(dict(self.headers))
+        connection.write_headers(start, headers, None if is_head else self.body)
+        connection.finish()
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+def error_response(
+    error: ApiError, request_id: str, headers: Mapping[str, str] = NO_HEADERS
+) -> HttpResponse:
+    """The error document of the contract, with its headers and the further ones given."""
+    document = {"code": error.code, "message": error.message}
+    if error.field:
+        document["field"] = error.field
+    body = json.dumps({"error": document}, ensure_ascii=False).encode()
+    sent = {
+        "Content-Type": JSON,
+        "Content-Length": str(len(body)),
+        **SAFE_HEADERS,
+        "X-Request-Id": request_id,
+        **headers,
+    }
+    if error.retry_after is not None:
+        sent["Retry-After"] = str(error.retry_after)
+    return HttpResponse(error.status, sent, body)
+
+
+def new_request_id() -> str:
+    """The id of a request in answers and logs; no secret, hence no `secrets`."""
+    return f"{random.getrandbits(64):016x}"
 
 
 class HotRoute(NamedTuple):

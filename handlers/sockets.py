@@ -24,12 +24,16 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
-from handlers.base import NO_HEADERS, HttpResponse, error_response
 from handlers.http1 import LINGER_SECONDS, Exchange
-from handlers.http_messages import encoded
+from handlers.http_messages import (
+    NO_HEADERS,
+    HttpResponse,
+    encoded,
+    error_response,
+    new_request_id,
+)
 from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head
 from services.errors import ApiError
-from services.logs import new_request_id
 from services.metrics import Metrics
 from services.push.admission import Admission, Take, hung_up
 from services.push.handshake import PREFIX, Offer, Request

@@ -12,7 +12,6 @@ string. It masks too much rather than too little.
 import hashlib
 import json
 import logging
-import random
 import re
 import sys
 import time
@@ -146,11 +145,6 @@ QUIET = ("httpx", "httpcore", "tornado.access")
 """Loggers that would write each address that is called (httpx) or served (tornado)."""
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-
-
-def new_request_id() -> str:
-    """The id of a request in answers and logs; no secret, hence no `secrets`."""
-    return f"{random.getrandbits(64):016x}"
 
 
 def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:

@@ -14,9 +14,8 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Application, RequestHandler
 
 from handlers import http1
-from handlers.base import HttpResponse
 from handlers.http1 import Http1Server
-from handlers.http_messages import HotRoute, Request, header_name
+from handlers.http_messages import HotRoute, HttpResponse, Request, header_name
 from services.push.admission import Capacity
 from services.tasks import Supervisor
 from tests.handlers.answers import parsed

@@ -36,7 +36,7 @@ from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head
 from services.errors import ApiError
 from services.metrics import Metrics
 from services.push.admission import Admission, Take, hung_up
-from services.push.handshake import PREFIX, Offer, Request
+from services.push.handshake import PREFIX, Offer, UpgradeRequest
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.push")
@@ -73,7 +73,7 @@ class FastUpgrade:
         False where something but the store refuses it: then it is served as any request, so that
         there is one place for refusals of that kind.
         """
-        request = Request(head.method, head.target, "HTTP/1.1", head.headers, address[0])
+        request = UpgradeRequest(head.method, head.target, "HTTP/1.1", head.headers, address[0])
         try:
             offer = self._admission.check(request)
         except ApiError:
@@ -155,7 +155,7 @@ class _Upgrade(HTTPMessageDelegate):
         assert isinstance(start_line, RequestStartLine)
         self._is_head = start_line.method == "HEAD"
         try:
-            offer = self._admission.check(Request(*start_line, headers, self._remote_ip))
+            offer = self._admission.check(UpgradeRequest(*start_line, headers, self._remote_ip))
         except ApiError as refusal:
             self._refusal = refusal
             return None

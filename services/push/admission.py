@@ -18,7 +18,7 @@ from services.ids import scene_key, secret_hash
 from services.origins import Network, Origins, client_address, request_scheme
 from services.push.handshake import (
     Offer,
-    Request,
+    UpgradeRequest,
     check_request,
     forbidden,
     read_offer,
@@ -151,7 +151,7 @@ class Admission:
     draining: Callable[[], bool]
     detach_later: Callable[[bytes, int], None]
 
-    def check(self, request: Request) -> Offer:
+    def check(self, request: UpgradeRequest) -> Offer:
         """Everything that can be decided without the store. Raises `ApiError`."""
         check_request(request)
         if self.draining() or not self.capacity.has_room(self.parking.table.count):

@@ -24,7 +24,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 @dataclass(slots=True)
-class Request:
+class UpgradeRequest:
     """The head of an HTTP request."""
 
     method: str
@@ -49,7 +49,7 @@ def forbidden() -> ApiError:
     return ApiError("forbidden", "this socket is not yours to open")
 
 
-def check_request(request: Request) -> None:
+def check_request(request: UpgradeRequest) -> None:
     """Raise `ApiError` unless this is a WebSocket upgrade that the server supports."""
     headers = request.headers
     if request.method != "GET":
@@ -64,7 +64,7 @@ def check_request(request: Request) -> None:
         raise ApiError("bad_request", "not a key", field="Sec-WebSocket-Key")
 
 
-def read_offer(request: Request, address: str) -> Offer:
+def read_offer(request: UpgradeRequest, address: str) -> Offer:
     """What the request asks for.
 
     Raises:

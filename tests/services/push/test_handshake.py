@@ -8,14 +8,14 @@ from tornado.httputil import HTTPHeaders
 from handlers.listener import plain_head
 from handlers.sockets import refused
 from services.errors import ApiError
-from services.push.handshake import Request, check_request, read_offer
+from services.push.handshake import UpgradeRequest, check_request, read_offer
 from tests.conformance.raw import upgrade
 from tests.services.push.kit import TOKEN, Counters
 
 SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
 
-def _request(**headers: str) -> Request:
+def _request(**headers: str) -> UpgradeRequest:
     base = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",
@@ -24,7 +24,7 @@ def _request(**headers: str) -> Request:
         "Sec-Websocket-Protocol": f"scanpush.v1, watch.{TOKEN}",
     }
     base.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return Request("GET", f"/ws/{SCENE}", "HTTP/1.1", base, "127.0.0.1")
+    return UpgradeRequest("GET", f"/ws/{SCENE}", "HTTP/1.1", base, "127.0.0.1")
 
 
 def test_plain_head():
@@ -97,7 +97,9 @@ def test_other_spellings(headers):
 @given(st.dictionaries(st.sampled_from(list(_request().headers)), st.text(max_size=80)))
 def test_any_headers(headers):
     """Any value of any header is accepted or refused with a code of the contract."""
-    request = Request("GET", f"/ws/{SCENE}", "HTTP/1.1", {**_request().headers, **headers}, "")
+    request = UpgradeRequest(
+        "GET", f"/ws/{SCENE}", "HTTP/1.1", {**_request().headers, **headers}, ""
+    )
     try:
         check_request(request)
         read_offer(request, "")

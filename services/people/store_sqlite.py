@@ -113,7 +113,7 @@ class SqliteUserStore:
         await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
 
 
-def log_in_within_transaction(
+def login_in_transaction(
     db: sqlite3.Connection,
     identity: Identity,
     scene_str: SceneStr,

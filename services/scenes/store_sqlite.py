@@ -17,7 +17,7 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.people.store import Identity
-from services.people.store_sqlite import log_in_within_transaction
+from services.people.store_sqlite import login_in_transaction
 from services.scenes.login import Completion, LoginTerms, is_claimed
 from services.scenes.states import (
     FIELDS,
@@ -376,7 +376,7 @@ class SqliteLoginStore:
                 return Completion(claimed)
             # Until this transaction the scene was waiting, so no login of it can exist.
             first_try = claimed.verdict is Verdict.MOVED
-            login = log_in_within_transaction(
+            login = login_in_transaction(
                 db,
                 identity,
                 scene_str,

@@ -538,6 +538,9 @@ MALFORMED = {
     "chunks of an older version": PUSH.replace(b"1.1", b"1.0").replace(
         b"Content-Length: 5", b"Transfer-Encoding: chunked"
     ),
+    "another coding in an offer": PUSH.replace(
+        b"Content-Length: 5", b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: identity"
+    ),
     "no chunk size": PUSH.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

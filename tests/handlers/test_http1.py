@@ -740,9 +740,11 @@ WHOLE = st.sampled_from(
 )
 
 
-@given(
-    parts=st.lists(WHOLE | st.binary(max_size=4), max_size=6), cuts=st.lists(st.integers(0, 700))
-)
+# llhttp also skips line ends before a request, which h11 refuses: they separate nothing.
+JUNK = st.binary(max_size=4).filter(lambda junk: not {*b"\r\n"} & {*junk})
+
+
+@given(parts=st.lists(WHOLE | JUNK, max_size=6), cuts=st.lists(st.integers(0, 700)))
 def test_many_requests_are_those_that_another_parser_reads(
     parts: list[bytes], cuts: list[int]
 ) -> None:

@@ -450,7 +450,7 @@ class Connection(asyncio.Protocol):
             # connection is detached, and else HTTP as before (RFC 9110, section 7.8).
             self._unparsed = data[stopped.args[0] :] + self._unparsed
             self._parser = httptools.HttpRequestParser(self)
-            if self._request is not None:
+            if self._request is not None and self._refusal is None:
                 # llhttp stops behind the head all the same where the request has a body, which
                 # must not be read as the next request: another head tells it of the body.
                 self._parser.feed_data(head_of_body(self._request))

@@ -537,6 +537,9 @@ MALFORMED = {
     "chunks of an older version": PUSH.replace(b"1.1", b"1.0").replace(
         b"Content-Length: 5", b"Transfer-Encoding: chunked"
     ),
+    "another coding in an offer": PUSH.replace(
+        b"Content-Length: 5", b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: identity"
+    ),
     "no chunk size": PUSH.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -736,9 +739,11 @@ WHOLE = st.sampled_from(
 )
 
 
-@given(
-    parts=st.lists(WHOLE | st.binary(max_size=4), max_size=6), cuts=st.lists(st.integers(0, 700))
-)
+# llhttp also skips line ends before a request, which h11 refuses: they separate nothing.
+JUNK = st.binary(max_size=4).filter(lambda junk: not {*b"\r\n"} & {*junk})
+
+
+@given(parts=st.lists(WHOLE | JUNK, max_size=6), cuts=st.lists(st.integers(0, 700)))
 def test_many_requests_are_those_that_another_parser_reads(
     parts: list[bytes], cuts: list[int]
 ) -> None:

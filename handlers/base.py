@@ -109,7 +109,8 @@ class BaseHandler(RequestHandler):
         return public_url.startswith("https:") if public_url else self.scheme == "https"
 
     def refuse_foreign_origin(self) -> None:
-        """For every request that changes something: a missing CORS header alone stops none."""
+        """For every request that changes something. Browsers send it whether or not CORS allows
+        the page to read the answer."""
         origin = self.request.headers.get("Origin")
         if self.container.origins.is_foreign(origin, self.scheme, self.request.host):
             raise ApiError("forbidden_origin", "Pages of that origin may not do this.")

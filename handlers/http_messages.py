@@ -29,15 +29,14 @@ SAFE_HEADERS: Mapping[str, str] = MappingProxyType(
 """What every answer has unless it says otherwise."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Twice what nginx passes on: a connection closed without an answer looks to a proxy like a node's
-failure, and it asks that node no more for a while."""
+"""Twice what nginx passes on by default: the proxy refuses a long head before the server does."""
 
 MAX_BODY_BYTES = 64 * 1024
 
 _HOST_CHARACTERS = r"[\[\]:A-Za-z0-9\-._~!$&'()*+;=]*"
 HOST = re.compile(rf"{_HOST_CHARACTERS}(?:%[0-9A-Fa-f]{{2}}{_HOST_CHARACTERS})*")
-"""What may stand in Host: RFC 3986's host and port, loosely, as Tornado reads it. Without a comma,
-which is what two of them look like once they are joined."""
+"""What may stand in Host: RFC 3986's host and port, loosely, as Tornado reads it. No comma: it
+would mean that the header came twice."""
 
 
 @lru_cache(maxsize=512)
@@ -190,7 +189,7 @@ class Refusal(NamedTuple):
 
 
 def problem_of(request: Request) -> str:
-    """Why a request that llhttp accepts is none all the same; empty if it is one.
+    """Why a request is invalid although llhttp accepts it; empty if it is valid.
 
     For an absolute target, its authority becomes the Host (RFC 9112, section 3.2.2).
     """

@@ -162,7 +162,7 @@ class _Upgrade(HTTPMessageDelegate):
         return self._admit(offer)
 
     def data_received(self, chunk: bytes) -> None:
-        """A body has no business here."""
+        """Ignored: an upgrade has no body."""
 
     def finish(self) -> None:
         """Called for refused requests only: a detached connection is not finished."""

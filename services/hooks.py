@@ -114,7 +114,7 @@ class Hook:
     def tell_later(self, event: Mapping[str, Any]) -> None:
         """Tell of a login in the background, with further tries for about five minutes.
 
-        Any 2xx answer ends it. What was not told when this process ends is not told.
+        Any 2xx answer ends it. What is not delivered when this process ends is lost.
         """
         if self._telling >= MOST_TELLING:
             log.warning("the hook is not told of a login: %d messages are in flight", self._telling)
@@ -176,7 +176,7 @@ def _decision(answer: bytes) -> Decision:
     if not isinstance(said, dict):
         raise HookUnavailable("the answer is no JSON object")
     decision, user_id = said.get("decision"), said.get("user_id")
-    # A denial denies whatever else is said; all that is not understood is no admission either.
+    # `deny` wins over every other field, and an unknown decision does not admit.
     if decision == "deny":
         return Decision(approved=False)
     if decision not in ("approve", None):

@@ -1,4 +1,4 @@
-"""What the operator's page shows: how this node does, the other nodes, and the story of one scene.
+"""What the operator's page shows: this node's figures, the other nodes, the history of one scene.
 
 Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made.
 Nodes that share stores also know of one another (`Nodes`), and the sockets shown are those of all.
@@ -175,7 +175,7 @@ class OperatorService:
     async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:
         """The document of ``GET /api/operator/scenes/<scene_str>``; None for an unknown scene.
 
-        The story of a scene stays for an hour, also when the store no longer has the scene.
+        The history of a scene is kept for an hour, also when the store no longer has the scene.
         """
         scene = await self._scenes.get(scene_str)
         story = self._history.story(scene_str)
@@ -221,7 +221,7 @@ _UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node
 
 
 def _with_end(story: list[HistoryEvent], scene: Scene | None) -> list[HistoryEvent]:
-    """The story with the end that no move of this node made: it came by time or another node."""
+    """The history with the end that no move of this node made: it came by time or another node."""
     if scene is None or scene.state not in FINAL:
         return story
     if any(event.event == scene.state.value for event in story):

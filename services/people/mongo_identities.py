@@ -258,7 +258,7 @@ class IdentityLinks:
         return path
 
     async def make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
-        # Where the identity was made meanwhile, the caller reads what another has made of it.
+        # Where another caller has made the identity meanwhile, this one reads that record next.
         with contextlib.suppress(DuplicateKeyError):
             await self._people.insert_one(link_document(key, of, unionid))
 

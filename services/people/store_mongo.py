@@ -132,7 +132,7 @@ class LoginCounter(BatchedCommand[_Count]):
         """The primary records where those logins are counted, by `_id`."""
         # When all are counted, no record is asked for the scene: so many other logins of one person
         # may have come meanwhile that the record has forgotten it. Else that login is counted
-        # again, which takes `RECENT` logins between two commands and a stranger in the batch.
+        # again, which takes `RECENT` logins between two commands, and an unknown person.
         scenes = {count.key: count.login.scene_str for count in counts}
         fields = LOGIN_FIELDS if all_counted else (*LOGIN_FIELDS, "recent")
         found = await self._people.find(

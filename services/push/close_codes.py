@@ -1,4 +1,4 @@
-"""Why a socket is closed, grouped by what the page must do about it (design: close codes)."""
+"""Why a socket is closed, grouped by what the page must do about it (docs/reference.md)."""
 
 from enum import IntEnum, StrEnum
 
@@ -25,7 +25,8 @@ class CloseCode(IntEnum):
     REPLACED = 4409
     """A newer socket of the same scene took over. The page stops."""
     SLOW = 4413
-    """The peer does not read: see `Parking.send`. The page reconnects with full jitter."""
+    """The peer does not read what it is sent (`Parking.send`), or does not finish a message that it
+    began (`Parking.tick`). The page reconnects with full jitter."""
     FLOOD = 4429
     """Too many messages. The page reconnects with full jitter."""
 

@@ -1,7 +1,6 @@
 """From a notice to a frame: read the scene again, and deliver it to its socket and waiters.
 
-The store is the truth, a notice is a hint (docs/essays/truth.md). A notice carries nothing that is
-delivered; it only makes this node read.
+The store is authoritative, and a notice only makes this node read it (docs/essays/truth.md).
 """
 
 import asyncio

@@ -293,12 +293,12 @@ class Hub:
     def _write(self, fd: int, scene: Scene, frames: bytes) -> None:
         """Write what ends in the status; after a final state close behind it."""
         self._table.seqs[fd] = scene.seq
-        self._metrics.status_written()
         if scene.state in FINAL:
             expired = scene.state is State.EXPIRED
             self._parking.close(fd, CloseCode.EXPIRED if expired else CloseCode.FINISHED, frames)
         else:
             self._parking.send(fd, frames)
+        self._metrics.status_written()
 
     def fail(self, key: bytes) -> None:
         """The server failed: the page reconnects."""

@@ -74,7 +74,8 @@ class SocketState(IntEnum):
     CLOSING = 2
     """A close frame was sent (or its rest is due), and the peer's is awaited, with a deadline."""
     LINGERING = 3
-    """All is said; what still comes is discarded until the peer is gone, with a deadline."""
+    """The sending side is shut down. What still comes is discarded until the peer is gone, with a
+    deadline."""
 
 
 class SocketTable:

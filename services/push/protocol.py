@@ -77,7 +77,7 @@ class Phase(Enum):
     CLOSING = "closing"
     """The server asked to close; the peer has not answered yet."""
     DONE = "done"
-    """Both sides have said close: the TCP connection may go."""
+    """Both close frames are exchanged: the TCP connection may be closed."""
     FAILED = "failed"
     """The peer broke the rules; it may still be sending, so go on reading for a moment."""
 

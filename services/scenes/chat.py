@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.errors import ApiError
-from services.ids import OpenId, SceneStr, is_scene_str
+from services.ids import AppId, OpenId, SceneStr, is_scene_str
 from services.logs import short_hash
 from services.people.store import Identity, UserStore
 from services.scenes.login import LoginService, is_claimed
@@ -125,8 +125,8 @@ class ChatService:
     async def _claim(
         self, account: Account, event: Event, scene_str: SceneStr, kind: Kind
     ) -> ChatReply:
-        key = _outcome_key(account, event)
         identity = Identity(account.app_id, event.openid)
+        key = _outcome_key(identity.app_id, event)
         # The usual login, in one call. What follows is for policies that ask something first.
         result = await self._policy.complete_login(
             account, scene_str, identity, kind=kind, outcome_key=key
@@ -185,7 +185,7 @@ class ChatService:
     # Messages.
 
     async def _message(self, account: Account, event: TextMessage) -> ChatReply:
-        key = _outcome_key(account, event)
+        key = _outcome_key(account.app_id, event)
         if self._policy.confirms:
             scene = await self._open.of(account.name, event.openid, event.created)
             asked = scene.scene_str if scene is not None and scene.state is State.CONFIRMING else ""
@@ -264,8 +264,8 @@ class ChatService:
         return ChatReply(answer.outcome, kept)
 
 
-def _outcome_key(account: Account, event: Event) -> str:
-    return f"outcome:{event.outcome_key(account.app_id)}"
+def _outcome_key(app_id: AppId, event: Event) -> str:
+    return f"outcome:{event.outcome_key(app_id)}"
 
 
 class OpenScenes:

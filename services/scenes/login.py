@@ -371,11 +371,8 @@ class LoginService:
         if step.verdict is Verdict.MOVED and step.scene and step.scene.state in FINAL:
             self._metrics.scene_ended(step.scene.state)
 
-    def _mint(self, scene: Scene) -> str:
-        """Sign what the status document of a scene in this state brings."""
-        if scene.state is State.REGISTERING:
-            return self._ticket(Purpose.REGISTER, scene)
-        return self.exchange_code(scene) if status.of_kiosk(scene) else self._token(scene)
+    def _mint(self, scene: Scene, purpose: Purpose | None) -> str:
+        return self._token(scene) if purpose is None else self._ticket(purpose, scene)
 
     def exchange_code(self, scene: Scene) -> str:
         """What the operator's server exchanges for the login of a kiosk's authorized scene."""

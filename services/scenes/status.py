@@ -6,7 +6,7 @@ from typing import Any
 
 from services.ids import UserId
 from services.scenes.states import FINAL, Scene, State
-from services.tokens.claims import Claims
+from services.tokens.claims import Claims, Purpose
 
 FAILURES: Mapping[str, str] = {
     "try_again": "The login could not be finished in time; please try again.",
@@ -16,13 +16,16 @@ FAILURES: Mapping[str, str] = {
 """What `error.code` of a failed scene may be, and its sentence."""
 
 
-def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str, Any]:
+Mint = Callable[[Scene, Purpose | None], str]
+"""Signs a ticket of that purpose for the scene; None: its login token."""
+
+
+def document(scene: Scene, now: float, mint: Mint) -> dict[str, Any]:
     """The fields of one status document, each named here: what else a scene holds stays inside.
 
     Args:
         now: the time by which the remaining seconds are counted.
-        mint: signs what a page in this state gets: the login token, a kiosk's exchange code, or a
-            registration token. Not called in other states.
+        mint: signs what a page in this state gets. Not called in other states.
     """
     body: dict[str, Any] = {
         "type": "status",
@@ -40,11 +43,11 @@ def document(scene: Scene, now: float, mint: Callable[[Scene], str]) -> dict[str
             body["user"] = {"name": mask(name), "avatar": ""}
     if scene.state is State.AUTHORIZED and scene.claims is not None:
         if of_kiosk(scene):
-            body["exchange_code"] = mint(scene)
+            body["exchange_code"] = mint(scene, Purpose.EXCHANGE)
         else:
-            body["login"] = login_document(scene, now, mint(scene))
+            body["login"] = login_document(scene, now, mint(scene, None))
     if scene.state is State.REGISTERING:
-        body["registration_token"] = mint(scene)
+        body["registration_token"] = mint(scene, Purpose.REGISTER)
         body["register_fields"] = scene.details.get("register_fields", "").split()
     if scene.state is State.FAILED:
         body["error"] = {"code": scene.error, "message": FAILURES.get(scene.error, "Login failed.")}

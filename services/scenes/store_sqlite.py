@@ -150,7 +150,7 @@ class SqliteSceneStore:
 
     def _changed(self, scene: Scene) -> None:
         """A change is committed: keep the scene, then publish the notice, whose readers find it."""
-        # A change that is told late takes no newer scene's place.
+        # Changes may be told out of order: an older one must not replace a newer scene.
         known = self._recent.get(scene.scene_str, scene)
         self._recent.keep(scene.scene_str, scene if scene.seq >= known.seq else known)
         self._publish(Notice(scene.scene_str, scene.seq))

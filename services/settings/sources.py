@@ -15,6 +15,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from services.errors import SettingsError
 
 PREFIX = "SCANPUSH_"
+"""The variable of ``login.confirm`` is ``SCANPUSH_LOGIN__CONFIRM``: prefix, then the dotted key in
+capitals with `SEPARATOR` for each dot, and `FILE_ENDING` behind it where the value is the path of a
+file that holds it."""
 TEST_PREFIX = "SCANPUSH_TEST_"
 """These variables are the test runner's, whose servers inherit its environment."""
 SEPARATOR = "__"

@@ -92,9 +92,9 @@ class Issuer:
         """What `ticket` says, if a node signed it for that purpose and it is not over at `now`.
 
         Raises:
-            TokenExpired: it was good once.
+            TokenExpired: it was valid, and its time is over.
             UnknownKey: it may be another node's, whose key is not known here.
-            TokenError: it never was good.
+            TokenError: it is not valid.
         """
         claims = self._opened(ticket, _ticket_type(purpose))
         self._check_issuer(claims, f"{self._audience}/{purpose}")

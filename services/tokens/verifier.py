@@ -1,6 +1,6 @@
 """Verification on any node: a token that one node has signed is good on every other.
 
-Nodes that share ``jwt.key_file`` have nothing to tell each other. The others share one document,
+Nodes that share ``jwt.key_file`` need nothing else. The others share one document,
 in the store of all nodes: each adds its own public keys to what it finds there before it serves,
 and trusts all of them. A node whose addition was overwritten sees that, and adds it again.
 
@@ -174,8 +174,8 @@ class Verifier:
         """As `Issuer.verify_ticket`.
 
         Raises:
-            TokenExpired: it was good once.
-            TokenError: it never was.
+            TokenExpired: it was valid, and its time is over.
+            TokenError: it is not valid.
             StoreUnavailable: whether the key is another node's cannot be said now.
         """
         try:

@@ -29,7 +29,7 @@ _ENCODING_AES_KEY = re.compile(r"[A-Za-z0-9+/]{43}")
 
 
 class CryptoError(ScanpushError):
-    """A text that cannot be decrypted, or a key that is none.
+    """A text that cannot be decrypted, or an invalid key.
 
     One error with one text for every cause, so that a sender does not learn which check failed.
     """

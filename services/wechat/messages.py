@@ -1,4 +1,4 @@
-"""What WeChat tells in a callback: from hostile bytes to fields, from fields to an event.
+"""The body of a callback: from untrusted bytes to fields, from fields to an event.
 
 Pure. `document` reads XML, or JSON where the console is set so, under strict bounds; `parse` makes
 an event of the fields. xmltodict builds the record; where anything could hurt it, one pass of

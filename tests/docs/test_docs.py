@@ -161,7 +161,9 @@ def _fields_of_a_status() -> set[str]:
         for state in State
         for more in ({}, {"kiosk": "lobby3"})
     ]
-    return {field for scene in scenes for field in document(scene, 0, lambda _: "signed")}
+    return {
+        field for scene in scenes for field in document(scene, 0, lambda _scene, _purpose: "signed")
+    }
 
 
 @each_reference

@@ -33,7 +33,7 @@ SCENE = Scene(
 
 
 def document(scene: Scene, now: float = NOW) -> dict[str, object]:
-    return status.document(scene, now, lambda _: "signed.now")
+    return status.document(scene, now, lambda _scene, _purpose: "signed.now")
 
 
 @pytest.mark.parametrize("state", list(State))

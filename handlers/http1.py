@@ -444,16 +444,7 @@ class Connection(asyncio.Protocol):
         else:
             self._wire_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stopped:
-            # Any request may offer another protocol. What follows is of that protocol once the
-            # connection is detached, and else HTTP as before (RFC 9110, section 7.8).
-            self._unparsed = data[stopped.args[0] :] + self._unparsed
-            self._parser = httptools.HttpRequestParser(self)
-            if self._request is not None:
-                # llhttp stops behind the head all the same where the request has a body, which
-                # must not be read as the next request: another head tells it of the body.
-                self._parser.feed_data(head_of_body(self._request))
+            self._parse(data)
         except httptools.HttpParserCallbackError:
             # A failure of this module, and none of the peer.
             raise
@@ -466,6 +457,20 @@ class Connection(asyncio.Protocol):
             self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
         elif self._request is not None and self._wire_bytes > MAX_BODY_ON_THE_WIRE:
             self._too_large()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            # Any request may offer another protocol. What follows is of that protocol once the
+            # connection is detached, and else HTTP as before (RFC 9110, section 7.8).
+            self._unparsed = data[stopped.args[0] :] + self._unparsed
+            self._parser = httptools.HttpRequestParser(self)
+            if self._request is not None:
+                # llhttp stops behind the head all the same where the request has a body, which
+                # must not be read as the next request: another head tells it of the body. It also
+                # leaves the transfer coding unchecked, and refuses it only now.
+                self._parser.feed_data(head_of_body(self._request))
 
     def on_url(self, url: bytes) -> None:
         """httptools calls this and the following."""
@@ -500,7 +505,8 @@ class Connection(asyncio.Protocol):
         if problem:
             self._malformed(problem)
         length = headers.get("Content-Length")
-        if length is not None and int(length) > MAX_BODY_BYTES:
+        # llhttp takes any number of leading zeros, Python a few thousand.
+        if length is not None and int(length.lstrip("0") or "0") > MAX_BODY_BYTES:
             self._too_large()
         self._awaits_body = False
         self._expects = "Expect" in headers and (

@@ -508,6 +508,14 @@ async def test_the_body_of_an_offer_is_no_request(header: bytes, body: bytes) ->
             assert b'/echo?smuggled"' not in heard
 
 
+@ON_LOOP
+async def test_a_length_with_many_zeros() -> None:
+    """Python reads no number of thousands of digits, whatever the digits are."""
+    async with bench() as one:
+        await one.arrive(PUSH.replace(b": 5", b": " + 5000 * b"0" + b"5") + PUSH)
+        assert await one.hears_bytes(2 * len(ANSWER)) == 2 * ANSWER
+
+
 MALFORMED = {
     "an unknown method": GET.replace(b"GET", b"BREW"),
     "no host": GET.replace(b"Host: a\r\n", b""),
@@ -536,6 +544,12 @@ MALFORMED = {
     "chunks twice": PUSH.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked, chunked"),
     "chunks of an older version": PUSH.replace(b"1.1", b"1.0").replace(
         b"Content-Length: 5", b"Transfer-Encoding: chunked"
+    ),
+    "another coding of an offer": PUSH.replace(
+        b"Content-Length: 5", b"Transfer-Encoding: gzip\r\nUpgrade: h2c\r\nConnection: Upgrade"
+    ),
+    "another coding of a tunnel": PUSH.replace(b"POST /hot?nonce=1", b"CONNECT a:1").replace(
+        b"Content-Length: 5", b"Transfer-Encoding: gzip"
     ),
     "no chunk size": PUSH.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),

@@ -637,7 +637,10 @@ class Connection(asyncio.Protocol):
         delivered = False
         try:
             await waits
-            if exchange.context is not None and self.peer_is_gone:
+            if exchange.context is None:
+                # Detached, or lost: then there is nobody to answer.
+                return
+            if self.peer_is_gone:
                 delegate.on_connection_close()
             else:
                 self._deliver(delegate, request, exchange)

@@ -544,7 +544,10 @@ class Connection(asyncio.Protocol):
         """Refuse what is parsed now, after the requests before it are answered."""
         # What follows a last request is nothing to answer.
         if self._refusal is None and not self._last:
-            is_head = bool(self._url) and self._parser.get_method() == b"HEAD"
+            if self._request is not None:
+                is_head = self._request.method == "HEAD"
+            else:
+                is_head = bool(self._url) and self._parser.get_method() == b"HEAD"
             self._refusal = Refusal(error, status, reason, is_head)
 
     # Answering

@@ -664,7 +664,7 @@ class Connection(asyncio.Protocol):
         self._exchange, self._answered = None, False
         if not self._keep_alive or self.peer_is_gone:
             self._over = True
-            if self._unparsed:
+            if self._unparsed or self._paused:
                 self._linger()
             else:
                 self.transport.close()
@@ -688,7 +688,12 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         if self.transport.is_closing():
             return
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:
+            # The peer has reset the connection since the answer.
+            self.abort()
+            return
         if self._paused:
             self._paused = False
             self.transport.resume_reading()

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -337,6 +339,42 @@ async def test_a_leaving_server_says_so() -> None:
             one.http.leaving = True
             await one.arrive(data)
             assert b"\r\nConnection: close\r\n" in await one.hears_all()
+
+
+@ON_LOOP
+async def test_the_last_answer_is_not_followed_by_a_reset() -> None:
+    """Closing with unread input would send one: what waits in the kernel is read first."""
+    async with bench() as one:
+        one.callbacks.gate.clear()
+        await one.arrive(PUSH + PUSH)
+        one.client.send(PUSH)
+        one.http.leaving = True
+        one.callbacks.gate.set()
+        loop, heard = asyncio.get_running_loop(), b""
+        while more := await loop.sock_recv(one.client, 65536):
+            heard += more
+        assert heard.count(b"HTTP/1.1 200") == 1
+        one.client.close()
+        await one.ended()
+
+
+@ON_LOOP
+async def test_a_reset_between_an_answer_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end cannot be written any more. That is no failure, and the connection is closed."""
+
+    def fail(connection: socket.socket, how: int) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    async with bench() as one:
+        if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+            # It makes that call itself, and closes when it fails.
+            return
+        one.http.leaving = True
+        monkeypatch.setattr(socket.socket, "shutdown", fail)
+        offer = GET.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost")
+        await one.arrive(offer + PUSH)
+        await one.ended()
+        assert not one.http.requests
 
 
 @ON_LOOP

@@ -580,7 +580,8 @@ class Connection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def _serve(self, request: Request) -> None:
-        self._deadline = float("inf")
+        if self._flushed is None:
+            self._deadline = float("inf")
         exchange = self._exchange = Exchange(self, request)
         route = self.server.hot_route(request)
         if route is not None:

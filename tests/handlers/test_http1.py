@@ -456,6 +456,27 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
 
 
 @ON_LOOP
+async def test_a_body_is_asked_for_and_nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to read is that from the first byte that did not fit, even of a 100 before."""
+    monkeypatch.setattr(http1, "WRITE_SECONDS", 0.2)
+    async with bench() as one:
+        await one.arrive(b"")
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(one.server.fileno(), bytes(4096))
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(one.server.fileno(), b"x")
+        one.client.send(PUSH[:-5].replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        await asyncio.sleep(0.05)
+        one.client.send(b"<xml>")
+        await asyncio.sleep(0.05)
+        assert one.callbacks.asked and one.http.requests
+        await one.ended()
+        assert not one.http.requests
+
+
+@ON_LOOP
 async def test_the_body_is_asked_for_when_it_is_awaited() -> None:
     """Expect: 100-continue (RFC 9110, section 10.1.1)."""
     async with bench() as one:

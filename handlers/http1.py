@@ -43,6 +43,7 @@ from handlers.http_messages import (
     encoded,
     encoded_head,
     error_response,
+    head_length,
     head_of_body,
     header_name,
     malformed,
@@ -68,7 +69,8 @@ BODY_SECONDS = 10
 """How long a peer may take to send its body."""
 
 WRITE_SECONDS = 5
-"""How long a peer may take to read what does not fit into the kernel at once."""
+WRITE_BYTES = 4096
+"""A peer that does not take this much of its answer in that time, or the rest, is given up."""
 
 LINGER_SECONDS = 1
 """How long is read, and thrown away, after an answer to a request that was not read to its end:
@@ -292,7 +294,8 @@ class Connection(asyncio.Protocol):
         "_answered", "_awaits_body", "_body", "_body_bytes", "_deadline", "_exchange", "_expects",
         "_first", "_flushed", "_head_bytes", "_keep_alive", "_last", "_lines", "_loop", "_over",
         "_parser", "_paused", "_ready", "_refusal", "_request", "_socket", "_timer", "_unparsed",
-        "_url", "_wire_bytes", "peer_is_gone", "protocol", "remote_ip", "server", "transport",
+        "_unsent", "_url", "_wire_bytes", "peer_is_gone", "protocol", "remote_ip", "server",
+        "transport",
     )  # fmt: skip
 
     def __init__(
@@ -326,6 +329,7 @@ class Connection(asyncio.Protocol):
         self._answered = False
         self._keep_alive = True
         self._flushed: asyncio.Future[None] | None = None
+        self._unsent = 0
         self._paused = False
         self._over = False
         self._deadline = self._loop.time() + server.idle_seconds
@@ -359,8 +363,8 @@ class Connection(asyncio.Protocol):
             flushed.exception()
 
     def eof_received(self) -> bool:
-        """A peer that closes its side only still gets its answer; none that has gone is waited for
-        by a long poll."""
+        """A peer that closes its side only still gets its answer. A long poll ends when its peer
+        has left."""
         if self._first:
             self.begin()
         if self._over or self._exchange is None:
@@ -372,6 +376,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._flushed = self._loop.create_future()
+        self._unsent = self.transport.get_write_buffer_size()
         self._allow(WRITE_SECONDS)
 
     def resume_writing(self) -> None:
@@ -426,8 +431,12 @@ class Connection(asyncio.Protocol):
         # One timer serves many requests: it is moved forward here only.
         now = self._loop.time()
         if self._deadline <= now:
-            self.abort()
-            return
+            unsent = self.transport.get_write_buffer_size()
+            if self._flushed is None or unsent > self._unsent - WRITE_BYTES:
+                self.abort()
+                return
+            # A slow peer, which goes on reading.
+            self._unsent, self._deadline = unsent, now + WRITE_SECONDS
         at = min(self._deadline, now + self.server.idle_seconds)
         self._timer = self._loop.call_at(at, self._check_deadline)
 
@@ -444,18 +453,9 @@ class Connection(asyncio.Protocol):
         else:
             self._wire_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stopped:
-            # Any request may offer another protocol. What follows is of that protocol once the
-            # connection is detached, and else HTTP as before (RFC 9110, section 7.8).
-            self._unparsed = data[stopped.args[0] :] + self._unparsed
-            self._parser = httptools.HttpRequestParser(self)
-            if self._request is not None and self._refusal is None:
-                # llhttp stops behind the head all the same where the request has a body, which
-                # must not be read as the next request: another head tells it of the body.
-                self._parser.feed_data(head_of_body(self._request))
+            self._parse(data)
         except httptools.HttpParserCallbackError:
-            # A failure of this module, and none of the peer.
+            # A failure of this module, not of the peer.
             raise
         except httptools.HttpParserError as error:
             if "Content-Length overflow" in str(error):
@@ -466,6 +466,20 @@ class Connection(asyncio.Protocol):
             self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
         elif self._request is not None and self._wire_bytes > MAX_BODY_ON_THE_WIRE:
             self._too_large()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            # Any request may offer another protocol. What follows is of that protocol once the
+            # connection is detached, and else HTTP as before (RFC 9110, section 7.8).
+            self._unparsed = data[stopped.args[0] :] + self._unparsed
+            self._parser = httptools.HttpRequestParser(self)
+            if self._request is not None and self._refusal is None:
+                # llhttp stops behind the head all the same where the request has a body, which
+                # must not be read as the next request: another head tells it of the body. It also
+                # leaves the transfer coding unchecked, and refuses it only now.
+                self._parser.feed_data(head_of_body(self._request))
 
     def on_url(self, url: bytes) -> None:
         """httptools calls this and the following."""
@@ -495,12 +509,17 @@ class Connection(asyncio.Protocol):
             parser.should_keep_alive() and method != "CONNECT",
             self.remote_ip,
         )
+        # A slice may hold the end of this head and more; another may have held its beginning.
+        over = self._head_bytes > MAX_HEAD_BYTES - SLICE_BYTES
         self._body, self._head_bytes, self._body_bytes, self._wire_bytes = [], 0, 0, 0
+        if over and head_length(request) > MAX_HEAD_BYTES:
+            self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
         problem = problem_of(request)
         if problem:
             self._malformed(problem)
         length = headers.get("Content-Length")
-        if length is not None and int(length) > MAX_BODY_BYTES:
+        # llhttp takes any number of leading zeros, Python a few thousand.
+        if length is not None and int(length.lstrip("0") or "0") > MAX_BODY_BYTES:
             self._too_large()
         self._awaits_body = False
         self._expects = "Expect" in headers and (
@@ -536,9 +555,12 @@ class Connection(asyncio.Protocol):
 
     def _refuse_later(self, error: ApiError, status: int, reason: str) -> None:
         """Refuse what is parsed now, after the requests before it are answered."""
-        # What follows a last request is nothing to answer.
+        # Bytes behind the last request are ignored.
         if self._refusal is None and not self._last:
-            is_head = bool(self._url) and self._parser.get_method() == b"HEAD"
+            if self._request is not None:
+                is_head = self._request.method == "HEAD"
+            else:
+                is_head = bool(self._url) and self._parser.get_method() == b"HEAD"
             self._refusal = Refusal(error, status, reason, is_head)
 
     # Answering
@@ -571,7 +593,8 @@ class Connection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def _serve(self, request: Request) -> None:
-        self._deadline = float("inf")
+        if self._flushed is None:
+            self._deadline = float("inf")
         exchange = self._exchange = Exchange(self, request)
         route = self.server.hot_route(request)
         if route is not None:
@@ -631,7 +654,10 @@ class Connection(asyncio.Protocol):
         delivered = False
         try:
             await waits
-            if exchange.context is not None and self.peer_is_gone:
+            if exchange.context is None:
+                # Detached, or lost: then there is nobody to answer.
+                return
+            if self.peer_is_gone:
                 delegate.on_connection_close()
             else:
                 self._deliver(delegate, request, exchange)
@@ -652,7 +678,7 @@ class Connection(asyncio.Protocol):
         self._exchange, self._answered = None, False
         if not self._keep_alive or self.peer_is_gone:
             self._over = True
-            if self._unparsed:
+            if self._unparsed or self._paused:
                 self._linger()
             else:
                 self.transport.close()
@@ -660,7 +686,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.time() + self.server.idle_seconds
         waits = self._ready or self._unparsed or self._request or self._refusal
         if waits or self._paused:
-            # In a turn and a context of its own: what follows must neither keep the loop nor run
+            # In a turn and a context of its own: what follows must neither block the loop nor run
             # under the request id of this request.
             self._loop.call_soon(self._advance, context=contextvars.Context())
 
@@ -676,7 +702,12 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         if self.transport.is_closing():
             return
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:
+            # The peer has reset the connection since the answer.
+            self.abort()
+            return
         if self._paused:
             self._paused = False
             self.transport.resume_reading()

@@ -217,6 +217,12 @@ def problem_of(request: Request) -> str:
     return ""
 
 
+def head_length(request: Request) -> int:
+    """How many bytes the head has, whatever separates its words."""
+    lines = sum(len(name) + len(value) + 4 for name, value in request.lines)
+    return len(request.method) + len(request.target) + len(" / HTTP/1.1\r\n") + lines
+
+
 def head_of_body(request: Request) -> bytes:
     """A head after which a parser reads the body of `request`."""
     names = ("Content-Length", "Transfer-Encoding")

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import h11
+import pytest
 
 from services.wechat.replies import text
 from simulator.messages import PushRequest, read_reply
@@ -113,6 +114,17 @@ async def test_what_is_refused_says_no_more_than_ever(tmp_path: Path) -> None:
         assert (await line.push(push))[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/wechat/callbacks", "/wechat/callback/default/more"])
+async def test_another_path_is_no_callback(tmp_path: Path, path: str) -> None:
+    """A longer path is not served as that which it begins with."""
+    async with Stack(tmp_path) as stack, Line(stack) as line:
+        page = await stack.begin()
+        push = stack.scan_of(page)
+        url = push.url.replace("/wechat/callback", path)
+        assert (await line.push(replace(push, url=url)))[0] == 404
+        assert await page.state() == "waiting"
+
+
 async def test_a_leaving_server_closes_these_connections(tmp_path: Path) -> None:
     """Idle ones are closed at the end; the server does not wait for them."""
     async with Stack(tmp_path) as stack, Line(stack) as line:
@@ -121,3 +133,4 @@ async def test_a_leaving_server_closes_these_connections(tmp_path: Path) -> None
         await stack.server.drain()
         await stack.server.close()
         assert await line._reader.read() == b""
+        assert not stack.server._http.connections and not stack.server._http.requests

@@ -182,10 +182,12 @@ def test_refusals_are_answered_to_head_too(
 
 
 def test_a_chunked_body_of_head_is_counted(server: Running) -> None:
-    """As that of any other method is."""
+    """As that of any other method is, also where it offers another protocol."""
     chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
-    head = b"HEAD / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert server.raw(head + 3 * chunk).startswith(b"HTTP/1.1 413 ")
+    for offer in (b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"):
+        head = b"HEAD / HTTP/1.1\r\nHost: x\r\n" + offer + b"Transfer-Encoding: chunked\r\n\r\n"
+        answer = server.raw(head + 3 * chunk)
+        assert answer.startswith(b"HTTP/1.1 413 ") and answer.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

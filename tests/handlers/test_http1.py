@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -340,6 +342,42 @@ async def test_a_leaving_server_says_so() -> None:
 
 
 @ON_LOOP
+async def test_the_last_answer_is_not_followed_by_a_reset() -> None:
+    """Closing with unread input would send one: what waits in the kernel is read first."""
+    async with bench() as one:
+        one.callbacks.gate.clear()
+        await one.arrive(PUSH + PUSH)
+        one.client.send(PUSH)
+        one.http.leaving = True
+        one.callbacks.gate.set()
+        loop, heard = asyncio.get_running_loop(), b""
+        while more := await loop.sock_recv(one.client, 65536):
+            heard += more
+        assert heard.count(b"HTTP/1.1 200") == 1
+        one.client.close()
+        await one.ended()
+
+
+@ON_LOOP
+async def test_a_reset_between_an_answer_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end cannot be written any more. That is no failure, and the connection is closed."""
+
+    def fail(connection: socket.socket, how: int) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    async with bench() as one:
+        if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+            # It makes that call itself, and closes when it fails.
+            return
+        one.http.leaving = True
+        monkeypatch.setattr(socket.socket, "shutdown", fail)
+        offer = GET.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost")
+        await one.arrive(offer + PUSH)
+        await one.ended()
+        assert not one.http.requests
+
+
+@ON_LOOP
 @pytest.mark.parametrize("data", [PUSH, GET])
 async def test_older_and_single_requests(data: bytes) -> None:
     """Connection: close, and HTTP/1.0 with and without keep-alive."""
@@ -405,6 +443,38 @@ async def test_an_answer_that_is_not_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @ON_LOOP
+async def test_an_answer_that_is_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it arrives, however long it takes: the limit is for each part of it."""
+    monkeypatch.setattr(http1, "WRITE_SECONDS", 1.0)
+    async with bench() as one:
+        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        one.callbacks.body = bytes(65536)
+        began = asyncio.get_running_loop().time()
+        await one.arrive(PUSH)
+        heard = 0
+        while heard < 65536:
+            heard += len(await asyncio.get_running_loop().sock_recv(one.client, 4096))
+            await asyncio.sleep(0.1)
+        assert asyncio.get_running_loop().time() - began > http1.WRITE_SECONDS
+        await one.rests()
+        assert one.http.connections
+
+
+@ON_LOOP
+async def test_an_answer_that_is_read_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for: a few peers of that kind would keep their connections for hours."""
+    monkeypatch.setattr(http1, "WRITE_SECONDS", 0.2)
+    async with bench() as one:
+        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        one.callbacks.body = bytes(65536)
+        await one.arrive(PUSH)
+        while one.http.connections:
+            assert await asyncio.get_running_loop().sock_recv(one.client, 1)
+            await asyncio.sleep(0.02)
+        await one.rests()
+
+
+@ON_LOOP
 async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
     """The rest is not read: the connection ends, and nothing is kept for it."""
     async with bench() as one:
@@ -415,6 +485,27 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
         one.client.close()
         await one.rests()
         await one.ended()
+
+
+@ON_LOOP
+async def test_a_body_is_asked_for_and_nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to read is that from the first byte that did not fit, even of a 100 before."""
+    monkeypatch.setattr(http1, "WRITE_SECONDS", 0.2)
+    async with bench() as one:
+        await one.arrive(b"")
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(one.server.fileno(), bytes(4096))
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(one.server.fileno(), b"x")
+        one.client.send(PUSH[:-5].replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        await asyncio.sleep(0.05)
+        one.client.send(b"<xml>")
+        await asyncio.sleep(0.05)
+        assert one.callbacks.asked and one.http.requests
+        await one.ended()
+        assert not one.http.requests
 
 
 @ON_LOOP
@@ -508,6 +599,14 @@ async def test_the_body_of_an_offer_is_no_request(header: bytes, body: bytes) ->
             assert b'/echo?smuggled"' not in heard
 
 
+@ON_LOOP
+async def test_a_length_with_many_zeros() -> None:
+    """Python reads no number of thousands of digits, whatever the digits are."""
+    async with bench() as one:
+        await one.arrive(PUSH.replace(b": 5", b": " + 5000 * b"0" + b"5") + PUSH)
+        assert await one.hears_bytes(2 * len(ANSWER)) == 2 * ANSWER
+
+
 MALFORMED = {
     "an unknown method": GET.replace(b"GET", b"BREW"),
     "no host": GET.replace(b"Host: a\r\n", b""),
@@ -540,6 +639,12 @@ MALFORMED = {
     "another coding in an offer": PUSH.replace(
         b"Content-Length: 5", b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: identity"
     ),
+    "another coding of an offer": PUSH.replace(
+        b"Content-Length: 5", b"Transfer-Encoding: gzip\r\nUpgrade: h2c\r\nConnection: Upgrade"
+    ),
+    "another coding of a tunnel": PUSH.replace(b"POST /hot?nonce=1", b"CONNECT a:1").replace(
+        b"Content-Length: 5", b"Transfer-Encoding: gzip"
+    ),
     "no chunk size": PUSH.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -570,6 +675,10 @@ async def test_what_is_too_large() -> None:
     async with bench() as one:
         long = GET.replace(b"Host", b"X: " + 80_000 * b"x" + b"\r\nHost")
         assert await refusal_of(one, long[:75_000]) == (431, "too_large")
+    for behind, heard in ((65_400, b"HTTP/1.1 200 "), (65_600, b"HTTP/1.1 431 ")):
+        async with bench() as one:
+            await one.arrive(GET.replace(b"Host", b"X: " + behind * b"x" + b"\r\nHost"))
+            assert (await one.hears()).startswith(heard)
     for announced in (b"65537", b"9" * 18, b"9" * 5000):
         async with bench() as one:
             data = PUSH.replace(b": 5", b": " + announced)

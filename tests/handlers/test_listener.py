@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -73,6 +74,24 @@ async def test_requests_behind_a_refused_upgrade(wrong, monkeypatch):
             assert b"200 OK" in await client.head()
             assert await client.reader.readexactly(5) == b"hello"
         client.leave()
+
+
+@pytest.mark.gen_test
+async def test_a_page_that_leaves_before_its_upgrade_is_refused():
+    """Nothing is in progress any more: a drain would wait for it."""
+    async with Node() as node:
+        node.scenes.gate.clear()
+        client = await Raw.connect(node.port)
+        client.send(upgrade(node.scenes.begin(), Cookie="c" * 5000))
+        await eventually(lambda: "attach" in node.scenes.calls)
+        # By a reset, as a network that is gone does: an end alone keeps the connection for answers.
+        raw = client.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.leave()
+        await eventually(lambda: not node.http.connections)
+        node.scenes.down = True
+        node.scenes.gate.set()
+        await eventually(lambda: not node.http.requests)
 
 
 @pytest.mark.gen_test

@@ -370,7 +370,6 @@ class Connection(asyncio.Protocol):
         if self._over or self._exchange is None:
             return False
         self.peer_is_gone = True
-        self._last = True
         self._exchange.peer_left()
         return True
 
@@ -582,6 +581,10 @@ class Connection(asyncio.Protocol):
             # Only a part of a request came: such connections get no descriptor of the reserve.
             self.server.log_scarcity()
             self._refuse(Refusal(overloaded(), 503, "overloaded", False))
+        elif self.peer_is_gone:
+            # It had closed its side already when what it had sent first was read.
+            self._over = True
+            self.transport.close()
         else:
             if self._request is not None and not self._awaits_body:
                 self._awaits_body = True
@@ -676,7 +679,7 @@ class Connection(asyncio.Protocol):
     def _exchange_ended(self, exchange: Exchange) -> None:
         self.server.requests.discard(exchange)
         self._exchange, self._answered = None, False
-        if not self._keep_alive or self.peer_is_gone:
+        if not self._keep_alive or (self.peer_is_gone and not (self._ready or self._unparsed)):
             self._over = True
             if self._unparsed or self._paused:
                 self._linger()

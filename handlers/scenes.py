@@ -51,6 +51,7 @@ class SceneHandler(BaseHandler):
     the scene up."""
 
     _waiter: Waiter | None = None
+    _is_left = False
 
     async def get(self, text: str) -> None:
         self.share_with_origin()
@@ -69,9 +70,13 @@ class SceneHandler(BaseHandler):
 
     def _waits(self, waiter: Waiter) -> None:
         self._waiter = waiter
+        if self._is_left:
+            waiter.release()
 
     def on_connection_close(self) -> None:
-        """The client of a long poll has gone: its place is free for another."""
+        """The client of a long poll has gone, maybe before it waits: its place is free for
+        another."""
+        self._is_left = True
         if self._waiter is not None:
             self._waiter.release()
 

@@ -1,6 +1,7 @@
 """Whatever is sent: a clear error of the contract, never an internal failure."""
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as some
 
 from tests.handlers.answers import check, error_of, parsed
 from tests.handlers.conftest import Running
+from tests.stack import eventually
 
 hostile = settings(
     max_examples=100,
@@ -195,6 +197,23 @@ def test_no_length_is_too_long_to_read(server: Running, method: str) -> None:
     """Python reads no number of thousands of digits."""
     head = f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {'9' * 5_000}\r\n\r\n".encode()
     assert server.raw(head).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_poll_of_a_client_that_leaves_at_once_waits_for_nobody(server: Running) -> None:
+    """Its end comes before it has begun to wait, and frees its place all the same."""
+    page = server.begin()
+    head = f"GET {page.document['status']}?wait=25&seq=1 HTTP/1.1\r\nHost: x\r\n"
+    data = f"{head}Authorization: {page.bearer['Authorization']}\r\n\r\n".encode()
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", server.stack.port)) as connection:
+            connection.sendall(data)
+    # Served on the same loop, and accepted before this one.
+    assert server.http.get("/healthz").status_code == 200
+
+    async def nobody_waits() -> bool:
+        return not server.stack.server._http.requests
+
+    server.do(eventually(nobody_waits))
 
 
 NO_NUMBERS = [

@@ -291,6 +291,19 @@ async def test_a_client_that_closes_its_side_only(data: bytes) -> None:
 
 
 @ON_LOOP
+@pytest.mark.parametrize("rest", [b"", GET[:9], b"rubbish\r\n\r\n"])
+async def test_a_client_that_closes_its_side_at_once(rest: bytes) -> None:
+    """All that it sent is answered, though the loop may see the end before it is served."""
+    async with bench() as one:
+        one.client.shutdown(socket.SHUT_WR)
+        await one.arrive(3 * PUSH + GET + 3 * PUSH + rest)
+        heard = await one.hears_all()
+        assert heard.count(b"200 OK") == 7
+        await one.ended()
+        assert not one.http.requests
+
+
+@ON_LOOP
 async def test_a_handler_hears_that_its_client_left() -> None:
     """A long poll must not be waited out for a client that is gone."""
     async with bench() as one:

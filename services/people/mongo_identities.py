@@ -307,16 +307,22 @@ class IdentityLinks:
                 younger["user_id"],
                 older["user_id"],
             )
-            await self.finish_merges([alias, *await self.path(older["_id"])])
+            for _ in range(TRIES):
+                if await self.finish_merges(await self.path(alias["_id"])):
+                    break
         return alias is not None
 
-    async def finish_merges(self, path: list[Document]) -> None:
+    async def finish_merges(self, path: list[Document]) -> bool:
         """Add to the primary record what users that became its aliases have counted, each once.
 
         The alias's profile fills what the primary record lacks, and is forgotten there.
+
+        Returns whether all is added. Else the primary record has changed since `path` was read, and
+        may itself be an alias: the caller, or the next login, reads the path again.
         """
-        primary = path[-1]
-        for alias in path[:-1]:
+        primary, finished = path[-1], True
+        # The nearest one first: with it comes what it has absorbed, which must not be added again.
+        for alias in reversed(path[:-1]):
             if not alias.get("left"):
                 continue
             change: Document = {
@@ -328,10 +334,14 @@ class IdentityLinks:
             if learned:
                 change["$set"] = learned
             added = await self._people.find_one_and_update(
-                {"_id": primary["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}}, change
+                {"_id": primary["_id"], "home": True, "absorbed": {"$nin": [alias["_id"]]}},
+                change,
+                return_document=ReturnDocument.AFTER,
             )
-            # Not added: it was before a crash, or the primary record has itself become an alias,
-            # and then the next login finds the longer path and adds it there.
-            if added is not None or alias["_id"] in primary["absorbed"]:
+            primary = added or primary
+            if alias["_id"] in primary["absorbed"]:
                 settled = {"left": False, **profile_fields(NOTHING_KNOWN)}
                 await self._people.update_one({"_id": alias["_id"]}, {"$set": settled})
+            else:
+                finished = False
+        return finished

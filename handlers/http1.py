@@ -658,7 +658,7 @@ class Connection(asyncio.Protocol):
         try:
             await waits
             if exchange.context is None:
-                # Detached, or lost: then there is nobody to answer.
+                # Detached, or lost: then there is no peer to answer.
                 return
             if self.peer_is_gone:
                 delegate.on_connection_close()

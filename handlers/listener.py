@@ -63,7 +63,7 @@ def plain_head(data: bytes) -> Head | None:
 
     None for everything that is not plain: an unfinished head, another version than HTTP/1.1, no
     Host, a header twice, a body, folded lines, other white space, bytes outside ASCII. This is no
-    HTTP parser: a real one decides about all of that.
+    HTTP parser: handlers/http1.py decides about all of that.
     """
     match = _HEAD.match(data)
     if match is None:

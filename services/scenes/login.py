@@ -112,10 +112,13 @@ def is_claimed(step: Step) -> bool:
 
 
 class LoginStore(Protocol):
-    """Completes a login over scenes and people: claim, person, authorization.
+    """Completes a login over scenes and people.
 
-    Noticed once, after all of it is saved. Raises `errors.StoreUnavailable`; doing it again is then
-    safe and ends in the same outcome.
+    The order of the writes: the claim; the person; the authorization together with the reply to
+    keep for the event; then one notice. `SqliteLoginStore` makes one transaction of the first
+    three, `SteppedLoginStore` three steps.
+
+    Raises `errors.StoreUnavailable`; doing it again is then safe and ends in the same outcome.
     """
 
     async def complete_login(

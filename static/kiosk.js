@@ -1,6 +1,6 @@
 // The page `/kiosk#<name>:<secret>`: a screen that shows codes all day and is never touched.
 //
-// One scene is shown. Whoever scans it becomes a guest, greeted in a line of their own, and the
+// One scene is shown. The person who scans it becomes a guest, greeted in a line of their own, and the
 // next code takes its place at once. A spare code is begun shortly before the shown one ends, and
 // while people keep coming, so that an idle screen spends one code per life. No token comes here:
 // an exchange code is handed to `document` as the event `scanpush-exchange`, for a kiosk's shell.
@@ -69,7 +69,7 @@ function show(watch) {
   by("trouble").replaceChildren();
   shown = watch;
   by("plate").dataset.scene = watch.scene.scene_str;
-  // Long-running tabs are renewed when it is safe: the server is there, and nobody is under way.
+  // Long-running tabs are renewed when it is safe: the server is there, and no login is in progress.
   if (Date.now() - opened > DAY && !by("guests").children.length) location.reload();
 }
 
@@ -131,7 +131,7 @@ function greet(watch) {
 /** Whatever should be begun now, or later. */
 function keepUp() {
   if (!isFresh(shown)) {
-    // It was up for long enough; whoever is just scanning it is still followed to the end.
+    // It was up for long enough; a scan that has just begun is still followed to the end.
     shown = null;
     if (!isFresh(spare)) return fetchScene();
     show(spare);

@@ -40,7 +40,7 @@ function showDoors() {
   closeDoors();
 }
 
-/** Nobody changes doors while one is being walked through. */
+/** The login kind does not change while a login is in progress. */
 function closeDoors() {
   const busy = ["scanned", "confirming", "registering", "authorized"].includes(scan.login.view.state);
   by("doors").hidden = busy || doors().length < 2;
@@ -189,7 +189,7 @@ async function changeLanguage(lang) {
   return true;
 }
 
-// Before the element's first request, so that no code is spent on a door nobody uses.
+// Before the element's first request, so that no code is spent on a login kind that is not used.
 scan.lang = chosenLanguage();
 const door = doors().find((kind) => kind === keptDoor()) ?? doors()[0];
 if ((door ?? "official_account") !== "official_account") scan.setAttribute("kind", door);

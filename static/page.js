@@ -12,7 +12,7 @@ const keep = (name, value, storage = "localStorage") => {
   return value;
 };
 
-/** The door chosen in this tab, which a reload must not leave: somebody may be on the way through. */
+/** The login kind chosen in this tab, which a reload must keep: a login may be in progress. */
 export const keepDoor = (kind) => keep("door", kind, "sessionStorage");
 export const keptDoor = () => keep("door", undefined, "sessionStorage");
 

@@ -430,7 +430,7 @@ export class ScanLogin extends EventTarget {
     try {
       sessionStorage[this.#key] = JSON.stringify(kept);
     } catch {
-      // Then a reload begins anew.
+      // Then a reload begins a new scene.
     }
   }
 }

@@ -1,4 +1,4 @@
-// The form of state `registering`, fetched only when somebody gets there.
+// The form of state `registering`, fetched only when a page gets there.
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`form { display: grid; gap: .5rem; text-align: start; }

@@ -3,8 +3,8 @@
 /** What a scene can be in; `starting` and `paused` are the page's own, the rest is the server's. */
 export type State =
   | "starting"      // no code yet
-  | "waiting"       // a code is shown, nobody scanned it
-  | "scanned"       // somebody scanned or followed
+  | "waiting"       // a code is shown, not scanned yet
+  | "scanned"       // a person scanned or followed
   | "confirming"    // the person is asked in the chat
   | "registering"   // known to WeChat, not yet here: answer with `register()`
   | "authorized"    // `login` or `exchange_code` is there
@@ -100,7 +100,7 @@ export class ScanLogin extends EventTarget {
   start(): this;
   /** Stops listening. The scene can be taken up again by this tab until it ends. */
   stop(): void;
-  /** A person asks for a fresh code: the automatic refreshes count anew. */
+  /** A person asks for a fresh code: the automatic refreshes are counted from zero again. */
   again(): Promise<void>;
   /** A person gives up: the scene is cancelled at the server. */
   cancel(): void;
@@ -128,7 +128,7 @@ export interface ScanLoginElement extends HTMLElement {
   cancel(): void;
 }
 
-/** The language of ours that serves a tag best. */
+/** The language that serves a tag best. */
 export function language(tag?: string): "zh-CN" | "zh-TW" | "en" | "ja";
 
 declare global {

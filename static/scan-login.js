@@ -5,7 +5,7 @@ import { encode, path } from "./qr.js";
 
 export { ScanLogin };
 
-/** The language of ours that serves `tag` best. */
+/** The language that serves `tag` best. */
 export const language = (tag = "") => /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
 
 const inWeChat = /MicroMessenger/.test(globalThis.navigator?.userAgent);

@@ -80,7 +80,6 @@ class Hook:
         url: str,
         secret: str,
         *,
-        timeout_seconds: float = HOOK_SECONDS,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
         self._client = client
@@ -88,7 +87,6 @@ class Hook:
         self._clock = clock
         self._url = url
         self._secret = secret
-        self._timeout_seconds = timeout_seconds
         self._pauses = pauses
         self._asking = 0
         self._telling = 0
@@ -149,14 +147,14 @@ class Hook:
             SIGNATURE_HEADER: signature(self._secret, timestamp, body),
         }
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(HOOK_SECONDS):
                 response = await exchange(
                     self._client,
                     "POST",
                     self._url,
                     content=body,
                     headers=headers,
-                    timeout=httpx.Timeout(self._timeout_seconds),
+                    timeout=httpx.Timeout(HOOK_SECONDS),
                     longest=MAX_ANSWER_BYTES,
                 )
         except (TimeoutError, ExchangeFailed) as error:

@@ -132,14 +132,10 @@ class RedisAccessTokenStore:
     The lock is the documented one for a single Redis (redis.io, "SET", pattern with NX and a
     random value). Should Redis fail over in the wrong moment, two nodes may hold it: both then
     ask for the stable token, which WeChat hands to both alike.
-
-    Args:
-        lock_seconds: the life of a lock whose holder died, and how long others wait for it.
     """
 
-    def __init__(self, link: RedisLink, *, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._lock_seconds = lock_seconds
 
     async def load(self, key: str) -> AccessTokenRecord | None:
         name = _record_key(key)
@@ -168,10 +164,10 @@ class RedisAccessTokenStore:
     @contextlib.asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
         name, holder = f"scanpush:lock:{key}", secrets.token_hex(16)
-        life = round(self._lock_seconds * 1000)
+        life = round(LOCK_SECONDS * 1000)
         try:
             # Longer than the life of a dead holder's lock, and of one that came in between.
-            async with asyncio.timeout(2 * self._lock_seconds):
+            async with asyncio.timeout(2 * LOCK_SECONDS):
                 while not await self._link.call(name, "SET", name, holder, "NX", "PX", life):
                     await asyncio.sleep(random.uniform(0.02, LONGEST_PAUSE_SECONDS))
         except TimeoutError:

@@ -107,6 +107,11 @@ class Bench:
         for end in (self.client, self.server):
             end.setblocking(False)
 
+    def answers_at_length(self, body: bytes) -> None:
+        """The hot route answers more than the kernel takes at once."""
+        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        self.callbacks.body = body
+
     async def arrive(self, data: bytes) -> None:
         """The client connects and says `data`."""
         self.http.adopt(self.server, "192.0.2.1", data)
@@ -431,8 +436,7 @@ async def test_a_long_answer_in_pieces() -> None:
 async def test_an_answer_that_does_not_fit_at_once() -> None:
     """It is in progress until the last byte is written: a drain waits for it."""
     async with bench() as one:
-        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.callbacks.body = bytes(range(256)) * 256
+        one.answers_at_length(bytes(range(256)) * 256)
         await one.arrive(PUSH)
         assert len(one.http.requests) == 1
         heard = b""
@@ -448,8 +452,7 @@ async def test_an_answer_that_is_not_read(monkeypatch: pytest.MonkeyPatch) -> No
     """It is waited for so long, and no longer."""
     monkeypatch.setattr(http1, "WRITE_SECONDS", 0.05)
     async with bench() as one:
-        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.callbacks.body = bytes(65536)
+        one.answers_at_length(bytes(65536))
         await one.arrive(PUSH)
         await one.rests()
         await one.ended()
@@ -460,8 +463,7 @@ async def test_an_answer_that_is_read_slowly(monkeypatch: pytest.MonkeyPatch) ->
     """All of it arrives, however long it takes: the limit is for each part of it."""
     monkeypatch.setattr(http1, "WRITE_SECONDS", 1.0)
     async with bench() as one:
-        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.callbacks.body = bytes(65536)
+        one.answers_at_length(bytes(65536))
         began = asyncio.get_running_loop().time()
         await one.arrive(PUSH)
         heard = 0
@@ -478,8 +480,7 @@ async def test_an_answer_that_is_read_byte_by_byte(monkeypatch: pytest.MonkeyPat
     """It is not waited for: a few peers of that kind would keep their connections for hours."""
     monkeypatch.setattr(http1, "WRITE_SECONDS", 0.2)
     async with bench() as one:
-        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.callbacks.body = bytes(65536)
+        one.answers_at_length(bytes(65536))
         await one.arrive(PUSH)
         while one.http.connections:
             assert await asyncio.get_running_loop().sock_recv(one.client, 1)
@@ -491,8 +492,7 @@ async def test_an_answer_that_is_read_byte_by_byte(monkeypatch: pytest.MonkeyPat
 async def test_a_client_that_leaves_in_the_middle_of_an_answer() -> None:
     """The rest is not read: the connection ends, and nothing is kept for it."""
     async with bench() as one:
-        one.server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        one.callbacks.body = bytes(65536)
+        one.answers_at_length(bytes(65536))
         await one.arrive(PUSH)
         await one.hears()
         one.client.close()

@@ -17,7 +17,7 @@ from services.backends import Backend, OpenBackend, open_backend
 from services.clock import Clock, SystemClock
 from services.errors import SettingsError, StoreUnavailable
 from services.hooks import Hook
-from services.http_client import make_client
+from services.http_client import make_transport
 from services.metrics import Metrics
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
@@ -126,10 +126,10 @@ class Container:
         return RateLimits(self.settings.limits, self.backend.windows, self.metrics.rate_limited)
 
     @cached_property
-    def http(self) -> httpx.AsyncClient:
+    def http(self) -> httpx.AsyncBaseTransport:
         accounts = self.settings.wechat.accounts.values()
         operators_own = [self.settings.login.hook_url, *(a.forward_url for a in accounts)]
-        return make_client(self.settings.wechat.api_base, filter(None, operators_own))
+        return make_transport(self.settings.wechat.api_base, filter(None, operators_own))
 
     @property
     def site_name(self) -> str:

@@ -74,7 +74,7 @@ class Hook:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: httpx.AsyncBaseTransport,
         supervisor: Supervisor,
         clock: Clock,
         url: str,

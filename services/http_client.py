@@ -1,79 +1,131 @@
-"""Outgoing HTTP: the one httpx client of a process, its transport, and one exchange over it.
+"""Outgoing HTTP: httpx's transport over aiohttp's connections, and one exchange over it.
 
 Everything that asks another server (WeChat, the operator's hook, the forward address) calls
-`exchange`, so that time-outs, long bodies and failures mean the same everywhere, and nothing of
-httpx and no address gets into an error.
+`exchange`, so that time-outs, long bodies and failures mean the same everywhere, and nothing of a
+library and no address gets into an error.
+
+httpx gives requests, responses, time-outs and exceptions; what its `AsyncClient` adds to a
+transport (cookies, redirects, authentication) must not happen here: one transport serves all
+people. aiohttp gives the connections: through httpx's own pool a call takes 560 to 760 us of CPU,
+over `AiohttpTransport` 200 to 140, with 1 and 8 in flight (bench/measure/calls.py).
 """
 
+import contextlib
 import ipaddress
 import logging
 import ssl
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+import aiohttp
 import httpx
+from yarl import URL
 
 from services.errors import Broken, NotReached
-from services.origins import url_host
-
-SHARDS = 8
-PER_SHARD = 8
-"""Requests in flight after which the next pool is used: past about ten on one pool the cost of
-each request doubles (measured once, with a server that answers at once)."""
 
 KEEPALIVE_SECONDS = 30.0
 
 
-class ShardedTransport(httpx.AsyncBaseTransport):
-    """Several of httpx's own connection pools behind one transport.
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """HTTP/1.1 with keep-alive on aiohttp's connections; no cookies, no redirects.
 
-    Pools are filled in order, so that few requests in flight share few warm connections; when all
-    are full, the least busy one takes the request. One TLS context serves all of them.
+    `httpx_aiohttp` is not used: it reports a connection that the server closes after it has read
+    the request as a `httpx.ConnectTimeout`, and a message that must not be sent twice would be.
+
+    Raises:
+        httpx.ConnectError, ConnectTimeout, PoolTimeout: the server has seen nothing of the request.
+        httpx.TransportError, httpx.InvalidURL: it may have seen all of it.
     """
 
-    def __init__(self, shards: int = SHARDS, per_shard: int = PER_SHARD) -> None:
-        context: ssl.SSLContext = httpx.create_ssl_context()
-        limits = httpx.Limits(
-            max_connections=None,
-            max_keepalive_connections=per_shard,
-            keepalive_expiry=KEEPALIVE_SECONDS,
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # aiohttp wants a running event loop for this.
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ssl=httpx.create_ssl_context()
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            timeout=aiohttp.ClientTimeout(total=None),
         )
-        self._pools = [
-            httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
-            for _ in range(shards)
-        ]
-        self._in_flight = [0] * shards
-        self._per_shard = per_shard
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        shard = self._pick()
-        self._in_flight[shard] += 1
+        if self._session is None:
+            self._session = self._opened()
+        timeout = request.extensions["timeout"]
         try:
-            return await self._pools[shard].handle_async_request(request)
-        finally:
-            self._in_flight[shard] -= 1
-
-    def _pick(self) -> int:
-        for shard, in_flight in enumerate(self._in_flight):
-            if in_flight < self._per_shard:
-                return shard
-        return self._in_flight.index(min(self._in_flight))
+            response = await self._session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                data=await request.aread() or None,
+                headers=request.headers.multi_items(),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    connect=timeout["pool"],
+                    sock_connect=timeout["connect"],
+                    sock_read=timeout["read"],
+                ),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _as_httpx(error) from None
+        return httpx.Response(
+            response.status,
+            headers=response.raw_headers,
+            stream=_Body(response),
+            request=request,
+        )
 
     async def aclose(self) -> None:
-        for pool in self._pools:
-            await pool.aclose()
+        if self._session is not None:
+            await self._session.close()
 
 
-def make_client(
-    api_base: str,
-    others: Iterable[str] = (),
-    *,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """A client that keeps no cookies, follows no redirects and has no time-outs (each call has).
+class _Body(httpx.AsyncByteStream):
+    """A response's body, decoded. No generator, which would outlive a body that is half read."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> "_Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._response.content.readany()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _as_httpx(error) from None
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        # Read to its end, the connection is kept; else it is closed.
+        self._response.release()
+
+
+def _as_httpx(error: Exception) -> httpx.TransportError | httpx.InvalidURL:
+    """aiohttp's failure in httpx's words; without its text, which may hold the address."""
+    kind: type[httpx.TransportError] = httpx.ReadError
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+        kind = httpx.ConnectError
+    elif isinstance(error, aiohttp.ConnectionTimeoutError):
+        kind = httpx.ConnectTimeout
+    elif isinstance(error, TimeoutError):
+        kind = httpx.ReadTimeout
+    elif isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError):
+        kind = httpx.RemoteProtocolError
+    elif isinstance(error, ValueError):
+        return httpx.InvalidURL("")
+    return kind("")
+
+
+def make_transport(api_base: str, others: Iterable[str] = ()) -> AiohttpTransport:
+    """A transport to WeChat and to the operator's own servers.
 
     The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used, for a fixed outgoing
     address is what WeChat's IP allow list asks for; never towards an address of this machine or
@@ -83,19 +135,7 @@ def make_client(
         others: what is asked besides: the operator's own servers.
     """
     quiet_libraries()
-    # One client serves all people: a cookie of one answer must not go out with the next request.
-    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
-        private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
-        # None means httpx's default transport, which uses no proxy.
-        direct = {f"all://{url_host(host)}": None for host in private}
-        return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
-    return httpx.AsyncClient(
-        cookies=cookies,
-        transport=transport or ShardedTransport(),
-        timeout=None,
-        trust_env=False,
-    )
+    return AiohttpTransport()
 
 
 def quiet_libraries() -> None:
@@ -124,7 +164,7 @@ class Response:
 
 
 async def exchange(
-    client: httpx.AsyncClient,
+    transport: httpx.AsyncBaseTransport,
     method: str,
     url: str,
     *,
@@ -144,12 +184,14 @@ async def exchange(
         NotReached: the server has seen nothing of the request.
         Broken: the server may have seen all of it.
     """
+    if query is not None:
+        url = f"{url.partition('?')[0]}?{urlencode(query)}"
     # httpx's exceptions refer to the request, whose address holds secrets: only their names go on.
     try:
-        request = client.build_request(
-            method, url, params=query, content=content, headers=headers, timeout=timeout
+        request = httpx.Request(
+            method, url, content=content, headers=headers, extensions={"timeout": timeout.as_dict()}
         )
-        response = await client.send(request, stream=True)
+        response = await transport.handle_async_request(request)
         try:
             body = await _read_at_most(response, longest)
         finally:
@@ -164,17 +206,12 @@ async def exchange(
 async def _read_at_most(response: httpx.Response, longest: int) -> bytes | None:
     chunks: list[bytes] = []
     length = 0
-    try:
-        async for chunk in response.aiter_bytes():
+    # Not through the response, whose decoders are four generators for each body.
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async with contextlib.aclosing(aiter(response.stream)) as body:  # type: ignore[type-var]
+        async for chunk in body:
             length += len(chunk)
-            if length <= longest:
-                chunks.append(chunk)
-            else:
-                # httpx reads through five async generators, of which a caller can close only the
-                # outermost. Left half read, the others would outlive the call. Closing the
-                # connection instead makes the innermost one fail, and so ends all of them.
-                await response.aclose()
-    except httpx.TransportError:
-        if length <= longest:
-            raise
-    return b"".join(chunks) if length <= longest else None
+            if length > longest:
+                return None
+            chunks.append(chunk)
+    return b"".join(chunks)

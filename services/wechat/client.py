@@ -112,7 +112,7 @@ class WeChatClient:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: httpx.AsyncBaseTransport,
         api_base: str,
         clock: Clock,
         *,

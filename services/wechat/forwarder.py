@@ -51,7 +51,7 @@ class Forwarder:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: httpx.AsyncBaseTransport,
         supervisor: Supervisor,
         forward_url: str,
         *,

@@ -45,7 +45,7 @@ class Site:
 @asynccontextmanager
 async def hook_to(site: Site, pauses: tuple[float, ...] = (0, 0)) -> AsyncIterator[Hook]:
     supervisor = Supervisor()
-    async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
+    async with httpx.MockTransport(site) as client:
         url = "http://site.test/hook?tenant=1"
         yield Hook(client, supervisor, SystemClock(), url, SECRET, pauses=pauses)
         while supervisor.running:

@@ -8,7 +8,7 @@ import pytest
 from tornado.testing import bind_unused_port
 
 from services.errors import Broken, ExchangeFailed, NotReached
-from services.http_client import Response, ShardedTransport, exchange, make_client
+from services.http_client import Response, exchange, make_transport
 
 API = "https://api.weixin.qq.com"
 URL = "http://site.test/path?a=%2Bb+c"
@@ -19,8 +19,8 @@ async def ask(
     handler: Callable[[httpx.Request], httpx.Response], url: str = URL, **options: object
 ) -> Response:
     timeout = httpx.Timeout(5)
-    async with make_client(API, transport=httpx.MockTransport(handler)) as client:
-        return await exchange(client, "POST", url, timeout=timeout, longest=4, **options)
+    transport = httpx.MockTransport(handler)
+    return await exchange(transport, "POST", url, timeout=timeout, longest=4, **options)
 
 
 @pytest.mark.parametrize(("query", "sent"), [(None, b"a=%2Bb+c"), ({"x": "1"}, b"x=1"), ({}, b"")])
@@ -80,19 +80,6 @@ async def test_an_address_that_is_none_is_a_failure_like_others() -> None:
         await ask(lambda _: httpx.Response(200), "http://site.test/?\x00")
 
 
-@pytest.mark.gen_test
-async def test_pools_fill_in_order() -> None:
-    """Few requests share the first pool; more go to the next; beyond all, the least busy."""
-    transport = ShardedTransport(shards=2, per_shard=1)
-    transport._in_flight = [0, 0]
-    assert transport._pick() == 0
-    transport._in_flight = [1, 0]
-    assert transport._pick() == 1
-    transport._in_flight = [3, 2]
-    assert transport._pick() == 1
-    await transport.aclose()
-
-
 @pytest.mark.parametrize(
     ("base", "proxied"),
     [(API, True), ("http://127.0.0.1:9", False), ("http://localhost:9", False)],
@@ -103,7 +90,7 @@ async def test_proxies_of_the_environment(
 ) -> None:
     """A proxy may be WeChat's way out, never the way to the simulator."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    async with make_client(base) as client:
+    async with make_transport(base) as client:
         assert client.trust_env is proxied
 
 
@@ -125,6 +112,6 @@ async def test_no_proxy_stands_before_the_operators_own_network(
     listener, port = bind_unused_port()
     listener.close()
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
-    async with make_client(API, [other]) as client:
+    async with make_transport(API, [other]) as client:
         assert client._transport_for_url(httpx.URL(API)) is not client._transport
         assert (client._transport_for_url(httpx.URL(other)) is not client._transport) is proxied

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from services.http_client import make_client
+from services.http_client import make_transport
 from services.tasks import Supervisor
 from services.wechat.access_token import (
     AccessTokenRecord,
@@ -140,7 +140,7 @@ class Bench:
         self.wechat = FakeWeChat(self.clock)
         self.store = FaultyStore()
         self.supervisor = Supervisor()
-        self.http = make_client(API, transport=httpx.MockTransport(self.wechat.handle))
+        self.http = httpx.MockTransport(self.wechat.handle)
         self.client = WeChatClient(
             self.http,
             options.pop("api_base", API),

@@ -12,7 +12,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
-from services.http_client import make_client
+from services.http_client import make_transport
 from services.wechat.client import MAX_ANSWER_BYTES, WeChatClient, scrubbed, spare_of
 from services.wechat.errcodes import TABLE, Action
 from tests.services.wechat.fakes import API, SPARE, FakeClock, bench, eventually
@@ -266,7 +266,7 @@ async def test_real_sockets() -> None:
     listener, port = bind_unused_port()
     server = HTTPServer(web.Application([(r"/.*", Handler)]))
     server.add_sockets([listener])
-    async with make_client(f"http://127.0.0.1:{port}") as http:
+    async with make_transport(f"http://127.0.0.1:{port}") as http:
         client = WeChatClient(http, f"http://127.0.0.1:{port}", FakeClock(), timeout_seconds=20)
         await asyncio.gather(*(ask(client) for _ in range(40)))
     server.stop()
@@ -280,7 +280,7 @@ async def test_no_server_listens() -> None:
     listener, port = bind_unused_port()
     listener.close()
     base = f"http://127.0.0.1:{port}"
-    async with make_client(base) as http:
+    async with make_transport(base) as http:
         with pytest.raises(WeChatUnavailable, match="ConnectError"):
             await ask(WeChatClient(http, base, FakeClock(), timeout_seconds=5))
 

@@ -13,7 +13,7 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from services.http_client import make_client
+from services.http_client import make_transport
 from services.tasks import Supervisor
 from services.wechat.forwarder import HOPS_HEADER, MAX_ANSWER_BYTES, MOST_HOPS, Forwarder
 from tests.services.wechat.fakes import eventually
@@ -54,7 +54,7 @@ async def other_system(answer: Any = b"<xml>reply</xml>") -> AsyncIterator[tuple
 @asynccontextmanager
 async def forwarder(url: str, **options: Any) -> AsyncIterator[tuple[Forwarder, Supervisor]]:
     supervisor = Supervisor()
-    async with make_client(url) as client:
+    async with make_transport(url) as client:
         yield Forwarder(client, supervisor, url, **options), supervisor
         await supervisor.close()
 
@@ -164,7 +164,7 @@ async def test_no_pile_up(logs: Any) -> None:
         await held.wait()
         return httpx.Response(200)
 
-    async with make_client("http://127.0.0.1", transport=httpx.MockTransport(hang)) as client:
+    async with httpx.MockTransport(hang) as client:
         supervisor = Supervisor()
         forward = Forwarder(client, supervisor, "http://127.0.0.1/")
         for _ in range(200):

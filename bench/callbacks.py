@@ -36,13 +36,17 @@ class Callbacks:
     """A `Scanner`: sends what WeChat would send when a code is scanned, in safe mode.
 
     `prepare` does the cryptography before the clock starts, so that the driver stays cheap. What
-    was prepared must be sent within the server's `timestamp_window_seconds`.
+    was prepared must be sent within the server's `timestamp_window_seconds`. The people's numbers
+    begin with `first`.
     """
 
-    def __init__(self, loop: Loop, target: wire.Target, links: int, people: int) -> None:
+    def __init__(
+        self, loop: Loop, target: wire.Target, links: int, people: int, first: int = 0
+    ) -> None:
         self._loop = loop
         self._target = target
         self._people = people
+        self._first = first
         self._turn = 0
         self._cipher = crypto.Cipher(ENCODING_AES_KEY, APP_ID)
         self._prepared: dict[str, bytes] = {}
@@ -53,7 +57,7 @@ class Callbacks:
         """Encrypt and sign one callback for each scene; people take turns."""
         for scene_str in scenes:
             self._turn = (self._turn + 1) % self._people
-            self._prepared[scene_str] = self.request(scene_str, openid(self._turn))
+            self._prepared[scene_str] = self.request(scene_str, openid(self._first + self._turn))
 
     def request(self, scene_str: str, person: str) -> bytes:
         """The bytes of one callback."""

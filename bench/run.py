@@ -9,12 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from bench.kit import ending, limits
 from bench.kit.arguments import checkout, count, count_or_zero, one_or_more, setting
 from bench.kit.discover import NotUsable
-from bench.measure import churn, distributed, drain, instructions, logins, peers, ping, sockets
+from bench.measure import (
+    churn,
+    distributed,
+    drain,
+    instructions,
+    logins,
+    peers,
+    ping,
+    sockets,
+    visits,
+)
 from bench.results import Board
 from bench.servers import GENERATOR_CPU, TREE, NotInstalled
 from deploy.programs import CannotStart
 
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
+    "visits": visits.run,
+    "visits-far": visits.run_far,
     "logins": logins.run,
     "distributed": distributed.run,
     "sockets": sockets.run,
@@ -32,7 +44,8 @@ and as a table; ratios are medians of the ratios within each round. Leave the ma
 it runs. `instructions` counts those of the server under valgrind, per login, handshake, scene begun
 and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
 checkouts; medians repeat within a percent, those of logins within half of one."""
-QUICK = {"rounds": 1, "sockets": [500, 1000], "logins": 300, "paced": 100, "held": 800,
+QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "logins": 300, "paced": 100,
+         "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
          "pushes": 300, "batches": 1}  # fmt: skip
 
@@ -59,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[10_000, 19_000],
         help="counts; the first also for ping and peers, the last for drain",
+    )
+    made.add_argument(
+        "--visits", type=count, default=600, help="of new and of known people each, a round"
     )
     made.add_argument("--logins", type=count, default=3_000, help="at saturation, a round")
     made.add_argument("--paced", type=count, default=1_000, help="at 100 a second, a round")
@@ -115,12 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [options.what] if isinstance(options.what, str) else options.what
     if "all" in names:
         names = [name for name in MEASURES if name not in ONLY_WHEN_NAMED or name in names]
-    wanted = [MEASURES["sockets" if name == "gc" else name] for name in names]
     code = 0
-    for measure in dict.fromkeys(wanted):
-        print(f"{measure.__module__.rpartition('.')[2]}:", flush=True)
+    for name in dict.fromkeys("sockets" if name == "gc" else name for name in names):
+        print(f"{name}:", flush=True)
         try:
-            measure(options).write()
+            MEASURES[name](options).write()
         except (NotUsable, NotInstalled, CannotStart) as error:
             print(f"  not measured: {error}", file=sys.stderr)
             code = 1

@@ -306,10 +306,10 @@ def scanpush_for_load() -> Any:
 
 
 @contextmanager
-def upstream(cpu: int | None = GENERATOR_CPU) -> Iterator[Target]:
+def upstream(cpu: int | None = GENERATOR_CPU, delay_seconds: float = 0) -> Iterator[Target]:
     """bench/upstream.py, until the block ends."""
     with scratch() as directory:
-        command = [sys.executable, "-m", "bench.upstream"]
+        command = [sys.executable, "-m", "bench.upstream", "--delay", str(delay_seconds)]
         process = _start(command, cpu=cpu, log=directory / "log", environment={})
         try:
             yield _local(_ready_ports(process, directory / "log")["http"])

@@ -2,7 +2,7 @@
 
 The benchmarks measure scanpush, not a simulator; this answers scanpush's requests at once, from
 one protocol without parsing more than the path. Every openid has a unionid, so that scanpush asks
-for each person only once.
+for each person only once. With `--delay` each answer takes as long as WeChat's do from far away.
 """
 
 import asyncio
@@ -38,7 +38,11 @@ def answer(path: str) -> dict[str, object]:
 
 
 class Upstream(common.ToyHttp):
-    """One keep-alive connection."""
+    """One keep-alive connection, whose client asks nothing before it has its answer."""
+
+    def __init__(self, delay_seconds: float) -> None:
+        super().__init__()
+        self._delay_seconds = delay_seconds
 
     def answer(self, path: str, body: bytes) -> bytes:
         document = json.dumps(answer(path)).encode()
@@ -47,12 +51,21 @@ class Upstream(common.ToyHttp):
             b"Content-Length: %d\r\n\r\n%s" % (len(document), document)
         )
 
+    def send(self, response: bytes) -> None:
+        if self._delay_seconds:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._delay_seconds, self._transport.write, response)
+        else:
+            self._transport.write(response)
+
 
 async def main() -> None:
-    options = common.arguments(__doc__)
+    parser = common.parser(__doc__)
+    parser.add_argument("--delay", type=float, default=0, help="seconds before each answer")
+    options = parser.parse_args()
     listener = common.listen(options.port)
     await asyncio.get_running_loop().create_server(
-        Upstream, sock=listener, backlog=common.LISTEN_BACKLOG
+        lambda: Upstream(options.delay), sock=listener, backlog=common.LISTEN_BACKLOG
     )
     common.ready(http=common.port_of(listener))
     await common.until_terminated()

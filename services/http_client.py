@@ -13,8 +13,6 @@ over `AiohttpTransport` 200 to 140, with 1 and 8 in flight (bench/measure/calls.
 import contextlib
 import ipaddress
 import logging
-import ssl
-import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit

@@ -16,6 +16,21 @@ from bench.kit.sockets import Page, Sockets, Stage
 
 BEGIN_LINKS = 16
 HTTP_TIMEOUT_SECONDS = 30.0
+BROWSER = (
+    'sec-ch-ua: "Chromium";v="140", "Not=A?Brand";v="24"',
+    "sec-ch-ua-mobile: ?0",
+    'sec-ch-ua-platform: "Linux"',
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/140.0.0.0 Safari/537.36",
+    "Content-Type: application/json",
+    "Accept: */*",
+    "Sec-Fetch-Site: same-origin",
+    "Sec-Fetch-Mode: cors",
+    "Sec-Fetch-Dest: empty",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Accept-Language: en-GB,en;q=0.9",
+)
+"""What Chromium sends with a `fetch` of the login page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +90,7 @@ class Crew:
         self.after_gone: Callable[[Page, int], None] = lambda page, code: None
         self.fresh: list[Page] = []
         self.after_login: Callable[[Page], None] = lambda page: None
-        headers = [f"Origin: {target.origin}", "Content-Type: application/json"]
+        headers = [*BROWSER, f"Origin: {target.origin}", f"Referer: {target.origin}/"]
         path = f"{target.path}/api/scenes"
         self._begin = wire.http_request("POST", path, target, b"{}", headers)
 

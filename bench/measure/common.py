@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,20 @@ class Cost:
     seconds: float = 0.0
     server_seconds: float = 0.0
     generator_cpu: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    def elapsed(self) -> float:
+        """Seconds since the block began."""
+        return time.perf_counter() - self.began
 
 
 @contextmanager
 def costing(running: Running) -> Iterator[Cost]:
     """Fills in a `Cost` when the block ends."""
+    server, own = running.usage().cpu_seconds, time.process_time()
     cost = Cost()
-    server, own, began = running.usage().cpu_seconds, time.process_time(), time.perf_counter()
     yield cost
-    cost.seconds = time.perf_counter() - began
+    cost.seconds = cost.elapsed()
     cost.server_seconds = running.usage().cpu_seconds - server
     cost.generator_cpu = round((time.process_time() - own) / cost.seconds, 3)
 
@@ -144,11 +149,21 @@ def begin_scenes(loop: Loop, crew: Crew, count: int) -> list[Ticket]:
 
 
 @contextmanager
+def stock_with_upstream(delay_seconds: float = 0) -> Iterator[Running]:
+    """bench/peers/stock_login.py with an account at bench/upstream.py."""
+    with upstream(delay_seconds=delay_seconds) as wechat:
+        with peer("stock-login", arguments=["--wechat", wechat.origin]) as running:
+            yield running
+
+
+@contextmanager
 def scanpush_with_upstream(
-    environment: Mapping[str, str] | None = None, directory: Path | None = None
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    delay_seconds: float = 0,
 ) -> Iterator[Running]:
     """scanpush with an account at bench/upstream.py."""
-    with upstream() as wechat:
+    with upstream(delay_seconds=delay_seconds) as wechat:
         settings = {**account_environment(wechat), **LONG_LIFE, **NO_DAILY_RESERVE}
         with scanpush({**settings, **(environment or {})}, directory=directory) as running:
             yield running

@@ -18,7 +18,7 @@ from bench.kit.sockets import Page
 from bench.measure import common
 from bench.measure.common import Options
 from bench.results import Board, Figure
-from bench.servers import Running, peer
+from bench.servers import Running
 
 FIGURES = (
     Figure("logins_per_s", "logins/s, 32 in flight", 0, ratio=True),
@@ -138,7 +138,7 @@ def run(options: Options) -> Board:
     environment = options.scanpush
     with ExitStack() as stack:
         servers = {
-            "stock-login": stack.enter_context(peer("stock-login")),
+            "stock-login": stack.enter_context(common.stock_with_upstream()),
             "scanpush": stack.enter_context(common.scanpush_with_upstream(environment)),
         }
         drivers = {

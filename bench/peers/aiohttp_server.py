@@ -34,7 +34,7 @@ async def push(request: web.Request) -> web.Response:
 
 
 async def main() -> None:
-    options = common.arguments(__doc__)
+    options = common.parser(__doc__).parse_args()
     application = web.Application()
     application.add_routes([web.get("/ws/{key}", page), web.post("/push/{key}", push)])
     runner = web.AppRunner(application, access_log=None)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 LISTEN_BACKLOG = 4096
 
 
-def arguments(description: str) -> argparse.Namespace:
+def parser(description: str | None) -> argparse.ArgumentParser:
     """The arguments every peer takes."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--port", type=int, default=0, help="0: any free port")
-    parser.add_argument("--ping", type=float, default=0, help="seconds between pings; 0: none")
-    return parser.parse_args()
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--port", type=int, default=0, help="0: any free port")
+    made.add_argument("--ping", type=float, default=0, help="seconds between pings; 0: none")
+    return made
 
 
 def listen(port: int) -> socket.socket:
@@ -73,7 +73,11 @@ class ToyHttp(asyncio.Protocol):
             if len(rest) < length:
                 return
             self._buffer = rest[length:]
-            self._transport.write(self.answer(head.split(b" ", 2)[1].decode(), rest[:length]))
+            self.send(self.answer(head.split(b" ", 2)[1].decode(), rest[:length]))
+
+    def send(self, response: bytes) -> None:
+        """Write a response, at once."""
+        self._transport.write(response)
 
 
 class PushPort(ToyHttp):

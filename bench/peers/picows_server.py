@@ -55,7 +55,7 @@ def listener_for(request: WSUpgradeRequest) -> Page:
 
 
 async def main() -> None:
-    options = common.arguments(__doc__)
+    options = common.parser(__doc__).parse_args()
     listener, pushes = common.listen(options.port), common.listen(0)
     loop = asyncio.get_running_loop()
     await loop.create_server(lambda: common.PushPort(deliver), sock=pushes)

@@ -44,7 +44,7 @@ class Push(tornado.web.RequestHandler):
 
 
 async def main() -> None:
-    options = common.arguments(__doc__)
+    options = common.parser(__doc__).parse_args()
     settings = {"websocket_ping_interval": options.ping} if options.ping else {}
     application = tornado.web.Application(
         [(r"/ws/(.+)", Socket), (r"/push/(.+)", Push)],

@@ -38,7 +38,7 @@ class Pushes:
 
 
 async def main() -> None:
-    options = common.arguments(__doc__)
+    options = common.parser(__doc__).parse_args()
     listener, pushes = common.listen(options.port), common.listen(0)
     loop = asyncio.get_running_loop()
     await loop.create_server(lambda: common.PushPort(Pushes().deliver), sock=pushes)

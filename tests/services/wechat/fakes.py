@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 
-from services.http_client import make_transport
 from services.tasks import Supervisor
 from services.wechat.access_token import (
     AccessTokenRecord,

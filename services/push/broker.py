@@ -174,8 +174,8 @@ class RedisBroker:
 
     def _hand_over(self, data: str, on_notice: Callable[[Notice], None]) -> None:
         try:
-            scene_str, seq, connection = data.split(" ")
-            notice = Notice(SceneStr(scene_str), int(seq), int(connection))
+            scene_str, seq, newest = data.split(" ")
+            notice = Notice(SceneStr(scene_str), int(seq), int(newest))
         except ValueError:
             log.warning("a notice was not understood")
             return

@@ -58,8 +58,8 @@ class RedisSceneBench:
         await eventually(lambda: marker in self._seen)
         parts = [data.split() for at, data in self._seen if at == f"scanpush:node:{node}"]
         return [
-            Notice(scene_str, int(seq), int(connection))
-            for name, seq, connection in parts
+            Notice(scene_str, int(seq), int(newest))
+            for name, seq, newest in parts
             if name == scene_str
         ]
 
@@ -91,5 +91,5 @@ class RedisBrokerBench:
         return self._brokers[-1]
 
     async def publish(self, node: str, notice: Notice) -> None:
-        text = f"{notice.scene_str} {notice.seq} {notice.connection}"
+        text = f"{notice.scene_str} {notice.seq} {notice.newest}"
         await self._link.call("any", "PUBLISH", channel(node), text)

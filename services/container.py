@@ -52,7 +52,7 @@ from services.settings.models import AccountSettings, AppSettings, Settings
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import KeySet, open_keys
-from services.tokens.verifier import SharedKeys, Verifier
+from services.tokens.verifier import KeyRotation, SharedKeys, Verifier
 from services.web_login.mini_program import MiniProgramLogin
 from services.web_login.oauth import OAuthApp, OAuthLogin
 from services.wechat.access_token import make_authorized_client
@@ -152,6 +152,16 @@ class Container:
     def issuer(self) -> Issuer:
         settings = self.settings
         return Issuer(self._keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
+
+    @cached_property
+    def key_rotation(self) -> KeyRotation:
+        return KeyRotation(
+            self._keys,
+            self.issuer,
+            self.scenes,
+            self.clock,
+            publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+        )
 
     @cached_property
     def shared_keys(self) -> SharedKeys | None:
@@ -533,6 +543,8 @@ class Container:
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
+        await self.key_rotation.begin()
+        self.supervisor.spawn(self.key_rotation.choose_in_time(), name="key rotation")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")

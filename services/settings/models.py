@@ -173,6 +173,8 @@ class JwtSettings(_Section):
     issuer: str = ""
     audience: Annotated[str, Field(min_length=1)] = "scanpush"
     ttl_seconds: Annotated[Whole, Field(ge=60, le=86400)] = 7200
+    publish_ahead_seconds: Annotated[Whole, Field(ge=0, le=86400)] = 900
+    """Three times the max-age of the JWKS; some verifiers keep it for 600 s whatever it says."""
     key_file: Path = Path("data/jwt-keys.json")
     secret: SecretStr = SecretStr("")
     """Only for HS256, and then at least 32 bytes (RFC 7518, section 3.2)."""

@@ -47,7 +47,7 @@ OUTCOMES: Mapping[str, Words] = MappingProxyType(
         "already_used": _words(
             ("已被他人使用", "其他人已使用此二维码，请刷新登录页面后重试。"),
             ("已被他人使用", "其他人已使用此 QR Code，請重新整理登入頁面後再試。"),
-            ("Already used", "Another person used this code. Refresh the login page and try again."),
+            ("Already used", "Another person used this code. Refresh the login page and retry."),
             ("使用済みです", "他の人がこのコードを使用しました。ログイン画面を更新してください。"),
         ),
         "expired": _words(

@@ -531,7 +531,7 @@ EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
 
 
 class Embed(Base):
-    """A strict foreign site: no inline code, no markup made by scripts, no style source at all, only
+    """A strict foreign site: no inline code, no markup by scripts, no style source at all, only
     the fake server named.
 
     `server` is where the element comes from; the page itself is asked under another host name.

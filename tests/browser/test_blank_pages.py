@@ -145,7 +145,9 @@ def test_the_element_without_words_says_so_and_heals(page: Page, tea: Real) -> N
 
 
 OLD_ENGINE = """(() => {
-  globalThis.CSSStyleSheet = class { constructor() { throw new TypeError("Illegal constructor"); } };
+  globalThis.CSSStyleSheet = class {
+    constructor() { throw new TypeError("Illegal constructor"); }
+  };
   delete Document.prototype.adoptedStyleSheets;
   delete ShadowRoot.prototype.adoptedStyleSheets;
   delete Array.prototype.at;

@@ -1,4 +1,4 @@
-"""What the policy of a page forbids: markup made by scripts, sockets, requests, and the page's origin."""
+"""What the policy of a page forbids: markup made by scripts, sockets, requests, an origin."""
 
 import re
 from collections.abc import Callable
@@ -19,13 +19,13 @@ TRUSTED_TYPES = "require-trusted-types-for 'script'; trusted-types 'none'"
 
 
 def embed(page: Page, site: str, server: str, policy: str = "", attributes: str = "") -> None:
-    """The element of `server` on a page of `site`, under the policy of the fake site or this one."""
+    """The element of `server` on a page of `site`, under this policy or the fake site's."""
     asked = {"server": server, "attributes": attributes, **({"policy": policy} if policy else {})}
     page.goto(f"{site}/embed?{urlencode(asked)}")
 
 
 def complaints_of(page: Page) -> list[str]:
-    """What the console will complain of, but for the favicon that browsers ask for by themselves."""
+    """What the console will complain of, but for the favicon, which browsers ask for."""
     said: list[str] = []
 
     def note(text: str) -> None:
@@ -193,10 +193,12 @@ def tea(servers: Servers) -> Real:
 
 
 def test_a_forgotten_allowed_origin_is_told(page: Page, fake: Fake, tea: Real) -> None:
-    """No code is spent; the element and the console name what must be set, and `error` has a code."""
+    """No code is spent; element, console and the event `error` say what must be set."""
     complaints, before = complaints_of(page), tea.calls(CODES)
-    page.add_init_script("""addEventListener("DOMContentLoaded", () => {
-      window.got = []; scan.addEventListener("error", ({ detail }) => got.push(detail.error)); })""")
+    page.add_init_script(
+        """addEventListener("DOMContentLoaded", () => {
+      window.got = []; scan.addEventListener("error", ({ detail }) => got.push(detail.error)); })"""
+    )
     embed(page, fake.elsewhere, tea.url)
     wait_for_state(page, "failed")
     expect(page.locator(TITLE)).to_have_text("Login is not available on this site")

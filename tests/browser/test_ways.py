@@ -103,9 +103,7 @@ SAYS = "(name) => dispatchEvent(new Event(name))"
 
 
 @pytest.mark.parametrize("where", ["/", "/embed"])
-def test_a_browser_that_believes_itself_offline_logs_in(
-    page: Page, fake: Fake, where: str
-) -> None:
+def test_a_browser_that_believes_itself_offline_logs_in(page: Page, fake: Fake, where: str) -> None:
     """Whatever it believes: requests get through, so the code is shown and the login arrives."""
     page.add_init_script(BELIEVES_OFFLINE)
     query = urlencode({"server": fake.url})

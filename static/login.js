@@ -13,7 +13,7 @@ let words, login;
 
 /** Which doors make sense on this device, the best one first. */
 function doors() {
-  const best = inWeChat ? ["web", "mini_program", "code"] : onPhone ? ["code", "website"] : [];
+  const best = inWeChat ? ["web", "mini_program", "official_account"] : onPhone ? ["code", "website"] : [];
   const order = [...best, "official_account", "mini_program", "website", "code", "web"];
   const useful = kinds.filter((kind) => kind !== "web" || inWeChat || !kinds.includes("official_account"));
   return useful.sort((a, b) => order.indexOf(a) - order.indexOf(b));
@@ -36,7 +36,7 @@ function showDoors() {
   });
   const hint = document.createElement("p");
   hint.textContent = words.phone_hint;
-  by("doors").replaceChildren(...(onPhone || inWeChat ? [hint] : []), ...buttons);
+  by("doors").replaceChildren(...(onPhone && !inWeChat ? [hint] : []), ...buttons);
   closeDoors();
 }
 
@@ -186,6 +186,7 @@ async function changeLanguage(lang) {
   by("steps").replaceChildren(...words.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
   scan.lang = lang;
   show();
+  by("plain")?.remove();
   return true;
 }
 

@@ -118,7 +118,7 @@ class CallbackGate:
             nonce=nonce,
             nonce_key=f"{timestamp}|{nonce}",
             body_hash=hashlib.sha256(body).hexdigest(),
-            as_json=_is_json(body),
+            as_json=messages.is_json(body),
         )
 
     def seal(self, opened: Opened, reply_text: str, now: float) -> bytes:
@@ -171,7 +171,7 @@ class CallbackGate:
                 ),
                 nonce=nonce,
                 cipher=cipher,
-                as_json=_is_json(body),
+                as_json=messages.is_json(body),
             )
         raise Forbidden("decryption")
 
@@ -199,7 +199,3 @@ def _timestamp(query: Mapping[str, str]) -> str:
     if _TIMESTAMP.fullmatch(value) is None:
         raise Malformed("query")
     return value
-
-
-def _is_json(body: bytes) -> bool:
-    return body.lstrip(messages.AROUND).startswith(b"{")

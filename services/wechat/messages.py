@@ -49,6 +49,10 @@ AROUND = bytes(range(33)) + b"\x7f\xef\xbb\xbf\xbe"
 
 _NAME = re.compile(r"[A-Za-z0-9_@.\-]{1,128}")
 _LONG_KEY = 128
+_REVOKES = ("user_authorization_revoke", "user_authorization_cancellation")
+_FLAT = ("scan", "subscribe", "unsubscribe", "templatesendjobfinish", *_REVOKES)
+"""Events that mean something to the server. None of them has elements within its fields."""
+
 _MOST_SECONDS = 1e11
 """Beyond the year 5000: a CreateTime from here on counts milliseconds."""
 
@@ -181,6 +185,8 @@ def parse(body: bytes, sent: int = 0) -> Event:
         try:
             fields = document(body)
         except EventError:
+            if is_json(body):
+                raise
             fields = _from_xml(_mended(body))
         return _event(fields, sent)
     except EventError as problem:
@@ -217,8 +223,11 @@ def _lone(body: bytes, name: str) -> str:
 def _event(fields: Fields, sent: int) -> Event:
     msg_type = text(fields, "MsgType", 64).lower()
     event = text(fields, "Event", 128).lower() if msg_type == "event" else ""
+    if isinstance(fields, _Nested) and (msg_type == "text" or event in _FLAT):
+        # Two texts can wrap what is between them, and so hide that they supply a field.
+        raise EventError("a text or another field holds elements")
     # Consent is taken back by the person in OpenID; FromUserName is a WeChat service there.
-    revokes = event in ("user_authorization_revoke", "user_authorization_cancellation")
+    revokes = event in _REVOKES
     sender = text(fields, "OpenID" if revokes and "OpenID" in fields else "FromUserName", 128)
     if _NAME.fullmatch(sender) is None:
         raise EventError("the sender is missing or no WeChat name")
@@ -287,6 +296,11 @@ def document(body: bytes) -> Fields:
     raise EventError("neither XML nor JSON")
 
 
+def is_json(body: bytes) -> bool:
+    """Whether `document` would read it as JSON."""
+    return body.lstrip(AROUND).startswith(b"{")
+
+
 def text(fields: Fields, name: str, longest: int | None = None) -> str:
     """The text of one field; empty when it is absent or empty.
 
@@ -347,6 +361,10 @@ def _mended(body: bytes) -> bytes:
     ).encode()
 
 
+class _Nested(dict[str, Any]):
+    """A record of XML in which a field holds elements."""
+
+
 def _from_xml(body: bytes) -> Fields:
     # What `_Guard` refuses begins with these bytes. Both passes read the body as UTF-8, so they
     # stand there as they are or not at all. Nesting is not seen here, but with so few elements a
@@ -363,13 +381,13 @@ def _from_xml(body: bytes) -> Fields:
     fields = root.get("xml")
     if not isinstance(fields, dict):
         raise EventError("no record named xml")
-    for value in fields.values():
-        if isinstance(value, list):
-            raise EventError("a field stands there twice")
-        if isinstance(value, dict) and not guarded:
-            _Guard().check(body)
-            guarded = True
-    return fields
+    if not any(isinstance(value, dict | list) for value in fields.values()):
+        return fields
+    if any(isinstance(value, list) for value in fields.values()):
+        raise EventError("a field stands there twice")
+    if not guarded:
+        _Guard().check(body)
+    return _Nested(fields)
 
 
 class _Guard:

@@ -445,7 +445,13 @@ class Container:
             if website is not None:
                 apps[Kind.WEBSITE, name] = OAuthApp(website, wechat.open_base, None)
         return OAuthLogin(
-            self.scenes, self.login, self.policy, self.accounts, apps, self.kiosk_labels
+            self.scenes,
+            self.backend.users,
+            self.login,
+            self.policy,
+            self.accounts,
+            apps,
+            self.kiosk_labels,
         )
 
     @cached_property

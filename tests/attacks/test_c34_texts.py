@@ -223,7 +223,6 @@ async def test_bytes_around_the_document(tmp_path: Path, mode: str, data_format:
                 if data_format == "xml":
                     message = b'<?xml version="1.0"?>' + xml_document(event).encode()
                 if inside:
-                    # The envelope is told by its own first byte, so it is made first.
                     push = sender.sealed_bytes(before + message + behind, stack.now)
                 else:
                     push = sender.sealed_bytes(message, stack.now, around=(before, behind))
@@ -309,7 +308,8 @@ class Guarded:
     async def _open(self) -> None:
         await self.stack.__aenter__()
         for account in ("default", *MODES[1:]):
-            waiting, asked = (await self.stack.begin(account=account) for _ in range(2))
+            waiting = await self.stack.begin(account=account)
+            asked = await self.stack.begin(account=account)
             bob = Chatter(self.stack, "bob", account)
             await bob.scans(asked)
             self.pages[account] = waiting, asked
@@ -407,6 +407,12 @@ SKELETONS = {
         "]]></Description></Z><Description><![CDATA[",
         "",
     ],
+    "default",
+    False,
+)
+@example(
+    "follow",
+    [f"]]></Title><EventKey>qrscene_{SCENE}</EventKey><Title><![CDATA[", "", ""],
     "default",
     False,
 )

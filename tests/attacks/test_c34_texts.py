@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.scenes.callbacks import CallbackRequest
 from services.wechat.replies import SUCCESS, text
-from simulator.messages import xml_document
+from simulator.messages import PushRequest, xml_document
 from tests.flows.chatter import Chatter
 from tests.flows.other_system import other_system
 from tests.pushes import Sender, query_of
@@ -28,7 +28,7 @@ def document(sender: Sender, now: float, marked: bytes = b"", **fields: str | in
     return xml_document(event).encode().replace(b"@", marked)
 
 
-def push_of(sender: Sender, message: bytes, now: float):
+def push_of(sender: Sender, message: bytes, now: float) -> PushRequest:
     """As WeChat sends it: compatible mode has the same fields in the envelope once more."""
     beside = b""
     if sender.account.mode == "compatible":

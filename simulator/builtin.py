@@ -4,7 +4,7 @@
 runs is the real code.
 """
 
-import secrets
+import logging
 import socket
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,8 @@ from services.settings.models import Settings, simulated
 from simulator.config import SimulatedApp, SimulatorConfig
 from simulator.wechat import SimulatedWeChat
 
+log = logging.getLogger("scanpush.simulator")
+
 
 class Simulation:
     """One simulated WeChat in this process, and the settings that make the server use it.
@@ -27,24 +29,23 @@ class Simulation:
 
     def __init__(self, settings: Settings, server_url: str) -> None:
         callback = f"{server_url}/wechat/callback"
-        config = SimulatorConfig.generated(callback, server_url=server_url)
-        accounts = settings.wechat.accounts
-        self._simulated = SimulatedWeChat(
-            replace(
-                config,
-                accounts=tuple(
-                    replace(
-                        config.accounts[0],
-                        app_id=_numbered(config.accounts[0].app_id, number),
-                        original_id=_numbered(config.accounts[0].original_id, number),
-                        callback_url=f"{callback}/{name}" if number else callback,
-                        mode=account.mode,
-                        app_secret=secrets.token_hex(16),
-                    )
-                    for number, (name, account) in enumerate(accounts.items())
-                ),
-            )
+        named = settings.wechat.accounts
+        config = SimulatorConfig.generated(
+            *(f"{callback}/{name}" if number else callback for number, name in enumerate(named)),
+            server_url=server_url,
         )
+        accounts = tuple(
+            replace(account, mode=settings_of.mode)
+            for account, settings_of in zip(config.accounts, named.values(), strict=True)
+        )
+        # Beside the embedded store, whichever store is used: so a page that was shown before a
+        # restart still shows a code that a phone can scan.
+        kept = settings.embedded.path.with_name("simulator.db")
+        try:
+            self._simulated = SimulatedWeChat(replace(config, accounts=accounts, state_file=kept))
+        except OSError as error:
+            log.info("the simulated WeChat keeps nothing over a restart: %s", error)
+            self._simulated = SimulatedWeChat(replace(config, accounts=accounts))
         self._simulated.start()
         self.settings = self._adapted(settings)
 
@@ -124,11 +125,6 @@ def simulate(settings: Settings, host: str, port: int) -> Simulation | None:
 
 def _of(app: SimulatedApp) -> dict[str, Any]:
     return {"app_id": app.app_id, "app_secret": SecretStr(app.app_secret)}
-
-
-def _numbered(text: str, number: int) -> str:
-    """The first account keeps its id; the others get one of their own, the same at each start."""
-    return f"{text[:-2]}{number:02x}" if number else text
 
 
 def _lan_address() -> str:

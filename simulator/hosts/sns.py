@@ -27,6 +27,9 @@ class SnsHandler(WeChatHandler):
             Refusal: 40002 and those of `owner_of`.
         """
         app = self.owner_of(arguments, secret_needed)
+        # An account's list holds for every call, a mini program's for those with the AppSecret.
+        if secret_needed or isinstance(app, SimulatedAccount):
+            self.check_address(app)
         # After appid and secret, whose mistakes are named first.
         if arguments.get("grant_type") != grant_type:
             raise Refusal(40002)

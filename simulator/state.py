@@ -46,30 +46,29 @@ class State:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise OSError(f"{path}: {error}") from None
         try:
             # With the lock kept, a second simulator learns at once that the file is in use.
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA journal_mode = WAL")
             # Only a crash of the whole machine could lose the last changes.
-            self._database.execute("PRAGMA synchronous = OFF")
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.execute(_TABLE)
-            self._database.execute("COMMIT")
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_TABLE)
+            database.execute("COMMIT")
         except sqlite3.Error as error:
-            self._database.close()
+            database.close()
             raise OSError(f"{path}: {error}") from None
-
-    @property
-    def kept(self) -> bool:
-        """Whether there is a file at all."""
-        return self._database is not None
+        self._database = database
 
     def documents(self, shelf: str) -> dict[str, dict[str, Any]]:
         """All documents of this shelf by key, in the order in which they were put first."""
+        self._write()
         if self._database is None:
             return {}
-        self._write()
         rows = self._database.execute(
             "SELECT key, document FROM documents WHERE shelf = ? ORDER BY number", (shelf,)
         )

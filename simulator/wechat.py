@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import socket
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -98,12 +99,9 @@ class SimulatedWeChat:
         """
         server = HTTPServer(application, max_body_size=MAX_BODY_BYTES)
         kept = self.world.state.documents("listeners").get(f"{name} {host}", {"port": 0})["port"]
-        try:
-            address = self._listen(server, host, port or kept)
-        except OSError:
-            if port or not kept:
-                raise
-            address = self._listen(server, host, 0)
+        if not port and kept and _is_free(host, kept):
+            port = kept
+        address = self._listen(server, host, port)
         chosen = int(address.rpartition(":")[2])
         self.world.state.put("listeners", f"{name} {host}", {"port": chosen})
         return address
@@ -125,3 +123,12 @@ class SimulatedWeChat:
         await self.world.close()
         for server in servers:
             await server.close_all_connections()
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError:
+        return False
+    return True

@@ -153,7 +153,7 @@ class ClearQuotaBySecretHandler(WeChatHandler):
     method = "POST"
 
     async def call(self) -> None:
-        arguments = self.query() or self.json_body()
+        arguments = self.query() | (self.json_body() if self.request.body else {})
         app = self.owner_of({**arguments, "secret": arguments.get("appsecret")})
         self.check_address(app)
         self.world.quotas.clear(app.app_id)

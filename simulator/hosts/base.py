@@ -76,7 +76,9 @@ class WeChatHandler(RequestHandler):
 
     def answer(self, document: Mapping[str, Any]) -> None:
         """Answer with JSON as WeChat writes it: UTF-8, nothing escaped."""
-        self.give(json.dumps(document, ensure_ascii=False).encode(), self.content_type)
+        # Half of a surrogate pair, which JSON may hold and UTF-8 may not, becomes a question mark.
+        text = json.dumps(document, ensure_ascii=False)
+        self.give(text.encode("utf-8", "replace"), self.content_type)
 
     def give(self, body: bytes, content_type: str) -> None:
         """Answer with these bytes, unless a fault spoils the answer."""

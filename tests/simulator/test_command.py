@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from services.settings.models import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "simulator"]
 
@@ -16,10 +20,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_prints_settings_and_stops_cleanly() -> None:
-    """It prints what config.yaml needs, and Ctrl-C ends it with status 0 and no traceback."""
+def settings_printed(*arguments: str) -> str:
+    """What it prints until it is ready; then Ctrl-C ends it with status 0 and no traceback."""
     process = subprocess.Popen(
-        [*COMMAND, "--port", "0"],
+        [*COMMAND, "--port", "0", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -32,13 +36,36 @@ def test_prints_settings_and_stops_cleanly() -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
-    assert re.search(r'encoding_aes_key: "[A-Za-z0-9]{43}"', "".join(lines))
-    assert re.search(r'app_secret: "[0-9a-f]{32}"', "".join(lines))
+    return "".join(lines)
+
+
+def test_prints_settings_and_stops_cleanly() -> None:
+    """It prints what config.yaml needs, as YAML that its models take, an account for each URL."""
+    urls = ("--callback-url", "http://127.0.0.1:1/a", "--callback-url", "http://127.0.0.1:1/b")
+    printed = settings_printed(*urls, "--format", "json", "--allow", "127.0.0.0/8")
+    document = yaml.safe_load(printed.partition("Phone page")[0])
+    settings = Settings.model_validate(document)
+    assert list(settings.wechat.accounts) == ["default", "account2"]
+    assert len({account.app_id for account in settings.wechat.accounts.values()}) == 2
+    assert re.search(r'encoding_aes_key: "[A-Za-z0-9]{43}"', printed)
+    assert re.search(r'app_secret: "[0-9a-f]{32}"', printed)
+
+
+def test_a_state_file_repeats_the_settings(tmp_path: Path) -> None:
+    """With --state the second start prints what the first did, the port included."""
+    state = ("--state", str(tmp_path / "state.db"))
+    assert settings_printed(*state) == settings_printed(*state)
 
 
 def test_mistakes_are_one_line() -> None:
     """A wrong argument is explained without a traceback."""
-    for arguments in (("--port", "x"), ("--callback-url", "ftp://x"), ("--host", "192.0.2.1")):
+    for arguments in (
+        ("--port", "x"),
+        ("--callback-url", "ftp://x"),
+        ("--host", "192.0.2.1"),
+        ("--allow", "10.0.0.1/8"),
+        ("--state", "/dev/null/state"),
+    ):
         result = run(*arguments)
         assert result.returncode in (1, 2) and "Traceback" not in result.stderr
         assert result.stderr.strip()

@@ -17,7 +17,10 @@ log = logging.getLogger("scanpush.simulator")
 
 WRITTEN_WITHIN_SECONDS = 0.25
 
-_TABLE = """CREATE TABLE IF NOT EXISTS documents (
+VERSION = 1
+"""Of the documents: their fields are those of the simulator's classes."""
+
+_TABLE = """CREATE TABLE documents (
     number INTEGER PRIMARY KEY, shelf TEXT, key TEXT, document TEXT, UNIQUE (shelf, key)
 )"""
 # A document that is put again keeps its number, and with it its place.
@@ -57,11 +60,17 @@ class State:
             # Only a crash of the whole machine could lose the last changes.
             database.execute("PRAGMA synchronous = OFF")
             database.execute("BEGIN IMMEDIATE")
-            database.execute(_TABLE)
+            version = int(database.execute("PRAGMA user_version").fetchone()[0])
+            if not version:
+                database.execute(_TABLE)
+                database.execute(f"PRAGMA user_version = {VERSION}")
             database.execute("COMMIT")
         except sqlite3.Error as error:
             database.close()
             raise OSError(f"{path}: {error}") from None
+        if version not in (0, VERSION):
+            database.close()
+            raise OSError(f"{path}: is of another version; delete it to begin as new")
         self._database = database
 
     def documents(self, shelf: str) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,19 @@ class SnsHandler(WeChatHandler):
         self.world.quotas.spend(app.app_id, self.wechat_path)
         return app
 
+    def person_token(self) -> UserToken:
+        """The person's token of the query.
+
+        Raises:
+            Refusal: those of `UserTokens.check`, and 40164.
+        """
+        token = self.world.user_tokens.check(
+            self.get_query_argument("access_token", ""), self.get_query_argument("openid", "")
+        )
+        if account := self.world.accounts.get(token.grant.app_id):
+            self.check_address(account)
+        return token
+
     def token_document(self, token: UserToken) -> dict[str, Any]:
         return {
             "access_token": token.value,
@@ -77,9 +90,7 @@ class ProfileHandler(SnsHandler):
     """``GET /sns/userinfo``: nickname and avatar, where snsapi_userinfo was granted."""
 
     async def call(self) -> None:
-        token = self.world.user_tokens.check(
-            self.get_query_argument("access_token", ""), self.get_query_argument("openid", "")
-        )
+        token = self.person_token()
         if token.grant.scope == "snsapi_base":
             raise Refusal(48001)
         self.world.quotas.spend(token.grant.app_id, self.wechat_path)
@@ -110,9 +121,7 @@ class CheckHandler(SnsHandler):
     """``GET /sns/auth``: whether the credential is of this person."""
 
     async def call(self) -> None:
-        self.world.user_tokens.check(
-            self.get_query_argument("access_token", ""), self.get_query_argument("openid", "")
-        )
+        self.person_token()
         self.answer({"errcode": 0, "errmsg": "ok"})
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simulator import Quota, SimulatedApp, SimulatedWeChat, SimulatorConfig
 from simulator.config import MINI_PROGRAM_APP_ID, NOTICE_TEMPLATE
+from simulator.credentials import Grant
 from tests.simulator.conftest import Caller
 
 NOTICE = {"thing1": {"value": "a"}, "time2": {"value": "12:00"}, "thing3": {"value": "b"}}
@@ -167,6 +168,13 @@ async def test_the_allow_list_holds_for_every_call(
         assert answer["errmsg"].startswith(
             "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist rid: "
         )
+    world = caller.wechat.world
+    grant = Grant(caller.account.app_id, world.people.named("alice"), "snsapi_userinfo", 0)
+    person = world.user_tokens.issue(grant, "oA")
+    for path in ("/sns/userinfo", "/sns/auth"):
+        query = {"access_token": person.value, "openid": "oA"}
+        answer = (await caller.http.get(f"{caller.wechat.api_base}{path}", params=query)).json()
+        assert answer["errcode"] == 40164, path
     await caller.http.aclose()
 
 

@@ -194,10 +194,13 @@ def _rows(file: Path) -> int:
 
 async def test_one_simulator_at_a_time_has_the_file(tmp_path: Path) -> None:
     """A second one, and a file of something else, are told as OSError; only its owner reads it."""
-    file, other = tmp_path / "state.db", tmp_path / "other.db"
+    file, other, newer = (tmp_path / f"{name}.db" for name in ("state", "other", "newer"))
     other.write_text("this is no database, and long enough to be looked at" * 30)
+    database = sqlite3.connect(newer)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
     state = State(file)
-    for path in (file, other, tmp_path):
+    for path in (file, other, newer, tmp_path):
         with pytest.raises(OSError):
             State(path)
     state.close()

@@ -44,7 +44,8 @@ class Simulation:
         try:
             self._simulated = SimulatedWeChat(replace(config, accounts=accounts, state_file=kept))
         except OSError as error:
-            log.info("the simulated WeChat keeps nothing over a restart: %s", error)
+            # Not louder: where the folder cannot be used, the store says so, in words of its own.
+            log.debug("the simulated WeChat keeps nothing over a restart: %s", error)
             self._simulated = SimulatedWeChat(replace(config, accounts=accounts))
         self._simulated.start()
         self.settings = self._adapted(settings)

@@ -128,21 +128,25 @@ class SubscribeMessageHandler(CredentialHandler):
         self.ok(msgid=notice.message_id)
 
 
-class MenuHandler(CredentialHandler):
-    """``/cgi-bin/menu/create|get|delete`` and ``get_current_selfmenu_info``."""
+class CreateMenuHandler(CredentialHandler):
+    """``POST /cgi-bin/menu/create``."""
 
-    method = ""
+    method = "POST"
+    needs = "service"
+
+    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
+        self.world.menus.create(app.app_id, self.json_body())
+        self.ok()
+
+
+class MenuHandler(CredentialHandler):
+    """``GET /cgi-bin/menu/get|delete`` and ``get_current_selfmenu_info``."""
+
     needs = "service"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
         menus, action = self.world.menus, self.wechat_path.rpartition("/")[2]
-        creates = action == "create"
-        if creates != (self.request.method == "POST"):
-            raise Refusal(43002 if creates else 43001)
-        if creates:
-            menus.create(app.app_id, self.json_body())
-            self.ok()
-        elif action == "get":
+        if action == "get":
             self.answer({"menu": menus.get(app.app_id)})
         elif action == "delete":
             menus.delete(app.app_id)

@@ -73,8 +73,9 @@ def whole_application(world: World) -> Application:
             messages.SubscribeMessageHandler,
         ),
         (r"/api2?/wxaapi/newtmpl/gettemplate", messages.SubscribeTemplatesHandler),
+        (r"/api2?/cgi-bin/menu/create", messages.CreateMenuHandler),
         (
-            r"/api2?/cgi-bin/(?:menu/(?:create|get|delete)|get_current_selfmenu_info)",
+            r"/api2?/cgi-bin/(?:menu/(?:get|delete)|get_current_selfmenu_info)",
             messages.MenuHandler,
         ),
         (r"/api2?/cgi-bin/media/upload", messages.UploadHandler),

@@ -108,7 +108,9 @@ def _options(parts: ServerUrl) -> dict[str, str]:
     if (parts.username or parts.password) and {"username", "password"} & set(options):
         raise ValueError("has user name or password before the @ and as an option too; keep one")
     if not parts.scheme.startswith("rediss") and set(_TLS_OPTIONS) & set(options):
-        raise ValueError("has an option for TLS (ssl_…), which needs rediss:// or rediss+sentinel://")
+        raise ValueError(
+            "has an option for TLS (ssl_…), which needs rediss:// or rediss+sentinel://"
+        )
     if not parts.scheme.endswith("+sentinel") and set(_SENTINEL_OPTIONS) & set(options):
         raise ValueError("has an option for Sentinels, which needs redis+sentinel://")
     if not re.fullmatch(r"[!-~]{0,64}", options.get("client_name", "")):

@@ -171,7 +171,7 @@ async def test_several_servers_are_a_cluster(redis_server: RedisServer) -> None:
 
 
 async def test_a_replica_is_told(redis_server: RedisServer) -> None:
-    """It takes no writes, so nobody could log in."""
+    """It takes no writes, so no login could succeed."""
     redis_server.ask("REPLICAOF", "127.0.0.1", str(free_port()))
     assert "names a replica" in await complaint(redis_server.url)
 

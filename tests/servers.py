@@ -148,12 +148,19 @@ class TlsRedisServer(RedisServer):
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        uses = ("digital_signature", "key_cert_sign")
+        others = (
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+            *("crl_sign", "encipher_only", "decipher_only"),
+        )
+        usage = x509.KeyUsage(**dict.fromkeys(uses, True), **dict.fromkeys(others, False))
         certificate = (
             x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(address, critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
             .add_extension(identifier, critical=False)
             .add_extension(authority, critical=False)
             .sign(key, hashes.SHA256())

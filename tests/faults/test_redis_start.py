@@ -328,7 +328,7 @@ async def test_tls_with_certificates(tmp_path: Path) -> None:
         await log_in(f"{address}&ssl_cert_reqs=none")
         text = await complaint(address)
         assert re.match(
-            r"2 redis.url: .*not accepted \(self-signed certificate\); ssl_ca_certs", text
+            r"2 redis.url: .*not accepted \(self.signed certificate\); ssl_ca_certs", text
         )
         other = address.replace("127.0.0.1", "localhost")
         text = await complaint(f"{other}&ssl_ca_certs={server.certificate}")

@@ -4,6 +4,8 @@ Nothing here is shared with a server that already runs on the machine, and only 
 started here are ever signalled.
 """
 
+import datetime
+import ipaddress
 import os
 import shutil
 import signal
@@ -15,6 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from deploy.programs import free_port
 
@@ -128,6 +134,51 @@ class RedisServer(Server):
             if commands and reply.count(b"\r\n") < 2:
                 reply += connection.recv(65536)
             return reply.removeprefix(b"+OK\r\n") if commands else reply
+
+
+class TlsRedisServer(RedisServer):
+    """A redis-server that speaks nothing but TLS, with a self-signed certificate for 127.0.0.1,
+    which a client may use as its own, too."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.certificate, self.key = folder / "cert.pem", folder / "key.pem"
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
+        now = datetime.datetime.now(datetime.UTC)
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        uses = ("digital_signature", "key_cert_sign")
+        others = (
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+            *("crl_sign", "encipher_only", "decipher_only"),
+        )
+        usage = x509.KeyUsage(**dict.fromkeys(uses, True), **dict.fromkeys(others, False))
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(address, critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(identifier, critical=False)
+            .add_extension(authority, critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        self.certificate.write_bytes(certificate.public_bytes(pem))
+        self.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+        files = [f"--tls-{name}-file cert.pem" for name in ("cert", "ca-cert")]
+        words = " ".join((*files, "--tls-key-file key.pem")).split()
+        super().__init__(folder, "--port", "0", *words, *options)
+        self._options += ("--tls-port", str(self.port))
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 def _resp(*words: str) -> bytes:

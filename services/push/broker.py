@@ -137,13 +137,8 @@ class RedisBroker:
         Not redis-py's `PubSub`: that one subscribes again without a sign, so the gap would go
         unnoticed, and it takes longer over each notice.
         """
-        connection = self._link.pubsub_connection()
+        connection = await self._link.subscribe(self._channel)
         try:
-            with redis_errors():
-                async with asyncio.timeout(self._link.timeout_seconds):
-                    await connection.send_command("SUBSCRIBE", self._channel)
-                    # The confirmation: what is published from now on arrives.
-                    await connection.read_response()
             self._subscribed = True
             yield connection
         finally:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from services.origins import Network, url_host
+from services.settings.redis_url import redis_address
 
 NOTICE_PLACEHOLDERS = ("site", "time", "name")
 """What ``notice_fields`` may ask for."""
@@ -136,8 +137,7 @@ def _in_an_address(value: SecretStr) -> SecretStr:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    if not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    redis_address(value.get_secret_value())
     return value
 
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import redis.asyncio as aioredis
 from services.ids import SceneStr
 from services.push.broker import Broker, RedisBroker, channel
 from services.redis_client import RedisLink, Script
@@ -30,7 +31,7 @@ class RedisSceneBench:
         for node in ("a", "b"):
             self._links[node] = RedisLink(self._url, timeout_seconds=5)
             await self._links[node].open()
-        self._client = self._links["a"].standalone_client()
+        self._client = aioredis.Redis.from_url(self._url, decode_responses=True)
         self._pubsub: Any = self._client.pubsub()
         await self._pubsub.psubscribe("scanpush:node:*", "marker")
         self._listening = asyncio.ensure_future(self._listen())

@@ -39,6 +39,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
+
 from services.batching import Batcher
 from services.clock import Clock
 from services.errors import SettingsError, StoreUnavailable

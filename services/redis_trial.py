@@ -18,6 +18,7 @@ from os import strerror
 from typing import Any
 
 from redis import exceptions
+
 from services.errors import SettingsError, StoreUnavailable
 from services.settings.redis_url import RedisAddress
 

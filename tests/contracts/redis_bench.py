@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import redis.asyncio as aioredis
+
 from services.ids import SceneStr
 from services.push.broker import Broker, RedisBroker, channel
 from services.redis_client import RedisLink, Script

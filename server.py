@@ -79,16 +79,13 @@ def bound_sockets(settings: Settings, *, shared: bool = False) -> list[socket.so
         raise SettingsError("server.port", error.strerror or str(error)) from None
 
 
-def place_of(listening: socket.socket) -> str:
-    """Host and port of a listening socket, as a URL has them."""
-    host, port = listening.getsockname()[:2]
-    return f"{url_host(host)}:{port}"
-
-
 def reached_at(sockets: Sequence[socket.socket]) -> tuple[str, int]:
     """Host and port at which this machine reaches the server: on loopback where it can."""
-    host, port = sockets[0].getsockname()[:2]
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+    name = sockets[0].getsockname()
+    address = hosts.address_in(name)
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "::1", name[1]
+    return str(address), name[1]
 
 
 async def serve(
@@ -108,6 +105,7 @@ async def serve(
         loop.add_reader(worker, leave_orphaned, loop, worker, stopping)
     sockets = bound_sockets(settings, shared=worker is not None)
     host, port = reached_at(sockets)
+    listening = listening_lines(sockets)
     async with contextlib.AsyncExitStack() as undo:
         simulation = simulate(settings, host, port)
         if simulation is not None:
@@ -138,14 +136,14 @@ async def serve(
         log.info("event loop: %s", type(loop).__module__.partition(".")[0])
         if worker is None:
             phone_url = simulation.phone_url if simulation is not None else ""
-            print(banner(container.own_url, sockets, phone_url), flush=True)
+            print(banner(container.own_url, listening, phone_url), flush=True)
         await stopping.wait()
         await server.drain()
 
 
-def banner(url: str, sockets: Sequence[socket.socket], phone_url: str) -> str:
+def banner(url: str, listening: Sequence[str], phone_url: str) -> str:
     """What a person who just started the server wants to know. `phone_url`: the simulated one's."""
-    lines = [f"scanpush {VERSION} at {url}  (Ctrl-C stops it)", *listening_lines(sockets)]
+    lines = [f"scanpush {VERSION} at {url}  (Ctrl-C stops it)", *listening]
     if phone_url:
         lines.append("WeChat is SIMULATED: no account has an app_id yet (see README.md)")
         lines.append(f"The simulated phone: {phone_url}")
@@ -154,13 +152,18 @@ def banner(url: str, sockets: Sequence[socket.socket], phone_url: str) -> str:
 
 def listening_lines(sockets: Sequence[socket.socket]) -> list[str]:
     """A line where the server listens at more than one address: at which ones."""
-    places = " and ".join(map(place_of, sockets))
-    every = [s.family for s in sockets if s.getsockname()[0] in ("0.0.0.0", "::")]
+    names = [listening.getsockname() for listening in sockets]
+    addresses = [hosts.address_in(name) for name in names]
+    places = " and ".join(
+        f"{url_host(str(address))}:{name[1]}"
+        for address, name in zip(addresses, names, strict=True)
+    )
+    every = {address.version for address in addresses if address.is_unspecified}
     if not every:
         return [f"Listening on {places}"] if len(sockets) > 1 else []
-    if socket.AF_INET6 in every:
-        return [f"Listening on {places}: every address of this machine"]
-    return [f"Listening on {places}: every IPv4 address of this machine, none of IPv6"]
+    reach = "address" if 6 in every else "IPv4 address"
+    missing = "" if 6 in every else "; none of IPv6"
+    return [f"Listening on {places}: every {reach} of this machine{missing}"]
 
 
 def leave_orphaned(

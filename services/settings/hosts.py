@@ -19,6 +19,8 @@ from services.origins import url_host
 
 Address = IPv4Address | IPv6Address
 
+Sockaddr = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+
 RESOLVE_SECONDS = 3
 """How long a name may take; resolvers that are cut off from the network take half a minute."""
 
@@ -99,10 +101,12 @@ def listen(addresses: Iterable[Address], port: int, *, shared: bool = False) -> 
     """
     sockets: list[socket.socket] = []
     for address in addresses:
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         try:
             new = socket.create_server(
-                (str(address), port), family=family, backlog=4096, reuse_port=shared
+                _sockaddr(address, port),
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                backlog=4096,
+                reuse_port=shared,
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -110,13 +114,20 @@ def listen(addresses: Iterable[Address], port: int, *, shared: bool = False) -> 
             if not (no_ipv6 and address.version == 6 and sockets):
                 for listening in sockets:
                     listening.close()
-                place = f"{url_host(str(address))}:{port}"
-                raise OSError(error.errno, f"{place}: {reason}") from None
+                raise OSError(error.errno, f"{url_host(str(address))}:{port}: {reason}") from None
         else:
             new.setblocking(False)
             port = new.getsockname()[1]
             sockets.append(new)
     return sockets
+
+
+def _sockaddr(address: Address, port: int) -> Sockaddr:
+    if isinstance(address, IPv4Address):
+        return str(address), port
+    # bind(2) wants the zone as a number of its own.
+    host, _, zone = str(address).partition("%")
+    return host, port, 0, socket.if_nametoindex(zone) if zone else 0
 
 
 def _looked_up(host: str) -> tuple[Address, ...]:
@@ -143,11 +154,12 @@ def _looked_up(host: str) -> tuple[Address, ...]:
 
 def _addresses(host: str, flags: int = 0) -> tuple[Address, ...]:
     infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
-    found = {_address(info[4]) for info in infos}
+    found = {address_in(info[4]) for info in infos}
     return tuple(sorted(found, key=lambda address: (address.version, int(address))))
 
 
-def _address(sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> Address:
+def address_in(sockaddr: Sockaddr) -> Address:
+    """The address in what getaddrinfo(3) or getsockname(2) gave, as `addresses_of` has it."""
     address = ip_address(str(sockaddr[0]).partition("%")[0])
     if isinstance(address, IPv4Address):
         return address

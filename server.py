@@ -5,10 +5,14 @@ mistake in the settings or arguments, 1 for everything else.
 """
 
 import signal
+import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until `serve` handles it, Ctrl-C ends the process without a traceback of these imports.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until `serve` handles it, Ctrl-C ends the process without a traceback of these imports.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.flags.safe_path:  # PYTHONSAFEPATH leaves out the folder of this file
+        sys.path.insert(0, __file__.rpartition("/")[0] or ".")
 
 import argparse
 import asyncio
@@ -17,7 +21,6 @@ import gc
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 

@@ -163,7 +163,9 @@ def _proxy(variable: str, address: str) -> Proxy:
 def _exemption(entry: str, port: int | None = None) -> _Exemption:
     """What an entry of NO_PROXY exempts; raises `ValueError` where it says nothing."""
     try:
-        return _Exemption(ip_network(re.sub(r"^\[(.*)\]", r"\1", entry), strict=False), "", port)
+        return _Exemption(
+            ip_network(re.sub(r"^\[(.*)\](?=/|$)", r"\1", entry), strict=False), "", port
+        )
     except ValueError:
         if port is None and (parts := _WITH_PORT.fullmatch(entry)) and 0 < int(parts[2]) < 65536:
             return _exemption(parts[1], int(parts[2]))

@@ -45,7 +45,8 @@ class ShardedTransport(httpx.AsyncBaseTransport):
         through = None
         if proxy is not None:
             login = (proxy.username, proxy.password) if proxy.username or proxy.password else None
-            through = httpx.Proxy(proxy.url, auth=login, ssl_context=context)
+            tls = context if proxy.scheme == "https" else None
+            through = httpx.Proxy(proxy.url, auth=login, ssl_context=tls)
         limits = httpx.Limits(
             max_connections=None,
             max_keepalive_connections=per_shard,

@@ -167,10 +167,9 @@ def service_variables(root: type[BaseModel], environ: Mapping[str, str]) -> list
 
 
 def _sets_something(root: type[BaseModel], variable: str) -> bool:
-    try:
-        return bool(_find(root, {}, variable))
-    except SettingsError:
-        return False
+    name = variable[len(PREFIX) :]
+    plain = name[: -len(FILE_ENDING)] if name.upper().endswith(FILE_ENDING) else name
+    return any(_walk(root, {}, text.split(SEPARATOR)) for text in (name, plain))
 
 
 def _find(

@@ -49,6 +49,7 @@ from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.settings.models import AccountSettings, AppSettings, Settings
+from services.settings.outgoing import Outgoing
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import KeySet, open_keys
@@ -84,6 +85,7 @@ class Container:
         own_url: where browsers reach this server.
         worker_peers: the other processes of this server, where there are several.
         simulated_phone: below what address the built-in simulator's phone is; empty without it.
+        outgoing: the proxies and certificates for requests to other servers.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Container:
         own_url: str,
         worker_peers: WorkerPeers | None,
         simulated_phone: str,
+        outgoing: Outgoing,
     ) -> None:
         self.settings = settings
         self.node = node
@@ -105,6 +108,7 @@ class Container:
         self.worker_peers = worker_peers
         self.simulated_phone = simulated_phone
         self._keys = keys
+        self._outgoing = outgoing
 
     # What everything stands on.
 
@@ -127,9 +131,7 @@ class Container:
 
     @cached_property
     def http(self) -> httpx.AsyncClient:
-        accounts = self.settings.wechat.accounts.values()
-        operators_own = [self.settings.login.hook_url, *(a.forward_url for a in accounts)]
-        return make_client(self.settings.wechat.api_base, filter(None, operators_own))
+        return make_client(self.settings.wechat.api_base, self._outgoing)
 
     @property
     def site_name(self) -> str:
@@ -586,6 +588,7 @@ async def build_container(
     make_backend: OpenBackend = open_backend,
     worker: WorkerContext | None = None,
     simulated_phone: str = "",
+    outgoing: Outgoing = Outgoing(),
 ) -> Container:
     """Open the stores and keys, and make every part of a server that listens at `host` and `port`.
 
@@ -593,7 +596,7 @@ async def build_container(
 
     Args:
         worker: this process's, where several serve one port.
-        simulated_phone: see `Container`.
+        simulated_phone, outgoing: see `Container`.
         make_backend: a test puts stores that fail on command in the real ones' place.
 
     Raises:
@@ -617,6 +620,7 @@ async def build_container(
         settings.server.public_url or f"http://{url_host(host)}:{port}",
         None if worker is None else WorkerPeers(worker),
         simulated_phone,
+        outgoing,
     )
     for name, part in vars(Container).items():
         if isinstance(part, cached_property):

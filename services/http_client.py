@@ -5,19 +5,17 @@ Everything that asks another server (WeChat, the operator's hook, the forward ad
 httpx and no address gets into an error.
 """
 
-import ipaddress
 import logging
 import ssl
-import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from urllib.parse import urlsplit
 
 import httpx
 
 from services.errors import Broken, NotReached
-from services.origins import url_host
+from services.settings import hosts
+from services.settings.outgoing import Outgoing, Proxies, Proxy
 
 SHARDS = 8
 PER_SHARD = 8
@@ -32,17 +30,30 @@ class ShardedTransport(httpx.AsyncBaseTransport):
 
     Pools are filled in order, so that few requests in flight share few warm connections; when all
     are full, the least busy one takes the request. One TLS context serves all of them.
+
+    Args:
+        proxy: what all requests go through; None: they go to their servers.
     """
 
-    def __init__(self, shards: int = SHARDS, per_shard: int = PER_SHARD) -> None:
-        context: ssl.SSLContext = httpx.create_ssl_context()
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        proxy: Proxy | None = None,
+        shards: int = SHARDS,
+        per_shard: int = PER_SHARD,
+    ) -> None:
+        through = None
+        if proxy is not None:
+            login = (proxy.username, proxy.password) if proxy.username or proxy.password else None
+            tls = context if proxy.scheme == "https" else None
+            through = httpx.Proxy(proxy.url, auth=login, ssl_context=tls)
         limits = httpx.Limits(
             max_connections=None,
             max_keepalive_connections=per_shard,
             keepalive_expiry=KEEPALIVE_SECONDS,
         )
         self._pools = [
-            httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+            httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
             for _ in range(shards)
         ]
         self._in_flight = [0] * shards
@@ -67,49 +78,58 @@ class ShardedTransport(httpx.AsyncBaseTransport):
             await pool.aclose()
 
 
+class ProxyingTransport(httpx.AsyncBaseTransport):
+    """Each request through the proxy that `proxies` names for its address, or directly."""
+
+    def __init__(self, context: ssl.SSLContext, proxies: Proxies) -> None:
+        self._proxies = proxies
+        self._transports = {
+            proxy: ShardedTransport(context, proxy) for proxy in (None, *proxies.by_scheme.values())
+        }
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._transports[self._proxies.of(str(request.url))]
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+
+
 def make_client(
     api_base: str,
-    others: Iterable[str] = (),
+    outgoing: Outgoing = Outgoing(),
     *,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """A client that keeps no cookies, follows no redirects and has no time-outs (each call has).
 
-    The proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used, for a fixed outgoing
-    address is what WeChat's IP allow list asks for; never towards an address of this machine or
-    network, and not at all where `api_base` is one.
-
-    Args:
-        others: what is asked besides: the operator's own servers.
+    It uses the proxies of `outgoing`, for a fixed outgoing address is what WeChat's IP allow list
+    asks for; never towards an address of this machine or network, and not at all where `api_base`
+    is one.
     """
     quiet_libraries()
     # One client serves all people: a cookie of one answer must not go out with the next request.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    if transport is None and not (_is_private(api_base) or not urllib.request.getproxies()):
-        private = (urlsplit(url).hostname or "" for url in others if _is_private(url))
-        # None means httpx's default transport, which uses no proxy.
-        direct = {f"all://{url_host(host)}": None for host in private}
-        return httpx.AsyncClient(cookies=cookies, timeout=None, trust_env=True, mounts=direct)
     return httpx.AsyncClient(
         cookies=cookies,
-        transport=transport or ShardedTransport(),
+        transport=transport or _transport(api_base, outgoing),
         timeout=None,
         trust_env=False,
     )
+
+
+def _transport(api_base: str, outgoing: Outgoing) -> httpx.AsyncBaseTransport:
+    context = outgoing.trusted or httpx.create_ssl_context(trust_env=False)
+    if outgoing.proxies.by_scheme and not hosts.is_near(api_base):
+        return ProxyingTransport(context, outgoing.proxies)
+    return ShardedTransport(context)
 
 
 def quiet_libraries() -> None:
     """Keep httpx from logging addresses, which carry secrets and access_tokens in their query."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _is_private(base: str) -> bool:
-    host = urlsplit(base).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +174,12 @@ async def exchange(
             body = await _read_at_most(response, longest)
         finally:
             await response.aclose()
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+    except (
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.PoolTimeout,
+        httpx.ProxyError,  # the proxy did not open the tunnel
+    ) as error:
         raise NotReached(type(error).__name__) from None
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
         raise Broken(type(error).__name__) from None

@@ -3,12 +3,17 @@
 import argparse
 import asyncio
 import ipaddress
+import os
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.errors import SettingsError
+from services.logs import guard_output
+from services.settings import hosts
+from services.settings.outgoing import drop_key_log, trusted_authorities
 from simulator.config import SimulatorConfig
 from simulator.wechat import SimulatedWeChat
 
@@ -21,7 +26,9 @@ CALLBACK_URL = "http://127.0.0.1:8888/wechat/callback"
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=DESCRIPTION)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument(
+        "--host", type=_host, default="127.0.0.1", help="address to listen at (%(default)s)"
+    )
     parser.add_argument("--port", type=_port, default=8889, help="port, 0: any (%(default)s)")
     parser.add_argument(
         "--callback-url",
@@ -50,7 +57,9 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="ADDRESS",
         help="IP allow list of the accounts: an address or a network (10.0.0.0/8); may be repeated",
     )
-    parser.add_argument("--lan", metavar="ADDRESS", help="serve the phone page there as well")
+    parser.add_argument(
+        "--lan", type=_host, metavar="ADDRESS", help="serve the phone page there as well"
+    )
     parser.add_argument(
         "--seed", type=int, help="make every secret and id the same at each start with this number"
     )
@@ -60,7 +69,28 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="FILE",
         help="know codes, people, menus, media and secrets of the earlier start with this file",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    drop_key_log(os.environ)
+    if any(url.startswith("https://") for url in options.callback_url or []):
+        try:
+            trusted_authorities(os.environ)
+        except SettingsError as error:
+            parser.error(str(error))
+    return options
+
+
+def _host(text: str) -> str:
+    """Where any client can be any person, only this machine and private networks may connect."""
+    try:
+        addresses = hosts.addresses_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not all(map(hosts.is_private, addresses)):
+        raise argparse.ArgumentTypeError(
+            "must be an address of this machine or of a private network, for the simulator lets "
+            "anybody log in as anybody"
+        )
+    return text
 
 
 def _port(text: str) -> int:
@@ -148,4 +178,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    guard_output()
     sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from services.errors import SettingsError
 from services.origins import url_host
+from services.settings import hosts
 from services.settings.models import Settings, simulated
 from simulator.config import SimulatedApp, SimulatorConfig
 from simulator.wechat import SimulatedWeChat
@@ -72,10 +73,15 @@ class Simulation:
             host: this machine's address there; empty: it is found out.
 
         Raises:
-            SettingsError: this machine has no address in a network.
+            SettingsError: this machine has no address in a private network.
         """
+        address = host or _lan_address()
+        if not all(map(hosts.is_private, hosts.literal_addresses(address))):
+            raise SettingsError(
+                "--lan", "this machine's address is public, and anybody could log in"
+            )
         try:
-            self._simulated.start_phone_listener(host or _lan_address())
+            self._simulated.start_phone_listener(address)
             return self.phone_url
         except OSError as error:
             raise SettingsError("--lan", f"cannot listen on the network: {error}") from None
@@ -113,15 +119,14 @@ class Simulation:
 
 
 def simulate(settings: Settings, host: str, port: int) -> Simulation | None:
-    """Start the simulated WeChat for a server at `host` and `port`; None where WeChat is real.
+    """Start the simulated WeChat for a server that this machine reaches at `host` and `port`; None
+    where WeChat is real.
 
     Build the server with the `settings` of what is returned, and stop it after the server.
     """
     if not simulated(settings):
         return None
-    # A listener on all addresses is reached on loopback from this machine.
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return Simulation(settings, f"http://{url_host(loopback)}:{port}")
+    return Simulation(settings, f"http://{url_host(host)}:{port}")
 
 
 def _of(app: SimulatedApp) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import secrets
 import socket
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from services.origins import url_host
+from services.settings import hosts
 from simulator.config import SimulatorConfig
 from simulator.hosts.routes import phone_application, whole_application
 from simulator.phones import Phones
@@ -108,11 +109,11 @@ class SimulatedWeChat:
 
     def _listen(self, server: HTTPServer, host: str, port: int) -> str:
         # Bound here rather than by `listen`, to learn the port that was chosen for 0.
-        sockets = bind_sockets(port, host)
+        sockets = hosts.listen(hosts.addresses_of(host), port)
         server.add_sockets(sockets)
         self._servers.append(server)
-        shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{sockets[0].getsockname()[1]}"
+        address, port = sockets[0].getsockname()[:2]
+        return f"http://{url_host(address)}:{port}"
 
     async def stop(self) -> None:
         """Close the ports and connections, and end unfinished pushes. May be called twice."""

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from services.settings.models import Settings
+from simulator.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "simulator"]
@@ -74,3 +76,30 @@ def test_mistakes_are_one_line() -> None:
 def test_help() -> None:
     """--help says what it is for."""
     assert "--callback-url" in run("--help").stdout
+
+
+@pytest.mark.parametrize("option", ["--host", "--lan"])
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "*", "0", "0x0", "0.0", "[::]", "::ffff:0.0.0.0", "8.8.8.8", "134744072"]
+    + ["::ffff:8.8.8.8", "2001:4860:4860::8888", "no-such-host.invalid", "a..b", ""],
+)
+def test_it_never_listens_to_the_world(
+    option: str, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However the address is spelt: under it any client can be any person."""
+    with pytest.raises(SystemExit) as ended:
+        main([option, host, "--port", "0"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and f"argument {option}: " in error
+
+
+def test_certificates_matter_only_where_callbacks_go_over_tls(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that names the variable."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent.pem")
+    with pytest.raises(SystemExit) as ended:
+        main(["--callback-url", "https://127.0.0.1/wechat/callback"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and "error: SSL_CERT_FILE: " in error

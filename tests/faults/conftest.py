@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import MongoServer, RedisServer
+from tests.servers import mongo_server as a_mongo_server
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def mongo_server(tmp_path: Path) -> Iterator[MongoServer]:
     """A MongoDB-protocol server that this test may stop and pause. Its data outlives it."""
-    server = MongoServer(tmp_path)
+    server = a_mongo_server(tmp_path)
     try:
         server.start()
         yield server

@@ -51,6 +51,9 @@ _WAITS = {"connecttimeoutms": 0.8, "serverselectiontimeoutms": 0.8, "timeoutms":
 """How much of the time for a call each wait of pymongo may take. The selection of a server and a
 connection less than all, so that their reason is known when the call ends."""
 
+_UNDER_TIMEOUT_MS = {"sockettimeoutms", "waitqueuetimeoutms", "wtimeoutms"}
+"""What pymongo ignores as soon as timeoutMS is set."""
+
 
 def make_client(url: str, timeout_seconds: float) -> AsyncMongoClient[Document]:
     """A client that has sent nothing yet: the URL's options, else those that scanpush needs.
@@ -81,6 +84,8 @@ def _client_for(
         chosen["maxpoolsize"] = 64
     chosen = {name: value for name, value in chosen.items() if name not in given}
     for name, share in _WAITS.items():
+        if name == "timeoutms" and name not in given and not _UNDER_TIMEOUT_MS.isdisjoint(given):
+            continue
         longest = timeout_seconds * 1000 * share
         if name in given:
             asked = float(given[name].value)

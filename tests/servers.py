@@ -179,7 +179,7 @@ class SecantusServer(MongoServer):
         return [self._program, *where, "--cache-size", "64M", *self._options]
 
 
-def mongo_server(folder: Path) -> MongoServer:
+def any_mongo_server(folder: Path) -> MongoServer:
     """The one that TEST_MONGODB_SERVER names, or nx-27017, which is the faster one."""
     if os.environ.get("TEST_MONGODB_SERVER") == SecantusServer.program:
         # As the member of a replica set it would name its own port, and a proxy before it would

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 
 from bson import decode, encode
@@ -167,13 +167,15 @@ def reply(request: bytes, document: dict[str, object]) -> bytes:
     return HEADER.pack(HEADER.size + len(body), 1, request_id, OP_MSG) + body
 
 
-def as_replica_set(port: int) -> Callable[[bytes], bytes]:
+def as_replica_set(port: int, more: Mapping[str, object] = {}) -> Callable[[bytes], bytes]:
     """A rewriter by which a single server behind `port` says it is a replica set's primary.
+
+    `more` is said as well, or instead: that it is a secondary, for example.
 
     Drivers retry writes on replica sets only (MongoDB manual, "Retryable Writes").
     """
     address = f"127.0.0.1:{port}"
-    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
+    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address, **more}
 
     def rewrite(answer: bytes) -> bytes:
         size, request_id, response_to, opcode = HEADER.unpack_from(answer)

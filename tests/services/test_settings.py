@@ -52,6 +52,10 @@ def account(**changes: Any) -> dict[str, Any]:
     return {"wechat": {"accounts": {"default": ACCOUNT | changes}}}
 
 
+def distributed(mongodb_url: str) -> dict[str, Any]:
+    return {"backend": "distributed", "mongodb": {"url": mongodb_url, "database": "people"}}
+
+
 def model_keys(model: type[BaseModel], values: Mapping[str, Any], prefix: str = "") -> set[str]:
     """The dotted keys that models know and `values` lacks."""
     missing = set()
@@ -296,6 +300,9 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"backend": "oracle"}, "backend", "embedded"),
         ({"redis": {"url": "http://x"}}, "redis.url", "redis://"),
         ({"mongodb": {"url": "http://x"}}, "mongodb.url", "mongodb://"),
+        ({"mongodb": {"url": "mongodb://x/?retryWrite=1"}}, "mongodb.url", "retryWrites"),
+        (distributed("mongodb://x/other"), "mongodb.url", "mongodb.database"),
+        (distributed("mongodb://x/?tlsCAFile=/none.pem"), "mongodb.url", "tlsCAFile"),
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
         ({"kiosks": {"k": {"secret": "100%-of-the-lobby"}}}, "kiosks.k.secret", "%"),

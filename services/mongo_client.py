@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import (
     ConfigurationError,
     DuplicateKeyError,
-    InvalidName,
     NotPrimaryError,
     OperationFailure,
     PyMongoError,
@@ -64,16 +63,17 @@ def make_client(url: str, timeout_seconds: float) -> AsyncMongoClient[Document]:
         SettingsError: `url` is none.
     """
     try:
-        parts = take_apart(url, SCHEMES)
-        options = options_of(url, parts)
-        return _client_for(url, {option.name: option for option in options}, timeout_seconds)
+        options = options_of(url, take_apart(url, SCHEMES))
+        chosen = _keywords({option.name: option for option in options}, timeout_seconds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compressors
+            return AsyncMongoClient(url, **chosen)
     except (*FOREIGN, ValueError, TypeError):
         raise SettingsError("mongodb.url", "cannot be used by MongoDB's driver") from None
 
 
-def _client_for(
-    url: str, given: dict[str, Option], timeout_seconds: float
-) -> AsyncMongoClient[Document]:
+def _keywords(given: Mapping[str, Option], timeout_seconds: float) -> dict[str, Any]:
+    """Besides the URL, over whose options a keyword wins."""
     chosen: dict[str, Any] = {
         "appname": "scanpush",
         "w": "majority",
@@ -104,9 +104,7 @@ def _client_for(
         usable = usable_compressors(given["compressors"].value)
         if len(usable) <= given["compressors"].value.count(","):
             log.warning("mongodb.url: compressors: only %s can be used here", ", ".join(usable))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the compressors
-        return AsyncMongoClient(url, **chosen)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +142,11 @@ _CODES = {
     85: Problem("the collection people has another index on user_id", _DATABASE),
     86: Problem("the collection people has another index on user_id", _DATABASE),
     14031: Problem("MongoDB is out of disk space"),
-    20: Problem("this server takes no retryable writes: add retryWrites=false", _URL),
-    301: Problem("this server takes no retryable writes: add retryWrites=false", _URL),
 }
-"""By the codes of the MongoDB manual, "Error Codes"; 301 is Amazon DocumentDB's."""
+"""By the codes of the MongoDB manual, "Error Codes"."""
+
+_NO_RETRYABLE_WRITES = (20, 301)
+"""IllegalOperation, which MongoDB says of transaction numbers, and Amazon DocumentDB's code."""
 
 _NOT_MENDED_BY_TIME = (2, 9, 59, 72, 115, 238)
 """BadValue, FailedToParse, CommandNotFound, InvalidOptions, CommandNotSupported, NotImplemented."""
@@ -160,9 +159,7 @@ def problem_of(
     if isinstance(error, NotPrimaryError):
         return Problem("the server that answers is not the primary, so it takes no writes")
     if isinstance(error, OperationFailure):
-        return _refusal(error, command)
-    if isinstance(error, InvalidName):
-        return Problem("is not a name that MongoDB takes", _DATABASE)
+        return _refusal(error, command, retries_writes=client.options.retry_writes)
     if isinstance(error, ConfigurationError) and not isinstance(error.__cause__, OSError):
         return _misfit(error)
     problems = list(dict.fromkeys(_servers_problems(client)))
@@ -172,7 +169,7 @@ def problem_of(
     return Problem("; ".join(problem.words for problem in problems), _URL if fatal else "")
 
 
-def _refusal(error: OperationFailure, command: str) -> Problem:
+def _refusal(error: OperationFailure, command: str, *, retries_writes: bool) -> Problem:
     if isinstance(error, DuplicateKeyError):
         return Problem("the collection people holds two documents of one user_id", _DATABASE)
     if error.code is None:
@@ -183,6 +180,8 @@ def _refusal(error: OperationFailure, command: str) -> Problem:
             " mongodb.database",
             _URL,
         )
+    if error.code in _NO_RETRYABLE_WRITES and retries_writes:
+        return Problem("this server takes no retryable writes: add retryWrites=false", _URL)
     if known := _CODES.get(error.code):
         return known
     name = (error.details or {}).get("codeName", "")

@@ -190,9 +190,11 @@ def _resp(*words: str) -> bytes:
 class MongoServer(Server):
     """nx-27017 from PyPI: MongoDB's protocol over SQLite, one file a database in `folder`."""
 
+    program = "nx-27017"
+
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port)
-        self._program = need("nx-27017", hint="pip install nx-27017")
+        self._program = need(self.program, hint="scripts/test installs it, or pip install .[test]")
 
     @property
     def url(self) -> str:
@@ -208,3 +210,30 @@ class MongoServer(Server):
         except OSError:
             return False
         return True
+
+
+class SecantusServer(MongoServer):
+    """SecantusDB from PyPI: MongoDB's protocol over WiredTiger, which is MongoDB's own storage.
+
+    Against nx-27017 it has the error codes of a mongod, SCRAM, TLS, and it is the primary of a
+    replica set named ``secantus``, so that drivers retry writes; it takes three times as long.
+    """
+
+    program = "secantusd-py"
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder)
+        self._options = options
+
+    def command(self) -> list[str]:
+        where = ("--host", "127.0.0.1", "--port", str(self.port), "--storage-path", "databases")
+        return [self._program, *where, "--cache-size", "64M", *self._options]
+
+
+def any_mongo_server(folder: Path) -> MongoServer:
+    """The one that TEST_MONGODB_SERVER names, or nx-27017, which is the faster one."""
+    if os.environ.get("TEST_MONGODB_SERVER") == SecantusServer.program:
+        # As the member of a replica set it would name its own port, and a proxy before it would
+        # be passed by.
+        return SecantusServer(folder, "--standalone")
+    return MongoServer(folder)

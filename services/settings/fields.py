@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from services.origins import Network, url_host
+from services.settings.mongodb_url import check_url
 from services.settings.redis_url import redis_address
 
 NOTICE_PLACEHOLDERS = ("site", "time", "name")
@@ -142,8 +143,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
 
 
 def _mongodb_url(value: SecretStr) -> SecretStr:
-    if not re.match(r"mongodb(\+srv)?://.", value.get_secret_value()):
-        raise ValueError("must begin with mongodb:// or mongodb+srv://")
+    check_url(value.get_secret_value())
     return value
 
 

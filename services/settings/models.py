@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from services.errors import SettingsError
-from services.settings import hosts, sources
+from services.settings import hosts, mongodb_url, sources
 from services.settings.fields import (
     AddressRange,
     AppSecret,
@@ -272,6 +272,8 @@ def check(settings: Settings, *, simulated: bool) -> None:
     """Raise `SettingsError` for the first rule between settings that does not hold."""
     listened_on(settings)
     _check_processes(settings, simulated)
+    if settings.backend == "distributed":
+        _check_mongodb(settings.mongodb)
     for name, account in settings.wechat.accounts.items():
         _check_account(f"wechat.accounts.{name}", account)
     _check_app("wechat.mini_program", settings.wechat.mini_program)
@@ -302,6 +304,13 @@ def _check_processes(settings: Settings, simulated: bool) -> None:
             "server.processes",
             "must be 1 with the built-in simulator; for more run python -m simulator beside it",
         )
+
+
+def _check_mongodb(mongodb: MongoSettings) -> None:
+    try:
+        mongodb_url.check_use(mongodb.url.get_secret_value(), mongodb.database)
+    except ValueError as error:
+        raise SettingsError("mongodb.url", str(error)) from None
 
 
 def _check_account(key: str, account: AccountSettings) -> None:

@@ -88,6 +88,24 @@ async def test_mongodb_mistakes_are_told(
     assert err.startswith("cannot start: MongoDB") and "mongodb.url" in err
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mongodb://u:hunter2@Elbe4/Ufer9@127.0.0.1/", "percent-encode"),
+        ("mongodb://u:hunter2@127.0.0.1/?tlsCAFile=/nonexistent.pem", "tlsCAFile names a file"),
+    ],
+)
+async def test_a_mongodb_url_is_looked_at_without_a_start(
+    tmp_path: Path, url: str, words: str
+) -> None:
+    """By --check-config too, in one line on standard error."""
+    config = write_config(tmp_path, backend="distributed", mongodb={"url": url})
+    code, out, err = await run("--check-config", "--config", str(config))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("scanpush: mongodb.url: ") and words in err
+    assert "hunter2" not in err and "Elbe4" not in err
+
+
 async def test_a_store_that_is_away_is_told(redis_server: RedisServer, tmp_path: Path) -> None:
     """Exit code 1: the same settings may be right a moment later, so that starting again helps."""
     nowhere = free_port()

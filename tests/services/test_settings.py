@@ -53,6 +53,10 @@ def account(**changes: Any) -> dict[str, Any]:
     return {"wechat": {"accounts": {"default": ACCOUNT | changes}}}
 
 
+def distributed(mongodb_url: str) -> dict[str, Any]:
+    return {"backend": "distributed", "mongodb": {"url": mongodb_url, "database": "people"}}
+
+
 def model_keys(model: type[BaseModel], values: Mapping[str, Any], prefix: str = "") -> set[str]:
     """The dotted keys that models know and `values` lacks."""
     missing = set()
@@ -300,6 +304,9 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"redis": {"url": "redis://h?ssl_cert_reqs=none"}}, "redis.url", "rediss://"),
         ({"redis": {"url": "redis://:a#b@h/0"}}, "redis.url", "percent-encode"),
         ({"mongodb": {"url": "http://x"}}, "mongodb.url", "mongodb://"),
+        ({"mongodb": {"url": "mongodb://x/?retryWrite=1"}}, "mongodb.url", "retryWrites"),
+        (distributed("mongodb://x/other"), "mongodb.url", "mongodb.database"),
+        (distributed("mongodb://x/?tlsCAFile=/none.pem"), "mongodb.url", "tlsCAFile"),
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
         ({"kiosks": {"k": {"secret": "100%-of-the-lobby"}}}, "kiosks.k.secret", "%"),

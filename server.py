@@ -4,28 +4,37 @@
 mistake in the settings or arguments, 1 for everything else.
 """
 
+import signal
+import sys
+
+if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until `serve` handles it, Ctrl-C ends the process without a traceback of these imports.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.flags.safe_path:  # PYTHONSAFEPATH leaves out the folder of this file
+        sys.path.insert(0, __file__.rpartition("/")[0] or ".")
+
 import argparse
 import asyncio
 import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
-
-from tornado.netutil import bind_sockets
 
 from handlers.server import Server
 from services import VERSION
 from services.container import build_container
 from services.errors import SettingsError, StoreUnavailable
-from services.logs import configure
+from services.logs import configure, guard_output, scrub_line
+from services.origins import url_host
 from services.push.admission import make_room, open_file_limit
-from services.settings import models
-from services.settings.models import Settings, load_settings, simulated
+from services.settings import hosts, models
+from services.settings.models import LoggingSettings, Settings, load_settings, simulated
+from services.settings.outgoing import Outgoing, drop_key_log, load_outgoing
+from services.settings.sources import service_variables
 from services.workers import WorkerContext, WorkerSupervisor
 from simulator.builtin import simulate
 
@@ -67,18 +76,27 @@ def bound_sockets(settings: Settings, *, shared: bool = False) -> list[socket.so
     Raises:
         SettingsError: the address cannot be used.
     """
-    server = settings.server
     try:
-        return bind_sockets(server.port, server.host, backlog=4096, reuse_port=shared)
-    except socket.gaierror as error:
-        raise SettingsError("server.host", f"is not an address here: {error.strerror}") from None
+        return hosts.listen(models.listened_on(settings), settings.server.port, shared=shared)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise SettingsError("server.port", f"{server.host}:{server.port}: {reason}") from None
+        raise SettingsError("server.port", error.strerror or str(error)) from None
+
+
+def reached_at(sockets: Sequence[socket.socket]) -> tuple[str, int]:
+    """Host and port at which this machine reaches the server: on loopback where it can."""
+    name = sockets[0].getsockname()
+    address = hosts.address_in(name)
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "::1", name[1]
+    return str(address), name[1]
 
 
 async def serve(
-    settings: Settings, *, lan: bool = False, worker: WorkerContext | None = None
+    settings: Settings,
+    outgoing: Outgoing,
+    *,
+    lan: bool = False,
+    worker: WorkerContext | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, or until the parent is gone, then drain."""
     make_room(open_file_limit())
@@ -89,7 +107,8 @@ async def serve(
     if worker is not None:
         loop.add_reader(worker, leave_orphaned, loop, worker, stopping)
     sockets = bound_sockets(settings, shared=worker is not None)
-    host, port = sockets[0].getsockname()[:2]
+    host, port = reached_at(sockets)
+    listening = listening_lines(sockets)
     async with contextlib.AsyncExitStack() as undo:
         simulation = simulate(settings, host, port)
         if simulation is not None:
@@ -103,6 +122,7 @@ async def serve(
             port=port,
             worker=worker,
             simulated_phone=simulation.phone_base if simulation is not None else "",
+            outgoing=outgoing,
         )
         undo.push_async_callback(container.close)
         server = Server(container)
@@ -119,18 +139,34 @@ async def serve(
         log.info("event loop: %s", type(loop).__module__.partition(".")[0])
         if worker is None:
             phone_url = simulation.phone_url if simulation is not None else ""
-            print(banner(container.own_url, phone_url), flush=True)
+            print(banner(container.own_url, listening, phone_url), flush=True)
         await stopping.wait()
         await server.drain()
 
 
-def banner(url: str, phone_url: str) -> str:
+def banner(url: str, listening: Sequence[str], phone_url: str) -> str:
     """What a person who just started the server wants to know. `phone_url`: the simulated one's."""
-    lines = [f"scanpush {VERSION} at {url}  (Ctrl-C stops it)"]
+    lines = [f"scanpush {VERSION} at {url}  (Ctrl-C stops it)", *listening]
     if phone_url:
         lines.append("WeChat is SIMULATED: no account has an app_id yet (see README.md)")
         lines.append(f"The simulated phone: {phone_url}")
     return "\n".join(lines)
+
+
+def listening_lines(sockets: Sequence[socket.socket]) -> list[str]:
+    """A line where the server listens at more than one address: at which ones."""
+    names = [listening.getsockname() for listening in sockets]
+    addresses = [hosts.address_in(name) for name in names]
+    places = " and ".join(
+        f"{url_host(str(address))}:{name[1]}"
+        for address, name in zip(addresses, names, strict=True)
+    )
+    every = {address.version for address in addresses if address.is_unspecified}
+    if not every:
+        return [f"Listening on {places}"] if len(sockets) > 1 else []
+    reach = "address" if 6 in every else "IPv4 address"
+    missing = "" if 6 in every else "; none of IPv6"
+    return [f"Listening on {places}: every {reach} of this machine{missing}"]
 
 
 def leave_orphaned(
@@ -141,9 +177,15 @@ def leave_orphaned(
     stopping.set()
 
 
-def run(settings: Settings, *, lan: bool = False, worker: WorkerContext | None = None) -> None:
+def run(
+    settings: Settings,
+    outgoing: Outgoing,
+    *,
+    lan: bool = False,
+    worker: WorkerContext | None = None,
+) -> None:
     """On uvloop, and on asyncio's own event loop where uvloop cannot be imported."""
-    serving = serve(settings, lan=lan, worker=worker)
+    serving = serve(settings, outgoing, lan=lan, worker=worker)
     try:
         import uvloop
     except ImportError:
@@ -152,21 +194,23 @@ def run(settings: Settings, *, lan: bool = False, worker: WorkerContext | None =
         uvloop.run(serving)
 
 
-def run_several(settings: Settings) -> int:
+def run_several(settings: Settings, outgoing: Outgoing) -> int:
     """As `run` does, in ``server.processes`` processes on one port; the exit code."""
     server = settings.server
     held = bound_sockets(settings)
-    port = held[0].getsockname()[1]
-    for listening in held:
-        listening.close()
+    host, port = reached_at(held)
+    listening = listening_lines(held)
+    for socket_ in held:
+        socket_.close()
     settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
-    url = server.public_url or f"http://{server.host}:{port}"
+    url = server.public_url or f"http://{url_host(host)}:{port}"
 
     def work(worker: WorkerContext) -> int:
-        return exit_code(lambda: run(settings, worker=worker))
+        return exit_code(lambda: run(settings, outgoing, worker=worker))
 
     def started() -> None:
-        print(f"scanpush {VERSION} at {url}  ({server.processes} processes)", flush=True)
+        first = f"scanpush {VERSION} at {url}  ({server.processes} processes)"
+        print("\n".join([first, *listening]), flush=True)
 
     return WorkerSupervisor(server.processes, work, server.drain_seconds, started).run()
 
@@ -176,34 +220,40 @@ def exit_code(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except SettingsError as error:
-        print(f"scanpush: {error}", file=sys.stderr, flush=True)
+        print(f"scanpush: {scrub_line(str(error))}", file=sys.stderr, flush=True)
         return 2
     except StoreUnavailable as error:
-        print(f"scanpush: cannot start: {error}", file=sys.stderr, flush=True)
+        print(f"scanpush: cannot start: {scrub_line(str(error))}", file=sys.stderr, flush=True)
         return 1
 
 
-def start(args: argparse.Namespace) -> int:
-    """Do what the arguments ask for; the exit code."""
-    settings = load_settings(args.config, os.environ)
+def start(args: argparse.Namespace, environ: MutableMapping[str, str]) -> int:
+    """Do what the arguments and the environment ask for; the exit code."""
+    configure(LoggingSettings())  # until the settings are known
+    no_key_log = drop_key_log(environ)
+    settings = load_settings(args.config, environ)
+    configure(settings.logging)
+    outgoing = load_outgoing(settings, environ)
     if args.lan and not simulated(settings):
         raise SettingsError("--lan", "opens the simulated phone, and WeChat is not simulated here")
+    if made := service_variables(Settings, environ):
+        log.info("no settings, but made for a Service or a link, and skipped: %s", ", ".join(made))
+    for warning in (*no_key_log, *models.warnings(settings), *outgoing.warnings):
+        log.warning("%s", warning)
     if args.check_config:
         print(f"{args.config}: ok")
         return 0
-    configure(settings.logging)
-    for warning in models.warnings(settings):
-        log.warning("%s", warning)
     if settings.server.processes > 1:
-        return run_several(settings)
-    run(settings, lan=args.lan)
+        return run_several(settings, outgoing)
+    run(settings, outgoing, lan=args.lan)
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, environ: MutableMapping[str, str] = os.environ) -> int:
     args = arguments(argv)
-    return exit_code(lambda: start(args))
+    return exit_code(lambda: start(args, environ))
 
 
 if __name__ == "__main__":
+    guard_output()
     sys.exit(main())

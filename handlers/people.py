@@ -6,6 +6,7 @@ from handlers.operator import OperatorHandler
 from services.errors import ApiError, TokenError, TokenExpired
 from services.tokens.claims import Purpose
 from services.tokens.issuer import MAX_TOKEN_CHARACTERS
+from services.tokens.verifier import JWKS_MAX_AGE_SECONDS
 
 
 class JwksHandler(BaseHandler):
@@ -13,7 +14,7 @@ class JwksHandler(BaseHandler):
 
     async def get(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
-        self.set_header("Cache-Control", "public, max-age=300")
+        self.set_header("Cache-Control", f"public, max-age={JWKS_MAX_AGE_SECONDS}")
         self.write_json(await self.container.verifier.jwks())
 
 

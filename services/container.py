@@ -49,10 +49,11 @@ from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.settings.models import AccountSettings, AppSettings, Settings
+from services.settings.outgoing import Outgoing
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
 from services.tokens.keys import KeySet, open_keys
-from services.tokens.verifier import SharedKeys, Verifier
+from services.tokens.verifier import KeyRotation, SharedKeys, Verifier
 from services.web_login.mini_program import MiniProgramLogin
 from services.web_login.oauth import OAuthApp, OAuthLogin
 from services.wechat.access_token import make_authorized_client
@@ -84,6 +85,7 @@ class Container:
         own_url: where browsers reach this server.
         worker_peers: the other processes of this server, where there are several.
         simulated_phone: below what address the built-in simulator's phone is; empty without it.
+        outgoing: the proxies and certificates for requests to other servers.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Container:
         own_url: str,
         worker_peers: WorkerPeers | None,
         simulated_phone: str,
+        outgoing: Outgoing,
     ) -> None:
         self.settings = settings
         self.node = node
@@ -105,6 +108,7 @@ class Container:
         self.worker_peers = worker_peers
         self.simulated_phone = simulated_phone
         self._keys = keys
+        self._outgoing = outgoing
 
     # What everything stands on.
 
@@ -127,9 +131,7 @@ class Container:
 
     @cached_property
     def http(self) -> httpx.AsyncBaseTransport:
-        accounts = self.settings.wechat.accounts.values()
-        operators_own = [self.settings.login.hook_url, *(a.forward_url for a in accounts)]
-        return make_transport(self.settings.wechat.api_base, filter(None, operators_own))
+        return make_transport(self.settings.wechat.api_base, self._outgoing)
 
     @property
     def site_name(self) -> str:
@@ -152,6 +154,16 @@ class Container:
     def issuer(self) -> Issuer:
         settings = self.settings
         return Issuer(self._keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
+
+    @cached_property
+    def key_rotation(self) -> KeyRotation:
+        return KeyRotation(
+            self._keys,
+            self.issuer,
+            self.scenes,
+            self.clock,
+            publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+        )
 
     @cached_property
     def shared_keys(self) -> SharedKeys | None:
@@ -435,7 +447,13 @@ class Container:
             if website is not None:
                 apps[Kind.WEBSITE, name] = OAuthApp(website, wechat.open_base, None)
         return OAuthLogin(
-            self.scenes, self.login, self.policy, self.accounts, apps, self.kiosk_labels
+            self.scenes,
+            self.backend.users,
+            self.login,
+            self.policy,
+            self.accounts,
+            apps,
+            self.kiosk_labels,
         )
 
     @cached_property
@@ -533,6 +551,8 @@ class Container:
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
+        await self.key_rotation.begin()
+        self.supervisor.spawn(self.key_rotation.choose_in_time(), name="key rotation")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
@@ -568,6 +588,7 @@ async def build_container(
     make_backend: OpenBackend = open_backend,
     worker: WorkerContext | None = None,
     simulated_phone: str = "",
+    outgoing: Outgoing = Outgoing(),
 ) -> Container:
     """Open the stores and keys, and make every part of a server that listens at `host` and `port`.
 
@@ -575,7 +596,7 @@ async def build_container(
 
     Args:
         worker: this process's, where several serve one port.
-        simulated_phone: see `Container`.
+        simulated_phone, outgoing: see `Container`.
         make_backend: a test puts stores that fail on command in the real ones' place.
 
     Raises:
@@ -599,6 +620,7 @@ async def build_container(
         settings.server.public_url or f"http://{url_host(host)}:{port}",
         None if worker is None else WorkerPeers(worker),
         simulated_phone,
+        outgoing,
     )
     for name, part in vars(Container).items():
         if isinstance(part, cached_property):

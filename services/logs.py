@@ -9,14 +9,19 @@ exception texts and messages of libraries quote addresses, and WeChat wants secr
 string. It masks too much rather than too little.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import re
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import unquote_plus
 
@@ -71,7 +76,9 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+")
 # Not from the middle of a run of its own characters: that would scan the run once for each.
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _WATCH = re.compile(r"\bwatch\.[\w-]{20,}")
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
+# A line with an address that has a user part: its "user:" comes before any blank or delimiter.
+_USER_PART = re.compile(r"://[^\s/?#@:]*:")
+_BLANKS = re.compile(r"(\s+)")
 # WeChat's openids: 28 characters that begin with "o".
 _OPENID = re.compile(r"(?<![\w-])o[\w-]{27}(?![\w-])", re.ASCII)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -90,7 +97,8 @@ def scrub(text: str) -> str:
         text = _PAIR.sub(rf"\1\2{MASK}", text)
     if ":" in text:
         text = _QUOTED.sub(rf"\1\2\1\3\4{MASK}\4", text)
-        text = _PASSWORD.sub(rf"\1{MASK}@", text)
+    if "@" in text:
+        text = "\n".join(map(_without_user_parts, text.split("\n")))
     lowered = text.lower()
     if "bearer " in lowered or "basic " in lowered:
         text = _BEARER.sub(rf"\1 {MASK}", text)
@@ -102,6 +110,30 @@ def scrub(text: str) -> str:
     if text.isprintable():
         return text
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _without_user_parts(line: str) -> str:
+    """`line` without what stands before an "@", which is a user part or a piece of one.
+
+    A password that is not percent-encoded may hold any character, an "@" among them, so that only
+    the last "@" is known to end it. After ``scheme://user:`` it may hold blanks too.
+    """
+    last = line.rfind("@")
+    if last < 0:
+        return line
+    if (begin := _USER_PART.search(line, 0, last)) is not None:
+        start = begin.start() + len("://")
+        head, tail = line[:start], line[last:]
+        return f"{_without_user_parts(head)}{MASK}{tail}"
+    return "".join(_without_user(part) for part in _BLANKS.split(line))
+
+
+def _without_user(word: str) -> str:
+    before, at, host = word.rpartition("@")
+    scheme, mark, user = before.partition("://")
+    if not mark:
+        return f"{MASK}@{host}" if any(map(str.isalnum, before)) else word
+    return f"{scheme}://{MASK if user else ''}@{host}"
 
 
 def scrub_uri(uri: str) -> str:
@@ -168,6 +200,42 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
 class _Handler(logging.StreamHandler[TextIO]):
     """A class of its own, so that `configure` finds it again."""
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        # The base class would write the message and its arguments as they are.
+        kind = sys.exc_info()[0]
+        reason = "" if kind is None else f": {kind.__name__}"
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"a line of {record.name} cannot be written{reason}\n")
+
+
+def guard_output() -> None:
+    """Let nothing be written by Python itself, past the log, as a library worded it.
+
+    Uncaught exceptions, those of threads and finalizers too, are written scrubbed; warnings become
+    lines of the log. Characters that the terminal's encoding lacks are written as escapes.
+    """
+    sys.excepthook = _write_uncaught
+    threading.excepthook = lambda thread: _write_uncaught(
+        thread.exc_type, thread.exc_value, thread.exc_traceback
+    )
+    sys.unraisablehook = lambda ignored: _write_uncaught(
+        ignored.exc_type, ignored.exc_value, ignored.exc_traceback
+    )
+    logging.captureWarnings(True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(scrub(lines))
+
 
 class ConsoleFormatter(logging.Formatter):
     """Time, level, logger, message, fields; a traceback on the lines below."""
@@ -178,8 +246,8 @@ class ConsoleFormatter(logging.Formatter):
             f"{_time(record.created)} {record.levelname:<7} {record.name}: {_message(record)}"
             f"{'  ' if fields else ''}{fields}"
         )
-        traceback = _traceback(self, record)
-        return f"{line}\n{traceback}" if traceback else line
+        trace = _traceback(self, record)
+        return f"{line}\n{trace}" if trace else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -193,8 +261,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _message(record),
         }
-        if traceback := _traceback(self, record):
-            members["traceback"] = traceback
+        if trace := _traceback(self, record):
+            members["traceback"] = trace
         return json.dumps(members, ensure_ascii=False)
 
 

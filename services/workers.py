@@ -29,7 +29,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from services.errors import StoreUnavailable
+from services.errors import SettingsError, StoreUnavailable
 from services.metrics import Metrics
 
 log = logging.getLogger("scanpush.processes")
@@ -43,6 +43,9 @@ STABLE_SECONDS = 30
 """A worker that ran as long did not die of its start."""
 
 LONGEST_WAIT_SECONDS = 60
+
+LONGEST_FOLDER_BYTES = 90
+"""The path of a Unix socket has at most 107 bytes (unix(7)), on macOS 103."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -108,7 +111,7 @@ class WorkerSupervisor:
         self._stop_seconds = drain_seconds + GRACE_SECONDS
         self._on_start = on_start
         self._workers = [_Worker(number) for number in range(count)]
-        self._folder = Path(tempfile.mkdtemp(prefix="scanpush-"))
+        self._folder = _folder_for_sockets()
         # Each worker writes its number when it serves.
         self._started, self._report_started = os.pipe()
         # Only this process holds the other end, so the kernel closes it when this process ends.
@@ -252,6 +255,19 @@ class WorkerSupervisor:
         for worker in self._workers:
             if not worker.pid and now >= worker.due_at:
                 self._start(worker)
+
+
+def _folder_for_sockets() -> Path:
+    """A new folder below TMPDIR; raises `SettingsError` where that cannot hold sockets."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="scanpush-"))
+    except OSError as error:
+        reason = error.strerror or "cannot be used"
+        raise SettingsError("TMPDIR", f"the processes need a temporary folder: {reason}") from None
+    if len(os.fsencode(folder)) > LONGEST_FOLDER_BYTES:
+        folder.rmdir()
+        raise SettingsError("TMPDIR", "is too long a path for the sockets of the processes")
+    return folder
 
 
 ANSWER_SECONDS = 3

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from simulator.clock import TurnableClock
 from simulator.config import SimulatedAccount, SimulatedApp
+from simulator.state import State
 
 ORDER = ("appid", "redirect_uri", "response_type", "scope", "state")
 LOGIN_SECONDS = 300
@@ -156,18 +157,37 @@ class WebsiteLogin:
 class WebsiteLogins:
     """The qrconnect codes that are shown somewhere, for five minutes each."""
 
-    def __init__(self, clock: TurnableClock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        clock: TurnableClock,
+        rng: random.Random,
+        websites: Mapping[str, SimulatedApp],
+        state: State,
+    ) -> None:
         self._clock = clock
         self._rng = rng
+        self._state = state
         self._logins: dict[str, WebsiteLogin] = {}
+        for login_id, document in state.documents("website_logins").items():
+            if app := websites.get(document["app_id"]):
+                values = (document["redirect_uri"], document["scope"], document["state"])
+                self._logins[login_id] = WebsiteLogin(
+                    login_id,
+                    AuthorisationRequest(app, *values),
+                    document["ends"],
+                    document["status"],
+                    document["code"],
+                )
 
     def begin(self, request: AuthorisationRequest) -> WebsiteLogin:
         now = self._clock.now()
         # A minute longer than it lasts, so that its page still learns that it expired.
         for old in [key for key, login in self._logins.items() if login.ends + 60 < now]:
             del self._logins[old]
+            self._state.drop("website_logins", old)
         login_id = uuid.UUID(int=self._rng.getrandbits(128), version=4).hex
         login = self._logins[login_id] = WebsiteLogin(login_id, request, now + LOGIN_SECONDS)
+        self._keep(login)
         return login
 
     def get(self, login_id: str) -> WebsiteLogin | None:
@@ -177,10 +197,22 @@ class WebsiteLogins:
             self.change(login, 402)
         return login
 
-    @staticmethod
-    def change(login: WebsiteLogin, status: int, code: str = "") -> None:
+    def _keep(self, login: WebsiteLogin) -> None:
+        document = {
+            "app_id": login.request.app.app_id,
+            "redirect_uri": login.request.redirect_uri,
+            "scope": login.request.scope,
+            "state": login.request.state,
+            "ends": login.ends,
+            "status": login.status,
+            "code": login.code,
+        }
+        self._state.put("website_logins", login.login_id, document)
+
+    def change(self, login: WebsiteLogin, status: int, code: str = "") -> None:
         """Set the status and wake the page that polls for it."""
         login.status, login.code = status, code
+        self._keep(login)
         # A new event each time: pages that wait hold the old one, the next poll takes the new.
         login.changed.set()
         login.changed = asyncio.Event()

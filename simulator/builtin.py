@@ -4,7 +4,7 @@
 runs is the real code.
 """
 
-import secrets
+import logging
 import socket
 from dataclasses import replace
 from typing import Any
@@ -13,9 +13,12 @@ from pydantic import SecretStr
 
 from services.errors import SettingsError
 from services.origins import url_host
+from services.settings import hosts
 from services.settings.models import Settings, simulated
 from simulator.config import SimulatedApp, SimulatorConfig
 from simulator.wechat import SimulatedWeChat
+
+log = logging.getLogger("scanpush.simulator")
 
 
 class Simulation:
@@ -27,24 +30,24 @@ class Simulation:
 
     def __init__(self, settings: Settings, server_url: str) -> None:
         callback = f"{server_url}/wechat/callback"
-        config = SimulatorConfig.generated(callback, server_url=server_url)
-        accounts = settings.wechat.accounts
-        self._simulated = SimulatedWeChat(
-            replace(
-                config,
-                accounts=tuple(
-                    replace(
-                        config.accounts[0],
-                        app_id=_numbered(config.accounts[0].app_id, number),
-                        original_id=_numbered(config.accounts[0].original_id, number),
-                        callback_url=f"{callback}/{name}" if number else callback,
-                        mode=account.mode,
-                        app_secret=secrets.token_hex(16),
-                    )
-                    for number, (name, account) in enumerate(accounts.items())
-                ),
-            )
+        named = settings.wechat.accounts
+        config = SimulatorConfig.generated(
+            *(f"{callback}/{name}" if number else callback for number, name in enumerate(named)),
+            server_url=server_url,
         )
+        accounts = tuple(
+            replace(account, mode=settings_of.mode)
+            for account, settings_of in zip(config.accounts, named.values(), strict=True)
+        )
+        # Beside the embedded store, whichever store is used: so a page that was shown before a
+        # restart still shows a code that a phone can scan.
+        kept = settings.embedded.path.with_name("simulator.db")
+        try:
+            self._simulated = SimulatedWeChat(replace(config, accounts=accounts, state_file=kept))
+        except OSError as error:
+            # Not louder: where the folder cannot be used, the store says so, in words of its own.
+            log.debug("the simulated WeChat keeps nothing over a restart: %s", error)
+            self._simulated = SimulatedWeChat(replace(config, accounts=accounts))
         self._simulated.start()
         self.settings = self._adapted(settings)
 
@@ -70,10 +73,15 @@ class Simulation:
             host: this machine's address there; empty: it is found out.
 
         Raises:
-            SettingsError: this machine has no address in a network.
+            SettingsError: this machine has no address in a private network.
         """
+        address = host or _lan_address()
+        if not all(map(hosts.is_private, hosts.literal_addresses(address))):
+            raise SettingsError(
+                "--lan", "this machine's address is public, and anybody could log in"
+            )
         try:
-            self._simulated.start_phone_listener(host or _lan_address())
+            self._simulated.start_phone_listener(address)
             return self.phone_url
         except OSError as error:
             raise SettingsError("--lan", f"cannot listen on the network: {error}") from None
@@ -111,24 +119,18 @@ class Simulation:
 
 
 def simulate(settings: Settings, host: str, port: int) -> Simulation | None:
-    """Start the simulated WeChat for a server at `host` and `port`; None where WeChat is real.
+    """Start the simulated WeChat for a server that this machine reaches at `host` and `port`; None
+    where WeChat is real.
 
     Build the server with the `settings` of what is returned, and stop it after the server.
     """
     if not simulated(settings):
         return None
-    # A listener on all addresses is reached on loopback from this machine.
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return Simulation(settings, f"http://{url_host(loopback)}:{port}")
+    return Simulation(settings, f"http://{url_host(host)}:{port}")
 
 
 def _of(app: SimulatedApp) -> dict[str, Any]:
     return {"app_id": app.app_id, "app_secret": SecretStr(app.app_secret)}
-
-
-def _numbered(text: str, number: int) -> str:
-    """The first account keeps its id; the others get one of their own, the same at each start."""
-    return f"{text[:-2]}{number:02x}" if number else text
 
 
 def _lan_address() -> str:

@@ -1,19 +1,21 @@
-"""Parametric QR codes: what qrcode/create makes and a phone scans (WeChat's page of that name)."""
+"""Parametric QR codes, which qrcode/create makes and a phone scans, and short links.
+
+Facts: WeChat's pages "Generating a parametric QR code", "Long link to short link" and "Short key
+hosting" (shorten/gen).
+"""
 
 import base64
-import io
 import random
 import struct
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
-
-import segno
 
 from simulator.clock import TurnableClock
 from simulator.identifiers import url_safe
 from simulator.refusals import Refusal
+from simulator.state import State
 
 MAX_EXPIRE_SECONDS = 2_592_000
 DEFAULT_EXPIRE_SECONDS = 60
@@ -46,14 +48,18 @@ class Code:
 class Codes:
     """All codes of all accounts, forgotten ten minutes after their end."""
 
-    def __init__(self, clock: TurnableClock, rng: random.Random) -> None:
+    def __init__(self, clock: TurnableClock, rng: random.Random, state: State) -> None:
         self._clock = clock
         self._rng = rng
+        self._state = state
         self._by_id: dict[str, Code] = {}
         self._by_ticket: dict[str, Code] = {}
         self._latest: dict[str, Code] = {}
         self._permanent: dict[tuple[str, str], Code] = {}
         self._ends: deque[Code] = deque()
+        for document in state.documents("codes").values():
+            self._enter(Code(**document))
+        self._forget_old()
 
     def create(self, app_id: str, request: Mapping[str, Any]) -> Code:
         """Make the code that `request` (the JSON of qrcode/create) asks for.
@@ -74,10 +80,7 @@ class Codes:
         # `type`, not isinstance: JSON's true is an int to Python, and a wrong type to WeChat.
         if type(expire) is not int or not 1 <= expire <= MAX_EXPIRE_SECONDS:
             raise Refusal(40097)
-        code = self._new(app_id, scene, numeric, expire, self._clock.now() + expire)
-        # Permanent codes are never forgotten, so only temporary ones are queued for it.
-        self._ends.append(code)
-        return code
+        return self._new(app_id, scene, numeric, expire, self._clock.now() + expire)
 
     def _permanent_code(self, app_id: str, scene: str, numeric: bool) -> Code:
         # The same scene gives the same code again, which does not count towards the limit.
@@ -86,8 +89,7 @@ class Codes:
             return known
         if sum(1 for owner, _ in self._permanent if owner == app_id) >= MAX_PERMANENT_CODES:
             raise Refusal(45029, "qrcode count out of limit")
-        code = self._permanent[app_id, scene] = self._new(app_id, scene, numeric, 0, None)
-        return code
+        return self._new(app_id, scene, numeric, 0, None)
 
     def _new(
         self, app_id: str, scene: str, numeric: bool, expire: int, expires_at: float | None
@@ -95,8 +97,17 @@ class Codes:
         code_id = "02" + url_safe(self._rng, 20)
         ticket = _ticket(app_id, code_id, int(self._clock.now()), expire)
         code = Code(code_id, ticket, app_id, scene, numeric, expire, expires_at)
-        self._by_id[code_id] = self._by_ticket[ticket] = self._latest[scene] = code
+        self._enter(code)
+        self._state.put("codes", code_id, asdict(code))
         return code
+
+    def _enter(self, code: Code) -> None:
+        self._by_id[code.code_id] = self._by_ticket[code.ticket] = self._latest[code.scene] = code
+        if code.expires_at is None:
+            self._permanent[code.app_id, code.scene] = code
+        else:
+            # Permanent codes are never forgotten, so only temporary ones are queued for it.
+            self._ends.append(code)
 
     def by_id(self, code_id: str) -> Code | None:
         return self._by_id.get(code_id)
@@ -114,6 +125,7 @@ class Codes:
         while self._ends and self._ends[0].expired(horizon):
             code = self._ends.popleft()
             del self._by_id[code.code_id], self._by_ticket[code.ticket]
+            self._state.drop("codes", code.code_id)
             if self._latest.get(code.scene) is code:
                 del self._latest[code.scene]
 
@@ -149,8 +161,57 @@ def _ticket(app_id: str, code_id: str, created: int, expire: int) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-def qr_png(content: str, scale: int = 8) -> bytes:
-    """A PNG of the QR code that says `content`, with the quiet zone the standard asks for."""
-    picture = io.BytesIO()
-    segno.make(content, error="m", micro=False).save(picture, kind="png", scale=scale, border=4)
-    return picture.getvalue()
+MAX_SHORT_SECONDS = 2_592_000
+MAX_LONG_DATA = 4_096
+SHORT_LINKS = "https://w.url.cn/s/"
+
+
+class ShortLinks:
+    """Long texts by a short key (shorten/gen), for at most thirty days."""
+
+    def __init__(self, clock: TurnableClock, rng: random.Random, state: State) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._state = state
+        self._links: dict[str, dict[str, Any]] = state.documents("short_links")
+
+    def shorten(self, app_id: str, long_data: object, expire_seconds: object) -> str:
+        """The key of this text.
+
+        Raises:
+            Refusal: 40097 for no text, a text over four kilobytes, or a life over thirty days.
+        """
+        # `type`, not isinstance: JSON's true is an int to Python, and a wrong type to WeChat.
+        if type(expire_seconds) is not int or not 1 <= expire_seconds <= MAX_SHORT_SECONDS:
+            raise Refusal(40097)
+        if not isinstance(long_data, str) or not 1 <= len(long_data.encode()) <= MAX_LONG_DATA:
+            raise Refusal(40097)
+        key = url_safe(self._rng, 15)
+        created = int(self._clock.now())
+        link = {
+            "app_id": app_id,
+            "long_data": long_data,
+            "create_time": created,
+            "expire_seconds": expire_seconds,
+        }
+        self._links[key] = link
+        self._state.put("short_links", key, link)
+        return key
+
+    def fetch(self, app_id: str, key: object) -> dict[str, Any]:
+        """The text of this key, its time of creation and the rest of its life.
+
+        Raises:
+            Refusal: 40097 for a key that is unknown, another app's or over.
+        """
+        link = self._links.get(key) if isinstance(key, str) else None
+        if link is None or link["app_id"] != app_id:
+            raise Refusal(40097)
+        left = link["create_time"] + link["expire_seconds"] - int(self._clock.now())
+        if left <= 0:
+            raise Refusal(40097)
+        return {
+            "long_data": link["long_data"],
+            "create_time": link["create_time"],
+            "expire_seconds": left,
+        }

@@ -1,9 +1,11 @@
 """What the simulated WeChat knows at its start: accounts, apps, quotas, time limits."""
 
-import secrets
+import ipaddress
+import random
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from services.clock import Clock, SystemClock
@@ -18,6 +20,9 @@ ACCOUNT_APP_ID = "wxfa4efa4efa4efa4e"
 
 MINI_PROGRAM_APP_ID = "wxfa4efa4efa4e0002"
 WEBSITE_APP_ID = "wxfa4efa4efa4e0003"
+
+MINI_PROGRAM_ALLOWED = 10
+"""Most entries of a mini program's IP allow list."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,11 @@ class SimulatedAccount:
 
     `open_platform` names the Open Platform account it is bound to; empty: not bound, so that
     no follower has a unionid. An empty `name` is shown as simulated. `ip_allow_list`
-    holds addresses or networks, empty: any. `web_domain` is the web-authorisation domain
-    (host, with port if any), empty: any.
+    holds addresses or networks, empty: any; it holds for every call of the account. `web_domain`
+    is the web-authorisation domain (host, with port if any), empty: any.
+
+    Raises:
+        ValueError: the allow list has an entry that is neither an address nor a network.
     """
 
     app_id: str
@@ -59,13 +67,21 @@ class SimulatedAccount:
     web_domain: str = ""
     templates: tuple[Template, ...] = (NOTICE_TEMPLATE,)
 
+    def __post_init__(self) -> None:
+        networks(self.ip_allow_list)
+
 
 @dataclass(frozen=True)
 class SimulatedApp:
     """A mini program or a website app.
 
     `redirect_domain` is a website's registered host (empty: any); `server_url` is where a mini
-    program's own pages call their server (empty: its simulated page cannot finish a login).
+    program's own pages call their server (empty: its simulated page cannot finish a login). Its
+    `ip_allow_list` holds for calls with the AppSecret only; `templates` are those of its subscribe
+    messages.
+
+    Raises:
+        ValueError: the allow list has more than ten entries, or one that is no network.
     """
 
     app_id: str
@@ -76,13 +92,32 @@ class SimulatedApp:
     server_url: str = ""
     verified: bool = True
     pages: tuple[str, ...] = ()
+    ip_allow_list: tuple[str, ...] = ()
+    templates: tuple[Template, ...] = (NOTICE_TEMPLATE,)
+
+    def __post_init__(self) -> None:
+        if len(self.ip_allow_list) > MINI_PROGRAM_ALLOWED:
+            raise ValueError(f"a mini program allows at most {MINI_PROGRAM_ALLOWED} addresses")
+        networks(self.ip_allow_list)
+
+
+def networks(
+    allow_list: tuple[str, ...],
+) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The entries of an IP allow list: single addresses, or networks in CIDR notation.
+
+    Raises:
+        ValueError: an entry is neither.
+    """
+    return [ipaddress.ip_network(entry) for entry in allow_list]
 
 
 @dataclass(frozen=True)
 class SimulatorConfig:
     """The whole simulated WeChat. Seconds everywhere; a `seed` makes every id repeatable.
 
-    The openids do not depend on it: the same person has the same openid after a restart.
+    The openids do not depend on it: the same person has the same openid after a restart. What
+    else outlives a restart is kept in `state_file`; None: nothing is.
     """
 
     accounts: tuple[SimulatedAccount, ...]
@@ -96,43 +131,59 @@ class SimulatorConfig:
     wechat_browser_only: bool = False
     deny_redirects: bool = False
     seed: int | None = None
+    state_file: Path | None = None
     clock: Clock = field(default_factory=SystemClock)
 
     @classmethod
     def generated(
         cls,
-        callback_url: str,
-        app_id: str = ACCOUNT_APP_ID,
+        *callback_urls: str,
         mode: Mode = "safe",
+        data_format: DataFormat = "xml",
         server_url: str = "",
+        seed: int | None = None,
     ) -> "SimulatorConfig":
-        """One account, mini program and website app with fixed app_ids and fresh secrets.
+        """An account for each callback URL, a mini program and a website app, with fixed app_ids.
 
-        They are bound to one Open Platform account, so that a person has one unionid. The
-        secrets fit the settings' rules and are new at each start: they are worth nothing.
+        They are bound to one Open Platform account, so that a person has one unionid. The secrets
+        fit the settings' rules. They follow from the seed; without one they are new at each start.
         """
-        account = SimulatedAccount(
-            app_id=app_id,
-            app_secret=secrets.token_hex(16),
-            callback_token=_letters(32),
-            encoding_aes_key=_letters(43),
-            callback_url=callback_url,
-            mode=mode,
-            open_platform="simulated",
+        rng = random.SystemRandom() if seed is None else random.Random(f"secrets {seed}")
+        alphanumeric = string.ascii_letters + string.digits
+
+        def secret(length: int, alphabet: str = alphanumeric) -> str:
+            return "".join(rng.choices(alphabet, k=length))
+
+        def app(app_id: str) -> SimulatedApp:
+            return SimulatedApp(
+                app_id,
+                secret(32, "0123456789abcdef"),
+                open_platform="simulated",
+                server_url=server_url,
+            )
+
+        accounts = tuple(
+            SimulatedAccount(
+                app_id=_numbered(ACCOUNT_APP_ID, number),
+                app_secret=secret(32, "0123456789abcdef"),
+                callback_token=secret(32),
+                encoding_aes_key=secret(43),
+                callback_url=callback_url,
+                mode=mode,
+                data_format=data_format,
+                original_id=_numbered(SimulatedAccount.original_id, number),
+                open_platform="simulated",
+            )
+            for number, callback_url in enumerate(callback_urls)
         )
         return cls(
-            accounts=(account,),
-            mini_programs=(_app(MINI_PROGRAM_APP_ID, server_url),),
-            websites=(_app(WEBSITE_APP_ID, server_url),),
+            accounts=accounts,
+            mini_programs=(app(MINI_PROGRAM_APP_ID),),
+            websites=(app(WEBSITE_APP_ID),),
+            seed=seed,
         )
 
 
-def _app(app_id: str, server_url: str) -> SimulatedApp:
-    return SimulatedApp(
-        app_id, secrets.token_hex(16), open_platform="simulated", server_url=server_url
-    )
-
-
-def _letters(count: int) -> str:
-    alphabet = string.ascii_letters + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(count))
+def _numbered(text: str, number: int) -> str:
+    """The first account keeps its id; the others get one of their own, the same at each start."""
+    return f"{text[:-2]}{number:02x}" if number else text

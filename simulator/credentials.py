@@ -8,17 +8,22 @@ Facts: WeChat's pages "Get access token" and "Get stable access token", "Web pag
 import random
 import string
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from simulator.clock import TurnableClock
 from simulator.identifiers import url_safe
 from simulator.people import Person
 from simulator.refusals import Refusal
+from simulator.state import State
 
 LIFE_SECONDS = 7_200
 OVERLAP_SECONDS = 300
 FORCED_PER_DAY = 20
 FORCED_APART_SECONDS = 30
+
+
+Family = Literal["classic", "stable"]
 
 
 @dataclass
@@ -27,6 +32,7 @@ class AccessToken:
 
     value: str
     app_id: str
+    family: Family
     expires: float
     ends: float
     replaced: bool = False
@@ -35,24 +41,27 @@ class AccessToken:
 class AccessTokens:
     """Issues and checks access tokens; the families ``token`` and ``stable_token`` are apart."""
 
-    def __init__(self, clock: TurnableClock, rng: random.Random) -> None:
+    def __init__(self, clock: TurnableClock, rng: random.Random, state: State) -> None:
         self._clock = clock
         self._rng = rng
+        self._state = state
         self._issued = 0
         self._by_value: dict[str, AccessToken] = {}
-        self._classic: dict[str, AccessToken] = {}
-        self._stable: dict[str, AccessToken] = {}
+        self._latest: dict[tuple[str, Family], AccessToken] = {}
         self._forced: dict[str, deque[float]] = {}
+        kept = [AccessToken(**document) for document in state.documents("access_tokens").values()]
+        for token in sorted(kept, key=lambda token: token.expires):
+            self._by_value[token.value] = token
+            if not token.replaced:
+                self._latest[token.app_id, token.family] = token
 
     def classic(self, app_id: str) -> tuple[str, int]:
         """A new token each time; the previous one works for five more minutes."""
-        previous = self._classic.get(app_id)
+        previous = self._latest.get((app_id, "classic"))
         if previous is not None:
-            previous.ends = min(previous.ends, self._clock.now() + OVERLAP_SECONDS)
-            previous.replaced = True
+            self._end(previous, self._clock.now() + OVERLAP_SECONDS)
         # Two nodes that each fetch one end each other's, which stable_token is there to avoid.
-        token = self._classic[app_id] = self._issue(app_id)
-        return token.value, LIFE_SECONDS
+        return self._issue(app_id, "classic").value, LIFE_SECONDS
 
     def stable(self, app_id: str, force_refresh: bool) -> tuple[str, int]:
         """The same token until five minutes before its end; then both work until then.
@@ -61,12 +70,12 @@ class AccessTokens:
         beyond that nothing is refreshed.
         """
         now = self._clock.now()
-        token = self._stable.get(app_id)
+        token = self._latest.get((app_id, "stable"))
         if token is not None and force_refresh and self._may_force(app_id, now):
-            # `replaced`: afterwards it is "not the latest" (40001), not expired (42001).
-            token.ends, token.replaced, token = now, True, None
+            self._end(token, now)
+            token = None
         if token is None or token.expires - now < OVERLAP_SECONDS:
-            token = self._stable[app_id] = self._issue(app_id)
+            token = self._issue(app_id, "stable")
         return token.value, round(token.expires - now)
 
     def _may_force(self, app_id: str, now: float) -> bool:
@@ -79,19 +88,27 @@ class AccessTokens:
         forced.append(now)
         return True
 
-    def _issue(self, app_id: str) -> AccessToken:
+    def _issue(self, app_id: str, family: Family) -> AccessToken:
         self._issued += 1
         # In the shape of real ones: two digits, an underscore, url-safe characters.
         value = f"{80 + self._issued % 20}_{url_safe(self._rng, 147)}"
         expires = self._clock.now() + LIFE_SECONDS
-        token = self._by_value[value] = AccessToken(value, app_id, expires, expires)
+        token = AccessToken(value, app_id, family, expires, expires)
+        self._by_value[value] = self._latest[app_id, family] = token
+        self._state.put("access_tokens", value, asdict(token))
         self._forget_old()
         return token
+
+    def _end(self, token: AccessToken, at: float) -> None:
+        # `replaced`: afterwards it is "not the latest" (40001), not expired (42001).
+        token.ends, token.replaced = min(token.ends, at), True
+        self._state.put("access_tokens", token.value, asdict(token))
 
     def _forget_old(self) -> None:
         horizon = self._clock.now() - LIFE_SECONDS
         for value in [v for v, token in self._by_value.items() if token.expires < horizon]:
             del self._by_value[value]
+            self._state.drop("access_tokens", value)
 
     def owner(self, value: str) -> str:
         """The app_id that this token speaks for.
@@ -116,9 +133,32 @@ class AccessTokens:
         """End every token now, as when an account's secret was reset (then 40001)."""
         now = self._clock.now()
         for token in self._by_value.values():
-            token.ends, token.replaced = min(token.ends, now), True
-        self._stable.clear()
-        self._classic.clear()
+            self._end(token, now)
+        self._latest.clear()
+
+
+class Tickets:
+    """The tickets of pages that use WeChat's scripts (``ticket/getticket``), two hours each."""
+
+    def __init__(self, clock: TurnableClock, rng: random.Random) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._tickets: dict[tuple[str, str], tuple[str, float]] = {}
+
+    def get(self, app_id: str, kind: str) -> tuple[str, int]:
+        """The ticket and the rest of its life: the same for every caller until it ends.
+
+        Raises:
+            Refusal: 40097 for another kind than ``jsapi`` and ``wx_card``.
+        """
+        if kind not in ("jsapi", "wx_card"):
+            raise Refusal(40097)
+        now = self._clock.now()
+        ticket, ends = self._tickets.get((app_id, kind), ("", 0.0))
+        if now >= ends:
+            ticket, ends = url_safe(self._rng, 86), now + LIFE_SECONDS
+            self._tickets[app_id, kind] = ticket, ends
+        return ticket, round(ends - now)
 
 
 CODE_SECONDS = 300

@@ -1,59 +1,16 @@
-"""The phones: people who follow, scan, write and press, the pushes that follow from it, and the
-chats in which the answers appear.
-"""
+"""The phones: people who follow, scan, write and press, and the pushes that follow from it."""
 
 import random
-from collections import deque
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 from services.tasks import Supervisor
 from simulator.clock import TurnableClock
 from simulator.codes import Code, Codes
 from simulator.config import SimulatedAccount
+from simulator.conversations import Chats, Conversations
 from simulator.messages import ORDINARY, Fields, PushOptions
 from simulator.people import Follow, People, Person
 from simulator.pushes import Delivery, Pusher
-
-Sender = Literal["person", "account", "system"]
-KEPT_LINES = 100
-
-
-@dataclass(frozen=True)
-class ChatLine:
-    """One bubble. `kind` is text, image, event or notice; `number` grows within the chat."""
-
-    number: int
-    at: int
-    sender: Sender
-    text: str
-    kind: str = "text"
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class Chats:
-    """The chat histories: the newest hundred lines of each."""
-
-    def __init__(self, clock: TurnableClock) -> None:
-        self._clock = clock
-        self._numbers: dict[tuple[str, str], int] = {}
-        self._lines: dict[tuple[str, str], deque[ChatLine]] = {}
-
-    def add(
-        self, person: str, app_id: str, sender: Sender, text: str, kind: str = "text"
-    ) -> ChatLine:
-        key = (person, app_id)
-        number = self._numbers[key] = self._numbers.get(key, 0) + 1
-        line = ChatLine(number, int(self._clock.now()), sender, text, kind)
-        self._lines.setdefault(key, deque(maxlen=KEPT_LINES)).append(line)
-        return line
-
-    def lines(self, person: str, app_id: str, after: int = 0) -> list[ChatLine]:
-        """The lines with a number over `after`, oldest first."""
-        return [line for line in self._lines.get((person, app_id), ()) if line.number > after]
-
 
 UNAVAILABLE = {
     "zh_CN": "该公众号提供的服务出现故障，请稍后再试",
@@ -74,6 +31,7 @@ class Phones:
         people: People,
         codes: Codes,
         chats: Chats,
+        conversations: Conversations,
         pusher: Pusher,
         clock: TurnableClock,
         rng: random.Random,
@@ -83,6 +41,7 @@ class Phones:
         self._people = people
         self._codes = codes
         self._chats = chats
+        self._conversations = conversations
         self._pusher = pusher
         self._clock = clock
         self._rng = rng
@@ -125,6 +84,7 @@ class Phones:
             return Delivery("expired")
         person, account = self._people.named(name), self._accounts[code.app_id]
         key = {"EventKey": code.scene, "Ticket": code.ticket}
+        self._conversations.touched(person, account.app_id, "scan")
         if account.app_id in person.follows:
             return await self._send(person, account, _event("SCAN", key), options)
         if not follow:
@@ -136,6 +96,7 @@ class Phones:
             follower.scene_id = int(code.scene)
         else:
             follower.scene_str = code.scene
+        self._people.changed(person)
         message = _event("subscribe", {**key, "EventKey": f"qrscene_{code.scene}"})
         delivery = await self._send(person, account, message, options)
         if options.scan_after_follow:
@@ -155,6 +116,8 @@ class Phones:
         """Follow without a code: by search, a card, or (with its `event_key`) a payment."""
         person, account = self._people.named(name), self.account(app_id)
         person.follows[account.app_id] = Follow(int(self._clock.now()))
+        self._people.changed(person)
+        self._conversations.touched(person, account.app_id, "follow")
         key = {} if event_key is None else {"EventKey": event_key}
         return await self._send(person, account, _event("subscribe", key), options)
 
@@ -163,6 +126,7 @@ class Phones:
     ) -> Delivery:
         person, account = self._people.named(name), self.account(app_id)
         person.follows.pop(account.app_id, None)
+        self._people.changed(person)
         return await self._send(
             person, account, _event("unsubscribe", {"EventKey": ""}), options, quiet=True
         )
@@ -187,6 +151,7 @@ class Phones:
         # It stands in the chat at once, as on a phone, whatever becomes of the push.
         shown = str(fields.get("Content") or f"[{fields.get('MsgType')}]")
         self._chats.add(person.name, account.app_id, "person", shown)
+        self._conversations.touched(person, account.app_id, "message")
         numbered = {**fields, "MsgId": self._rng.randrange(10**15, 2**63)}
         return await self._send(person, account, numbered, options)
 
@@ -203,9 +168,10 @@ class Phones:
         # VIEW opens a web page, so a failed push of it is not shown in the chat.
         fields = {"EventKey": key} | ({"MenuId": "1"} if view else {})
         message = _event("VIEW" if view else "CLICK", fields)
-        return await self._send(
-            self._people.named(name), self.account(app_id), message, options, quiet=view
-        )
+        person, account = self._people.named(name), self.account(app_id)
+        if not view:
+            self._conversations.touched(person, account.app_id, "menu")
+        return await self._send(person, account, message, options, quiet=view)
 
     async def event(
         self,

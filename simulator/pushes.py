@@ -39,7 +39,11 @@ class Connections:
 
     def __init__(self) -> None:
         self._idle: list[httpx.AsyncClient] = []
-        self._context = httpx.create_ssl_context()
+        try:
+            self._context = httpx.create_ssl_context()
+        except OSError:
+            # SSL_CERT_FILE cannot be read, which matters only to callback URLs of https.
+            self._context = httpx.create_ssl_context(trust_env=False)
         self._closed = False
 
     @asynccontextmanager

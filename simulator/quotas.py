@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from simulator.clock import TurnableClock
 from simulator.refusals import Refusal
@@ -28,7 +29,17 @@ QUOTAS: Mapping[str, Quota] = MappingProxyType(
         "/cgi-bin/qrcode/create": Quota(per_day=100_000),
         "/cgi-bin/user/info": Quota(per_day=5_000_000),
         "/cgi-bin/user/info/batchget": Quota(per_day=500_000),
+        "/cgi-bin/user/get": Quota(per_day=500),
+        "/cgi-bin/user/info/updateremark": Quota(per_day=10_000),
+        "/cgi-bin/menu/create": Quota(per_day=1_000),
+        "/cgi-bin/menu/get": Quota(per_day=10_000),
+        "/cgi-bin/menu/delete": Quota(per_day=1_000),
+        "/cgi-bin/media/upload": Quota(per_day=100_000),
+        "/cgi-bin/media/get": Quota(per_day=200_000),
+        "/cgi-bin/message/custom/send": Quota(per_day=500_000),
         "/cgi-bin/message/template/send": Quota(per_day=100_000),
+        "/cgi-bin/shorturl": Quota(per_day=1_000),
+        "/cgi-bin/ticket/getticket": Quota(per_day=1_000_000),
         "/sns/oauth2/access_token": Quota(per_minute=50_000),
         "/sns/oauth2/refresh_token": Quota(per_minute=50_000),
         "/sns/userinfo": Quota(per_minute=50_000),
@@ -75,6 +86,33 @@ class Quotas:
         # Refused calls are counted as well: asking on does not help.
         self._counts[key] = (period, count)
         return count > limit
+
+    def report(self, app_id: str, path: object) -> dict[str, Any]:
+        """What is left of a path's quota, as ``openapi/quota/get`` tells it.
+
+        Raises:
+            Refusal: 76021: no limit is published for this path.
+        """
+        quota = self._quotas.get(path) if isinstance(path, str) else None
+        if quota is None:
+            raise Refusal(76021)
+        now = int(self._clock.now())
+
+        def used(length: str, period: int) -> int:
+            counted_period, count = self._counts.get((app_id, str(path), length), (period, 0))
+            return count if counted_period == period else 0
+
+        document: dict[str, Any] = {}
+        if quota.per_day is not None:
+            day = min(used("day", (now + BEIJING_SECONDS) // 86_400), quota.per_day)
+            document["quota"] = {
+                "daily_limit": quota.per_day,
+                "used": day,
+                "remain": quota.per_day - day,
+            }
+        if quota.per_minute is not None:
+            document["rate_limit"] = {"call_count": quota.per_minute, "refresh_second": 60}
+        return document
 
     def clear(self, app_id: str) -> None:
         """Reset all counts of this app; possible ten times in thirty days.

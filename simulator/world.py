@@ -1,20 +1,29 @@
 """Everything the simulated WeChat is made of, built once and given to every handler."""
 
 import random
+from dataclasses import replace
+from typing import TypeVar
 
 from services.tasks import Supervisor
 from simulator.authorisations import WebsiteLogins
 from simulator.clock import TurnableClock
-from simulator.codes import Code, Codes
+from simulator.codes import Code, Codes, ShortLinks
 from simulator.config import SimulatedAccount, SimulatedApp, SimulatorConfig
-from simulator.credentials import AccessTokens, Grants, UserTokens
+from simulator.conversations import Chats, Conversations
+from simulator.credentials import AccessTokens, Grants, Tickets, UserTokens
 from simulator.faults import Faults
+from simulator.followers import Tags
+from simulator.media import Media
+from simulator.menus import Menus
 from simulator.mini_programs import MiniPrograms
 from simulator.notices import Notices
 from simulator.people import People
-from simulator.phones import Chats, Phones
+from simulator.phones import Phones
 from simulator.pushes import Pusher
 from simulator.quotas import Quotas
+from simulator.state import State
+
+App = TypeVar("App", SimulatedAccount, SimulatedApp)
 
 
 class World:
@@ -25,26 +34,31 @@ class World:
     """
 
     def __init__(self, config: SimulatorConfig) -> None:
-        self.config = config
+        self.state = State(config.state_file)
+        self.config = config = _with_kept_secrets(config, self.state)
         self.clock = TurnableClock(config.clock)
-        # Not to be guessed, unless the config asks for ids that repeat.
-        self.rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
+        self.rng = _random(config.seed, self.state)
         self.supervisor = Supervisor()
         self.accounts = {account.app_id: account for account in config.accounts}
         self.mini_program_apps = {app.app_id: app for app in config.mini_programs}
         self.websites = {app.app_id: app for app in config.websites}
-        self.people = People()
-        self.codes = Codes(self.clock, self.rng)
+        self.people = People(self.state)
+        self.codes = Codes(self.clock, self.rng, self.state)
+        self.short_links = ShortLinks(self.clock, self.rng, self.state)
         self.chats = Chats(self.clock)
-        self.tokens = AccessTokens(self.clock, self.rng)
+        self.tokens = AccessTokens(self.clock, self.rng, self.state)
+        self.tickets = Tickets(self.clock, self.rng)
         self.quotas = Quotas(config.quotas, self.clock)
         self.faults = Faults()
         self.pusher = Pusher(config, self.clock, self.rng)
+        self.media = Media(self.clock, self.rng, self.state)
+        self.conversations = Conversations(self.people, self.media, self.chats, self.clock)
         self.phones = Phones(
             self.accounts,
             self.people,
             self.codes,
             self.chats,
+            self.conversations,
             self.pusher,
             self.clock,
             self.rng,
@@ -52,9 +66,11 @@ class World:
         )
         self.grants = Grants(self.clock, self.rng)
         self.user_tokens = UserTokens(self.clock, self.rng)
-        self.website_logins = WebsiteLogins(self.clock, self.rng)
+        self.website_logins = WebsiteLogins(self.clock, self.rng, self.websites, self.state)
         self.mini_programs = MiniPrograms(self.mini_program_apps, self.grants)
         self.notices = Notices(self.people, self.clock, self.rng)
+        self.menus = Menus(self.state)
+        self.tags = Tags(self.people, self.state)
         self.snapshot_accounts: set[str] = set()
         # Known once a listener has its address; no code can be made before.
         self.phone_base = ""
@@ -75,3 +91,34 @@ class World:
         # Its tasks are pushes, which use the pusher's connections.
         await self.supervisor.close()
         await self.pusher.close()
+        self.state.close()
+
+
+def _random(seed: int | None, state: State) -> random.Random:
+    """What ids are made of: not to be guessed, unless the config asks for ids that repeat."""
+    starts = state.documents("starts").get("starts", {"count": 0})["count"]
+    state.put("starts", "starts", {"count": starts + 1})
+    if seed is None:
+        return random.SystemRandom()
+    # The ids of an earlier start are still in use: the same ones again would be taken for those.
+    return random.Random(f"{seed} {starts}" if starts else seed)
+
+
+def _with_kept_secrets(config: SimulatorConfig, state: State) -> SimulatorConfig:
+    """The secrets of the earlier start, where any are kept and no seed decides them."""
+    kept = state.documents("secrets") if config.seed is None else {}
+
+    def restored(app: App) -> App:
+        names = ("app_secret", "callback_token", "encoding_aes_key")
+        own = {name: getattr(app, name) for name in names if hasattr(app, name)}
+        if kept_ones := kept.get(app.app_id):
+            return replace(app, **kept_ones)
+        state.put("secrets", app.app_id, own)
+        return app
+
+    return replace(
+        config,
+        accounts=tuple(restored(account) for account in config.accounts),
+        mini_programs=tuple(restored(app) for app in config.mini_programs),
+        websites=tuple(restored(app) for app in config.websites),
+    )

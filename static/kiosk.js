@@ -9,7 +9,7 @@ import { begin, jitter, SceneWatch } from "./scan-client.js";
 import { language } from "./scan-login.js";
 import { encode, path } from "./qr.js";
 
-const SPARE_BEFORE = 20_000, BUSY = 600_000, GREETING = 5_000, DAY = 86_400_000;
+const SPARE_BEFORE = 20_000, BUSY = 600_000, GREETING = 5_000, WORDS_AGAIN = 5_000, DAY = 86_400_000;
 const ENDINGS = ["authorized", "denied", "failed", "expired", "cancelled"];
 const by = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`).content.trim();
@@ -42,6 +42,7 @@ async function fetchScene() {
     by("label").textContent = words.screen.replace("{label}", scene.label ?? name);
     return follow(scene);
   }
+  // What the browser believes of its network only words a failure.
   const known = { 0: navigator.onLine ? "degraded" : "offline", 401: "unknown", 403: "unknown", 429: "limited" };
   if (!isFresh(shown)) say(known[status] ?? `degraded ${body.error?.code}`);
   const least = status === 401 || status === 403 ? 60 : 1;
@@ -148,14 +149,14 @@ function plan(milliseconds) {
   timer = setTimeout(keepUp, Math.max(250, milliseconds));
 }
 
-/** Once a second: the clock; and after a sleep, or a long time offline, everything afresh. */
+/** Once a second: the clock; and after a sleep, everything afresh. */
 function pulse() {
   const now = new Date();
   by("clock").textContent = now.toLocaleTimeString(lang, { hour: "2-digit", minute: "2-digit" });
   by("clock").dateTime = now.toISOString();
   if (now - beat > 20_000) wake();
   beat = +now;
-  if (shown && !isFresh(shown) && !isFresh(spare) && !by("code").hasAttribute("hidden")) say(navigator.onLine ? "starting" : "offline");
+  if (shown && !isFresh(shown) && !isFresh(spare) && !by("code").hasAttribute("hidden")) say("starting");
   // A few pixels round and round, so that no picture burns into the screen.
   const turn = (now / 60_000 | 0) % 8 * Math.PI / 4;
   by("wall").style.transform = `translate(${Math.round(6 * Math.cos(turn))}px, ${Math.round(6 * Math.sin(turn))}px)`;
@@ -174,10 +175,16 @@ async function stayAwake() {
   await navigator.wakeLock?.request("screen").catch(() => null);
 }
 
+/** A screen that starts before its network does keeps trying. */
+async function wordsOf(file) {
+  const module = await import(file).catch(() => new Promise((resolve) => setTimeout(resolve, WORDS_AGAIN)));
+  return module?.default ?? wordsOf(file);
+}
+
 async function start() {
   document.documentElement.lang = lang;
-  states = (await import(`./i18n/${lang}.js`)).default;
-  const page = (await import(`./i18n/pages/${lang}.js`)).default;
+  states = await wordsOf(`./i18n/${lang}.js`);
+  const page = await wordsOf(`./i18n/pages/${lang}.js`);
   words = page.kiosk;
   for (const id of ["heading", "hint"]) by(id).textContent = words[id];
   by("code").setAttribute("aria-label", states.qr);
@@ -187,12 +194,14 @@ async function start() {
   by("simulated").hidden = !/^(true|1|yes)$/i.test(meta("simulated"));
   say("starting");
   addEventListener("online", wake);
+  addEventListener("offline", wake);
   document.addEventListener("visibilitychange", stayAwake);
   stayAwake();
   pulse();
   setInterval(pulse, 1000);
   if (name && secret) fetchScene();
   else say("unknown");
+  by("plain").remove();
 }
 
 start();

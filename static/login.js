@@ -13,7 +13,7 @@ let words, login;
 
 /** Which doors make sense on this device, the best one first. */
 function doors() {
-  const best = inWeChat ? ["web", "mini_program", "code"] : onPhone ? ["code", "website"] : [];
+  const best = inWeChat ? ["web", "mini_program", "official_account"] : onPhone ? ["code", "website"] : [];
   const order = [...best, "official_account", "mini_program", "website", "code", "web"];
   const useful = kinds.filter((kind) => kind !== "web" || inWeChat || !kinds.includes("official_account"));
   return useful.sort((a, b) => order.indexOf(a) - order.indexOf(b));
@@ -36,7 +36,7 @@ function showDoors() {
   });
   const hint = document.createElement("p");
   hint.textContent = words.phone_hint;
-  by("doors").replaceChildren(...(onPhone || inWeChat ? [hint] : []), ...buttons);
+  by("doors").replaceChildren(...(onPhone && !inWeChat ? [hint] : []), ...buttons);
   closeDoors();
 }
 
@@ -68,10 +68,10 @@ const SNIPPETS = {
   "verify-python": (c, alg) => `import jwt
 keys = jwt.PyJWKClient("${location.origin}/.well-known/jwks.json")
 key = keys.get_signing_key_from_jwt(token)
-user = jwt.decode(token, key, ["${alg}"], audience="${c.aud}", issuer="${c.iss}")`,
+user = jwt.decode(token, key, ["${alg}"], audience="${c.aud}", issuer="${c.iss}", leeway=60)`,
   "verify-node": (c, alg) => `import { createRemoteJWKSet, jwtVerify } from "jose";
 const keys = createRemoteJWKSet(new URL("${location.origin}/.well-known/jwks.json"));
-const options = { algorithms: ["${alg}"], audience: "${c.aud}", issuer: "${c.iss}" };
+const options = { algorithms: ["${alg}"], audience: "${c.aud}", issuer: "${c.iss}", clockTolerance: 60 };
 const { payload: user } = await jwtVerify(token, keys, options);`,
 };
 
@@ -80,10 +80,10 @@ const SECRET_SNIPPETS = {
   "verify-python": (c) => `import os
 import jwt
 secret = os.environ["SCANPUSH_JWT__SECRET"]  # jwt.secret
-user = jwt.decode(token, secret, ["HS256"], audience="${c.aud}", issuer="${c.iss}")`,
+user = jwt.decode(token, secret, ["HS256"], audience="${c.aud}", issuer="${c.iss}", leeway=60)`,
   "verify-node": (c) => `import { jwtVerify } from "jose";
 const secret = new TextEncoder().encode(process.env.SCANPUSH_JWT__SECRET);  // jwt.secret
-const options = { algorithms: ["HS256"], audience: "${c.aud}", issuer: "${c.iss}" };
+const options = { algorithms: ["HS256"], audience: "${c.aud}", issuer: "${c.iss}", clockTolerance: 60 };
 const { payload: user } = await jwtVerify(token, secret, options);`,
 };
 
@@ -186,6 +186,7 @@ async function changeLanguage(lang) {
   by("steps").replaceChildren(...words.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
   scan.lang = lang;
   show();
+  by("plain")?.remove();
   return true;
 }
 

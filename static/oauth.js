@@ -27,6 +27,7 @@ function offer() {
 }
 
 offer();
+document.getElementById("plain").remove();
 document.addEventListener("WeixinJSBridgeReady", offer);
 // A popup has done its part: the page that opened it hears the result on its own socket.
 if (popup) globalThis.close();

@@ -91,7 +91,7 @@ function show(seen) {
   by("polls").textContent = `${words.polls} ${count(seen.waiting_polls)}`;
   line(by("sockets-chart"), sockets);
   const minutes = seen.logins_per_minute ?? [];
-  by("logins").textContent = count(minutes.at(-1));
+  by("logins").textContent = count(minutes[minutes.length - 1]);
   columns(by("logins-chart"), minutes);
   const { window_seconds = 3600, ...steps } = seen.funnel ?? {};
   by("window").textContent = words.last_minutes.replace("{minutes}", Math.round(window_seconds / 60));
@@ -174,6 +174,7 @@ async function changeLanguage(lang) {
   by("scene").placeholder = words.paste;
   by("scene").setAttribute("aria-label", words.paste);
   if (latest) show(latest);
+  by("plain")?.remove();
   return true;
 }
 

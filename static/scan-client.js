@@ -5,8 +5,8 @@ const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
 const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
 const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
-const online = () => globalThis.navigator?.onLine !== false;
-const unwell = () => online() ? "degraded" : "offline";
+// What the browser believes of its network only words a failure.
+const unwell = (status) => status || globalThis.navigator?.onLine !== false ? "degraded" : "offline";
 
 // Full jitter, in seconds: a crowd comes back spread out.
 export const jitter = (tries, base = 1, cap = 30) => Math.random() * Math.min(cap, base * 2 ** tries);
@@ -130,22 +130,31 @@ export class SceneWatch extends EventTarget {
       let ws, timer;
       const drop = (code) => {
         clearTimeout(timer);
-        if (ws) ws.onmessage = ws.onclose = null;
+        if (ws) ws.onmessage = ws.onclose = ws.onerror = null;
         ws?.close();
         this.#ws = null;
         resolve(ws?.heard || code !== 1006 ? code : 0);
+      };
+      // The embedding page's policy: a second try finds no other answer.
+      const forbidden = () => {
+        path.refused ||= 1;
+        drop(1006);
       };
       try {
         const url = new URL(this.scene.ws, this.url);
         url.protocol = url.protocol.replace("http", "ws");
         ws = new WebSocket(url, ["scanpush.v1", `watch.${this.scene.watch_token}`]);
       } catch {
-        // The embedding page's policy forbids sockets.
-        return drop(1006);
+        return forbidden();
       }
       this.#ws = Object.assign(ws, { drop });
       timer = setTimeout(drop, CONNECT_SECONDS * 1000, 1006);
       ws.onclose = ({ code }) => drop(code);
+      // Else a close follows at once.
+      ws.onerror = () => {
+        clearTimeout(timer);
+        timer = setTimeout(forbidden);
+      };
       ws.onmessage = ({ data }) => {
         clearTimeout(timer);
         ws.heard = true;
@@ -174,8 +183,9 @@ export class SceneWatch extends EventTarget {
       if (!long || (this.status.seq === seq && Date.now() - began < 900)) await this.#pause(interval);
       return;
     }
-    if (long && online() && [0, 408, 502, 504].includes(status) && ++path.cut > 1)
-      path.longAt = Date.now() + 15000 * 2 ** Math.min(path.cut, 5);
+    // Long polls are cut where short ones get through.
+    const cut = long && [0, 408, 502, 504].includes(status) && (await this.#poll("")).status === 200;
+    if (cut && ++path.cut > 1) path.longAt = Date.now() + 15000 * 2 ** Math.min(path.cut, 5);
     await this.#pause(Math.max(retryAfter, status === 429 ? interval : 0, jitter(path.tries++)));
   }
 
@@ -184,10 +194,11 @@ export class SceneWatch extends EventTarget {
     const bearer = this.scene.watch_token;
     const answer = await request(this.url + query, { bearer, signal, seconds: wait + 10 });
     if (this.ended || signal.aborted) return answer;
-    if (answer.status === 200) await this.#hear(answer.body);
-    else if ([401, 404, 410].includes(answer.status)) this.stop("gone");
-    else if (answer.status !== 429 && (++this.#lost > 1 || !online()))
-      this.#by("", unwell());
+    if (answer.status === 200) {
+      this.#by(this.transport);
+      await this.#hear(answer.body);
+    } else if ([401, 404, 410].includes(answer.status)) this.stop("gone");
+    else if (answer.status !== 429 && ++this.#lost > 1) this.#by("", unwell(answer.status));
     return answer;
   }
 
@@ -241,7 +252,7 @@ export class ScanLogin extends EventTarget {
     this.#left = this.refreshes;
     this.#load().forEach((scene) => this.#follow(scene));
     const claimed = this.#watches.find((watch) => CLAIMED.includes(watch.status.state));
-    if (this.#watches.length) this.#show(claimed ?? this.#watches.at(-1));
+    if (this.#watches.length) this.#show(claimed ?? this.#watches.slice(-1)[0]);
     else this.#plan(0, () => this.#begin());
     return this;
   }
@@ -270,28 +281,21 @@ export class ScanLogin extends EventTarget {
   async register(fields) {
     const json = { registration_token: this.view.registration_token, ...fields };
     const answer = await request(new URL("/api/register", this.server), { method: "POST", json });
-    return answer.status === 200 ? null : answer.body.error ?? { code: "offline" };
+    return answer.status === 200 ? null : answer.body.error ?? { code: "unreachable" };
   }
 
   #onSignal = ({ type, persisted }) => {
     // A late pulse tells that this machine was asleep.
     const slept = Date.now() - this.#beat > 20000;
     this.#beat = Date.now();
-    if (type === "offline") this.#set({ ...this.view, trouble: type });
-    else if (type === "online" || persisted || (slept && visible())) this.#wake();
+    if (type === "online" || type === "offline" || persisted || (slept && visible())) this.#wake();
     else this.#arm();
   };
 
   #wake() {
     this.#watches.forEach((watch) => watch.wake());
-    const { trouble, retry } = this.view;
-    if (retry) this.#plan(0, () => this.#begin());
-    else if (trouble) this.#set({ ...this.view, trouble: this.#trouble() });
+    if (this.view.retry) this.#plan(0, () => this.#begin());
     this.#arm();
-  }
-
-  #trouble() {
-    return online() ? this.#lead?.trouble : "offline";
   }
 
   // What time alone will bring: in a visible tab, else as soon as it is visible again.
@@ -313,8 +317,10 @@ export class ScanLogin extends EventTarget {
 
   async #begin() {
     this.#plan();
-    const turn = this.#turn;
-    const answer = await begin(this.server, { ...this.#wish, lang: this.lang });
+    const turn = this.#turn, wish = { ...this.#wish, lang: this.lang };
+    let answer = await begin(this.server, wish);
+    if (!answer.status && this.view.state === "starting" && globalThis.document)
+      answer = await import("./scan-refusal.js").then(({ ask }) => ask(this.server, wish, answer), () => answer);
     const { scene } = answer;
     if (turn === this.#turn) {
       if (!scene) return this.#missed(answer);
@@ -325,7 +331,7 @@ export class ScanLogin extends EventTarget {
 
   #missed({ status, retryAfter, body }) {
     const error = body.error?.code ?? "unreachable";
-    const trouble = status === 429 ? "limited" : status && status < 500 ? "" : unwell();
+    const trouble = status === 429 ? "limited" : status && status < 500 ? "" : unwell(status);
     if (trouble) {
       const retry = Date.now() + 1000 * Math.max(retryAfter, 1 + jitter(this.#tries++, 3, 60));
       this.#set({ ...this.view, trouble, error, retry });
@@ -346,7 +352,7 @@ export class ScanLogin extends EventTarget {
     watch.addEventListener("end", () => this.#onEnd(watch));
     watch.addEventListener("path", () => {
       if (watch !== this.#lead || this.view.retry) return;
-      this.#set({ ...this.view, transport: watch.transport, trouble: this.#trouble() });
+      this.#set({ ...this.view, transport: watch.transport, trouble: watch.trouble });
     });
     this.#watches.push(watch);
     return watch;
@@ -383,11 +389,10 @@ export class ScanLogin extends EventTarget {
   }
 
   #show(watch) {
-    const { scene, status, transport } = this.#lead = watch;
+    const { scene, status, transport, trouble } = this.#lead = watch;
     const { state, ends, error } = status;
-    const view = { kind: this.#wish.kind, ...status, scene_str: scene.scene_str, transport };
+    const view = { kind: this.#wish.kind, ...status, scene_str: scene.scene_str, transport, trouble };
     view.error = error?.code ?? error;
-    view.trouble = this.#trouble();
     if (state === "consumed") Object.assign(view, { state: "failed", error: "already_used" });
     if (state === "waiting") {
       const { qr, code, start, began, fresh_until } = scene;

@@ -1,27 +1,28 @@
 // The form of state `registering`, fetched only when a page gets there.
 
-const sheet = new CSSStyleSheet();
-sheet.replaceSync(`form { display: grid; gap: .5rem; text-align: start; }
-input { font: inherit; color: inherit; background: var(--plate); width: 100%; box-sizing: border-box; padding: .5em .7em;
-  border: 1px solid var(--soft); border-radius: .6rem; }
-[role=alert] { margin: 0; color: var(--bad); }`);
+const STYLE = `form { display: grid; gap: .5rem; text-align: start; }
+input { font: inherit; color: inherit; background: var(--plate); width: 100%; box-sizing: border-box;
+  padding: .5em .7em; border: 1px solid var(--soft); border-radius: .6rem; }
+[role=alert] { margin: 0; color: var(--bad); }`;
+const dressed = new WeakSet();
 
 const TYPES = { phone: "tel", email: "email" };
 
 /**
  * Fills `form` with one field each, and sends it by `login.register`. A field that the server asks
- * for and that is not there yet is added.
+ * for and that is not there yet is added. `dress(root, css)` puts a style on what the form is in.
  */
-export function fill(form, fields, words, login) {
+export function fill(form, fields, words, login, dress) {
   const alert = document.createElement("p"), button = document.createElement("button");
   alert.setAttribute("role", "alert");
   button.textContent = words.register;
-  const root = form.getRootNode();
-  if (!root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
+  if (!dressed.has(form)) dress(form.getRootNode(), STYLE);
+  dressed.add(form);
   form.replaceChildren(alert, button);
   const add = (name) => {
     const label = document.createElement("label"), input = document.createElement("input");
-    Object.assign(input, { name, required: true, maxLength: name === "email" ? 254 : 64, type: TYPES[name] ?? "text", autocomplete: TYPES[name] ?? "name" });
+    const type = TYPES[name] ?? "text", autocomplete = TYPES[name] ?? "name";
+    Object.assign(input, { name, required: true, maxLength: name === "email" ? 254 : 64, type, autocomplete });
     label.append(words[name] ?? name, input);
     alert.before(label);
   };

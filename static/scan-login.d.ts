@@ -50,10 +50,17 @@ export interface View {
   fresh_until?: number;
   ends?: number;
   transport?: "" | "socket" | "long_poll" | "poll";
-  /** The way is disturbed; whatever can be tried again is, at `retry`. */
+  /**
+   * Nothing gets through; whatever can be tried again is, at `retry`. `offline` is `degraded` in a browser that
+   * believes itself offline.
+   */
   trouble?: "" | "offline" | "degraded" | "limited";
   retry?: number;
-  /** A code of the contract, as in `wechat_unavailable`; also `already_used`, `unreachable`, `bug`. */
+  /**
+   * A code of the contract, as in `wechat_unavailable`; also `already_used`, `unreachable`, `bug`, and
+   * `opaque_origin` (a sandboxed frame) and `blocked_by_policy` (the page's connect-src). `forbidden_origin`, too, is
+   * told where the browser hides it.
+   */
   error?: string;
 }
 
@@ -116,11 +123,13 @@ export class ScanLogin extends EventTarget {
  * Attributes: `server` (default: where scan-login.js came from), `account`, `kind`, `lang` (zh-CN,
  * zh-TW, en, ja; default: the document's), `theme` (light, dark; default: the system's).
  * Events: those of ScanLogin, with `change` carrying the View.
- * Slots: `header`, `footer`, and one named as each state, in place of its words.
+ * Slots: `header`, `footer`, and one named as each state, in place of its words. Content without a slot is
+ * seen until the element has drawn itself, and stays in a browser that is too old for it.
  * Parts: box, plate, ring, qr, picture, code, status, title, hint, timer, form, button.
  * Custom properties: --ink, --soft, --line, --plate, --good, --bad, --focus.
  * A strict Content-Security-Policy needs the server in script-src and connect-src (http and ws),
- * and in img-src for kind mini_program; nothing inline, no style-src.
+ * and in img-src for kind mini_program and inside WeChat; nothing inline, no style-src. Trusted Types may be
+ * enforced. docs/embedding.md has more.
  */
 export interface ScanLoginElement extends HTMLElement {
   readonly login?: ScanLogin;

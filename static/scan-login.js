@@ -6,7 +6,8 @@ import { encode, path } from "./qr.js";
 export { ScanLogin };
 
 /** The language that serves `tag` best. */
-export const language = (tag = "") => /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
+export const language = (tag = "") =>
+  /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
 
 const inWeChat = /MicroMessenger/.test(globalThis.navigator?.userAgent);
 const PHONE = "M7 3h10v18H7zM11 18h2";
@@ -31,50 +32,84 @@ const AGAIN = "expired paused denied cancelled failed replaced";
 
 const DARK = "{ --ink: #eceee9; --soft: #a3ada7; --line: #39423d; --plate: #1d2320; --good: #63d2a6; --bad: #ff9a8f; --focus: #8ab4ff; }";
 const STYLE = `
-:host { --ink: #191d1b; --soft: #56605b; --line: #d9ddd6; --plate: #fff; --good: #0a6b4d; --bad: #b3261e; --focus: #1d5fd1;
-  display: inline-block; box-sizing: border-box; width: 18rem; max-width: 100%; color: var(--ink); line-height: 1.55; text-align: center; }
+:host { --ink: #191d1b; --soft: #56605b; --line: #d9ddd6; --plate: #fff; --good: #0a6b4d; --bad: #b3261e;
+  --focus: #1d5fd1;
+  display: inline-block; box-sizing: border-box; width: 18rem; max-width: 100%; color: var(--ink); line-height: 1.55;
+  text-align: center; }
 :host([hidden]), [hidden] { display: none !important; }
 :host([theme=dark]) ${DARK}
 @media (prefers-color-scheme: dark) { :host(:not([theme=light])) ${DARK} }
-.plate { position: relative; aspect-ratio: 1; display: grid; place-items: center; border-radius: 7%; background: var(--plate); }
-.qr .plate { background: #fff; --line: #dde1db; --good: #0a6b4d; }
-.plate > * { grid-area: 1 / 1; }
-.ring { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line); stroke-width: 1.2; }
-.ring .time { stroke: var(--good); transition: stroke-dasharray 1s linear; }
-.code, img, .picture { width: 84%; height: 84%; fill: #0d100e; }
-.picture { fill: var(--line); }
-.sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round; stroke-linejoin: round; }
+[part=plate] { position: relative; aspect-ratio: 1; display: grid; place-items: center; border-radius: 7%;
+  background: var(--plate); }
+.qr [part=plate] { background: #fff; --line: #dde1db; --good: #0a6b4d; }
+[part=plate] > * { grid-area: 1 / 1; }
+[part=ring] { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line);
+  stroke-width: 1.2; }
+[part=ring] .time { stroke: var(--good); transition: stroke-dasharray 1s linear; }
+[part=qr], [part=picture] { width: 84%; height: 84%; fill: #0d100e; }
+[part=picture] { fill: var(--line); }
+.sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round;
+  stroke-linejoin: round; }
 :is(.scanned, .confirming, .registering, .authorized) .sign { stroke: var(--good); }
 :is(.denied, .failed) .sign { stroke: var(--bad); }
-.typed { font: 600 clamp(1.8rem, 15cqi, 2.6rem)/1 ui-monospace, monospace; letter-spacing: .14em; padding-left: .14em; user-select: all; }
+[part=code] { font: 600 clamp(1.8rem, 15cqi, 2.6rem)/1 ui-monospace, monospace; letter-spacing: .14em;
+  padding-left: .14em; user-select: all; }
 [role=status] { margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere; text-wrap: balance; }
 p { margin: 0; }
-.title { font-size: 1.125em; font-weight: 600; }
-.hint, .timer { color: var(--soft); font-size: .9375em; }
-.timer { font-variant-numeric: tabular-nums; min-height: 1.55em; }
-bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; }
-button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0; border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
+[part=title] { font-size: 1.125em; font-weight: 600; }
+[part=hint], [part=timer] { color: var(--soft); font-size: .9375em; }
+[part=timer] { font-variant-numeric: tabular-nums; min-height: 1.55em; }
+bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+  vertical-align: bottom; }
+button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0;
+  border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .starting .sign { animation: breathe 1.6s infinite; }
 @keyframes breathe { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
-@media (forced-colors: active) { .plate { forced-color-adjust: none; } }`;
+@media (forced-colors: active) { [part=plate] { forced-color-adjust: none; } }`;
 
+// Trusted Types let no markup be parsed.
+const make = (space) => (tag, attributes, ...inside) => {
+  const element = document.createElementNS(`http://www.w3.org/${space}`, tag);
+  for (const name in attributes) element.setAttribute(name, attributes[name]);
+  element.append(...inside);
+  return element;
+};
+const html = make("1999/xhtml"), svg = make("2000/svg");
 // The eyes of the code stay, and the middle makes room for the picture.
 const eye = (x, y) => `M${x} ${y}h9v9h-9zm1.3 1.3v6.4h6.4v-6.4zm1.4 1.4h3.6v3.6h-3.6z`;
-const RECT = '<rect x=".6" y=".6" width="98.8" height="98.8" rx="6.4"';
-const MARKUP = `
-<slot name="header"></slot>
-<div part="box"><div class="plate" part="plate">
-<svg class="ring" part="ring" viewBox="0 0 100 100" aria-hidden="true">${RECT}/>${RECT} class="time" pathLength="100"/></svg>
-<svg class="code" part="qr" role="img" shape-rendering="crispEdges"><path/></svg><img part="qr" alt="" hidden><span class="typed" part="code"></span>
-<svg class="picture" part="picture" viewBox="0 0 42 42" aria-hidden="true"><path fill-rule="evenodd" d="${eye(0, 0) + eye(33, 0) + eye(0, 33)}"/><g transform="translate(9 9)"><path class="sign"/></g></svg></div>
-<div role="status" part="status"><slot><p class="title" part="title"></p><p class="hint" part="hint"></p></slot></div>
-<form part="form" hidden></form><p class="timer" part="timer" role="timer"></p>
-<button part="button" type="button"></button></div><slot name="footer"></slot>`;
-// Without a DOM this module gives ScanLogin alone.
-const sheet = globalThis.CSSStyleSheet && new CSSStyleSheet();
-sheet?.replaceSync(STYLE);
+const RECT = { x: .6, y: .6, width: 98.8, height: 98.8, rx: 6.4 };
+const parts = () => [
+  html("slot", { name: "header" }),
+  html("div", { part: "box" },
+    html("div", { part: "plate" },
+      svg("svg", { part: "ring", viewBox: "0 0 100 100", "aria-hidden": true },
+        svg("rect", RECT), svg("rect", { ...RECT, class: "time", pathLength: 100 })),
+      svg("svg", { part: "qr", role: "img", "shape-rendering": "crispEdges" }, svg("path")),
+      html("img", { part: "qr", alt: "", hidden: "" }),
+      html("span", { part: "code" }),
+      svg("svg", { part: "picture", viewBox: "0 0 42 42", "aria-hidden": true },
+        svg("path", { "fill-rule": "evenodd", d: eye(0, 0) + eye(33, 0) + eye(0, 33) }),
+        svg("g", { transform: "translate(9 9)" }, svg("path", { class: "sign" })))),
+    html("div", { part: "status", role: "status" },
+      html("slot", {}, html("p", { part: "title" }), html("p", { part: "hint" }))),
+    html("form", { part: "form", hidden: "" }),
+    html("p", { part: "timer", role: "timer" }),
+    html("button", { part: "button", type: "button" })),
+  html("slot", { name: "footer" }),
+];
+
+const dress = (root, css) => {
+  try {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(css);
+    root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
+  } catch {
+    // Safari before 16.4, Firefox before 101.
+    root.append(html("style", {}, css));
+  }
+};
 
 class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["server", "account", "kind", "lang"];
@@ -86,8 +121,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [sheet];
-    root.innerHTML = MARKUP;
+    root.append(...parts());
+    dress(root, STYLE);
     this.#find("button").onclick = () => this.#press();
   }
 
@@ -126,7 +161,11 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
 
   async #speak(lang) {
     const words = await import(`./i18n/${lang}.js`).catch(() => import("./i18n/en.js")).catch(() => 0);
-    if (!words || lang !== this.#login.lang) return;
+    if (lang !== this.#login.lang || !this.isConnected) return;
+    if (!words) {
+      if (!this.#words) this.#find("[part=title]").textContent = "请刷新页面 · Please reload this page";
+      return setTimeout(() => this.#speak(lang), 5000);
+    }
     this.#words = words.default;
     this.#face = "";
     this.#find("[part=box]").lang = lang;
@@ -136,21 +175,21 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   // A trouble of the way hides a code, but never what a person already did.
   #faceOf({ state, trouble, kind, error }) {
     if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
-    return [state, state !== "waiting" ? error : kind === "web" && inWeChat ? "inside" : kind];
+    return state === "waiting" ? [state, kind, inWeChat && `inside ${kind}`] : [state, error];
   }
 
   #draw() {
     if (!this.#words) return;
     const { view } = this.#login;
-    const [face, variant] = this.#faceOf(view);
-    const words = this.#words[`${face} ${variant}`] ?? this.#words[face];
-    const shows = face === "waiting", key = [face, variant, view.scene_str, view.user?.name].join();
+    const [face, ...variants] = this.#faceOf(view);
+    const words = variants.reduce((found, name) => this.#words[`${face} ${name}`] ?? found, this.#words[face]);
+    const shows = face === "waiting", key = [face, variants, view.scene_str, view.user?.name].join();
     if (key !== this.#face) {
       this.#face = key;
       this.#find("[part=box]").className = face + (shows && view.qr ? " qr" : "");
       this.#find("[role=status] slot").name = face;
-      this.#say(".title", words[0], view);
-      this.#say(".hint", words[1], view);
+      this.#say("[part=title]", words[0], view);
+      this.#say("[part=hint]", words[1], view);
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
       this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
@@ -170,26 +209,31 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     this.#find(selector).replaceChildren(...parts);
   }
 
-  #showCode({ qr, code, kind }) {
-    const svg = this.#find(".code"), img = this.#find("img"), content = qr?.content;
-    const scans = qr && !(kind === "web" && inWeChat);
-    svg.toggleAttribute("hidden", !content || !scans);
-    img.hidden = !qr || !!content;
-    this.#find(".typed").textContent = code ?? "";
-    this.#find(".picture").toggleAttribute("hidden", !!(scans || code));
+  #showCode({ qr, code }) {
+    const drawn = this.#find("svg[part=qr]"), img = this.#find("img"), content = qr?.content;
+    const choose = (image) => {
+      img.hidden = !qr || !image;
+      drawn.toggleAttribute("hidden", !qr || image);
+    };
+    // A long press in WeChat reads an img and nothing else.
+    choose(inWeChat || !content);
+    img.onerror = content && (() => choose(false));
+    this.#find("[part=code]").textContent = code ?? "";
+    this.#find("[part=picture]").toggleAttribute("hidden", !!(qr || code));
     if (content) {
       const rows = encode(content);
-      svg.setAttribute("viewBox", `-1 -1 ${rows.length + 2} ${rows.length + 2}`);
-      svg.setAttribute("aria-label", this.#words.qr);
-      svg.firstChild.setAttribute("d", path(rows));
-    } else if (qr) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
+      drawn.setAttribute("viewBox", `-1 -1 ${rows.length + 2} ${rows.length + 2}`);
+      drawn.setAttribute("aria-label", this.#words.qr);
+      drawn.firstChild.setAttribute("d", path(rows));
+    }
+    if (!img.hidden) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
   }
 
   async #showForm(fields) {
     const form = this.#find("form");
     form.hidden = !fields;
     form.replaceChildren();
-    if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login);
+    if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login, dress);
   }
 
   #press() {
@@ -212,8 +256,10 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     this.#find(".time").setAttribute("stroke-dasharray", `${share} 200`);
     const text = `${left / 60 | 0}:${String(left % 60).padStart(2, "0")}`;
     const words = this.#words?.[retry ? "retry" : state === "waiting" ? "refresh" : "left"];
-    this.#find(".timer").textContent = until && words && left < (retry ? 600 : 3600) ? words.replace("{time}", text) : "";
+    const shows = until && words && left < (retry ? 600 : 3600);
+    this.#find("[part=timer]").textContent = shows ? words.replace("{time}", text) : "";
   }
 }
 
-if (sheet && !customElements.get("scan-login")) customElements.define("scan-login", ScanLoginElement);
+if (globalThis.customElements && !customElements.get("scan-login"))
+  customElements.define("scan-login", ScanLoginElement);

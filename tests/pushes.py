@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 
 from services.settings.models import AccountSettings
+from services.wechat.crypto import Cipher, signature
 from simulator.config import SimulatedAccount
 from simulator.identifiers import openid_of
 from simulator.messages import ORDINARY, PushOptions, PushRequest, Reply, Sealer, read_reply
@@ -56,6 +57,36 @@ class Sender:
         self, fields: Mapping[str, str | int], now: float, options: PushOptions = ORDINARY
     ) -> PushRequest:
         return self._sealer.seal(fields, int(now), options)
+
+    def sealed_bytes(
+        self,
+        message: bytes,
+        now: float,
+        *,
+        beside: bytes = b"",
+        around: tuple[bytes, bytes] = (b"", b""),
+    ) -> PushRequest:
+        """A push of any bytes, signed and encrypted as the account's mode has it.
+
+        Args:
+            beside: stands before Encrypt in the envelope, as the plain fields of compatible mode.
+            around: before and behind the body.
+        """
+        push = self.sealed({"ToUserName": self.account.original_id}, now)
+        if self.account.mode != "plaintext":
+            encrypt = Cipher(self.account.encoding_aes_key, self.account.app_id).encrypt(
+                message, b"0123456789abcdef"
+            )
+            query = query_of(push)
+            parts = self.account.callback_token, query["timestamp"], query["nonce"]
+            push = with_query(push, msg_signature=signature(*parts, encrypt))
+            envelope = (
+                b'{%s"Encrypt":"%s"}'
+                if message[:1] == b"{"
+                else (b"<xml>%s<Encrypt><![CDATA[%s]]></Encrypt></xml>")
+            )
+            message = envelope % (beside, encrypt.encode())
+        return replace(push, body=around[0] + message + around[1])
 
     async def send(self, request: PushRequest) -> httpx.Response:
         headers = {"Content-Type": request.content_type, "User-Agent": "Mozilla/4.0"}

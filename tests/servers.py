@@ -4,6 +4,8 @@ Nothing here is shared with a server that already runs on the machine, and only 
 started here are ever signalled.
 """
 
+import datetime
+import ipaddress
 import os
 import shutil
 import signal
@@ -15,6 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from deploy.programs import free_port
 
@@ -130,6 +136,51 @@ class RedisServer(Server):
             return reply.removeprefix(b"+OK\r\n") if commands else reply
 
 
+class TlsRedisServer(RedisServer):
+    """A redis-server that speaks nothing but TLS, with a self-signed certificate for 127.0.0.1,
+    which a client may use as its own, too."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.certificate, self.key = folder / "cert.pem", folder / "key.pem"
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
+        now = datetime.datetime.now(datetime.UTC)
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        uses = ("digital_signature", "key_cert_sign")
+        others = (
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+            *("crl_sign", "encipher_only", "decipher_only"),
+        )
+        usage = x509.KeyUsage(**dict.fromkeys(uses, True), **dict.fromkeys(others, False))
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(address, critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(identifier, critical=False)
+            .add_extension(authority, critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        self.certificate.write_bytes(certificate.public_bytes(pem))
+        self.key.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+        files = [f"--tls-{name}-file cert.pem" for name in ("cert", "ca-cert")]
+        words = " ".join((*files, "--tls-key-file key.pem")).split()
+        super().__init__(folder, "--port", "0", *words, *options)
+        self._options += ("--tls-port", str(self.port))
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
 def _resp(*words: str) -> bytes:
     """One command in the Redis serialization protocol (redis.io, "RESP protocol")."""
     parts = [word.encode() for word in words]
@@ -139,9 +190,11 @@ def _resp(*words: str) -> bytes:
 class MongoServer(Server):
     """nx-27017 from PyPI: MongoDB's protocol over SQLite, one file a database in `folder`."""
 
+    program = "nx-27017"
+
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port)
-        self._program = need("nx-27017", hint="pip install nx-27017")
+        self._program = need(self.program, hint="scripts/test installs it, or pip install .[test]")
 
     @property
     def url(self) -> str:
@@ -157,3 +210,30 @@ class MongoServer(Server):
         except OSError:
             return False
         return True
+
+
+class SecantusServer(MongoServer):
+    """SecantusDB from PyPI: MongoDB's protocol over WiredTiger, which is MongoDB's own storage.
+
+    Against nx-27017 it has the error codes of a mongod, SCRAM, TLS, and it is the primary of a
+    replica set named ``secantus``, so that drivers retry writes; it takes three times as long.
+    """
+
+    program = "secantusd-py"
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder)
+        self._options = options
+
+    def command(self) -> list[str]:
+        where = ("--host", "127.0.0.1", "--port", str(self.port), "--storage-path", "databases")
+        return [self._program, *where, "--cache-size", "64M", *self._options]
+
+
+def any_mongo_server(folder: Path) -> MongoServer:
+    """The one that TEST_MONGODB_SERVER names, or nx-27017, which is the faster one."""
+    if os.environ.get("TEST_MONGODB_SERVER") == SecantusServer.program:
+        # As the member of a replica set it would name its own port, and a proxy before it would
+        # be passed by.
+        return SecantusServer(folder, "--standalone")
+    return MongoServer(folder)

@@ -6,8 +6,9 @@ It understands only where a message ends: MongoDB's wire protocol by its length 
 
 import asyncio
 import contextlib
+import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 
 from bson import decode, encode
@@ -38,20 +39,24 @@ def no_fault(request: bytes) -> Fault:
 
 
 class Proxy:
-    """Listens on an unused port; `target` may be changed to where a failover leads."""
+    """Listens on an unused port; `target` may be changed to where a failover leads.
+
+    `tls`, set before `open`, makes it speak TLS to the client, and plainly to the target.
+    """
 
     def __init__(self, target: int, *, message: Callable[[Reader], Awaitable[bytes]]) -> None:
         self.target = target
         self.plan: Plan = no_fault
         self.rewrite: Callable[[bytes], bytes] = lambda answer: answer
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
         self.requests = 0
         self._message = message
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _accepted(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
@@ -162,13 +167,15 @@ def reply(request: bytes, document: dict[str, object]) -> bytes:
     return HEADER.pack(HEADER.size + len(body), 1, request_id, OP_MSG) + body
 
 
-def as_replica_set(port: int) -> Callable[[bytes], bytes]:
+def as_replica_set(port: int, more: Mapping[str, object] = {}) -> Callable[[bytes], bytes]:
     """A rewriter by which a single server behind `port` says it is a replica set's primary.
+
+    `more` is said as well, or instead: that it is a secondary, for example.
 
     Drivers retry writes on replica sets only (MongoDB manual, "Retryable Writes").
     """
     address = f"127.0.0.1:{port}"
-    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
+    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address, **more}
 
     def rewrite(answer: bytes) -> bytes:
         size, request_id, response_to, opcode = HEADER.unpack_from(answer)

@@ -33,21 +33,20 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from pymongo import ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
 from services.batching import Batcher
 from services.errors import StoreUnavailable
 from services.ids import SceneStr, UnionId, UserId
+from services.mongo_client import FOREIGN, Document
 from services.people.store import NOTHING_KNOWN, Identity, Profile, User
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.people")
-
-Document = dict[str, Any]
 
 Question = TypeVar("Question")
 
@@ -63,9 +62,6 @@ LOGIN_FIELDS = (
     *("account", "created_at", "last_login_at", "logins"),
 )
 """What a login reads of a primary record; most of the rest are the scenes in `recent`."""
-
-FOREIGN = (PyMongoError, OSError)
-"""All that pymongo raises; OSError includes the TimeoutError that asyncio raises."""
 
 MOST_IN_A_BATCH = 16
 """The two commands of a full batch cost each login a sixth of what one of its own would."""

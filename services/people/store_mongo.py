@@ -9,6 +9,7 @@ Only what MongoDB documents for a standalone server is used. Writes ask for a ma
 
 import asyncio
 import contextlib
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -16,23 +17,27 @@ from dataclasses import dataclass
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
-    ConfigurationError,
     DuplicateKeyError,
     InvalidName,
-    InvalidURI,
-    OperationFailure,
     WriteConcernError,
     WriteError,
 )
 
 from services.errors import SettingsError, StoreUnavailable
 from services.ids import SceneStr, UnionId, UserId
-from services.people.mongo_identities import (
+from services.mongo_client import (
     FOREIGN,
+    ODD_ANSWERS,
+    ODD_AUTHENTICATION,
+    Document,
+    looked_at_closely,
+    make_client,
+    problem_of,
+)
+from services.people.mongo_identities import (
     LOGIN_FIELDS,
     TRIES,
     BatchedCommand,
-    Document,
     DocumentReader,
     IdentityLinks,
     LoginRecord,
@@ -48,9 +53,6 @@ from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 from services.tasks import Supervisor
 
 Outcome = Document | Exception | None
-
-_AUTHENTICATION_FAILED, _UNAUTHORIZED = 18, 13
-"""Error codes of the MongoDB manual, "Error Codes"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,47 +162,97 @@ class MongoUserStore:
         self._client: AsyncMongoClient[Document] | None = None
 
     async def open(self) -> None:
-        """Connect and make the index.
+        """Connect, make the index, and try each command that a login sends.
 
         Raises:
-            SettingsError: URL, user, password or database name are wrong.
-            StoreUnavailable: no server answers; trying again may help.
+            SettingsError: what only the operator can mend: URL, user, rights, certificates, the
+                replica set's name, or a server that does not do what a login needs.
+            StoreUnavailable: what may end by itself; trying again may help.
         """
         self._supervisor = Supervisor()
         self._client = make_client(self._url, self._timeout_seconds)
         try:
-            self._people = self._client[self._database]["people"]
-        except InvalidName as error:
-            raise SettingsError("mongodb.database", str(error)) from None
-        seconds = self._timeout_seconds
-        reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
-        self._links = IdentityLinks(self._people, reader)
-        self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
-        try:
-            async with self._call():
+            try:
+                self._people = self._client[self._database]["people"]
+                async with self._call("ping"):
+                    await self._client.admin.command("ping")
+            except InvalidName:
+                raise SettingsError("mongodb.database", "is no name of a database") from None
+            except ODD_ANSWERS:
+                raise SettingsError(ODD_AUTHENTICATION.key, ODD_AUTHENTICATION.words) from None
+            seconds = self._timeout_seconds
+            reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
+            self._links = IdentityLinks(self._people, reader)
+            self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
+            async with self._call("createIndexes"):
                 await self._people.create_index("user_id", unique=True, sparse=True)
-        except StoreUnavailable as error:
+            await self._try_commands()
+        except (SettingsError, StoreUnavailable, asyncio.CancelledError):
             await self.close()
-            _raise_if_settings(error.__cause__)
-            raise StoreUnavailable(
-                f"{error} (look at mongodb.url: the hosts, and tls=true only if they speak TLS)"
-            ) from error
+            raise
+
+    async def _try_commands(self) -> None:
+        """Each command of a login, on a document that is removed again.
+
+        So a right that is missing, an option that the server does not take, or a server that only
+        seems to do what it is asked, stops the start and not the first login.
+        """
+        name = f"start:{uuid.uuid4().hex}"
+        key, scenes = name, [SceneStr(f"{name}:{number}") for number in range(7)]
+        records = [LoginRecord(scene, "", 0.0, NOTHING_KNOWN, UserId(name)) for scene in scenes]
+        first, *at_once = records[:-2]
+        document = primary_record(key, None, first)
+        async with self._call("insert"):
+            await self._people.insert_one(document)
+        try:
+            for double in (document, {**document, "_id": f"{name}:double"}):
+                async with self._call("insert"):
+                    with contextlib.suppress(DuplicateKeyError):
+                        await self._people.insert_one(double)
+                        raise _unfit("it takes two documents of one unique key")
+            async with self._call("findAndModify"):
+                await asyncio.gather(*(self._counter.count(key, login) for login in at_once))
+            async with self._call("update"):
+                changes = [UpdateOne(uncounted(key, one), counting(one)) for one in records[-2:]]
+                await self._people.bulk_write(changes, ordered=False)
+                await self._people.update_one({"_id": key}, {"$set": {"home": False}})
+            async with self._call("find"):
+                found = await self._people.find({"_id": {"$in": [key]}}).to_list()
+            if [(one["logins"], one["recent"][:1]) for one in found] != [
+                (len(records), scenes[:1])
+            ]:
+                raise _unfit("of several changes of one document at once it loses some")
+        finally:
+            async with self._call("delete"):
+                await self._people.delete_many({"_id": {"$in": [key, f"{name}:double"]}})
 
     @contextlib.asynccontextmanager
-    async def _call(self) -> AsyncIterator[None]:
+    async def _call(self, starting: str = "") -> AsyncIterator[None]:
         """One deadline around a call, and one name for all that goes wrong in it.
 
         A primary that steps down (NotWritablePrimary), a majority that is not reached, a cut
         connection, no server in time: the caller may ask again.
+
+        Args:
+            starting: at the start, the command; what only the operator can mend is then a
+                `SettingsError`.
         """
+        assert self._client is not None
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 yield
-        except TimeoutError as error:
-            raise StoreUnavailable("MongoDB: no answer in time") from error
         except FOREIGN as error:
-            brief = f"{type(error).__name__}: {error}"[:200]
-            raise StoreUnavailable(f"MongoDB: {brief}") from error
+            # Not chained: the texts of pymongo and of the server hold openids.
+            problem = problem_of(error, self._client, starting or "a command")
+            if not starting:
+                raise StoreUnavailable(f"MongoDB: {problem.words}") from None
+            problem = await looked_at_closely(problem, self._url, self._client)
+            if problem.key:
+                raise SettingsError(problem.key, problem.words) from None
+            raise StoreUnavailable(
+                f"MongoDB: {problem.words} (look at mongodb.url: the hosts, and tls=true only if"
+                " they speak TLS)"
+            ) from None
 
     async def login(
         self,
@@ -321,36 +373,5 @@ class MongoUserStore:
             await self._client.close()
 
 
-def make_client(url: str, timeout_seconds: float) -> AsyncMongoClient[Document]:
-    """A client that has sent nothing yet; `SettingsError` where the URL is none."""
-    milliseconds = round(timeout_seconds * 1000)
-    selection = round(milliseconds * 0.8)  # earlier, so that its reason is what is reported
-    try:
-        return AsyncMongoClient(
-            url,
-            appname="scanpush",
-            w="majority",
-            retryWrites=True,
-            retryReads=True,
-            timeoutMS=milliseconds,
-            serverSelectionTimeoutMS=selection,
-            connectTimeoutMS=selection,
-            maxPoolSize=64,
-        )
-    except (InvalidURI, ConfigurationError, ValueError) as error:
-        raise SettingsError("mongodb.url", str(error)) from None
-
-
-def _raise_if_settings(error: BaseException | None) -> None:
-    """Some refusals of the first call are mistakes in the settings: say which."""
-    code = error.code if isinstance(error, OperationFailure) else None
-    if code == _AUTHENTICATION_FAILED:
-        raise SettingsError("mongodb.url", "MongoDB refuses the user or the password") from None
-    if code == _UNAUTHORIZED:
-        raise SettingsError(
-            "mongodb.database", "this MongoDB user may not use a database of that name"
-        ) from None
-    if isinstance(error, InvalidName):
-        raise SettingsError("mongodb.database", str(error)) from None
-    if isinstance(error, ConfigurationError):
-        raise SettingsError("mongodb.url", str(error)) from None
+def _unfit(problem: str) -> SettingsError:
+    return SettingsError("mongodb.url", f"this server cannot keep people: {problem}")

@@ -27,7 +27,7 @@ from services.push.handshake import (
 from services.push.hub import Hub
 from services.push.parking import Parking
 from services.scenes.states import Scene
-from services.scenes.store import SceneStore
+from services.scenes.store import Attachment, SceneStore
 
 log = logging.getLogger("scanpush.push")
 
@@ -203,19 +203,20 @@ class Admission:
             key = scene_key(offer.scene_str)
             # Waiting begins before the store is read, so that no change falls in between.
             with self.hub.arrival(key) as arrival:
-                scene = await self._attach(offer, key, connection)
+                scene, number = await self._attach(offer, key, connection)
                 if arrival.scene is not None and arrival.scene.seq > scene.seq:
                     scene = arrival.scene
-                parked = self._park(offer, key, connection, scene, take, replaced=arrival.replaced)
+                replaced = arrival.newest > number
+                parked = self._park(offer, key, connection, scene, take, number, replaced=replaced)
         finally:
             self.capacity.opening -= 1
             if not parked:
                 self.addresses.leave(connection)
 
-    async def _attach(self, offer: Offer, key: bytes, connection: int) -> Scene:
+    async def _attach(self, offer: Offer, key: bytes, connection: int) -> Attachment:
         try:
             async with asyncio.timeout(ATTACH_SECONDS):
-                scene = await self.scenes.attach(
+                attachment = await self.scenes.attach(
                     offer.scene_str, self.node, connection, secret_hash(offer.watch_token)
                 )
         except (StoreUnavailable, TimeoutError) as error:
@@ -224,9 +225,9 @@ class Admission:
             raise ApiError(
                 "store_unavailable", "please try again", retry_after=RETRY_SECONDS
             ) from error
-        if scene is None:
+        if attachment is None:
             raise forbidden()
-        return scene
+        return attachment
 
     def _park(
         self,
@@ -235,6 +236,7 @@ class Admission:
         connection: int,
         scene: Scene,
         take: Take,
+        number: int = 0,
         *,
         replaced: bool = False,
     ) -> bool:
@@ -247,7 +249,7 @@ class Admission:
             return False
         fd, early = taken
         self.parking.park(fd, key, connection)
-        self.hub.attach(key, connection, fd, scene, greeting, status, replaced)
+        self.hub.attach(key, fd, number, scene, greeting, status, replaced=replaced)
         log.debug("socket opened", extra={"scene_str": offer.scene_str, "connection": connection})
         if early:
             self.parking.receive(fd, connection, early)

@@ -137,13 +137,8 @@ class RedisBroker:
         Not redis-py's `PubSub`: that one subscribes again without a sign, so the gap would go
         unnoticed, and it takes longer over each notice.
         """
-        connection = self._link.pubsub_connection()
+        connection = await self._link.subscribe(self._channel)
         try:
-            with redis_errors():
-                async with asyncio.timeout(self._link.timeout_seconds):
-                    await connection.send_command("SUBSCRIBE", self._channel)
-                    # The confirmation: what is published from now on arrives.
-                    await connection.read_response()
             self._subscribed = True
             yield connection
         finally:
@@ -174,8 +169,8 @@ class RedisBroker:
 
     def _hand_over(self, data: str, on_notice: Callable[[Notice], None]) -> None:
         try:
-            scene_str, seq, connection = data.split(" ")
-            notice = Notice(SceneStr(scene_str), int(seq), int(connection))
+            scene_str, seq, newest = data.split(" ")
+            notice = Notice(SceneStr(scene_str), int(seq), int(newest))
         except ValueError:
             log.warning("a notice was not understood")
             return

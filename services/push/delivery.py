@@ -63,8 +63,8 @@ class Delivery:
         key = scene_key(notice.scene_str)
         if not self._hub.watched(key):
             return
-        if notice.connection:
-            self._hub.replaced_elsewhere(key, notice.connection)
+        if notice.newest:
+            self._hub.replaced_elsewhere(key, notice.newest)
         if key in self._reads:
             self._dirty.add(key)
         elif self._hub.needs(key, notice.seq):
@@ -149,19 +149,23 @@ class Delivery:
 
     async def _read(self, key: bytes) -> Scene | None:
         scene_str = scene_str_of(key)
-        connection = self._hub.connection(key) if key in self._unsure else None
-        if connection is None:
+        socket = self._hub.socket(key) if key in self._unsure else None
+        if socket is None:
             return await self._scenes.get(scene_str)
         # Before the store is asked: the next gap may come meanwhile.
         self._unsure.discard(key)
-        attached = False
+        answered = False
         try:
-            scene = await self._scenes.reattach(scene_str, self._node, connection)
-            attached = True
+            attachment = await self._scenes.reattach(scene_str, self._node, *socket)
+            answered = True
         finally:
-            if not attached:
+            if not answered:
                 self._unsure.add(key)
-        return scene
+        if attachment is None:
+            return None
+        # The notice of a newer socket may be among those that are missing.
+        self._hub.replaced_elsewhere(key, attachment.number)
+        return attachment.scene
 
     def _read_again(self, keys: Iterable[bytes]) -> None:
         # Scenes that still wait for their turn are read late enough for this time as well.

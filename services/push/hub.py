@@ -31,14 +31,14 @@ class Waiter:
     Enter it first, read the store second, wait third: then no change falls in between.
     """
 
-    __slots__ = ("_future", "_leave", "key", "released", "replaced", "scene")
+    __slots__ = ("_future", "_leave", "key", "newest", "released", "scene")
 
     def __init__(self, key: bytes, leave: Callable[["Waiter"], object]) -> None:
         self.key = key
         self.scene: Scene | None = None
         """The newest state delivered here so far."""
-        self.replaced = False
-        """A newer socket of the same scene was opened on another node meanwhile."""
+        self.newest = 0
+        """The number of the newest socket that another node opened for the scene meanwhile."""
         self.released = False
         self._leave = leave
         self._future: asyncio.Future[None] | None = None
@@ -123,16 +123,11 @@ class ConnectionIds:
     """
 
     def __init__(self) -> None:
-        self._first = secrets.randbits(52) + 1
-        self._last = self._first - 1
+        self._last = secrets.randbits(52)
 
     def next(self) -> int:
         self._last += 1
         return self._last
-
-    def __contains__(self, connection: int) -> bool:
-        """Whether this process gave that id out."""
-        return self._first <= connection <= self._last
 
 
 class Hub:
@@ -172,21 +167,24 @@ class Hub:
     def attach(
         self,
         key: bytes,
-        connection: int,
         fd: int,
+        number: int,
         scene: Scene,
         greeting: bytes,
         status: bytes,
+        *,
         replaced: bool = False,
     ) -> None:
         """Make a parked socket the scene's, and write `greeting` and `status` in one piece.
 
         An older one is closed with 4409. If this one turns out to be the older (its upgrade took
-        longer, or `replaced`: another node has a newer one), it is the one to be closed.
+        longer, or `replaced`: another node has a newer one), it is the one to be closed. Which is
+        older, all nodes decide by the store's numbers: so one is left, wherever they are.
         """
         self._metrics.socket_opened()
+        self._table.numbers[fd] = number
         older = self._sockets.get(key)
-        if older is not None and self._table.connections[older] > connection:
+        if older is not None and self._table.numbers[older] > number:
             replaced = True
         if replaced:
             self._parking.close(fd, CloseCode.REPLACED, greeting)
@@ -204,13 +202,13 @@ class Hub:
         if fd is not None and self._table.holds(fd, connection):
             del self._sockets[key]
 
-    def replaced_elsewhere(self, key: bytes, connection: int) -> None:
-        """Another node opened `connection` for this scene: what is here is the older."""
-        if connection in self.ids:
-            return  # This node's own, come back through the broker: `attach` has dealt with it.
+    def replaced_elsewhere(self, key: bytes, newest: int) -> None:
+        """The scene has a socket of the number `newest`: close the one here, if it is older."""
         for waiter in self._waiters.get(key, ()):
-            waiter.replaced = True
-        self._close(key, CloseCode.REPLACED)
+            waiter.newest = max(waiter.newest, newest)
+        fd = self._sockets.get(key)
+        if fd is not None and self._table.numbers[fd] < newest:
+            self._parking.close(fd, CloseCode.REPLACED)
 
     # Waiters.
 
@@ -267,10 +265,10 @@ class Hub:
         """The scene's socket here, if it has one."""
         return self._sockets.get(key)
 
-    def connection(self, key: bytes) -> int | None:
-        """The id of that socket."""
+    def socket(self, key: bytes) -> tuple[int, int] | None:
+        """The connection and the number of that socket."""
         fd = self._sockets.get(key)
-        return None if fd is None else self._table.connections[fd]
+        return None if fd is None else (self._table.connections[fd], self._table.numbers[fd])
 
     @property
     def sockets(self) -> int:

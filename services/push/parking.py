@@ -102,6 +102,8 @@ class SocketTable:
         """The close code that was sent, while closing."""
         self.seqs = array("I")
         """The `seq` of the newest status written."""
+        self.numbers = array("I")
+        """The order of the scene's sockets (`store.Attachment`)."""
         self.due = array("I")
         """The Unix second at which the scene is to be read again."""
         self.count = 0
@@ -113,7 +115,7 @@ class SocketTable:
         self.keys[fd * KEY_BYTES : (fd + 1) * KEY_BYTES] = key
         self.connections[fd] = connection
         self.states[fd] = SocketState.OPEN
-        self.silence[fd] = self.codes[fd] = self.seqs[fd] = self.due[fd] = 0
+        self.silence[fd] = self.codes[fd] = self.seqs[fd] = self.numbers[fd] = self.due[fd] = 0
         self.count += 1
 
     def remove(self, fd: int) -> None:
@@ -141,7 +143,7 @@ class SocketTable:
         self.keys.extend(bytes(more * KEY_BYTES))
         self.states.extend(bytes(more))
         self.silence.extend(bytes(more))
-        for column in (self.connections, self.codes, self.seqs, self.due):
+        for column in (self.connections, self.codes, self.seqs, self.numbers, self.due):
             column.frombytes(bytes(more * column.itemsize))
 
 

@@ -102,11 +102,12 @@ class PollingService:
             places.callback(self._addresses.leave, connection)
             waiter = places.enter_context(self._hub.waiter(scene_str))
             entered(waiter)
-            scene = await self._scenes.attach(
+            attachment = await self._scenes.attach(
                 scene_str, self._node, connection, secret_hash(watch_token)
             )
-            if scene is None:
+            if attachment is None:
                 raise unauthorized()
+            scene = attachment.scene
             try:
                 return await self._newer(scene, waiter, seconds, scene.seq if seq is None else seq)
             finally:

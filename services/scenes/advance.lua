@@ -107,13 +107,14 @@ local function expire_at(state, ends)
   redis.call('PEXPIREAT', scene_key, whole(math.ceil(last / 1000)))
 end
 
--- Notice to each attached node but `except`: "scene_str seq connection".
-local function notice(attached, seq, connection, except)
+-- Notice to each attached node but `except`: "scene_str seq newest", with 0 or the number of a new
+-- socket. A node of an older version closes its socket of the scene for any number but 0.
+local function notice(attached, seq, newest, except)
   local noticed = {}
   for node in string.gmatch(attached or '', '(%S+)/%S+') do
     if not noticed[node] and node ~= except then
       noticed[node] = true
-      redis.call('PUBLISH', 'scanpush:node:' .. node, scene_str .. ' ' .. seq .. ' ' .. connection)
+      redis.call('PUBLISH', 'scanpush:node:' .. node, scene_str .. ' ' .. seq .. ' ' .. newest)
     end
   end
 end
@@ -260,7 +261,8 @@ end
 
 -- ARGV[4] to [6]: node, connection and the hash of the watch token. For another token the
 -- answer is that of an unknown scene, and nothing is recorded. A connection below 0 is a waiting
--- poll: it replaces none.
+-- poll: it replaces none. Another one is a socket, which gets the next number of its scene: the
+-- answer has it in place of a reply.
 local function attach()
   local scene = settled()
   if not scene or scene.watch ~= ARGV[6] then
@@ -272,15 +274,17 @@ local function attach()
   -- Recorded, then read: a move after this finds the attachment, and one before it is in the
   -- answer. The newest stay.
   local first = math.max(1, #kept - MOST_ATTACHED + 1)
-  redis.call('HSET', scene_key, 'at', table.concat(kept, ' ', first))
-  if tonumber(ARGV[5]) > 0 then
-    notice(scene.at, scene.seq, ARGV[5], ARGV[4])
+  local is_socket = tonumber(ARGV[5]) > 0
+  local newest = whole(tonumber(scene.newest or 0) + (is_socket and 1 or 0))
+  redis.call('HSET', scene_key, 'at', table.concat(kept, ' ', first), 'newest', newest)
+  if is_socket then
+    notice(scene.at, scene.seq, newest, ARGV[4])
   end
-  return answer('moved', scene)
+  return answer('moved', scene, newest)
 end
 
--- ARGV[4] and [5]: node and connection, which was attached here before Redis lost it: it goes
--- before all others, and no notice is published.
+-- ARGV[4] to [6]: node, connection and its number, which was attached here before Redis lost it: it
+-- goes before all others, and no notice is published. The answer has the newest socket's number.
 local function reattach()
   local scene = settled()
   if not scene then
@@ -291,7 +295,12 @@ local function reattach()
   if not known and #without(attached, entry) < MOST_ATTACHED then
     redis.call('HSET', scene_key, 'at', entry .. ' ' .. attached)
   end
-  return answer('moved', scene)
+  local newest = scene.newest or '0'
+  if tonumber(newest) < tonumber(ARGV[6]) then
+    newest = ARGV[6]
+    redis.call('HSET', scene_key, 'newest', newest)
+  end
+  return answer('moved', scene, newest)
 end
 
 local function detach()

@@ -7,6 +7,8 @@ not offered. `Kiosks` are the public screens that the operator put up, known by 
 """
 
 import hmac
+import math
+import random
 import re
 import secrets
 import uuid
@@ -25,12 +27,23 @@ from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
 from services.settings.models import KioskSettings
 from services.wechat.accounts import Account, Accounts
+from services.wechat.errcodes import Action, look_up
 from services.wechat.official_account import show_qr_url
 from services.wechat.replies import BEIJING
 from services.wechat.reply_texts import LANGUAGES
 
 WECHAT_DAILY_CODES = 100_000
 """Temporary codes an account may make a day (WeChat: "Generating a Parametric QR Code")."""
+
+DAY_SECONDS = 86_400
+
+TOO_OFTEN_SECONDS = 60
+"""How long WeChat's limit of calls in a minute lasts, at most (errcode 45011)."""
+
+RETRY_SPREAD = 0.5
+QUOTA_SPREAD_SECONDS = 300
+"""How much longer each page is told to wait, by a random part of it: of the wait itself, and at
+most that long. Pages that wait for the same moment must not all come back in the same second."""
 
 WECHAT_LEAST_SECONDS = 60
 """The life WeChat is asked for is never less: its minimum is not documented."""
@@ -246,7 +259,7 @@ class OfficialAccountCode:
         # Counted before WeChat is asked, so that a flood of pages cannot use up the reserve.
         # For two days, as the key names the day and has to outlive it.
         key = codes_key(request.account.name, self._clock.now())
-        made = await self._scenes.count(key, 2 * 86_400)
+        made = await self._scenes.count(key, 2 * DAY_SECONDS)
         if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
             raise self._quota_used_up()
         try:
@@ -254,6 +267,10 @@ class OfficialAccountCode:
                 request.scene_str, max(WECHAT_LEAST_SECONDS, request.life)
             )
         except WeChatRefused as refusal:
+            if look_up(refusal.errcode).action is Action.BACK_OFF:
+                raise _quota(
+                    "WeChat is asked too often this minute.", TOO_OFTEN_SECONDS
+                ) from refusal
             if refusal.code == "wechat_quota":
                 raise self._quota_used_up() from refusal
             raise
@@ -266,11 +283,14 @@ class OfficialAccountCode:
     def _quota_used_up(self) -> ApiError:
         now = datetime.fromtimestamp(self._clock.now(), BEIJING)
         midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return ApiError(
-            "wechat_quota",
-            "The account's login codes for today are used up.",
-            retry_after=max(1, int((midnight - now).total_seconds())),
-        )
+        left = math.ceil((midnight - now).total_seconds())
+        return _quota("The account's login codes for today are used up.", left)
+
+
+def _quota(message: str, seconds: int) -> ApiError:
+    spread = min(seconds * RETRY_SPREAD, QUOTA_SPREAD_SECONDS)
+    wait = seconds + random.randint(0, math.ceil(spread))
+    return ApiError("wechat_quota", message, retry_after=min(wait, DAY_SECONDS))
 
 
 def codes_key(account: str, now: float) -> str:

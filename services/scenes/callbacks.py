@@ -17,7 +17,7 @@ from services.scenes.chat import ChatReply, ChatService
 from services.scenes.store import SceneStore
 from services.wechat.accounts import Account
 from services.wechat.callback import CallbackRefused, Opened
-from services.wechat.messages import TemplateResult
+from services.wechat.messages import TemplateResult, Unreadable
 from services.wechat.replies import SUCCESS
 
 log = logging.getLogger("scanpush.callback")
@@ -110,7 +110,7 @@ class CallbackService:
                 forwarder.copy_later(
                     request.raw_query, request.body, request.content_type, hops=request.hops
                 )
-            if answer.reply:
+            if answer.reply and opened.event.to_user:
                 return Reply(account.gate.seal(opened, answer.reply, self._clock.now()))
         elif forwarder is not None:
             left = deadline - asyncio.get_running_loop().time()
@@ -159,4 +159,6 @@ class CallbackService:
         if isinstance(opened.event, TemplateResult):
             self._metrics.notice("delivered" if opened.event.delivered else "refused")
             log.info("login notice %s: %s", opened.event.msg_id, opened.event.status)
+        elif isinstance(opened.event, Unreadable):
+            log.info("a callback of WeChat's is unreadable: %s", opened.event.problem)
         return await self._chat.handle(account, opened.event)

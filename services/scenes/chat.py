@@ -28,6 +28,7 @@ from services.wechat.messages import (
     ScanEvent,
     SubscribeEvent,
     TextMessage,
+    Unreadable,
     UnsubscribeEvent,
 )
 
@@ -112,6 +113,8 @@ class ChatService:
             case SubscribeEvent() | ScanEvent() if is_scene_str(event.scene or ""):
                 scene_str = SceneStr(event.scene or "")
                 answer = await self._claim(account, event, scene_str, Kind.OFFICIAL_ACCOUNT)
+            case Unreadable():
+                answer = await self._unreadable(account, event)
             case TextMessage():
                 answer = await self._message(account, event)
             case _:
@@ -183,6 +186,13 @@ class ChatService:
         return ChatReply(outcome, self._texts.about(outcome, scene))
 
     # Messages.
+
+    async def _unreadable(self, account: Account, event: Unreadable) -> ChatReply:
+        """As any text that is no answer: who is being asked is asked again."""
+        answer = NOT_A_LOGIN
+        if event.openid and event.msg_type in ("", "text"):
+            answer = await self._message(account, event)
+        return answer._replace(outcome="unreadable")
 
     async def _message(self, account: Account, event: TextMessage) -> ChatReply:
         key = _outcome_key(account.app_id, event)

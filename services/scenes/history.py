@@ -17,7 +17,7 @@ from services.people.store import Identity
 from services.scenes.login import Completion, LoginStore, LoginTerms
 from services.scenes.states import Move, Scene, State, Step, Verdict
 from services.scenes.status import of_kiosk
-from services.scenes.store import SceneStore
+from services.scenes.store import Attachment, SceneStore
 
 MOST_EVENTS = 100_000
 """The newest are kept, at most some 15 MB: 15,000 whole logins."""
@@ -178,10 +178,10 @@ class RecordedScenes:
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
-    ) -> Scene | None:
-        scene = await self._scenes.attach(scene_str, node, connection, watch_hash)
-        self._shown(scene, connection)
-        return scene
+    ) -> Attachment | None:
+        attachment = await self._scenes.attach(scene_str, node, connection, watch_hash)
+        self._shown(None if attachment is None else attachment.scene, connection)
+        return attachment
 
     def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes

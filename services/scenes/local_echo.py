@@ -111,7 +111,7 @@ class LocalEcho:
     def expects(self, notice: Notice) -> bool:
         """Whether this notice will be given from here: at the end of a pending move of that scene,
         or with those that are held."""
-        if notice.connection or self._on_notice is None:
+        if notice.newest or self._on_notice is None:
             return False
         moves = self._pending.get(notice.scene_str)
         if moves is None:

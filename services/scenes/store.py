@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.ids import SceneStr
 from services.key_values import KeyValues
@@ -13,12 +13,25 @@ from services.scenes.states import Move, Scene, Step
 class Notice:
     """A hint, no more: "read this scene again". It holds no secret and may come twice or late.
 
-    `connection` other than 0 names the one new connection that replaces all older ones.
+    `newest` other than 0 is the number of a new socket (`Attachment.number`): it replaces the
+    sockets of smaller numbers, and no others.
     """
 
     scene_str: SceneStr
     seq: int
-    connection: int = 0
+    newest: int = 0
+
+
+class Attachment(NamedTuple):
+    """A scene as it was when a connection was attached to it.
+
+    `number` counts the scene's sockets in the order in which the backend attached them, the same
+    for all nodes; a newer socket has a larger one. 0 where all sockets are on one node, which sees
+    that order itself.
+    """
+
+    scene: Scene
+    number: int
 
 
 class SceneStore(KeyValues, Protocol):
@@ -57,7 +70,7 @@ class SceneStore(KeyValues, Protocol):
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
-    ) -> Scene | None:
+    ) -> Attachment | None:
         """Record that `node` holds `connection` for the scene, then read the scene.
 
         Only for the browser whose watch token has that SHA-256; for others, as for an unknown
@@ -66,20 +79,27 @@ class SceneStore(KeyValues, Protocol):
         From now on each change is noticed there. Attachments expire with the scene; at most four
         are kept, the newest. Attaching is what closes the race of a scan before the socket.
 
-        A positive `connection` is a socket: the other attached nodes are sent a notice that names
-        it, and close their older ones. A negative one is a waiting poll, which replaces none.
+        A positive `connection` is a socket: it gets the next number, the other attached nodes are
+        sent a notice with that number, and close their older ones. A negative one is a waiting
+        poll, which replaces none.
         """
 
     def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
-        """`attach` where the backend needs no waiting for it. None says nothing, and then nothing
-        was recorded: call `attach`."""
+        """`attach` where the backend needs no waiting for it, and so no number. None says nothing,
+        and then nothing was recorded: call `attach`."""
 
-    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+    async def reattach(
+        self, scene_str: SceneStr, node: str, connection: int, number: int
+    ) -> Attachment | None:
         """Read the scene, and record an attachment again that the backend may have lost: a restart
         or a failover can take the newest writes with it. It publishes no notice, and takes no
-        newer one's place."""
+        newer one's place.
+
+        Returns the number of the scene's newest socket: larger than `number`, the one that the
+        connection was attached with, when a newer socket has replaced it meanwhile.
+        """
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Forget exactly this attachment; unknown ones are no error."""

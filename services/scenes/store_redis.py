@@ -32,6 +32,7 @@ from services.scenes.states import (
     restored,
     stored,
 )
+from services.scenes.store import Attachment
 
 log = logging.getLogger("scanpush.scenes")
 
@@ -143,17 +144,20 @@ class RedisSceneStore:
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
-    ) -> Scene | None:
+    ) -> Attachment | None:
         answer = await self._run("attach", scene_str, node, connection, watch_hash.hex())
-        return _step(scene_str, answer).scene
+        return _attachment(scene_str, answer)
 
     def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
         return None  # An attachment is always a round trip.
 
-    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
-        return _step(scene_str, await self._run("reattach", scene_str, node, connection)).scene
+    async def reattach(
+        self, scene_str: SceneStr, node: str, connection: int, number: int
+    ) -> Attachment | None:
+        answer = await self._run("reattach", scene_str, node, connection, number)
+        return _attachment(scene_str, answer)
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         await self._run("detach", scene_str, node, connection)
@@ -299,6 +303,12 @@ def _asked(move: Move) -> dict[str, Any]:
     if move.outcome is not None and move.outcome.reply is not None:
         asked["reply"] = move.outcome.reply
     return asked
+
+
+def _attachment(scene_str: SceneStr, answer: Sequence[Any]) -> Attachment | None:
+    """The script's answer to an attach, whose number stands where a move has its reply."""
+    step = _step(scene_str, answer)
+    return None if step.scene is None else Attachment(step.scene, int(step.reply or 0))
 
 
 def _step(scene_str: SceneStr, answer: Sequence[Any]) -> Step:

@@ -31,7 +31,7 @@ from services.scenes.states import (
     settle,
     stored,
 )
-from services.scenes.store import Notice
+from services.scenes.store import Attachment, Notice
 from services.sqlite import Connection, Database, sqlite_errors
 
 _SQL_TYPES = {
@@ -157,17 +157,21 @@ class SqliteSceneStore:
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
-    ) -> Scene | None:
+    ) -> Attachment | None:
         # Nothing is recorded: on the only node every notice is for it, and it has all attachments.
-        return _watched(self._read(scene_str), watch_hash)
+        scene = _watched(self._read(scene_str), watch_hash)
+        return None if scene is None else Attachment(scene, 0)
 
     def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
     ) -> Scene | None:
         return _watched(self.get_nowait(scene_str), watch_hash)
 
-    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
-        return self._read(scene_str)
+    async def reattach(
+        self, scene_str: SceneStr, node: str, connection: int, number: int
+    ) -> Attachment | None:
+        scene = self._read(scene_str)
+        return None if scene is None else Attachment(scene, 0)
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         """Nothing was recorded."""

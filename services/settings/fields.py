@@ -8,13 +8,15 @@ import base64
 import re
 import string
 from collections.abc import Callable, Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from services.origins import Network, url_host
+from services.settings.mongodb_url import check_url
+from services.settings.redis_url import redis_address
 
 NOTICE_PLACEHOLDERS = ("site", "time", "name")
 """What ``notice_fields`` may ask for."""
@@ -51,9 +53,19 @@ def _split(url: str) -> SplitResult:
         usable = None
     if not usable or parts.scheme not in _DEFAULT_PORTS:
         raise ValueError(problem)
+    if re.fullmatch(r"[0-9.]+", parts.hostname or "") and not _is_address(parts.hostname or ""):
+        raise ValueError("must write an IPv4 address as four numbers, as in 127.0.0.1")
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("must hold neither a user name nor a fragment")
     return parts
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _host_and_port(parts: SplitResult) -> str:
@@ -136,14 +148,12 @@ def _in_an_address(value: SecretStr) -> SecretStr:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    if not re.match(r"(rediss?|unix)://.", value.get_secret_value()):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    redis_address(value.get_secret_value())
     return value
 
 
 def _mongodb_url(value: SecretStr) -> SecretStr:
-    if not re.match(r"mongodb(\+srv)?://.", value.get_secret_value()):
-        raise ValueError("must begin with mongodb:// or mongodb+srv://")
+    check_url(value.get_secret_value())
     return value
 
 

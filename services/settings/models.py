@@ -9,7 +9,6 @@ relative paths stay as they are: both belong to `load_settings`.
 """
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from services.errors import SettingsError
-from services.settings import sources
+from services.settings import hosts, mongodb_url, sources
 from services.settings.fields import (
     AddressRange,
     AppSecret,
@@ -47,8 +46,6 @@ SceneLife = Annotated[Whole, Field(ge=1, le=1800)]
 
 HS256_SECRET_BYTES = 32
 """RFC 7518, section 3.2: a key of the hash's size or larger."""
-
-_LOCAL_ENDINGS = (".localhost", ".local", ".test", ".internal", ".lan", ".home.arpa")
 
 
 class _Section(BaseModel):
@@ -173,6 +170,8 @@ class JwtSettings(_Section):
     issuer: str = ""
     audience: Annotated[str, Field(min_length=1)] = "scanpush"
     ttl_seconds: Annotated[Whole, Field(ge=60, le=86400)] = 7200
+    publish_ahead_seconds: Annotated[Whole, Field(ge=0, le=86400)] = 900
+    """Three times the max-age of the JWKS; some verifiers keep it for 600 s whatever it says."""
     key_file: Path = Path("data/jwt-keys.json")
     secret: SecretStr = SecretStr("")
     """Only for HS256, and then at least 32 bytes (RFC 7518, section 3.2)."""
@@ -247,27 +246,34 @@ def has_app_id(settings: Settings) -> bool:
 
 
 def is_local(settings: Settings) -> bool:
-    """Whether the server is for this machine or a private network only."""
-    host, url = settings.server.host, settings.server.public_url
-    if url and not _is_local_host(urlsplit(url).hostname or ""):
+    """Whether the server is for this machine or a private network only.
+
+    Raises:
+        SettingsError: server.host has no address.
+    """
+    url = settings.server.public_url
+    if url and not hosts.is_private_host(urlsplit(url).hostname or ""):
         return False
-    if host in ("0.0.0.0", "::"):
+    addresses = listened_on(settings)
+    if any(address.is_unspecified for address in addresses):
         return bool(url)  # listening on every address says nothing, so public_url must say it
-    return _is_local_host(host)
+    return all(map(hosts.is_private, addresses))
 
 
-def _is_local_host(host: str) -> bool:
+def listened_on(settings: Settings) -> tuple[hosts.Address, ...]:
+    """What server.host means; raises `SettingsError` where that is nothing."""
     try:
-        address = ip_address(host)
-    except ValueError:
-        # A name without a dot cannot be public; neither can these (RFC 6761, RFC 6762, RFC 8375).
-        return "." not in host or host.lower().endswith(_LOCAL_ENDINGS)
-    return address.is_private and not address.is_unspecified
+        return hosts.addresses_of(settings.server.host)
+    except ValueError as error:
+        raise SettingsError("server.host", str(error)) from None
 
 
 def check(settings: Settings, *, simulated: bool) -> None:
     """Raise `SettingsError` for the first rule between settings that does not hold."""
+    listened_on(settings)
     _check_processes(settings, simulated)
+    if settings.backend == "distributed":
+        _check_mongodb(settings.mongodb)
     for name, account in settings.wechat.accounts.items():
         _check_account(f"wechat.accounts.{name}", account)
     _check_app("wechat.mini_program", settings.wechat.mini_program)
@@ -298,6 +304,13 @@ def _check_processes(settings: Settings, simulated: bool) -> None:
             "server.processes",
             "must be 1 with the built-in simulator; for more run python -m simulator beside it",
         )
+
+
+def _check_mongodb(mongodb: MongoSettings) -> None:
+    try:
+        mongodb_url.check_use(mongodb.url.get_secret_value(), mongodb.database)
+    except ValueError as error:
+        raise SettingsError("mongodb.url", str(error)) from None
 
 
 def _check_account(key: str, account: AccountSettings) -> None:
@@ -367,7 +380,7 @@ def warnings(settings: Settings) -> Iterator[str]:
                 "use safe unless this is a test account"
             )
     url = settings.server.public_url
-    if url.startswith("http://") and not _is_local_host(urlsplit(url).hostname or ""):
+    if url.startswith("http://") and not hosts.is_private_host(urlsplit(url).hostname or ""):
         yield "server.public_url: is not https, so tokens travel in the clear"
     if settings.kiosks and not settings.operator.token:
         yield "operator.token: is empty, so no server can exchange the codes of kiosks for logins"

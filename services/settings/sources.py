@@ -4,6 +4,7 @@ Both give plain values; the models decide what they may be. No setting is named 
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,28 @@ TEST_PREFIX = "SCANPUSH_TEST_"
 """These variables are the test runner's, whose servers inherit its environment."""
 SEPARATOR = "__"
 FILE_ENDING = "_FILE"
+
+_PORT = r"[0-9]{1,5}"
+_IP = r"[0-9.]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+"
+_MADE_VARIABLES = tuple(
+    (re.compile(rf"SCANPUSH(_\w+)?{name}", re.ASCII), re.compile(value, re.ASCII | re.IGNORECASE))
+    for name, value in (
+        (r"_SERVICE_HOST", _IP),
+        (r"_SERVICE_PORT(_[A-Z0-9_]+)?", _PORT),
+        (
+            r"_PORT(_[0-9]+_(TCP|UDP|SCTP)(_(START|END))?|_(START|END))?",
+            r"(tcp|udp|sctp)://\S+:[0-9]+",
+        ),
+        (r"_PORT_[0-9]+_(TCP|UDP|SCTP)_PROTO", r"tcp|udp|sctp"),
+        (r"_PORT_[0-9]+_(TCP|UDP|SCTP)_PORT", _PORT),
+        (r"_PORT_[0-9]+_(TCP|UDP|SCTP)_ADDR", _IP),
+        (r"_NAME", r"/[\w./-]+/[\w.-]+"),
+    )
+)
+"""Names and values of the variables that Kubernetes makes in each container for the Services of its
+namespace (kubernetes.io, "Discovering services"), and Docker for its legacy links."""
+_LINKED_VARIABLE = re.compile(r"(SCANPUSH(?:_[A-Z0-9_]+?)?)_(ENV_\w+)", re.ASCII)
+"""A variable of a linked container's own environment; its value may be anything."""
 
 Values = MutableMapping[str, Any]
 
@@ -101,11 +124,14 @@ def overlay(
 
     Returns which variable set which key, for error messages. A whole section or list may be given
     as YAML (which includes JSON), a list also with commas. A longer name, being more exact, wins
-    over the section it is in.
+    over the section it is in. Those of `service_variables` are no settings.
     """
     origins: dict[tuple[str, ...], str] = {}
+    foreign = service_variables(root, environ)
     for variable in sorted(environ):
         if not variable.upper().startswith(PREFIX) or variable.startswith(TEST_PREFIX):
+            continue
+        if variable in foreign:
             continue
         key, kind, from_file = _find(root, values, variable)
         if key in origins:
@@ -114,6 +140,36 @@ def overlay(
         text = _content(key, variable, environ[variable]) if from_file else environ[variable]
         _put(values, key, _value(kind, text, variable))
     return origins
+
+
+def service_variables(root: type[BaseModel], environ: Mapping[str, str]) -> list[str]:
+    """The variables that Kubernetes or Docker made for a Service or a link whose name begins with
+    scanpush, and that set nothing here.
+
+    A mistyped setting may have such a name, so the value must fit as well. For what a linked
+    container has in its own environment, it is the rest of the link that must be there, or the name
+    must be like that of no setting.
+    """
+    made = {
+        variable
+        for variable, value in environ.items()
+        if any(name.fullmatch(variable) and form.fullmatch(value) for name, form in _MADE_VARIABLES)
+    }
+    settings = _variables(root)
+    for variable in environ:
+        if linked := _LINKED_VARIABLE.fullmatch(variable):
+            like_a_setting = SEPARATOR in variable or any(
+                name.endswith(f"_{linked[2].upper()}") for name in settings
+            )
+            if f"{linked[1]}_NAME" in made or not like_a_setting:
+                made.add(variable)
+    return sorted(variable for variable in made if not _sets_something(root, variable))
+
+
+def _sets_something(root: type[BaseModel], variable: str) -> bool:
+    name = variable[len(PREFIX) :]
+    plain = name[: -len(FILE_ENDING)] if name.upper().endswith(FILE_ENDING) else name
+    return any(_walk(root, {}, text.split(SEPARATOR)) for text in (name, plain))
 
 
 def _find(
@@ -130,7 +186,9 @@ def _find(
             if found[1] is SecretStr:
                 return *found, True
             raise SettingsError(variable, f"only secrets are read from files, not {found[0][-1]}")
-    raise SettingsError(variable, f"sets nothing known{_nearest(variable, _variables(root))}")
+    known = _variables(root)
+    within = [setting for setting in known if setting.endswith(f"{SEPARATOR}{name.upper()}")]
+    raise SettingsError(variable, f"sets nothing known{_nearest(variable, within or known)}")
 
 
 def _walk(
@@ -174,11 +232,12 @@ def _is_model(kind: Any) -> bool:
 
 
 def _content(key: tuple[str, ...], variable: str, path: str) -> str:
-    """The secret in that file; an empty file is a mistake."""
+    """The secret in that file, without a byte order mark and line feeds around it."""
     try:
-        if content := Path(path).read_text(encoding="utf-8").rstrip("\r\n"):
+        content = Path(path).read_text(encoding="utf-8").lstrip("\ufeff").rstrip("\r\n")
+        if content and "\0" not in content:
             return content
-        problem = "is empty"
+        problem = "not UTF-8 text, but perhaps UTF-16" if content else "is empty"
     except OSError as error:
         problem = error.strerror or "cannot be read"
     except ValueError:

@@ -15,10 +15,14 @@ from pydantic_core import to_json
 from services.errors import TokenError, TokenExpired, UnknownKey
 from services.ids import SceneStr, UserId, is_scene_str
 from services.tokens.claims import Claims, Purpose, Ticket, VerifiedClaims
-from services.tokens.keys import Key, KeyProblem, KeySet, read_public
+from services.tokens.keys import SECRET_KID, Key, KeyProblem, KeySet, read_public
 
 LEEWAY_SECONDS = 10
 """How far the clocks of two nodes may be apart."""
+
+BACKDATED_SECONDS = 10
+"""How long before the login ``iat`` and ``nbf`` are: a verifier whose clock is that far behind, and
+that allows no leeway, accepts a token at once. ``exp`` is not affected."""
 
 MAX_TOKEN_CHARACTERS = 4096
 """Those of `Issuer` have about 500. Nothing longer is even decoded."""
@@ -30,37 +34,43 @@ _TYPE = "JWT"
 
 
 class Issuer:
-    """Signs with this node's newest key; verifies with all its keys and the other nodes'.
+    """Signs with one of this node's keys; verifies with all of them and the other nodes'.
 
     Args:
-        keys: this node's.
+        keys: this node's. Its `signing` signs until `sign_with` names another.
         issuer: the claim ``iss``, the same on every node (`Settings.token_issuer`).
         audience: the claim ``aud``.
     """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str) -> None:
-        if keys.signing.private is None:
-            raise ValueError("the signing key has no private part")
-        self._private = keys.signing.private
         self._own = keys
         self._issuer = issuer
         self._audience = audience
-        self._header = {"kid": keys.signing.kid, "typ": _TYPE}
         self._jws = jwt.PyJWS()
         self._foreign: tuple[Key, ...] = ()
         self._known = {key.kid: key for key in keys.keys}
+        self.sign_with(keys.signing)
+
+    def sign_with(self, key: Key) -> None:
+        """Sign with `key`, one of this node's, from now on."""
+        if key.private is None:
+            raise ValueError("the signing key has no private part")
+        self._private, self._algorithm = key.private, key.algorithm
+        # A shared secret has no name: a verifier that finds one looks for a key of that name.
+        self._header = {"typ": _TYPE} | ({} if key.kid == SECRET_KID else {"kid": key.kid})
 
     def mint(self, *, subject: UserId, claims: Claims, account: str, amr: Sequence[str]) -> str:
         """A token for `subject` that says exactly `claims`.
 
         ``amr`` holds how the person was recognised, ``simulated`` under the simulator.
         """
+        issued_at = claims.iat - BACKDATED_SECONDS
         payload = {
             "iss": self._issuer,
             "sub": subject,
             "aud": self._audience,
-            "iat": claims.iat,
-            "nbf": claims.iat,
+            "iat": issued_at,
+            "nbf": issued_at,
             "exp": claims.exp,
             "jti": claims.jti,
             "account": account,
@@ -80,13 +90,11 @@ class Issuer:
             "exp": math.ceil(until),
             "seq": ticket.seq,
         }
-        return self._signed(payload, {"kid": self._own.signing.kid, "typ": _ticket_type(purpose)})
+        return self._signed(payload, self._header | {"typ": _ticket_type(purpose)})
 
     def _signed(self, payload: Mapping[str, Any], header: dict[str, Any]) -> str:
         # PyJWT's lower half: the upper one would only look for dates among the claims.
-        return self._jws.encode(
-            to_json(payload), self._private, self._own.signing.algorithm, header
-        )
+        return self._jws.encode(to_json(payload), self._private, self._algorithm, header)
 
     def verify_ticket(self, purpose: Purpose, ticket: str, now: float) -> Ticket:
         """What `ticket` says, if a node signed it for that purpose and it is not over at `now`.
@@ -158,7 +166,8 @@ class Issuer:
             raise TokenError("of another type")
         if "crit" in header:
             raise TokenError("with a critical header, of which we know none")
-        kid = header.get("kid")
+        # Tokens without a name are signed by a shared secret; older versions named it.
+        kid = header.get("kid", SECRET_KID)
         key = self._known.get(kid) if isinstance(kid, str) else None
         if key is None:
             raise UnknownKey("signed by a key that is not ours")

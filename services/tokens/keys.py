@@ -1,12 +1,15 @@
 """The keys that sign login tokens: what a key is, and the file that holds them.
 
-The file is a JSON Web Key Set (RFC 7517) with the private parts, newest key first, mode 0600. The
-newest key of the configured algorithm signs; all of them verify. To rotate, without stopping
-anything for longer than a restart:
+The file is a JSON Web Key Set (RFC 7517) with the private parts, newest key first, mode 0600. All
+of its keys are published and verify. The newest one of the configured algorithm signs, once it has
+been published for jwt.publish_ahead_seconds; until then the one before it does. To rotate, without
+stopping anything for longer than a restart:
 
     .venv/bin/python -m services.tokens.keys add data/jwt-keys.json    # then restart every node
     .venv/bin/python -m services.tokens.keys list data/jwt-keys.json
-    .venv/bin/python -m services.tokens.keys remove data/jwt-keys.json KID  # after jwt.ttl_seconds
+    .venv/bin/python -m services.tokens.keys remove data/jwt-keys.json KID    # then restart again
+
+Remove the old key when the new one signs (the log says so) and jwt.ttl_seconds have passed since.
 
 A key belongs to exactly one algorithm, which follows from its type and never from a token
 (RFC 8725, section 3.1). Its name, the ``kid``, is its thumbprint (RFC 7638), so that two nodes
@@ -52,6 +55,10 @@ SETTING = "jwt.key_file"
 
 PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
 PublicKey = EllipticCurvePublicKey | Ed25519PublicKey | RSAPublicKey
+
+SECRET_KID = "secret"
+"""The name of the key of HS256 within a server. Its tokens carry no ``kid``: the thumbprint of a
+secret would let others try guesses (RFC 7638, section 7)."""
 
 RSA_BITS = 2048
 """The least that RFC 7518, section 3.3, allows for RS256, and the size of new keys."""
@@ -99,12 +106,8 @@ def generate(algorithm: str) -> Key:
 
 
 def shared_secret(secret: bytes) -> Key:
-    """The key of HS256.
-
-    Its name is a fixed word: the thumbprint of a secret would let others try guesses
-    (RFC 7638, section 7).
-    """
-    return Key("secret", "HS256", secret, secret, MappingProxyType({}))
+    """The key of HS256."""
+    return Key(SECRET_KID, "HS256", secret, secret, MappingProxyType({}))
 
 
 def private_jwk(key: Key) -> dict[str, str]:
@@ -190,10 +193,15 @@ def _members(key: PrivateKey | PublicKey | bytes | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """This node's keys. `signing` signs, each of `keys` verifies."""
+    """This node's keys, newest first. Each of `keys` verifies; `signing` is the newest one of the
+    configured algorithm, which signs in the end."""
 
     signing: Key
     keys: tuple[Key, ...]
+
+    def able_to_sign(self) -> tuple[Key, ...]:
+        """Every key of the configured algorithm, newest first."""
+        return tuple(key for key in self.keys if key.algorithm == self.signing.algorithm)
 
     def public_jwks(self) -> list[dict[str, str]]:
         """The public keys as JSON Web Keys; empty with HS256, which has none."""
@@ -234,7 +242,7 @@ def open_keys(settings: JwtSettings) -> KeySet:
 
 
 def add_key(path: Path, algorithm: str) -> Key:
-    """Put a new key before the others, so that it signs from the next start on."""
+    """Put a new key before the others: the next start publishes it, and it signs later."""
     key = generate(algorithm)
     with _alone_in(path.parent):
         _write(path, (key, *_read(path)))
@@ -257,10 +265,17 @@ def remove_key(path: Path, kid: str) -> None:
 
 
 def _read(path: Path, *, must_exist: bool = False) -> tuple[Key, ...]:
-    """The keys of the file, newest first; none when there is no file yet, if that may be."""
+    """The keys of the file, newest first; none when there is no file yet, if that may be.
+
+    A link to nothing is no missing file: the keys that it names were moved, or are not mounted.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        for place in (path, *path.parents):
+            if place.is_symlink() and not place.exists():
+                problem = f"{place} is a link to {os.readlink(place)}, which is not there"
+                raise SettingsError(SETTING, problem) from None
         if must_exist:
             raise SettingsError(SETTING, f"there is no file {path}") from None
         return ()
@@ -282,6 +297,7 @@ def _read(path: Path, *, must_exist: bool = False) -> tuple[Key, ...]:
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
     """Replace the file atomically: a reader sees the old keys or the new ones."""
+    path = path.resolve()  # A link stays, and what it names is replaced.
     text = json.dumps({"keys": [private_jwk(key) for key in keys]}, indent=2) + "\n"
     try:
         # mkstemp opens with O_EXCL and mode 0600.
@@ -325,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
     on_file = argparse.ArgumentParser(add_help=False)
     on_file.add_argument("file", type=Path)
     add = actions.add_parser(
-        "add", parents=[on_file], help="make a key that signs from the next start on"
+        "add", parents=[on_file], help="make a key: the next start publishes it, and it signs later"
     )
     add.add_argument("--algorithm", choices=("ES256", "EdDSA", "RS256"), default="ES256")
     actions.add_parser("list", parents=[on_file], help="name the keys, newest first")

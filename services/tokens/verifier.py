@@ -1,4 +1,7 @@
-"""Verification on any node: a token that one node has signed is good on every other.
+"""Keys among nodes and over time: a token that one node has signed is good everywhere, at once.
+
+`KeyRotation` decides with which key this node signs: never with one that verifiers cannot know yet.
+`SharedKeys` and `Verifier` make a token that one node has signed good on every other.
 
 Nodes that share ``jwt.key_file`` need nothing else. The others share one document,
 in the store of all nodes: each adds its own public keys to what it finds there before it serves,
@@ -21,10 +24,23 @@ from services.errors import StoreUnavailable, UnknownKey
 from services.key_values import KeyValues
 from services.tokens.claims import Purpose, Ticket, VerifiedClaims
 from services.tokens.issuer import Issuer
+from services.tokens.keys import Key, KeySet
 
 log = logging.getLogger("scanpush.tokens")
 
+JWKS_MAX_AGE_SECONDS = 300
+"""How long the JWKS may be cached (``Cache-Control`` of its route)."""
+
 KEY = "jwks"
+
+PUBLISHED = "jwk-published"
+"""Under this and a key's name the store keeps when the key was published first."""
+
+PUBLISHED_KEPT_SECONDS = 366 * 86400
+"""Longer than keys are rotated. A key whose time is forgotten is waited for again, no more."""
+
+ROTATION_SECONDS = 30
+"""Between two looks whether a key's time has come."""
 
 EXCHANGE_SECONDS = 2
 
@@ -39,6 +55,69 @@ LOOK_SECONDS = 1
 
 Known = Mapping[str, tuple[float, Mapping[str, Any]]]
 """By name of the key: until when its tokens can be valid, and the public JSON Web Key."""
+
+
+class KeyRotation:
+    """Has `issuer` sign with the newest key that has been published for long enough.
+
+    Verifiers keep the JWKS for a while, so that they refuse a token of a key which was published a
+    moment ago. When a key was published first is kept in the store, for all nodes and over
+    restarts. Where no key has been published for long enough, the oldest signs: it is the one that
+    verifiers may know.
+
+    Args:
+        publish_ahead_seconds: for how long a key is published before it signs.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        issuer: Issuer,
+        store: KeyValues,
+        clock: Clock,
+        *,
+        publish_ahead_seconds: float,
+    ) -> None:
+        self._keys = keys.able_to_sign()
+        self._issuer = issuer
+        self._store = store
+        self._clock = clock
+        self._publish_ahead_seconds = publish_ahead_seconds
+        self._signs_at: dict[str, float] = {}
+        self._signing: Key | None = None
+
+    async def begin(self) -> None:
+        """To be called when this node's keys can be fetched: decides which of them signs.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        # A key that is alone signs in any case, and needs no entry.
+        for key in self._keys if len(self._keys) > 1 else ():
+            now = str(self._clock.now())
+            name = f"{PUBLISHED}:{key.kid}"
+            published_at = await self._store.remember(name, now, PUBLISHED_KEPT_SECONDS)
+            self._signs_at[key.kid] = float(published_at) + self._publish_ahead_seconds
+        self.choose()
+        if self._signing is not self._keys[0]:
+            log.info("a new key is published, and signs later", extra={"kid": self._keys[0].kid})
+
+    def choose(self) -> None:
+        """Sign with the key whose time it is."""
+        now = self._clock.now()
+        ready = (key for key in self._keys if self._signs_at.get(key.kid, now) <= now)
+        key = next(ready, self._keys[-1])
+        if self._signing not in (None, key):
+            log.info("another key signs now", extra={"kid": key.kid})
+        self._signing = key
+        self._issuer.sign_with(key)
+
+    async def choose_in_time(self) -> None:
+        """For a background task, which ends when the newest key signs."""
+        while self._signing is not self._keys[0]:
+            left = self._signs_at[self._keys[0].kid] - self._clock.now()
+            await asyncio.sleep(min(max(left, 0), ROTATION_SECONDS))
+            self.choose()
 
 
 class SharedKeys:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from services.errors import ApiError, ScanpushError, WeChatError, WeChatRefused
 from services.ids import AppId, OpenId, SceneStr, UnionId, is_scene_str, secret_hash
 from services.logs import short_hash
-from services.people.store import NOTHING_KNOWN, Identity, Profile
+from services.people.store import NOTHING_KNOWN, Identity, Profile, UserStore
 from services.scenes.begin import begun_here
 from services.scenes.chat import asked_key
 from services.scenes.login import LoginService
@@ -142,6 +142,7 @@ class OAuthLogin:
     def __init__(
         self,
         scenes: SceneStore,
+        users: UserStore,
         login: LoginService,
         policy: LoginPolicy,
         accounts: Accounts,
@@ -149,6 +150,7 @@ class OAuthLogin:
         kiosk_labels: Mapping[str, str],
     ) -> None:
         self._scenes = scenes
+        self._users = users
         self._login = login
         self._policy = policy
         self._accounts = accounts
@@ -232,6 +234,12 @@ class OAuthLogin:
                 raise
             return "code_refused", ""
         if grant.is_snapshot:
+            # WeChat has flagged real people, too. They are refused like the virtual one; the line
+            # tells the operator why a known person cannot get in.
+            flagged = Identity(app.api.app_id, grant.openid, grant.unionid)
+            if await self._users.find(flagged) is not None:
+                person = short_hash(grant.openid)
+                log.info("scene %s: snapshot flag on a known person, %s", scene.scene_str, person)
             return "snapshot", ""
         unionid, profile = await self._profile(app.api, grant)
         identity = Identity(app.api.app_id, grant.openid, unionid)

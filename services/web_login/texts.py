@@ -47,7 +47,7 @@ OUTCOMES: Mapping[str, Words] = MappingProxyType(
         "already_used": _words(
             ("已被他人使用", "其他人已使用此二维码，请刷新登录页面后重试。"),
             ("已被他人使用", "其他人已使用此 QR Code，請重新整理登入頁面後再試。"),
-            ("Already used", "Somebody else used this code. Refresh the login page and try again."),
+            ("Already used", "Another person used this code. Refresh the login page and retry."),
             ("使用済みです", "他の人がこのコードを使用しました。ログイン画面を更新してください。"),
         ),
         "expired": _words(
@@ -65,14 +65,14 @@ OUTCOMES: Mapping[str, Words] = MappingProxyType(
         "stale_link": _words(
             ("链接已失效", "此链接不是由这个浏览器打开的，或已用过。请从登录页面重新开始。"),
             ("連結已失效", "此連結不是由這個瀏覽器開啟的，或已用過。請從登入頁面重新開始。"),
-            ("This link is over", "It was not opened by this browser, or was used. Begin at the "
-             "login page again."),
+            ("This link is over", "It was opened by another browser, or used before. Start "
+             "again at the login page."),
             ("無効なリンクです", "このブラウザで開いたリンクではないか、使用済みです。ログイン画面からやり直してください。"),
         ),
         "code_refused": _words(
             ("微信未确认", "微信没有确认这次登录，请从登录页面重新开始。"),
             ("微信未確認", "微信沒有確認這次登入，請從登入頁面重新開始。"),
-            ("WeChat did not confirm", "Please begin again at the login page."),
+            ("WeChat did not confirm", "Please start again at the login page."),
             ("WeChat で確認できません", "ログイン画面からもう一度お試しください。"),
         ),
         "snapshot": _words(
@@ -92,7 +92,7 @@ OUTCOMES: Mapping[str, Words] = MappingProxyType(
         "bad_request": _words(
             ("链接不正确", "请从登录页面重新开始。"),
             ("連結不正確", "請從登入頁面重新開始。"),
-            ("Not a proper link", "Please begin again at the login page."),
+            ("Not a proper link", "Please start again at the login page."),
             ("リンクが正しくありません", "ログイン画面からやり直してください。"),
         ),
     }
@@ -126,11 +126,11 @@ QUESTION: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "en": {
             "title": "Log in to {site}?",
-            "warning": "Allow only if you are at that screen yourself, logging in. If somebody "
-            "sent you a link or a code, refuse.",
-            "browser": "Browser (as it says)",
+            "warning": "Allow only if you are at that screen yourself, logging in. If a link "
+            "or a code was sent to you, refuse.",
+            "browser": "Browser (as reported)",
             "screen": "Screen",
-            "time": "Begun at",
+            "time": "Requested at",
             "person": "WeChat name",
             "unknown": "unknown",
             "allow": "Allow",

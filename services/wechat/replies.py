@@ -9,13 +9,12 @@ encryption" (the sealed reply's four elements).
 
 import functools
 import json
-import re
 import string
 import unicodedata
 from datetime import datetime, timedelta, timezone
 
 from services.wechat.crypto import Cipher, signature
-from services.wechat.messages import Event
+from services.wechat.messages import NOT_XML, Event
 from services.wechat.reply_texts import LANGUAGES, TEXTS, THIS_SITE
 
 SUCCESS = b"success"
@@ -31,9 +30,6 @@ BEIJING = timezone(timedelta(hours=8))
 """WeChat's own time zone: the one its users read, and in which it counts its days."""
 
 _JOINERS = "\u200c\u200d"
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What a document may not hold (XML 1.0, section 2.2)."""
 
 
 def language(tag: str) -> str:
@@ -148,5 +144,5 @@ def _json(**fields: str | int) -> bytes:
 
 def _cdata(value: str) -> str:
     """`value` as character data: the end mark is split, what XML forbids becomes a mark."""
-    allowed = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
+    allowed = NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
     return "<![CDATA[" + allowed.replace("]]>", "]]]]><![CDATA[>") + "]]>"

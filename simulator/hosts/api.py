@@ -1,16 +1,17 @@
-"""api.weixin.qq.com, ``/cgi-bin``: credentials, QR codes, followers, notices, diagnostics; and
+"""api.weixin.qq.com, ``/cgi-bin``: credentials, QR codes, short links, diagnostics; and
 mp.weixin.qq.com, which has only the picture of a code.
 """
 
 from typing import Any
 
-from simulator.codes import qr_png
+from simulator.codes import MAX_SHORT_SECONDS, SHORT_LINKS
 from simulator.config import SimulatedAccount, SimulatedApp
 from simulator.hosts.base import CredentialHandler, WeChatHandler
-from simulator.notices import Notice
+from simulator.pictures import qr_jpeg
 from simulator.refusals import Refusal
 
-BATCH_LIMIT = 100
+CODE_SIDE = 430
+"""Pixels of WeChat's own picture of a code."""
 
 
 class TokenHandler(WeChatHandler):
@@ -21,7 +22,6 @@ class TokenHandler(WeChatHandler):
         if arguments.get("grant_type") != "client_credential":
             raise Refusal(40002)
         app = self.owner_of(arguments)
-        # Here and in stable_token only: other calls are not held to the allow list.
         self.check_address(app)
         self.world.quotas.spend(app.app_id, self.wechat_path)
         token, expires_in = self.world.tokens.classic(app.app_id)
@@ -59,67 +59,55 @@ class CreateCodeHandler(CredentialHandler):
         self.answer({**document, "url": self.world.code_url(code)})
 
 
-class FollowerHandler(CredentialHandler):
-    """What the two user/info interfaces share."""
-
-    needs = "verified"
-
-    def follower(self, app: SimulatedAccount | SimulatedApp, openid: object) -> dict[str, Any]:
-        """One person as user/info tells it: no nickname and no avatar since December 2021.
-
-        Raises:
-            Refusal: 40003.
-        """
-        person = self.world.people.by_openid(app.app_id, str(openid))
-        if person is None:
-            raise Refusal(40003)
-        # About a person who does not follow, WeChat tells only that.
-        follow = person.follows.get(app.app_id)
-        if follow is None:
-            return {"subscribe": 0, "openid": openid}
-        return {
-            "subscribe": 1,
-            "openid": openid,
-            "language": person.language,
-            "subscribe_time": follow.since,
-            **self.unionid(app.app_id, person),
-            "remark": "",
-            "groupid": 0,
-            "tagid_list": [],
-            "subscribe_scene": follow.how,
-            "qr_scene": follow.scene_id,
-            "qr_scene_str": follow.scene_str,
-        }
-
-
-class UserInfoHandler(FollowerHandler):
-    """``GET /cgi-bin/user/info``."""
-
-    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
-        openid = self.get_query_argument("openid", "")
-        if not openid:
-            raise Refusal(41009)
-        self.answer(self.follower(app, openid))
-
-
-class BatchUserInfoHandler(FollowerHandler):
-    """``POST /cgi-bin/user/info/batchget``: at most a hundred at once."""
+class ShortenHandler(CredentialHandler):
+    """``POST /cgi-bin/shorten/gen``: a short key for a long text."""
 
     method = "POST"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
-        wanted = self.json_body().get("user_list")
-        if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
-            raise Refusal(47001)
-        if not 1 <= len(wanted) <= BATCH_LIMIT:
-            raise Refusal(40032)
-        # One unknown openid refuses the whole list.
-        found = [self.follower(app, one.get("openid")) for one in wanted]
-        self.answer({"user_info_list": found})
+        request = self.json_body()
+        expire_seconds = request.get("expire_seconds", MAX_SHORT_SECONDS)
+        links = self.world.short_links
+        self.ok(short_key=links.shorten(app.app_id, request.get("long_data"), expire_seconds))
 
 
-class CallbackAddressesHandler(CredentialHandler):
-    """``GET /cgi-bin/getcallbackip``: the simulator pushes from this machine."""
+class FetchShortHandler(CredentialHandler):
+    """``POST /cgi-bin/shorten/fetch``: the text of a short key."""
+
+    method = "POST"
+
+    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
+        short_key = self.json_body().get("short_key")
+        self.ok(**self.world.short_links.fetch(app.app_id, short_key))
+
+
+class ShortUrlHandler(CredentialHandler):
+    """``POST /cgi-bin/shorturl``: the older form, for addresses only; its links lead nowhere."""
+
+    method = "POST"
+
+    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
+        request = self.json_body()
+        long_url = request.get("long_url")
+        if request.get("action") != "long2short":
+            raise Refusal(40202)
+        if not isinstance(long_url, str) or "://" not in long_url:
+            raise Refusal(40035)
+        key = self.world.short_links.shorten(app.app_id, long_url, MAX_SHORT_SECONDS)
+        self.ok(short_url=f"{SHORT_LINKS}{key}")
+
+
+class TicketHandler(CredentialHandler):
+    """``GET /cgi-bin/ticket/getticket?type=``: what signs pages that use WeChat's scripts."""
+
+    async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
+        kind = self.get_query_argument("type", "jsapi")
+        ticket, expires_in = self.world.tickets.get(app.app_id, kind)
+        self.ok(ticket=ticket, expires_in=expires_in)
+
+
+class AddressesHandler(CredentialHandler):
+    """``GET /cgi-bin/getcallbackip`` and ``get_api_domain_ip``: this machine, both ways."""
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
         self.answer({"ip_list": ["127.0.0.1", "::1"]})
@@ -156,37 +144,30 @@ class ClearQuotaHandler(CredentialHandler):
         if self.json_body().get("appid") != app.app_id:
             raise Refusal(40013)
         self.world.quotas.clear(app.app_id)
+        self.ok()
+
+
+class ClearQuotaBySecretHandler(WeChatHandler):
+    """``POST /cgi-bin/clear_quota/v2``: the same, for an app that cannot get a token any more."""
+
+    method = "POST"
+
+    async def call(self) -> None:
+        arguments = self.query() | (self.json_body() if self.request.body else {})
+        app = self.owner_of({**arguments, "secret": arguments.get("appsecret")})
+        self.check_address(app)
+        self.world.quotas.clear(app.app_id)
         self.answer({"errcode": 0, "errmsg": "ok"})
 
 
-class SendTemplateHandler(CredentialHandler):
-    """``POST /cgi-bin/message/template/send``: accepted now, its result pushed later."""
+class QuotaHandler(CredentialHandler):
+    """``POST /cgi-bin/openapi/quota/get``: what is left of a path's quota."""
 
     method = "POST"
-    needs = "verified service"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
-        if not isinstance(app, SimulatedAccount):
-            raise Refusal(48001)
-        notice = self.world.notices.accept(app, self.json_body())
-        # A repeat with the same client_msg_id is answered alike, and nothing is sent.
-        if notice.fresh:
-            self._deliver(app, notice)
-        self.answer({"errcode": 0, "errmsg": "ok", "msgid": notice.message_id})
-
-    def _deliver(self, account: SimulatedAccount, notice: Notice) -> None:
-        """Show it in the chat, then push TEMPLATESENDJOBFINISH without waiting for it."""
-        person, status = notice.person, "success"
-        if person.blocks_notices:
-            status = "failed:user block"
-        else:
-            self.world.chats.add(person.name, account.app_id, "account", notice.text, "notice")
-        fields: dict[str, str | int] = {"MsgID": notice.message_id, "Status": status}
-        event = self.world.phones.event(
-            person.name, "TEMPLATESENDJOBFINISH", fields, account.app_id
-        )
-        # Not awaited: the result of a notice comes later than the answer that accepted it.
-        self.world.supervisor.spawn(event, name="TEMPLATESENDJOBFINISH")
+        path = self.json_body().get("cgi_path")
+        self.ok(**self.world.quotas.report(app.app_id, path))
 
 
 class ShowCodeHandler(WeChatHandler):
@@ -202,4 +183,4 @@ class ShowCodeHandler(WeChatHandler):
             self.finish()
             return
         self.set_header("Cache-Control", "max-age=604800")
-        self.give(qr_png(self.world.code_url(code)), "image/png")
+        self.give(qr_jpeg(self.world.code_url(code), CODE_SIDE), "image/jpeg")

@@ -5,11 +5,11 @@ import ipaddress
 import json
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from tornado.web import RequestHandler
 
-from simulator.config import SimulatedAccount, SimulatedApp
+from simulator.config import SimulatedAccount, SimulatedApp, networks
 from simulator.faults import Fault
 from simulator.people import Person
 from simulator.refusals import Refusal, refusal_document
@@ -56,6 +56,15 @@ class WeChatHandler(RequestHandler):
     async def post(self, *_: str) -> None:
         await self._serve("POST")
 
+    async def put(self, *_: str) -> None:
+        await self._serve("PUT")
+
+    async def patch(self, *_: str) -> None:
+        await self._serve("PATCH")
+
+    async def delete(self, *_: str) -> None:
+        await self._serve("DELETE")
+
     async def _serve(self, method: str) -> None:
         if self.method not in ("", method):
             raise Refusal(43002 if self.method == "POST" else 43001)
@@ -67,7 +76,9 @@ class WeChatHandler(RequestHandler):
 
     def answer(self, document: Mapping[str, Any]) -> None:
         """Answer with JSON as WeChat writes it: UTF-8, nothing escaped."""
-        self.give(json.dumps(document, ensure_ascii=False).encode(), self.content_type)
+        # Half of a surrogate pair, which JSON may hold and UTF-8 may not, becomes a question mark.
+        text = json.dumps(document, ensure_ascii=False)
+        self.give(text.encode("utf-8", "replace"), self.content_type)
 
     def give(self, body: bytes, content_type: str) -> None:
         """Answer with these bytes, unless a fault spoils the answer."""
@@ -123,11 +134,14 @@ class WeChatHandler(RequestHandler):
         """The request's JSON object, whatever its Content-Type.
 
         Raises:
-            Refusal: 47001.
+            Refusal: 44002 for no body at all, else 47001.
         """
+        if not self.request.body:
+            raise Refusal(44002)
         try:
             document = json.loads(self.request.body)
-        except ValueError:
+        # A deep nesting ends Python's recursion.
+        except (ValueError, RecursionError):
             raise Refusal(47001) from None
         if not isinstance(document, dict):
             raise Refusal(47001)
@@ -164,25 +178,39 @@ class WeChatHandler(RequestHandler):
         return {name: self.get_query_argument(name) for name in self.request.query_arguments}
 
     def check_address(self, app: SimulatedAccount | SimulatedApp) -> None:
-        """The IP allow list, where an account has one.
+        """The app's IP allow list, where it has one.
 
         Raises:
             Refusal: 40164, naming the address.
         """
-        allowed = app.ip_allow_list if isinstance(app, SimulatedAccount) else ()
-        address = self.request.remote_ip or ""
-        networks = [ipaddress.ip_network(network) for network in allowed]
-        if networks and not any(ipaddress.ip_address(address) in net for net in networks):
-            raise Refusal(40164, f"invalid ip {address} ipv6 ::ffff:{address}, not in whitelist")
+        if not app.ip_allow_list:
+            return
+        address = ipaddress.ip_address(self.request.remote_ip or "")
+        # A socket for both families shows an IPv4 address as a mapped one.
+        plain = getattr(address, "ipv4_mapped", None) or address
+        if not any(plain in network for network in networks(app.ip_allow_list)):
+            shown = f"::ffff:{plain}" if plain.version == 4 else str(plain)
+            raise Refusal(40164, f"invalid ip {plain} ipv6 {shown}, not in whitelist")
+
+
+class UnknownHandler(WeChatHandler):
+    """Any other path of the host: 40066 by every method."""
+
+    method = ""
+
+    async def call(self) -> None:
+        raise Refusal(40066)
 
 
 class CredentialHandler(WeChatHandler):
     """An interface that is called with an access_token.
 
-    `needs` is what the account must be: "" anything, "verified", or "verified service".
+    `needs` is what the account must be: "" anything, "verified", "service" (or verified), or
+    "verified service"; mini programs may call what is not only for accounts.
     """
 
-    needs: ClassVar[str] = ""
+    needs: ClassVar[Literal["", "verified", "service", "verified service"]] = ""
+    for_mini_programs: ClassVar[bool] = False
 
     async def call(self) -> None:
         # WeChat takes it from the query only, also of a POST.
@@ -190,6 +218,9 @@ class CredentialHandler(WeChatHandler):
         app = self.world.app(app_id)
         if app is None:
             raise Refusal(40013)
+        # The list of an account holds for every call, that of a mini program for its secret only.
+        if isinstance(app, SimulatedAccount):
+            self.check_address(app)
         # Before the quota: a call that is not granted does not count.
         if not self._granted(app):
             raise Refusal(48001)
@@ -197,12 +228,18 @@ class CredentialHandler(WeChatHandler):
         await self.call_for(app)
 
     def _granted(self, app: SimulatedAccount | SimulatedApp) -> bool:
-        if not self.needs:
-            return True
-        if isinstance(app, SimulatedApp) or not app.verified:
-            return False
+        if isinstance(app, SimulatedApp):
+            return not self.needs or self.for_mini_programs
+        if self.needs == "service":
+            return app.verified or app.kind == "service"
+        if not self.needs or not app.verified:
+            return not self.needs
         return self.needs == "verified" or app.kind == "service"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
         """Do what the interface does for this app."""
         raise NotImplementedError
+
+    def ok(self, **fields: Any) -> None:
+        """Answer that it was done, and with these fields."""
+        self.answer({"errcode": 0, "errmsg": "ok", **fields})

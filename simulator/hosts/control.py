@@ -181,6 +181,23 @@ class ClockHandler(ControlHandler):
         self.write({"now": self.world.clock.now()})
 
 
+class SubscribeHandler(ControlHandler):
+    """``POST /simulator/subscribe {"person", "template_id"}``: agrees to subscribe messages.
+
+    Of ``account`` (an app_id, also of a mini program), as often as ``times`` says: once.
+    """
+
+    def post(self) -> None:
+        document = self.body()
+        app = self.world.app(document.get("account", "") or self.world.phones.account().app_id)
+        if app is None:
+            raise ValueError("unknown account")
+        person = self.world.people.named(document["person"])
+        times = int(document.get("times", 1))
+        self.world.notices.agree(person, app.app_id, document["template_id"], times)
+        self.write({"openid": self.world.people.openid(person, app.app_id)})
+
+
 class TokensHandler(ControlHandler):
     """``POST /simulator/tokens/expire``: every access_token stops working now."""
 
@@ -209,6 +226,7 @@ class PeopleHandler(ControlHandler):
             if key not in ("language", "nickname", "avatar", "phone_number", "blocks_notices"):
                 raise ValueError(f"unknown field {key}")
             setattr(person, key, value)
+        self.world.people.changed(person)
         # Asking for an openid makes it known, so that WeChat's interfaces find the person by it.
         app_ids = (*self.world.accounts, *self.world.mini_program_apps, *self.world.websites)
         openids = {app_id: self.world.people.openid(person, app_id) for app_id in app_ids}

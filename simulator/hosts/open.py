@@ -13,11 +13,12 @@ from simulator.authorisations import (
     read_qrconnect,
     returning,
 )
-from simulator.codes import qr_png
 from simulator.hosts.pages import PageHandler
+from simulator.pictures import qr_jpeg
 from simulator.world import World
 
 POLL_SECONDS = 25.0
+CODE_SIDE = 430
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def consent(
     person = world.people.named(f"{name} (snapshot)" if snapshot else name)
     if snapshot:
         person.nickname = SNAPSHOT_NICKNAME
+        world.people.changed(person)
     code = world.grants.issue(request.app.app_id, person, request.scope, snapshot)
     return Consent(returning(request.redirect_uri, code=code, state=request.state))
 
@@ -158,8 +160,8 @@ class LoginPictureHandler(LoginHandler):
 
     def get(self, login_id: str) -> None:
         login = self.login(login_id)
-        self.set_header("Content-Type", "image/png")
-        self.write(qr_png(f"{self.world.phone_base}/w/{login.login_id}"))
+        self.set_header("Content-Type", "image/jpeg")
+        self.write(qr_jpeg(f"{self.world.phone_base}/w/{login.login_id}", CODE_SIDE))
 
 
 class LoginPollHandler(LoginHandler):

@@ -63,7 +63,9 @@ class ActHandler(PageHandler):
         except (ValueError, TypeError, KeyError):
             raise HTTPError(400, reason="Not understood") from None
         # WeChat knows a person's language by their phone: here by their browser.
-        self.world.people.named(name).language = self.language.replace("-", "_")
+        person = self.world.people.named(name)
+        person.language = self.language.replace("-", "_")
+        self.world.people.changed(person)
         delivery = await self._act(name, action, document)
         self.write(delivery.document())
 

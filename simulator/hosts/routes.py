@@ -4,11 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from simulator.hosts import api, control
+from simulator.hosts import api, control, followers, messages
 from simulator.hosts import open as open_host
 from simulator.hosts import phone, sns, wxa
+from simulator.hosts.base import UnknownHandler
 from simulator.world import World
 
 log = logging.getLogger("scanpush.simulator")
@@ -16,6 +18,20 @@ log = logging.getLogger("scanpush.simulator")
 HERE = Path(__file__).resolve().parent.parent
 
 STATIC = {"path": str(HERE / "static")}
+
+HOST_NAMES = {
+    "api.weixin.qq.com": "/api",
+    "api2.weixin.qq.com": "/api2",
+    "sh.api.weixin.qq.com": "/api",
+    "sz.api.weixin.qq.com": "/api",
+    "hk.api.weixin.qq.com": "/api",
+    "file.api.weixin.qq.com": "/api",
+    "mp.weixin.qq.com": "/mp",
+    "open.weixin.qq.com": "/open",
+    "lp.open.weixin.qq.com": "/open",
+    "res.wx.qq.com": "/res",
+}
+"""WeChat's hosts, and the first part of the path that stands for each of them here."""
 
 _Routes = list[Any]
 
@@ -27,12 +43,43 @@ def whole_application(world: World) -> Application:
         (r"/api2?/cgi-bin/token", api.TokenHandler),
         (r"/api2?/cgi-bin/stable_token", api.StableTokenHandler),
         (r"/api2?/cgi-bin/qrcode/create", api.CreateCodeHandler),
-        (r"/api2?/cgi-bin/user/info", api.UserInfoHandler),
-        (r"/api2?/cgi-bin/user/info/batchget", api.BatchUserInfoHandler),
-        (r"/api2?/cgi-bin/getcallbackip", api.CallbackAddressesHandler),
+        (r"/api2?/cgi-bin/shorten/gen", api.ShortenHandler),
+        (r"/api2?/cgi-bin/shorten/fetch", api.FetchShortHandler),
+        (r"/api2?/cgi-bin/shorturl", api.ShortUrlHandler),
+        (r"/api2?/cgi-bin/ticket/getticket", api.TicketHandler),
+        (r"/api2?/cgi-bin/(?:getcallbackip|get_api_domain_ip)", api.AddressesHandler),
         (r"/api2?/cgi-bin/callback/check", api.CallbackCheckHandler),
         (r"/api2?/cgi-bin/clear_quota", api.ClearQuotaHandler),
-        (r"/api2?/cgi-bin/message/template/send", api.SendTemplateHandler),
+        (r"/api2?/cgi-bin/clear_quota/v2", api.ClearQuotaBySecretHandler),
+        (r"/api2?/cgi-bin/openapi/quota/get", api.QuotaHandler),
+        (r"/api2?/cgi-bin/user/get", followers.UserListHandler),
+        (r"/api2?/cgi-bin/user/info", followers.UserInfoHandler),
+        (r"/api2?/cgi-bin/user/info/batchget", followers.BatchUserInfoHandler),
+        (r"/api2?/cgi-bin/user/info/updateremark", followers.RemarkHandler),
+        (r"/api2?/cgi-bin/user/tag/get", followers.TaggedHandler),
+        (r"/api2?/cgi-bin/tags/get", followers.TagsHandler),
+        (r"/api2?/cgi-bin/tags/(?:create|update|delete)", followers.ChangeTagHandler),
+        (
+            r"/api2?/cgi-bin/tags/members/(?:batchtagging|batchuntagging)",
+            followers.TagMembersHandler,
+        ),
+        (r"/api2?/cgi-bin/tags/getidlist", followers.TagsOfFollowerHandler),
+        (r"/api2?/cgi-bin/message/custom/send", messages.CustomMessageHandler),
+        (r"/api2?/cgi-bin/message/custom/typing", messages.TypingHandler),
+        (r"/api2?/cgi-bin/message/template/send", messages.SendTemplateHandler),
+        (r"/api2?/cgi-bin/template/get_all_private_template", messages.TemplatesHandler),
+        (
+            r"/api2?/cgi-bin/message/subscribe/(?:send|bizsend)",
+            messages.SubscribeMessageHandler,
+        ),
+        (r"/api2?/wxaapi/newtmpl/gettemplate", messages.SubscribeTemplatesHandler),
+        (r"/api2?/cgi-bin/menu/create", messages.CreateMenuHandler),
+        (
+            r"/api2?/cgi-bin/(?:menu/(?:get|delete)|get_current_selfmenu_info)",
+            messages.MenuHandler,
+        ),
+        (r"/api2?/cgi-bin/media/upload", messages.UploadHandler),
+        (r"/api2?/cgi-bin/media/get", messages.DownloadHandler),
         (r"/api2?/sns/oauth2/access_token", sns.ExchangeHandler),
         (r"/api2?/sns/oauth2/refresh_token", sns.RefreshHandler),
         (r"/api2?/sns/userinfo", sns.ProfileHandler),
@@ -41,6 +88,8 @@ def whole_application(world: World) -> Application:
         (r"/api2?/wxa/getwxacodeunlimit", wxa.UnlimitedCodeHandler),
         (r"/api2?/wxa/business/getuserphonenumber", wxa.PhoneNumberHandler),
         (r"/api2?/wxa/checksession", wxa.CheckSessionHandler),
+        (r"/(?:api/)?video/([\w-]+)", messages.VideoHandler),
+        (r"/api2?/.*", UnknownHandler),
         (r"/mp/cgi-bin/showqrcode", api.ShowCodeHandler),
         (r"/open/connect/qrcode/(\w+)", open_host.LoginPictureHandler),
         (r"/open/connect/l/qrconnect", open_host.LoginPollHandler),
@@ -56,6 +105,7 @@ def whole_application(world: World) -> Application:
         (r"/simulator/check", control.CheckHandler),
         (r"/simulator/faults", control.FaultsHandler),
         (r"/simulator/clock", control.ClockHandler),
+        (r"/simulator/subscribe", control.SubscribeHandler),
         (r"/simulator/tokens/expire", control.TokensHandler),
         (r"/simulator/calls", control.CallsHandler),
         (r"/simulator/people", control.PeopleHandler),
@@ -90,9 +140,20 @@ def _phone_routes(world: World, base: str) -> _Routes:
     ]
 
 
+class _Application(Application):
+    """Finds the handler by WeChat's host names as well, for clients whose addresses are fixed."""
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        prefix = HOST_NAMES.get(request.host_name)
+        # The pages of the open host name their own pictures and scripts by full paths.
+        if prefix and not request.path.startswith((f"{prefix}/", "/phone/")):
+            request.path = prefix + request.path
+        return super().find_handler(request, **kwargs)
+
+
 def _application(routes: _Routes) -> Application:
     # Tornado's own access log would hold queries, and with them secrets.
-    return Application(routes, log_function=_log, template_path=str(HERE / "templates"))
+    return _Application(routes, log_function=_log, template_path=str(HERE / "templates"))
 
 
 def _log(handler: RequestHandler) -> None:

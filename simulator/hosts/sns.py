@@ -27,11 +27,27 @@ class SnsHandler(WeChatHandler):
             Refusal: 40002 and those of `owner_of`.
         """
         app = self.owner_of(arguments, secret_needed)
+        # An account's list holds for every call, a mini program's for those with the AppSecret.
+        if secret_needed or isinstance(app, SimulatedAccount):
+            self.check_address(app)
         # After appid and secret, whose mistakes are named first.
         if arguments.get("grant_type") != grant_type:
             raise Refusal(40002)
         self.world.quotas.spend(app.app_id, self.wechat_path)
         return app
+
+    def person_token(self) -> UserToken:
+        """The person's token of the query.
+
+        Raises:
+            Refusal: those of `UserTokens.check`, and 40164.
+        """
+        token = self.world.user_tokens.check(
+            self.get_query_argument("access_token", ""), self.get_query_argument("openid", "")
+        )
+        if account := self.world.accounts.get(token.grant.app_id):
+            self.check_address(account)
+        return token
 
     def token_document(self, token: UserToken) -> dict[str, Any]:
         return {
@@ -74,9 +90,7 @@ class ProfileHandler(SnsHandler):
     """``GET /sns/userinfo``: nickname and avatar, where snsapi_userinfo was granted."""
 
     async def call(self) -> None:
-        token = self.world.user_tokens.check(
-            self.get_query_argument("access_token", ""), self.get_query_argument("openid", "")
-        )
+        token = self.person_token()
         if token.grant.scope == "snsapi_base":
             raise Refusal(48001)
         self.world.quotas.spend(token.grant.app_id, self.wechat_path)
@@ -107,9 +121,7 @@ class CheckHandler(SnsHandler):
     """``GET /sns/auth``: whether the credential is of this person."""
 
     async def call(self) -> None:
-        self.world.user_tokens.check(
-            self.get_query_argument("access_token", ""), self.get_query_argument("openid", "")
-        )
+        self.person_token()
         self.answer({"errcode": 0, "errmsg": "ok"})
 
 

@@ -4,10 +4,10 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
-from simulator.codes import qr_png
 from simulator.config import SimulatedAccount, SimulatedApp
 from simulator.credentials import PHONE_NUMBER
 from simulator.hosts.base import CredentialHandler
+from simulator.pictures import qr_jpeg, qr_png
 from simulator.refusals import Refusal
 
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]+")
@@ -47,7 +47,10 @@ class UnlimitedCodeHandler(MiniProgramHandler):
         query = urlencode({"scene": scene} | ({"page": page} if page else {}))
         # An ordinary QR code, not WeChat's round one: any camera leads to the simulated page.
         content = f"{self.world.phone_base}/m/{app.app_id}?{query}"
-        self.give(qr_png(content, scale=max(4, width // 60)), "image/png")
+        if arguments.get("is_hyaline") is True:
+            self.give(qr_png(content, width, transparent=True), "image/png")
+        else:
+            self.give(qr_jpeg(content, width), "image/jpeg")
 
 
 def _scene(arguments: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from services.tokens.issuer import BACKDATED_SECONDS
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -85,7 +86,7 @@ async def test_the_token_says_what_the_contract_says(tmp_path: Path) -> None:
         assert set(claims) == {"iss", "sub", "aud", "iat", "nbf", "exp", "jti", "account", "amr"}
         assert claims["amr"] == ["simulated"] and claims["account"] == "default"
         assert claims["iss"] == "scanpush" and claims["aud"] == "scanpush"
-        assert claims["exp"] - claims["iat"] == 7200
+        assert claims["iat"] == claims["nbf"] == claims["exp"] - 7200 - BACKDATED_SECONDS
         header = jwt.get_unverified_header(token)
         assert (header["alg"], header["typ"]) == ("ES256", "JWT") and header["kid"]
 
@@ -101,6 +102,7 @@ async def test_other_algorithms_work_and_stay_apart(tmp_path: Path, algorithm: s
         token = await logged_in(stack)
         assert jwt.get_unverified_header(token)["alg"] == algorithm
         assert await me(stack, token) == 200 and await me(stack, foreign) == 401
+        assert ("kid" in jwt.get_unverified_header(token)) == (algorithm != "HS256")
         keys = (await stack.http.get("/.well-known/jwks.json")).json()["keys"]
         assert [key["alg"] for key in keys] == ([] if algorithm == "HS256" else [algorithm])
 

@@ -1,4 +1,4 @@
-"""C16: hostile XML is refused early, signed or not."""
+"""C16: hostile XML is refused before it is verified, and not read after that."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -61,24 +61,25 @@ async def test_a_hostile_outer_body_is_refused(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_inner_body_is_refused(tmp_path: Path, name: str) -> None:
-    """Also when it is encrypted and signed as WeChat would."""
+async def test_a_hostile_inner_body_is_not_read(tmp_path: Path, name: str) -> None:
+    """Encrypted and signed as WeChat would, it is answered like what is no login (C34)."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         if len(HOSTILE[name]) > 45_000:
             return  # Encrypted it would be over 64 KiB, which is another test.
         answer = await sender.send(containing(sender, stack.scan_of(page), HOSTILE[name]))
-        assert answer.status_code in (400, 403) and await page.state() == "waiting"
+        assert (answer.status_code, answer.content) == (200, b"success")
+        assert await page.state() == "waiting"
 
 
 @pytest.mark.parametrize("where", ["inner", "outer"])
-async def test_a_doctype_is_refused_wherever_it_stands(tmp_path: Path, where: str) -> None:
-    """Even beside an otherwise perfect push."""
+async def test_a_doctype_is_not_read_wherever_it_stands(tmp_path: Path, where: str) -> None:
+    """Not even beside an otherwise perfect push: verified, so 200, but nobody is logged in."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         push = stack.scan_of(page, options=PushOptions(doctype=where))
         answer = await sender.send(push)
-        assert answer.status_code == 400 and "hostname" not in answer.text
+        assert (answer.status_code, answer.content) == (200, b"success")
         assert await page.state() == "waiting"
 
 
@@ -97,5 +98,5 @@ async def test_markup_inside_values_stays_text(tmp_path: Path) -> None:
         page, sender = await stack.begin(), stack.sender()
         for key in (f"]]><EventKey>{page.scene_str}", "&lt;b&gt;", "<b/>"):
             answer = await sender.send(stack.scan_of(page, EventKey=key))
-            assert answer.status_code in (200, 400), key
+            assert answer.status_code == 200, key
             assert await page.state() == "waiting"

@@ -83,6 +83,28 @@ async def test_a_snapshot_user_is_never_logged_in(tmp_path: Path, own: bool) -> 
         assert people.fetchone() == (0,)
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_log_tells_whether_a_snapshot_user_is_known(
+    tmp_path: Path, known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """WeChat has flagged real people: they are refused too, but the operator can see it."""
+    caplog.set_level("INFO", "scanpush.doors")
+    accounts = {"default": {"web_scope": "snsapi_userinfo"}}
+    async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:
+        if known:
+            first = await stack.begin(kind="web", lang="en")
+            async with Walker(stack, first) as phone:
+                await phone.walk(first, "alice (snapshot)")
+            assert await first.state() == "authorized"
+        page = await stack.begin(kind="web", lang="en")
+        async with Walker(stack, page) as phone:
+            url = (await phone.start(page)).headers["Location"]
+            shown = await phone.http.get(await phone.decide_at_wechat(url, snapshot=True))
+        assert (shown.status_code, title(shown)) == (403, "Use the full service")
+        assert await page.state() == "waiting"
+    assert ("snapshot flag on a known person" in caplog.text) is known
+
+
 async def test_the_wrong_openid_confirms_nothing(tmp_path: Path) -> None:
     """Mini program: only the person who scanned decides."""
     async with Stack(tmp_path) as stack:

@@ -1,7 +1,7 @@
 """A scanpush in memory, with a switch for every fault a page must survive.
 
 It speaks the contract of the scene routes (begin, socket, poll, ack, cancel, register) and serves
-`static/` under the same Content-Security-Policy, so that page tests
+`static/` under the same Content-Security-Policy, with Trusted Types besides, so that page tests
 can have exact faults that the real server has only rarely. ``python -m
 tests.browser.fake_server`` prints its port.
 
@@ -14,6 +14,7 @@ Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error c
 
 import asyncio
 import base64
+import io
 import json
 import secrets
 import time
@@ -21,6 +22,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import segno
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.template import Template
@@ -30,7 +32,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 STATIC = Path(__file__).resolve().parents[2] / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 KIOSK_SECRET = "a-secret-for-the-lobby"
 FINAL = {"consumed", "expired", "denied", "cancelled", "failed"}
@@ -82,7 +85,7 @@ class Scene:
                 content = f"{origin}/oauth/wechat/start?scene={self.scene_str}"
             document["qr"] = {"content": content, "svg": f"{at}/qr.svg", "png": f"{at}/qr.png"}
         if self.kind == "mini_program":
-            document["qr"] = {"png": "/static/icon.svg"}
+            document["qr"] = {"png": f"{at}/qr.png"}
         if "qr" in document:
             document["qr"]["expires_in"] = self.qr_seconds
         if self.kind == "code":
@@ -231,6 +234,20 @@ class Status(Base):
         if scene.state not in FINAL:
             scene.move("cancelled")
         self.set_status(204)
+
+
+class Picture(Base):
+    """``GET /api/scenes/<scene_str>/qr.png``, public as on the real server."""
+
+    def get(self, scene_str: str) -> None:
+        self.world.log.append("picture")
+        scene = self.world.scenes.get(scene_str)
+        if scene is None or scene.state != "waiting":
+            return self.fail(404, "not_found")
+        picture = io.BytesIO()
+        segno.make(scene_str).save(picture, kind="png", scale=8)
+        self.set_header("Content-Type", "image/png")
+        self.finish(picture.getvalue())
 
 
 class Ack(Base):
@@ -514,18 +531,21 @@ EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
 
 
 class Embed(Base):
-    """A strict foreign site: no inline code, no style source at all, only the fake server named.
+    """A strict foreign site: no inline code, no markup by scripts, no style source at all, only
+    the fake server named.
 
     `server` is where the element comes from; the page itself is asked under another host name.
+    `policy` replaces the site's policy.
     """
 
     def get(self) -> None:
         server = self.get_query_argument("server")
         socket = server.replace("http", "ws", 1)
-        self.set_header(
-            "Content-Security-Policy",
-            f"default-src 'none'; script-src {server}; connect-src {server} {socket}",
+        policy = (
+            f"default-src 'none'; script-src {server}; connect-src {server} {socket}; "
+            f"img-src {server}; require-trusted-types-for 'script'; trusted-types 'none'"
         )
+        self.set_header("Content-Security-Policy", self.get_query_argument("policy", policy))
         attributes = self.get_query_argument("attributes", "")
         self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes))
 
@@ -551,6 +571,7 @@ def make_app(world: World) -> Application:
             (r"/api/scenes", Scenes, it),
             (r"/api/scenes/([^/]+)", Status, it),
             (r"/api/scenes/([^/]+)/ack", Ack, it),
+            (r"/api/scenes/([^/]+)/qr\.png", Picture, it),
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),

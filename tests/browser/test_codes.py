@@ -39,7 +39,7 @@ def test_a_login_that_was_not_finished_in_time_is_told(page: Page, fake: Fake) -
     page.goto(fake.url)
     wait_for_state(page, "waiting")
     fake.move("failed", error="try_again")
-    expect(page.locator(TITLE)).to_have_text("没有登录成功")
+    expect(page.locator(TITLE)).to_have_text("登录失败")
     page.get_by_role("button", name="换一个二维码").click()
     wait_for_state(page, "waiting")
     assert fake.count("begin") == 2

@@ -7,6 +7,8 @@ import pytest
 import segno
 from playwright.sync_api import Page
 
+from simulator.pictures import qr_jpeg
+
 from .conftest import Fake
 
 pytestmark = pytest.mark.browser
@@ -78,3 +80,34 @@ def test_text_beyond_ascii_is_utf8(page: Page, fake: Fake) -> None:
     page.goto(fake.url + "/static/icon.svg")
     assert len(page.evaluate(ENCODE, ["微信扫码登录你好", None])) == 25
     assert page.evaluate(ENCODE, ["微", 0]) != page.evaluate(ENCODE, ["信", 0])
+
+
+MODULES = """async ([address, count]) => {
+  const image = new Image();
+  image.src = address;
+  await image.decode();
+  const side = image.naturalWidth;
+  const context = new OffscreenCanvas(side, side).getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, side, side);
+  const scale = side / count;
+  const rows = Array.from({ length: count }, () => new Array(count).fill(null));
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side; x += 1) {
+      const grey = data[4 * (y * side + x)];
+      const row = rows[Math.floor(y / scale)], column = Math.floor(x / scale);
+      row[column] = row[column] === null || row[column] === grey ? grey : -1;
+    }
+  }
+  return rows;
+}"""
+
+
+def test_the_simulators_jpeg_is_segnos_code(page: Page, fake: Fake) -> None:
+    """What a browser decodes is black or white, module by module, at every size."""
+    page.goto(fake.url + "/static/icon.svg")
+    for text, side in (("a", 1), ("http://127.0.0.1:8889/q/02abcdefghij", 430), ("x" * 200, 900)):
+        code = segno.make(text, error="m", micro=False)
+        expected = [[0 if module else 255 for module in row] for row in code.matrix_iter(border=4)]
+        address = "data:image/jpeg;base64," + base64.b64encode(qr_jpeg(text, side)).decode()
+        assert page.evaluate(MODULES, [address, len(expected)]) == expected

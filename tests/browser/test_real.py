@@ -248,12 +248,12 @@ def test_a_page_left_alone_pauses(page: Page, servers: Servers) -> None:
 
 
 def test_a_foreign_page_gets_no_code(page: Page, servers: Servers) -> None:
-    """A site that is not in allowed_origins: the element there shows none."""
+    """A site that is not in allowed_origins: the element there shows none, and says why."""
     real = servers(**TEA_HOUSE)
     foreign = real.url.replace("127.0.0.1", "localhost")
     before = real.calls(CODES)
     page.goto(f"{foreign}/static/examples/plain.html?server={real.url}")
-    expect(page.locator(TITLE)).to_have_text("服务暂时不可用")
+    expect(page.locator(TITLE)).to_have_text("此网站不能使用该登录")
     expect(page.locator(QR)).to_be_hidden()
     assert real.calls(CODES) == before
 

@@ -96,7 +96,7 @@ def test_a_login_that_cannot_be_finished(page: Page, tmp_path: Path) -> None:
             mongo.pause()
             scan(page, real, "unlucky")
             wait_for_state(page, "scanned")
-            expect(page.locator(TITLE)).to_have_text("没有登录成功", timeout=45_000)
+            expect(page.locator(TITLE)).to_have_text("登录失败", timeout=45_000)
             wrong = in_many_faces(page, "login-try_again", FACES)
             mongo.resume()
     finally:

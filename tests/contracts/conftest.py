@@ -25,7 +25,7 @@ from tests.contracts.benches import (
 from tests.contracts.mongo_bench import MongoUserBench
 from tests.contracts.redis_bench import RedisBrokerBench, RedisSceneBench
 from tests.redis_cluster import RedisCluster
-from tests.servers import MongoServer, RedisServer
+from tests.servers import MongoServer, RedisServer, SecantusServer
 
 Request = pytest.FixtureRequest
 
@@ -62,6 +62,10 @@ def mongo_people(request: Request) -> UserBench:
     return MongoUserBench(request.getfixturevalue("mongo_url"))
 
 
+def secantus_people(request: Request) -> UserBench:
+    return MongoUserBench(request.getfixturevalue("secantus_url"))
+
+
 SHARED_SCENE_BENCHES: list[Any] = [
     pytest.param(redis_scenes, id="redis", marks=pytest.mark.redis),
     pytest.param(cluster_scenes, id="cluster", marks=pytest.mark.redis),
@@ -75,6 +79,7 @@ BROKER_BENCHES: list[Any] = [
 USER_BENCHES: list[Any] = [
     pytest.param(sqlite_people, id="sqlite"),
     pytest.param(mongo_people, id="mongo", marks=pytest.mark.mongodb),
+    pytest.param(secantus_people, id="secantus", marks=pytest.mark.mongodb),
 ]
 
 
@@ -102,11 +107,22 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
 
 @pytest.fixture(scope="session")
 def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server that TEST_MONGODB_URL names (a mongod, FerretDB), else nx-27017."""
+    """The server that TEST_MONGODB_URL names, a mongod for example, else nx-27017."""
     if url := os.environ.get("TEST_MONGODB_URL"):
         yield url
         return
     server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def secantus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One SecantusDB for all contract tests: the error codes of a mongod, and retryable writes."""
+    server = SecantusServer(tmp_path_factory.mktemp("secantus"))
     try:
         server.start()
         yield server.url

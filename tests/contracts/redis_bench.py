@@ -4,6 +4,8 @@ import asyncio
 import uuid
 from typing import Any
 
+import redis.asyncio as aioredis
+
 from services.ids import SceneStr
 from services.push.broker import Broker, RedisBroker, channel
 from services.redis_client import RedisLink, Script
@@ -30,7 +32,7 @@ class RedisSceneBench:
         for node in ("a", "b"):
             self._links[node] = RedisLink(self._url, timeout_seconds=5)
             await self._links[node].open()
-        self._client = self._links["a"].standalone_client()
+        self._client = aioredis.Redis.from_url(self._url, decode_responses=True)
         self._pubsub: Any = self._client.pubsub()
         await self._pubsub.psubscribe("scanpush:node:*", "marker")
         self._listening = asyncio.ensure_future(self._listen())
@@ -58,8 +60,8 @@ class RedisSceneBench:
         await eventually(lambda: marker in self._seen)
         parts = [data.split() for at, data in self._seen if at == f"scanpush:node:{node}"]
         return [
-            Notice(scene_str, int(seq), int(connection))
-            for name, seq, connection in parts
+            Notice(scene_str, int(seq), int(newest))
+            for name, seq, newest in parts
             if name == scene_str
         ]
 
@@ -91,5 +93,5 @@ class RedisBrokerBench:
         return self._brokers[-1]
 
     async def publish(self, node: str, notice: Notice) -> None:
-        text = f"{notice.scene_str} {notice.seq} {notice.connection}"
+        text = f"{notice.scene_str} {notice.seq} {notice.newest}"
         await self._link.call("any", "PUBLISH", channel(node), text)

@@ -67,7 +67,7 @@ async def test_a_move_is_noticed_where_attached(scenes: SceneBench) -> None:
     store = scenes.store("a")
     scene = await store.create(a_scene(scenes))
     attached = await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
-    assert alike(attached, scene)
+    assert attached is not None and alike(attached.scene, scene)
     await scenes.store("b").advance(scene.scene_str, claim())
     await scenes.store("b").advance(scene.scene_str, authorize())
     seen = [notice.seq for notice in await scenes.notices("a", scene.scene_str)]
@@ -111,7 +111,7 @@ async def test_attaching_reads_what_time_has_done(scenes: SceneBench) -> None:
     scene = await store.create(a_scene(scenes, life=10))
     await scenes.pass_time(11)
     attached = await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
-    assert attached is not None and attached.state is State.EXPIRED
+    assert attached is not None and attached.scene.state is State.EXPIRED
 
 
 @pytest.mark.gen_test
@@ -151,7 +151,8 @@ async def test_an_attachment_that_was_lost_is_made_again(shared_scenes: SceneBen
     scene = await store.create(a_scene(shared_scenes))
     await store.attach(scene.scene_str, "b", 2, scene.watch_hash)
     for _ in range(2):
-        assert alike(await store.reattach(scene.scene_str, "a", 1), scene)
+        again = await store.reattach(scene.scene_str, "a", 1, 1)
+        assert again is not None and alike(again.scene, scene)
     assert await shared_scenes.notices("b", scene.scene_str) == []
     await store.advance(scene.scene_str, claim())
     for node in ("a", "b"):
@@ -168,9 +169,9 @@ async def test_making_an_attachment_again_displaces_no_newer_one(shared_scenes: 
     scene = await store.create(a_scene(shared_scenes))
     for number in range(3):
         await store.attach(scene.scene_str, f"node{number}", -1, scene.watch_hash)
-    await store.reattach(scene.scene_str, "old", 1)
+    await store.reattach(scene.scene_str, "old", 1, 1)
     await store.attach(scene.scene_str, "node3", -1, scene.watch_hash)
-    await store.reattach(scene.scene_str, "late", 1)
+    await store.reattach(scene.scene_str, "late", 1, 1)
     await store.advance(scene.scene_str, claim())
     nodes = ["old", "late", *(f"node{number}" for number in range(4))]
     assert await noticed(shared_scenes, scene, nodes) == ["node0", "node1", "node2", "node3"]
@@ -190,17 +191,74 @@ async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
 
 @pytest.mark.gen_test
 async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench) -> None:
-    """The notice names the new connection; a waiting poll replaces no connection."""
+    """The notice has the new socket's number; a waiting poll replaces no socket."""
     store = shared_scenes.store("a")
     scene = await store.create(a_scene(shared_scenes))
     await store.attach(scene.scene_str, "a", 7, scene.watch_hash)
     await store.attach(scene.scene_str, "b", -3, scene.watch_hash)
     assert await shared_scenes.notices("a", scene.scene_str) == []
-    await store.attach(scene.scene_str, "b", 9, scene.watch_hash)
-    assert [(n.seq, n.connection) for n in await shared_scenes.notices("a", scene.scene_str)] == [
-        (1, 9)
-    ]
+    newest = await store.attach(scene.scene_str, "b", 9, scene.watch_hash)
+    assert newest is not None
+    notices = await shared_scenes.notices("a", scene.scene_str)
+    assert [(n.seq, n.newest) for n in notices] == [(1, newest.number)]
     assert await shared_scenes.notices("b", scene.scene_str) == []
+
+
+@pytest.mark.gen_test
+async def test_sockets_are_numbered_in_their_order(shared_scenes: SceneBench) -> None:
+    """Across nodes, whatever their connections are called; a waiting poll takes no number."""
+    stores = shared_scenes.store("a"), shared_scenes.store("b")
+    scene = await stores[0].create(a_scene(shared_scenes))
+    numbers = []
+    for at, connection in ((0, 900), (1, 5), (0, -6), (0, 4), (1, 900)):
+        attached = await stores[at].attach(scene.scene_str, "ab"[at], connection, scene.watch_hash)
+        assert attached is not None
+        numbers.append(attached.number)
+    assert numbers == [1, 2, 2, 3, 4]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_no_two_sockets_have_one_number(shared_scenes: SceneBench) -> None:
+    """Fifty at once on two nodes get fifty numbers."""
+    stores = shared_scenes.store("a"), shared_scenes.store("b")
+    scene = await stores[0].create(a_scene(shared_scenes))
+    attached = await asyncio.gather(
+        *(
+            stores[i % 2].attach(scene.scene_str, "ab"[i % 2], i + 1, scene.watch_hash)
+            for i in range(50)
+        )
+    )
+    assert sorted(one.number for one in attached if one is not None) == list(range(1, 51))
+
+
+@pytest.mark.gen_test
+async def test_no_later_socket_has_a_smaller_number(scenes: SceneBench) -> None:
+    """On every backend; where all sockets are on one node, all numbers may be alike."""
+    store = scenes.store("a")
+    scene = await store.create(a_scene(scenes))
+    numbers = []
+    for connection in (3, 2, 1):
+        attached = await store.attach(scene.scene_str, "a", connection, scene.watch_hash)
+        assert attached is not None
+        numbers.append(attached.number)
+    again = await store.reattach(scene.scene_str, "a", 1, numbers[-1])
+    assert again is not None and [*numbers, again.number] == sorted([*numbers, again.number])
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("number", "newest"), [(1, 3), (3, 3), (8, 8)])
+async def test_attaching_again_tells_the_newest_number(
+    shared_scenes: SceneBench, number: int, newest: int
+) -> None:
+    """A socket that was replaced unnoticed learns it; numbers that were lost do not come twice."""
+    store = shared_scenes.store("a")
+    scene = await store.create(a_scene(shared_scenes))
+    for connection in (1, 2, 3):
+        await store.attach(scene.scene_str, "a", connection, scene.watch_hash)
+    again = await store.reattach(scene.scene_str, "a", 1, number)
+    following = await store.attach(scene.scene_str, "b", 4, scene.watch_hash)
+    assert again is not None and following is not None
+    assert (again.number, following.number) == (newest, newest + 1)
 
 
 @pytest.mark.gen_test

@@ -30,7 +30,7 @@ async def test_an_unknown_scene_is_none(scenes: SceneBench) -> None:
     assert await store.get(unknown) is None
     assert (await store.advance(unknown, claim())).verdict is Verdict.UNKNOWN
     assert await store.attach(unknown, "a", 1, b"w" * 32) is None
-    assert await store.reattach(unknown, "a", 1) is None
+    assert await store.reattach(unknown, "a", 1, 0) is None
     await store.detach(unknown, "a", 1)
     assert await store.get(unknown) is None
 

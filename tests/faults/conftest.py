@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import MongoServer, RedisServer
+from tests.servers import MongoServer, RedisServer, any_mongo_server
 
 
 @pytest.fixture
@@ -22,7 +22,18 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def mongo_server(tmp_path: Path) -> Iterator[MongoServer]:
     """A MongoDB-protocol server that this test may stop and pause. Its data outlives it."""
-    server = MongoServer(tmp_path)
+    server = any_mongo_server(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """A MongoDB-protocol server for all tests of a module, which leave it as it is."""
+    server = any_mongo_server(tmp_path_factory.mktemp("mongo"))
     try:
         server.start()
         yield server

@@ -10,7 +10,8 @@ from pymongo import MongoClient
 
 from services.errors import StoreUnavailable
 from services.ids import AppId, OpenId, SceneStr, UnionId
-from services.people.mongo_identities import Document, LoginRecord, key_of, primary_record
+from services.mongo_client import Document
+from services.people.mongo_identities import LoginRecord, key_of, primary_record
 from services.people.store import NOTHING_KNOWN, Identity, Login
 from services.people.store_mongo import MongoUserStore
 from tests.faults.mongo import (

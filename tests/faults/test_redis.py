@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from deploy.programs import free_port
-from services.errors import SettingsError, StoreUnavailable
+from services.errors import StoreUnavailable
 from services.redis_client import RedisLink
 from services.scenes.states import Scene, Verdict
 from services.scenes.store_redis import RedisSceneStore, keys_of
@@ -240,36 +240,3 @@ async def test_a_failover_is_followed(redis_server: RedisServer) -> None:
             assert read is not None and (read.state, read.seq) == ("authorized", 3)
     finally:
         replica.stop()
-
-
-# Mistakes in the settings: one line at the start.
-
-
-async def complaint(url: str) -> str:
-    link = RedisLink(url, timeout_seconds=1)
-    with pytest.raises((SettingsError, StoreUnavailable)) as raised:
-        await link.open()
-    await link.close()
-    assert "\n" not in str(raised.value) and "s3cret" not in str(raised.value)
-    return f"{type(raised.value).__name__} {raised.value}"
-
-
-@pytest.mark.gen_test
-async def test_a_wrong_password_is_named(redis_server: RedisServer) -> None:
-    """Wrong or missing: redis.url is at fault, and the line holds no password."""
-    redis_server.ask("CONFIG", "SET", "requirepass", "right")
-    redis_server.password = "right"
-    for url in (f"redis://:s3cret@127.0.0.1:{redis_server.port}/0", redis_server.url):
-        assert (await complaint(url)).startswith("SettingsError redis.url: Redis refuses the pass")
-    async with linked(f"redis://:right@127.0.0.1:{redis_server.port}/0") as store:
-        await store.ping()
-
-
-@pytest.mark.gen_test
-async def test_other_mistakes_are_named(redis_server: RedisServer) -> None:
-    """A database that does not exist, TLS where none is spoken, no URL at all, no server there."""
-    port = redis_server.port
-    assert "no database of that number" in await complaint(f"redis://127.0.0.1:{port}/99")
-    assert "TLS" in await complaint(f"rediss://127.0.0.1:{port}/0")
-    assert (await complaint("http://127.0.0.1")).startswith("SettingsError redis.url")
-    assert (await complaint(f"redis://127.0.0.1:{free_port()}/0")).startswith("StoreUnavailable")

@@ -30,13 +30,19 @@ def any_scenes(request: pytest.FixtureRequest) -> OpenBackend:
     """Opens stores whose scenes lie in SQLite, or in Redis; the people are in SQLite."""
     if request.param == "sqlite":
         return open_embedded
-    server: RedisServer = request.getfixturevalue("redis_server")
-    server.ask("FLUSHALL")
+    scenes: OpenBackend = request.getfixturevalue("scenes_in_redis")
+    return scenes
+
+
+@pytest.fixture
+def scenes_in_redis(redis_server: RedisServer) -> OpenBackend:
+    """Opens stores whose scenes lie in Redis; the people are in SQLite."""
+    redis_server.ask("FLUSHALL")
 
     async def open_scenes_in_redis(settings: Settings, clock: Clock, node: str) -> Backend:
         backend = await open_embedded(settings, clock, node)
         await backend.broker.close()
-        link = RedisLink(server.url)
+        link = RedisLink(redis_server.url)
         await link.open()
         echo = LocalEcho()
         backend.scenes = RedisSceneStore(link, echo)

@@ -154,6 +154,27 @@ async def test_a_reserve_of_the_daily_quota_is_kept(tmp_path: Path) -> None:
         await stack.begin()
 
 
+@pytest.mark.parametrize(("errcode", "least", "most"), [(45011, 60, 90), (45009, 91, 86_400)])
+async def test_pages_wait_for_as_long_as_the_limit_lasts(
+    tmp_path: Path, errcode: int, least: int, most: int, logs: UnexpectedLogs
+) -> None:
+    """Too often this minute: a minute. The day's codes are used up: until Beijing's midnight. Each
+    page a little longer than the one before or after it, so that they do not come back at once."""
+    logs.expect(EXPECTED)
+    async with Stack(tmp_path, early_in_a_day()) as stack:
+        await stack.advance(6 * 3600)
+        await stack.simulator("faults", path=CREATE, times=0, errcode=errcode)
+        waits = []
+        for _ in range(20):
+            answer = await stack.http.post("/api/scenes")
+            assert answer.json()["error"]["code"] == "wechat_quota"
+            waits.append(int(answer.headers["Retry-After"]))
+        assert all(least <= wait <= most for wait in waits) and len(set(waits)) > 3
+        await stack.no_faults()
+        await stack.advance(max(waits))
+        assert (await stack.http.post("/api/scenes")).status_code == 201
+
+
 REFUSALS = [
     ({"errcode": 45009}, 503, "wechat_quota"),
     ({"errcode": 45011}, 503, "wechat_quota"),

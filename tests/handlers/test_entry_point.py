@@ -134,6 +134,14 @@ async def test_a_broken_key_file_is_told(tmp_path: Path) -> None:
     assert "topsecret" not in await refused(write_config(tmp_path), "jwt.key_file")
 
 
+async def test_a_key_file_that_links_to_nothing_is_told(tmp_path: Path) -> None:
+    """Exit code 2 and one line; no new key is made in its place."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "jwt-keys.json").symlink_to("unmounted/jwt-keys.json")
+    assert "unmounted/jwt-keys.json" in await refused(write_config(tmp_path), "jwt.key_file")
+    assert (tmp_path / "data" / "jwt-keys.json").is_symlink()
+
+
 async def test_a_second_server_on_the_same_file_is_told(tmp_path: Path) -> None:
     """The first one goes on; once it has stopped, the second may start."""
     config = write_config(tmp_path)

@@ -1,14 +1,18 @@
-"""services.http_client: one exchange, the pools under it, and the proxies it may use."""
+"""services.http_client: one exchange, its transport, and the proxies it may use."""
 
+import asyncio
+import base64
 import traceback
 from collections.abc import Callable
+from typing import Self
 
 import httpx
 import pytest
-from tornado.testing import bind_unused_port
 
 from services.errors import Broken, ExchangeFailed, NotReached
 from services.http_client import Response, exchange, make_transport
+from services.settings.models import AccountSettings, Settings, WeChatSettings
+from services.settings.outgoing import load_outgoing
 
 API = "https://api.weixin.qq.com"
 URL = "http://site.test/path?a=%2Bb+c"
@@ -80,38 +84,86 @@ async def test_an_address_that_is_none_is_a_failure_like_others() -> None:
         await ask(lambda _: httpx.Response(200), "http://site.test/?\x00")
 
 
-@pytest.mark.parametrize(
-    ("base", "proxied"),
-    [(API, True), ("http://127.0.0.1:9", False), ("http://localhost:9", False)],
-)
+class ProxyServer:
+    """An HTTP proxy that answers every request itself; `seen` has the heads. It opens no tunnel."""
+
+    async def __aenter__(self) -> Self:
+        self.seen: list[str] = []
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.seen.append(head)
+        status = "403 Forbidden" if head.startswith("CONNECT") else "200 OK"
+        writer.write(
+            f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+
+async def asked(url: str, base: str, **environ: str) -> Response:
+    """The response to a client whose process has this environment."""
+    settings = Settings(
+        wechat=WeChatSettings(
+            api_base=base, accounts={"a": AccountSettings(app_id="wx0123456789abcdef")}
+        )
+    )
+    async with make_transport(base, load_outgoing(settings, environ)) as client:
+        return await exchange(client, "GET", url, timeout=httpx.Timeout(5), longest=4)
+
+
 @pytest.mark.gen_test
-async def test_proxies_of_the_environment(
-    base: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A proxy may be WeChat's way out, never the way to the simulator."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    async with make_transport(base) as client:
-        assert client.trust_env is proxied
+async def test_a_request_goes_through_the_proxy() -> None:
+    """With the proxy's user and password, which the server behind it is not told in the address."""
+    async with ProxyServer() as proxy:
+        address = f"http://user:p%40ss@127.0.0.1:{proxy.port}"
+        url = "http://api.example.com/token"
+        assert (await asked(url, API, HTTP_PROXY=address)).status == 200
+    [head] = proxy.seen
+    assert head.startswith("GET http://api.example.com/token HTTP/1.1\r\n")
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}\r\n" in head
+
+
+@pytest.mark.gen_test
+async def test_a_proxy_that_opens_no_tunnel_is_a_request_that_was_not_sent() -> None:
+    """TLS goes through CONNECT, and the server has seen nothing of a request that it refuses."""
+    async with ProxyServer() as proxy:
+        with pytest.raises(NotReached):
+            await asked(f"{API}/token", API, HTTPS_PROXY=f"127.0.0.1:{proxy.port}")
+    assert proxy.seen[0].startswith("CONNECT api.weixin.qq.com:443 HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
-    ("other", "proxied"),
+    ("base", "host"),
     [
-        ("http://127.0.0.1:9/hook", False),
-        ("http://10.0.0.5/hook", False),
-        ("http://[::1]:9/hook", False),
-        ("https://[fd00::5]/hook", False),
-        (f"{API}/hook", True),
+        (API, "127.0.0.1"),
+        (API, "localhost"),
+        ("http://127.0.0.1:9", "127.0.0.1"),
+        ("http://localhost:9", "127.0.0.1"),
     ],
 )
 @pytest.mark.gen_test
-async def test_no_proxy_stands_before_the_operators_own_network(
-    other: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hook on this machine is asked directly, though WeChat is asked through a proxy."""
-    listener, port = bind_unused_port()
-    listener.close()
-    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port}")
-    async with make_transport(API, [other]) as client:
-        assert client._transport_for_url(httpx.URL(API)) is not client._transport
-        assert (client._transport_for_url(httpx.URL(other)) is not client._transport) is proxied
+async def test_no_proxy_stands_before_the_operators_own_network(base: str, host: str) -> None:
+    """A hook on this machine is asked directly, and so is a simulator."""
+    async with ProxyServer() as proxy, ProxyServer() as hook:
+        address = f"http://127.0.0.1:{proxy.port}"
+        url = f"http://{host}:{hook.port}/hook"
+        assert (await asked(url, base, ALL_PROXY=address)).status == 200
+    assert (len(proxy.seen), len(hook.seen)) == (0, 1)
+
+
+@pytest.mark.gen_test
+async def test_no_library_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its proxies nor its certificates: what the client uses was checked before."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "[::1]")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent.pem")
+    async with ProxyServer() as hook:
+        assert (await asked(f"http://127.0.0.1:{hook.port}/hook", API)).status == 200

@@ -1,8 +1,12 @@
 """services.logs: one event is one line, with its fields and its request, and without secrets."""
 
+import asyncio
 import io
 import json
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from services.logs import configure, request_id
 from services.settings.models import LoggingSettings
 from tests.conftest import UnexpectedLogs
+from tests.processes import ROOT, environment
 
 Configure = Callable[..., io.StringIO]
 
@@ -138,3 +143,68 @@ def test_configuring_again_replaces(configured: Configure) -> None:
     first, second = configured(), configured()
     logging.getLogger("scanpush.x").info("once")
     assert first.getvalue() == "" and second.getvalue().count("once") == 1
+
+
+GUARDED = """
+import gc, threading, warnings
+from services.logs import configure, guard_output
+from services.settings.models import LoggingSettings
+
+def fail():
+    raise RuntimeError("no way to redis://:pa@ss/Kranich7@host")
+
+class Last:
+    def __del__(self):
+        fail()
+
+guard_output()
+configure(LoggingSettings())
+warnings.warn("ssl of mongodb://u:Kranich7@host")
+Last()
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+print("\\u626b", flush=True)
+fail()
+"""
+
+
+def test_what_python_itself_writes_is_scrubbed() -> None:
+    """Tracebacks of the process, of a thread and of a finalizer; a warning is a line of the log;
+    a terminal without Chinese gets escapes."""
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", GUARDED],
+        cwd=ROOT,
+        env={**environment(), "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1 and "Kranich7" not in done.stdout + done.stderr
+    assert done.stderr.count("RuntimeError: no way to redis://***@host") == 3
+    assert re.search(r"WARNING py\.warnings: .*mongodb://\*\*\*@host", done.stderr)
+    assert done.stdout == "\\u626b\n"
+
+
+def test_what_the_event_loop_reports_is_scrubbed(configured: Configure) -> None:
+    """A task whose exception was never looked at ends in a line of the log."""
+    stream = configured()
+    loop = asyncio.new_event_loop()
+    try:
+        error = OSError("no way to redis://:pa@ss/Kranich7@host")
+        loop.call_exception_handler({"message": "never retrieved", "exception": error})
+    finally:
+        loop.close()
+    assert "never retrieved" in stream.getvalue() and "Kranich7" not in stream.getvalue()
+
+
+def test_a_line_that_cannot_be_written_is_told_without_its_content(
+    configured: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library would print the message and its arguments as they are."""
+    configured()
+    configure(LoggingSettings(), io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    logging.getLogger("scanpush.test").warning("\u626b Kranich7")
+    assert capsys.readouterr().err == (
+        "a line of scanpush.test cannot be written: UnicodeEncodeError\n"
+    )

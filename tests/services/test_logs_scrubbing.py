@@ -65,6 +65,11 @@ def test_a_value_is_masked_by_its_name(key: str, text: str) -> None:
         f"Basic {SECRET}",
         f"redis://:{SECRET}@127.0.0.1:6379/0",
         f"mongodb://user:{SECRET}@host/db",
+        f"redis://:pa@ss/{SECRET}#?@127.0.0.1/0 refused",
+        f"'http://user:pa ss {SECRET}@proxy:1'",
+        f"http://{SECRET}@proxy:1",
+        f"Error -2 connecting to ss/{SECRET}@127.0.0.1:6379. Name or service not known.",
+        f"getaddrinfo failed: {SECRET}@host",
         "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.Zx9-Secret_7q",
         f"scanpush.v1, watch.{SECRET}0123456789012345",
         f"scan by {OPENID}.",
@@ -85,6 +90,9 @@ def test_a_secret_is_masked_by_its_look(text: str) -> None:
         "expires_in=7200 close_code=4409",
         'Traceback (most recent call last):\n  File "x.py", line 3, in f\n    state = self.move()',
         "扫码登录",
+        "percent-encode # / ? @ : % [ ] (@ is %40)",
+        "Traceback:\n    @property\n    a @ b",
+        "http://127.0.0.1:8888/ and [::]:80",
     ],
 )
 def test_the_rest_stays_as_it_is(text: str) -> None:
@@ -126,6 +134,7 @@ def test_a_long_uri_is_cut() -> None:
 @pytest.mark.parametrize(
     "part",
     ["-eyJ", "eyJ-", "eyJa.", "watch.-", "-oo", "://:", "://a:", "bearer ", "basic  ", "code=%3d"]
+    + ["://a:@", "a@", "a @", "://a: @\n", "@a", "a://"]
     + ['"code":\'', "'code' : \"", "%aa=", "a_=", '"token" ', "o" * 28],
 )
 def test_no_text_takes_long(part: str) -> None:
@@ -138,6 +147,22 @@ def test_any_text_becomes_one_printable_line(text: str) -> None:
     """Whatever comes from outside."""
     line = scrub_line(text)
     assert "\n" not in line and "\r" not in line and "\x1b" not in line
+
+
+@given(
+    st.text(max_size=20).filter(lambda text: "\n" not in text),
+    st.text(max_size=20).filter(lambda text: "\n" not in text),
+    st.sampled_from(["redis", "mongodb+srv", "http", "socks5"]),
+    st.sampled_from(["", "user", "us.er-1", "用户"]),
+)
+def test_no_password_of_an_address_survives(
+    before: str, after: str, scheme: str, user: str
+) -> None:
+    """Whatever characters stand in it, encoded or not."""
+    address = f"{scheme}://{user}:{before}{SECRET}{after}@127.0.0.1:6379/0"
+    for text in (address, f"cannot reach {address}: refused", f"{{'url': '{address}'}}\nnext"):
+        assert SECRET not in scrub(text)
+        assert "127.0.0.1:6379/0" in scrub(text)
 
 
 @given(

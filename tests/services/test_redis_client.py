@@ -79,6 +79,7 @@ async def test_a_script_is_learned_once(server: RedisServer) -> None:
     """The first run sends the source, later ones its name."""
     link, script = RedisLink(server.url), Script("return ARGV[1] .. KEYS[1]")
     await link.open()
+    server.ask("CONFIG", "RESETSTAT")
     for number in range(3):
         assert await link.run(script, ["k"], number) == f"{number}k"
     stats = server.ask("INFO", "commandstats")

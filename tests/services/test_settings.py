@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from services.errors import SettingsError
-from services.settings import models
+from services.settings import models, sources
 from services.settings.models import AccountSettings, Settings, load_settings, simulated
+from services.settings.sources import service_variables
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -50,6 +51,10 @@ def mistake(folder: Path, values: Mapping[str, Any] | str = "", **environ: Any) 
 
 def account(**changes: Any) -> dict[str, Any]:
     return {"wechat": {"accounts": {"default": ACCOUNT | changes}}}
+
+
+def distributed(mongodb_url: str) -> dict[str, Any]:
+    return {"backend": "distributed", "mongodb": {"url": mongodb_url, "database": "people"}}
 
 
 def model_keys(model: type[BaseModel], values: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -295,7 +300,13 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         ({"server": {"trusted_proxies": [10]}}, "server.trusted_proxies.0", "network"),
         ({"backend": "oracle"}, "backend", "embedded"),
         ({"redis": {"url": "http://x"}}, "redis.url", "redis://"),
+        ({"redis": {"url": "redis://h/x"}}, "redis.url", "number"),
+        ({"redis": {"url": "redis://h?ssl_cert_reqs=none"}}, "redis.url", "rediss://"),
+        ({"redis": {"url": "redis://:a#b@h/0"}}, "redis.url", "percent-encode"),
         ({"mongodb": {"url": "http://x"}}, "mongodb.url", "mongodb://"),
+        ({"mongodb": {"url": "mongodb://x/?retryWrite=1"}}, "mongodb.url", "retryWrites"),
+        (distributed("mongodb://x/other"), "mongodb.url", "mongodb.database"),
+        (distributed("mongodb://x/?tlsCAFile=/none.pem"), "mongodb.url", "tlsCAFile"),
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
         ({"kiosks": {"k": {"secret": "100%-of-the-lobby"}}}, "kiosks.k.secret", "%"),
@@ -522,6 +533,13 @@ def test_what_is_no_origin_is_refused(tmp_path: Path, url: str) -> None:
         ("192.168.1.4", "", True),
         ("0.0.0.0", "http://192.168.1.4:8888", True),
         ("::1", "", True),
+        ("127.1", "", True),
+        ("[::1]", "", True),
+        ("0x7f000001", "", True),
+        ("::ffff:127.0.0.1", "", True),
+        ("::", "http://localhost:8888", True),
+        ("*", "http://kiosk.local", True),
+        ("0", "http://127.0.0.1:8888", True),
     ],
 )
 def test_auto_simulates_on_local_addresses(
@@ -538,6 +556,21 @@ def test_auto_simulates_on_local_addresses(
         ("0.0.0.0", ""),
         ("::", ""),
         ("8.8.8.8", ""),
+        ("*", ""),
+        ("0", ""),
+        ("0x0", ""),
+        ("0.0", ""),
+        ("[::]", ""),
+        ("0::0", ""),
+        ("::ffff:0.0.0.0", ""),
+        ("::ffff:8.8.8.8", ""),
+        ("134744072", ""),
+        ("010.8.8.8", ""),
+        ("2001:4860:4860::8888", ""),
+        ("*", "http://134744072"),
+        ("127.0.0.1", "http://0x08080808"),
+        ("127.0.0.1", "http://[::ffff:8.8.8.8]"),
+        ("127.0.0.1", "http://0"),
         ("127.0.0.1", "https://login.example.com"),
         ("0.0.0.0", "http://8.8.8.8"),
         ("login.example.com", ""),
@@ -551,7 +584,9 @@ def test_a_public_server_never_simulates(
     error = mistake(
         tmp_path, SERVER__HOST=host, SERVER__PUBLIC_URL=public_url, WECHAT__SIMULATOR=simulator
     )
-    assert error.key in ("wechat.simulator", "wechat.accounts.default.app_id")
+    # A name that has no address cannot be listened at in any case.
+    keys = ("wechat.simulator", "wechat.accounts.default.app_id", "server.host")
+    assert error.key in keys[2:] if host == "login.example.com" else keys[:2]
 
 
 def test_a_configured_account_is_not_simulated(tmp_path: Path) -> None:
@@ -572,3 +607,161 @@ def test_the_issuer_is_a_setting_and_never_a_header(tmp_path: Path) -> None:
     assert (
         loaded(tmp_path, JWT__ISSUER="me", SERVER__PUBLIC_URL="http://a.test").token_issuer == "me"
     )
+
+
+# What Kubernetes and Docker put beside the settings
+
+MADE = {
+    "SCANPUSH_SERVICE_HOST": "10.96.0.12",
+    "SCANPUSH_SERVICE_PORT": "8888",
+    "SCANPUSH_SERVICE_PORT_HTTP": "8888",
+    "SCANPUSH_PORT": "tcp://10.96.0.12:8888",
+    "SCANPUSH_PORT_8888_TCP": "tcp://10.96.0.12:8888",
+    "SCANPUSH_PORT_8888_TCP_PROTO": "tcp",
+    "SCANPUSH_PORT_8888_TCP_PORT": "8888",
+    "SCANPUSH_PORT_8888_TCP_ADDR": "10.96.0.12",
+    "SCANPUSH_PORT_53_UDP": "udp://10.96.0.12:53",
+    "SCANPUSH_PORT_9_SCTP_PROTO": "sctp",
+    "SCANPUSH_REDIS_SERVICE_HOST": "fd00:10:96::c",
+    "SCANPUSH_REDIS_PORT": "tcp://[fd00:10:96::c]:6379",
+    "SCANPUSH_REDIS_PORT_6379_TCP_ADDR": "fd00:10:96::c",
+    "SCANPUSH_SERVER_SERVICE_PORT": "80",
+    "SCANPUSH_SERVER_PORT": "tcp://10.96.0.13:80",
+    "SCANPUSH_WECHAT_PORT": "tcp://10.96.0.14:80",
+    "SCANPUSH_BLUE_GREEN_2_SERVICE_PORT_WEB_TLS": "443",
+    "SCANPUSH_NAME": "/web/scanpush",
+    "SCANPUSH_ENV_PATH": "/usr/bin",
+    "SCANPUSH_ENV_npm_config": "",
+    "SCANPUSH_DB_1_NAME": "/web_1/db_1",
+    "SCANPUSH_DB_1_ENV_ENV_VERSION": "7",
+    "SCANPUSH_PORT_8000_TCP_START": "tcp://172.17.0.2:8000",
+}
+
+
+@pytest.mark.parametrize("variable", [name for name in MADE if "ENV_VERSION" not in name])
+def test_the_variable_of_a_service_is_no_setting(tmp_path: Path, variable: str) -> None:
+    """Of Kubernetes, or of a legacy link, for any name that begins with scanpush."""
+    path = written(tmp_path, "")
+    assert load_settings(path, {variable: MADE[variable]}) == load_settings(path, {})
+    assert service_variables(Settings, {variable: MADE[variable]}) == [variable]
+
+
+def test_all_variables_of_services_are_told_of_together(tmp_path: Path) -> None:
+    """A setting among them counts, whatever its name resembles."""
+    settings = {
+        "SCANPUSH_WECHAT__SITE_NAME": "/web/scanpush",
+        "SCANPUSH_SERVER__PORT": "80",
+        "SCANPUSH_WECHAT__ACCOUNTS__A_ENV_B__LANGUAGE": "en",
+        "SCANPUSH_WECHAT__MINI_PROGRAM__ENV_VERSION": "trial",
+    }
+    assert service_variables(Settings, MADE | settings) == sorted(MADE)
+    loaded_settings = load_settings(written(tmp_path, ""), MADE | settings)
+    assert loaded_settings.wechat.site_name == "/web/scanpush"
+    assert loaded_settings.wechat.accounts["a_env_b"].language == "en"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "hint"),
+    [
+        ("PORT", "8889", "SCANPUSH_SERVER__PORT"),
+        ("SERVER_PORT", "8889", "SCANPUSH_SERVER__PORT"),
+        ("HOST", "0.0.0.0", "SCANPUSH_SERVER__HOST"),
+        ("SERVER_HOST", "10.96.0.12", "SCANPUSH_SERVER__HOST"),
+        ("SERVICE_HOST", "localhost", ""),
+        ("SERVICE_PORT", "http", ""),
+        ("PORT", "http://10.96.0.12:8888", ""),
+        ("PORT_8888_TCP_PROTO", "http", ""),
+        ("PORT_8888_TCP_ADDR", "redis", ""),
+        ("PORT_8888_HTTP", "tcp://10.96.0.12:8888", ""),
+        ("NAME", "scanpush", ""),
+        ("WECHAT_SITE_NAME", "Site", "SCANPUSH_WECHAT__SITE_NAME"),
+        ("WECHAT_ENV_VERSION", "trial", ""),
+        ("WECHAT__MINI_PROGRAM__ENV_VERSIONS", "trial", "ENV_VERSION"),
+        ("REDIS_URL", "redis://127.0.0.1", "SCANPUSH_REDIS__URL"),
+    ],
+)
+def test_a_mistyped_setting_still_stops_the_start(
+    tmp_path: Path, variable: str, value: str, hint: str
+) -> None:
+    """Though its name is that of a Service's variable: the value is not of that form."""
+    error = mistake(tmp_path, **{variable: value})
+    assert error.key == f"SCANPUSH_{variable}" and "sets nothing known" in error.problem
+    assert hint in error.problem
+
+
+@given(st.from_regex(r"SCANPUSH(_[A-Z0-9]{1,8}){0,3}", fullmatch=True), st.text(max_size=20))
+def test_no_setting_is_ever_skipped(variable: str, value: str) -> None:
+    """Whatever its value: every variable that sets something is left to its setting."""
+    settings = dict.fromkeys(sources._variables(Settings), value)
+    made = service_variables(Settings, settings | {variable: value, f"{variable}_NAME": "/a/b"})
+    assert not settings.keys() & set(made)
+
+
+# Files as other people's editors save them
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbftoken123",
+        b"\xef\xbb\xbftoken123\r\n",
+        b"\xef\xbb\xbf\xef\xbb\xbftoken123\n\n",
+        b"token123\r",
+        b"token123\n\r\n",
+    ],
+)
+def test_a_secret_file_may_have_a_mark_and_line_feeds(tmp_path: Path, content: bytes) -> None:
+    """They belong to the file, not to the secret."""
+    (tmp_path / "f").write_bytes(content)
+    values = account()
+    del values["wechat"]["accounts"]["default"]["callback_token"]
+    variable = "WECHAT__ACCOUNTS__DEFAULT__CALLBACK_TOKEN_FILE"
+    settings = loaded(tmp_path, values, **{variable: tmp_path / "f"})
+    token = settings.wechat.accounts["default"].callback_token
+    assert token.get_secret_value() == "token123"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("token123".encode("utf-16"), "not UTF-8"),
+        ("token123".encode("utf-16-le"), "not UTF-8"),
+        ("token123".encode("utf-16-be"), "not UTF-8"),
+        ("token123".encode("utf-32"), "not UTF-8"),
+        (b"token\xff123", "not UTF-8"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"\xef\xbb\xbf\r\n", "is empty"),
+    ],
+)
+def test_a_secret_file_of_another_encoding_is_told(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    """With the variable that names it, and nothing of what it holds."""
+    (tmp_path / "f").write_bytes(content)
+    variable = "WECHAT__ACCOUNTS__DEFAULT__CALLBACK_TOKEN_FILE"
+    error = mistake(tmp_path, account(), **{variable: tmp_path / "f"})
+    assert problem in error.problem and f"SCANPUSH_{variable}" in error.problem
+    assert "token" not in error.problem.replace(str(tmp_path), "").replace(variable, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "fine"),
+    [
+        (b"\xef\xbb\xbfserver: {port: 1}", True),
+        (b"server:\r\n  port: 1\r\n", True),
+        ("server: {port: 1}".encode("utf-16"), False),
+        ("server: {port: 1}".encode("utf-16-le"), False),
+        ("server: {port: 1}  # \u00fc".encode("latin-1"), False),
+        (b"server: {port: 1}\0", False),
+        (b"\x1a", False),
+    ],
+)
+def test_a_settings_file_of_another_encoding(tmp_path: Path, content: bytes, fine: bool) -> None:
+    """UTF-8 with or without a mark; anything else is told in one line."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    if fine:
+        assert load_settings(path, {}).server.port == 1
+    else:
+        with pytest.raises(SettingsError, match="^the settings file [^\n]*$"):
+            load_settings(path, {})

@@ -139,7 +139,8 @@ async def test_picture_of_a_code(caller: Caller) -> None:
     code = await caller.code()
     picture = await caller.http.get(url, params={"ticket": code["ticket"]})
     missing = await caller.http.get(url, params={"ticket": "nonsense"})
-    assert picture.headers["Content-Type"] == "image/png" and picture.content[1:4] == b"PNG"
+    assert picture.headers["Content-Type"] == "image/jpeg"
+    assert picture.content[:3] == b"\xff\xd8\xff" and picture.content[-2:] == b"\xff\xd9"
     assert missing.status_code == 404
 
 

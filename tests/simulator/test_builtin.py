@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from services.errors import SettingsError
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -23,3 +26,11 @@ async def test_the_address_for_a_real_phone_opens_the_phone_and_nothing_else(
         outside = address.split("/", 3)[:3]
         for path in ("", "phone", "simulator/calls", "api/cgi-bin/token"):
             assert (await stack.http.get("/".join([*outside, path]))).status_code == 404
+
+
+async def test_a_public_address_is_never_opened_to_phones(tmp_path: Path) -> None:
+    """A machine may have one on its own network card, and then ``--lan`` is refused."""
+    async with Stack(tmp_path) as stack:
+        for address in ("8.8.8.8", "::ffff:8.8.8.8", "0.0.0.0"):
+            with pytest.raises(SettingsError, match="--lan: .* public"):
+                stack.simulation.open_to_lan(address)

@@ -27,7 +27,7 @@ from services.push.broker import LocalBroker
 from services.push.close_codes import Ending
 from services.push.service import PushService
 from services.scenes.states import FINAL, Kind, Scene, State
-from services.scenes.store import Notice
+from services.scenes.store import Attachment, Notice
 from services.tasks import Supervisor
 
 WITHIN_SECONDS = 10
@@ -66,6 +66,7 @@ class FakeScenes:
     def __init__(self, clock: FakeClock, publish: Callable[[Notice], None]) -> None:
         self.scenes: dict[SceneStr, Scene] = {}
         self.attached: set[tuple[SceneStr, int]] = set()
+        self.numbers: dict[SceneStr, int] = {}
         self.calls: list[str] = []
         self.acked: list[int] = []
         self.down = False
@@ -108,13 +109,14 @@ class FakeScenes:
 
     async def attach(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
-    ) -> Scene | None:
+    ) -> Attachment | None:
         if watch_hash != secret_hash(TOKEN) or scene_str not in self.scenes:
             return None
         self.attached.add((scene_str, connection))
+        number = self.numbers[scene_str] = self.numbers.get(scene_str, 0) + 1
         scene = self.scenes[scene_str]
         await self._turn("attach")
-        return scene
+        return Attachment(scene, number)
 
     def attach_nowait(
         self, scene_str: SceneStr, node: str, connection: int, watch_hash: bytes
@@ -124,10 +126,14 @@ class FakeScenes:
             self.attached.add((scene_str, connection))
         return scene
 
-    async def reattach(self, scene_str: SceneStr, node: str, connection: int) -> Scene | None:
+    async def reattach(
+        self, scene_str: SceneStr, node: str, connection: int, number: int
+    ) -> Attachment | None:
         await self._turn("reattach")
         self.attached.add((scene_str, connection))
-        return self._now(scene_str)
+        scene = self._now(scene_str)
+        newest = self.numbers[scene_str] = max(number, self.numbers.get(scene_str, 0))
+        return None if scene is None else Attachment(scene, newest)
 
     async def detach(self, scene_str: SceneStr, node: str, connection: int) -> None:
         await self._turn("detach")

@@ -101,31 +101,32 @@ async def test_newer_socket_replaces():
 
 @pytest.mark.gen_test
 async def test_replaced_on_another_node():
-    """A notice that names another connection closes the older socket with 4409."""
+    """A notice of a newer socket closes the older one with 4409."""
     async with Node() as node:
         scene_str = node.scenes.begin()
         async with node.connect(scene_str) as page:
             await status(page)
-            node.broker.publish(Notice(scene_str, 1, connection=77))
+            node.broker.publish(Notice(scene_str, 1, newest=77))
             assert await closed(page) == 4409
 
 
 @pytest.mark.gen_test
-async def test_own_notice_replaces_no_socket():
-    """The notice of this node's own attachment is not a replacement."""
+@pytest.mark.parametrize("newest", [1, 2])
+async def test_a_notice_closes_only_what_is_older(newest):
+    """One of an older socket that comes late, or of this very socket, is no replacement."""
     async with Node() as node:
         scene_str = node.scenes.begin()
+        node.scenes.numbers[scene_str] = 1
         async with node.connect(scene_str) as page:
             await status(page)
-            ((_, connection),) = node.scenes.attached
-            node.broker.publish(Notice(scene_str, 1, connection))
+            node.broker.publish(Notice(scene_str, 1, newest))
             node.scenes.move(scene_str, State.SCANNED)
             assert (await status(page))["state"] == "scanned"
 
 
 @pytest.mark.gen_test
 async def test_older_upgrade_that_took_longer():
-    """Of two concurrent upgrades the one that began later keeps the scene."""
+    """Of two concurrent upgrades the one that the store attached later keeps the scene."""
     async with Node() as node:
         scene_str = node.scenes.begin()
         open_gate = node.scenes.gate
@@ -149,7 +150,7 @@ async def test_replaced_elsewhere_during_the_upgrade():
         node.scenes.gate.clear()
         opening = asyncio.ensure_future(node.connect(scene_str).__aenter__())
         await eventually(lambda: "attach" in node.scenes.calls)
-        node.broker.publish(Notice(scene_str, 1, connection=77))
+        node.broker.publish(Notice(scene_str, 1, newest=77))
         node.scenes.gate.set()
         assert await closed(await opening) == 4409
 

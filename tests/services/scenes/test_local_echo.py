@@ -109,11 +109,11 @@ async def test_of_two_moves_the_last_to_end_still_tells() -> None:
 
 @pytest.mark.gen_test
 async def test_what_was_replaced_is_always_heard() -> None:
-    """A notice that names a connection says more than that the scene has moved."""
+    """A notice of a newer socket says more than that the scene has moved."""
     moves = LocalEcho()
     told(moves)
     with moving(moves):
-        assert not moves.expects(Notice(NAME, 2, connection=7))
+        assert not moves.expects(Notice(NAME, 2, newest=7))
 
 
 @pytest.mark.gen_test

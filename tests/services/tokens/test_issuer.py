@@ -16,18 +16,24 @@ from hypothesis import strategies as st
 from services.errors import TokenError
 from services.ids import UserId
 from services.tokens.claims import Claims, VerifiedClaims
-from services.tokens.issuer import LEEWAY_SECONDS, MAX_TOKEN_CHARACTERS, Issuer
+from services.tokens.issuer import (
+    BACKDATED_SECONDS,
+    LEEWAY_SECONDS,
+    MAX_TOKEN_CHARACTERS,
+    Issuer,
+)
 from services.tokens.keys import Key, KeySet, generate, private_jwk, shared_secret
 
 NOW = 1_700_000_000
+ISSUED_AT = NOW - BACKDATED_SECONDS
 CLAIMS = Claims(jti="jti-1", iat=NOW, exp=NOW + 7200, is_new=True)
 KEY = generate("ES256")
 FULL = {
     "iss": "https://login.test",
     "sub": "user-1",
     "aud": "scanpush",
-    "iat": NOW,
-    "nbf": NOW,
+    "iat": ISSUED_AT,
+    "nbf": ISSUED_AT,
     "exp": NOW + 7200,
     "jti": "jti-1",
     "account": "default",
@@ -93,7 +99,7 @@ def test_what_is_minted_verifies(algorithm: str) -> None:
     """With every kind of key pair."""
     issuer = issuer_of(generate(algorithm))
     assert issuer.verify(minted(issuer), NOW) == VerifiedClaims(
-        UserId("user-1"), "default", ("wechat",), "jti-1", NOW, NOW + 7200
+        UserId("user-1"), "default", ("wechat",), "jti-1", ISSUED_AT, NOW + 7200
     )
 
 
@@ -102,6 +108,17 @@ def test_a_shared_secret_works_too() -> None:
     issuer = issuer_of(shared_secret(b"s" * 32))
     assert issuer.verify(minted(issuer), NOW).jti == "jti-1"
     assert issuer.jwks() == {"keys": []}
+
+
+@pytest.mark.parametrize("header", [{}, {"kid": "secret"}], ids=["no-kid", "kid-of-older-versions"])
+def test_a_shared_secret_has_no_name(header: dict[str, str]) -> None:
+    """A verifier that finds a ``kid`` looks for a key set; tokens of older versions stay valid."""
+    key = shared_secret(b"s" * 32)
+    issuer = issuer_of(key)
+    assert json.loads(unb64(minted(issuer).split(".")[0])) == {"alg": "HS256", "typ": "JWT"}
+    token = jwt.encode(FULL, b"s" * 32, "HS256", header)
+    assert issuer.verify(token, NOW).jti == "jti-1"
+    refused(token, ISSUER)
 
 
 def test_a_stranger_verifies_with_the_published_key() -> None:
@@ -282,9 +299,9 @@ def test_the_leeway_is_small_and_works_both_ways() -> None:
     """Clocks of two nodes may be a few seconds apart, no more."""
     token = minted()
     assert ISSUER.verify(token, CLAIMS.exp + LEEWAY_SECONDS - 1)
-    assert ISSUER.verify(token, NOW - LEEWAY_SECONDS)
+    assert ISSUER.verify(token, ISSUED_AT - LEEWAY_SECONDS)
     assert "expired" in refused(token, now=CLAIMS.exp + LEEWAY_SECONDS)
-    assert "yet" in refused(token, now=NOW - LEEWAY_SECONDS - 1)
+    assert "yet" in refused(token, now=ISSUED_AT - LEEWAY_SECONDS - 1)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])

@@ -73,13 +73,13 @@ def test_hs256_uses_the_secret_and_publishes_nothing(path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_added_key_signs_and_the_old_one_verifies(path: Path) -> None:
-    """That is rotation."""
+def test_an_added_key_comes_first_and_the_old_one_verifies(path: Path) -> None:
+    """That is rotation; when the new one signs is told in test_verifier.py."""
     old = keys.open_keys(settings(path)).signing
     new = keys.add_key(path, "ES256")
     opened = keys.open_keys(settings(path))
     assert opened.signing.kid == new.kid
-    assert [key.kid for key in opened.keys] == [new.kid, old.kid]
+    assert [key.kid for key in opened.able_to_sign()] == [new.kid, old.kid]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -151,6 +151,48 @@ def test_a_folder_that_cannot_be_made_is_an_operators_mistake(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="jwt.key_file"):
         keys.open_keys(settings(tmp_path / "file" / "keys.json"))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("data/jwt-keys.json", "elsewhere/jwt-keys.json"),
+        ("data/jwt-keys.json", "missing.json"),
+        ("data/jwt-keys.json", "jwt-keys.json"),
+        ("data/jwt-keys.json", "../data/jwt-keys.json"),
+        ("data/jwt-keys.json", "/nonexistent/keys.json"),
+        ("data/jwt-keys.json", "../other"),
+        ("data/jwt-keys.json", "other-link"),
+        ("data", "elsewhere"),
+        ("data", "/nonexistent"),
+        ("data", "data"),
+    ],
+)
+def test_a_link_to_nothing_stops_the_start(tmp_path: Path, link: str, target: str) -> None:
+    """Keys that were moved, or are not mounted yet, are not replaced in silence: everybody would be
+    logged out. Nothing is made; the error is one line."""
+    path = tmp_path / "data" / "jwt-keys.json"
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(target)
+    if target == "other-link":
+        (tmp_path / "data" / target).symlink_to("nothing")
+    before = sorted(tmp_path.rglob("*"))
+    for attempt in (lambda: keys.open_keys(settings(path)), lambda: keys.add_key(path, "ES256")):
+        with pytest.raises(SettingsError) as caught:
+            attempt()
+        assert caught.value.key == "jwt.key_file" and "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_to_the_file_stays_a_link(path: Path, tmp_path: Path) -> None:
+    """A key is added to the file that it names."""
+    old = keys.open_keys(settings(tmp_path / "real.json")).signing
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "real.json")
+    new = keys.add_key(path, "ES256")
+    assert path.is_symlink()
+    opened = keys.open_keys(settings(tmp_path / "real.json"))
+    assert [key.kid for key in opened.keys] == [new.kid, old.kid]
 
 
 def test_the_command_adds_lists_and_removes(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.wechat import messages
 from services.wechat.callback import CallbackGate, CallbackRefused, Forbidden, Malformed
 from services.wechat.crypto import Cipher, CryptoError, signature, signature_matches
+from services.wechat.messages import Unreadable
 from tests.services.wechat import vectors
 from tests.services.wechat.vectors import Vector
 
@@ -230,18 +231,53 @@ def test_odd_timestamps(timestamp: str) -> None:
     "body", [b"", b"success", b"<xml>", b"<!DOCTYPE x><xml><Encrypt>a</Encrypt></xml>", b"{"]
 )
 def test_malformed_envelope(body: bytes) -> None:
-    """What is no record is 400, in every mode."""
-    for mode in ("safe", "compatible", "plaintext"):
+    """What holds no ciphertext cannot be verified, so it is 400; a plain body was verified."""
+    for mode in ("safe", "compatible"):
         with pytest.raises(Malformed):
             gate(mode=mode).open(query(), body, NOW)
+    assert isinstance(gate(mode="plaintext").open(query(), body, NOW).event, Unreadable)
 
 
 @pytest.mark.parametrize("message", [b"", b"<xml/>", b"<!DOCTYPE x><xml/>", b"<xml><a>1</a></xml>"])
 def test_malformed_inside(message: bytes) -> None:
-    """The decrypted body is held to the same bounds."""
+    """The decrypted body was verified: it is unreadable and no error."""
     encrypted = seal(message)
-    with pytest.raises(Malformed):
-        gate().open(signed(encrypted), envelope(encrypted), NOW)
+    assert isinstance(gate().open(signed(encrypted), envelope(encrypted), NOW).event, Unreadable)
+
+
+SPOILT = [
+    b"</b>",
+    b"<Content><![CDATA[]]>&nbsp;<b>]]></Content>",
+    b"<Content>\x02\xe6\xb8</Content>",
+    b"<Encrypt>AAAA</Encrypt>",
+    b"<Encrypt>" + b"A" * 64 + b"</Encrypt>",
+    b"<!-- " + b"<a>" * 3000,
+]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_spoilt_envelope(spoilt: bytes) -> None:
+    """The fields beside Encrypt are not signed and decide nothing, whatever they look like."""
+    body = envelope(D.encrypted).replace(b"<Encrypt>", spoilt + b"<Encrypt>", 1)
+    opened = gate(mode="compatible").open(query(), body, NOW)
+    assert opened.event == messages.parse(D.message)
+    with pytest.raises(Forbidden):
+        gate(mode="compatible").open(query(msg_signature="0" * 40), body, NOW)
+
+
+def test_spoilt_json_envelope() -> None:
+    """So it is in JSON."""
+    body = b'{"Content":"a"b\x02","Encrypt":"' + vectors.A.encrypted.encode() + b'"}'
+    opened = gate(vectors.A).open(query(vectors.A), body, 1714112445)
+    assert opened.event.event == "debug_demo" and opened.as_json
+
+
+def test_envelope_with_a_document_type() -> None:
+    """WeChat sends none: the push is verified and answered, and not read."""
+    body = b"<!DOCTYPE xml>" + envelope(D.encrypted)
+    opened = gate().open(query(), body, NOW)
+    assert isinstance(opened.event, Unreadable)
+    assert opened.event.openid == "oFakeUser0000000000000000001"
 
 
 def test_plaintext() -> None:

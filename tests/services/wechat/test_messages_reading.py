@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.wechat.messages import MAX_DEPTH, MAX_ELEMENTS, EventError, document, text
+from services.wechat.messages import (
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    EventError,
+    document,
+    encrypted_text,
+    text,
+)
 from tests.services.wechat.test_messages import xml
 
 LAUGHS = b"<!DOCTYPE x [<!ENTITY a 'ha'>" + b"".join(
@@ -39,9 +46,10 @@ LAUGHS = b"<!DOCTYPE x [<!ENTITY a 'ha'>" + b"".join(
         pytest.param(b"[" * 60_000, id="json array"),
         pytest.param(b'{"a":' * 10_000, id="deep json"),
         pytest.param(b'{"CreateTime":' + b"9" * 60_000 + b"}", id="huge json number"),
-        pytest.param(b'{"CreateTime":NaN}', id="json NaN"),
         pytest.param(b'{"a":1,"a":2}', id="json double"),
-        pytest.param(b'{"a":"\xff"}', id="json not utf-8"),
+        pytest.param(b"<xml><a>1</a><a>2</a></xml>", id="double"),
+        pytest.param(b"<xml><a>1</a><!-- c --><b>2</b></xml>", id="comment within"),
+        pytest.param(b"<xml><a><?c ?>1</a></xml>", id="instruction within"),
         pytest.param(b"", id="empty"),
         pytest.param(b"<xml/>", id="empty record"),
         pytest.param(b"<xml>text</xml>", id="record of text"),
@@ -67,12 +75,59 @@ def test_bounds_are_inclusive() -> None:
     """As deep and as many as allowed still pass."""
     depth = MAX_DEPTH - 1
     assert document(b"<xml>" + b"<a>" * depth + b"</a>" * depth + b"</xml>")
-    assert document(b"<xml>" + b"<a>1</a>" * (MAX_ELEMENTS - 1) + b"</xml>")
+    assert document(b"<xml><l>" + b"<a>1</a>" * (MAX_ELEMENTS - 2) + b"</l></xml>")
+    with pytest.raises(EventError):
+        document(b"<xml><l>" + b"<a>1</a>" * (MAX_ELEMENTS - 1) + b"</l></xml>")
 
 
-def test_attributes_and_comments_are_nothing() -> None:
+def test_attributes_and_comments_around_are_nothing() -> None:
     """Only elements hold fields."""
-    assert document(b"<xml x='1'><!-- c --><a y='2'>v</a></xml>") == {"a": "v"}
+    body = b"<?a b?><!-- c --><xml x='1'><a y='2'>v</a></xml><!-- d -->"
+    assert document(body) == {"a": "v"}
+
+
+@pytest.mark.parametrize("around", [b"\n", b"\0\0", b"\xef\xbb\xbf", b"\r\n\xef\xbb\xbf \x1a"])
+@pytest.mark.parametrize("body", [b"<?xml version='1.0'?><xml><a>v</a></xml>", b'{"a":"v"}'])
+def test_bytes_around(body: bytes, around: bytes) -> None:
+    """Blank lines, NULs and byte order marks before and behind are no part of the document."""
+    assert document(around + body + around) == {"a": "v"}
+
+
+def test_json_that_is_no_json() -> None:
+    """Numbers that JSON does not have are nothing, bytes that are no character stand for one."""
+    assert document(b'{"a":NaN,"b":-Infinity,"c":"\xe6\xb8\xff"}') == {
+        "a": None,
+        "b": None,
+        "c": "\ufffd\ufffd",
+    }
+
+
+def test_doubles_within_a_json_list_are_nothing() -> None:
+    """Only the record itself is read."""
+    assert document(b'{"a":[{"b":1,"b":2}]}') == {"a": [{"b": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("envelope", "found"),
+    [
+        (b"<xml><Encrypt><![CDATA[%s]]></Encrypt>", b"%s"),
+        (b"<xml><Encrypt> %s </Encrypt>", b"%s"),
+        (b'{"Content":"a"b","Encrypt" : "%s"}', b"%s"),
+        (b"<Encrypt>" + b"B" * 44 + b"</Encrypt></b><Encrypt>%s</Encrypt>", b"%s"),
+        (b"<xml><Encrypt>AAAA</Encrypt></b>", b""),
+        (b"rubbish", b""),
+        (b"<Encrypt>" * 7000, b""),
+    ],
+)
+def test_encrypt_of_a_spoilt_envelope(envelope: bytes, found: bytes) -> None:
+    """The longest text that stands there as Encrypt."""
+    text = b"A" * 60 + b"+/=="
+    assert encrypted_text(envelope.replace(b"%s", text)) == found.replace(b"%s", text).decode()
+
+
+def test_escaped_encrypt() -> None:
+    """JSON may write a slash as two characters."""
+    assert encrypted_text(b'{"Encrypt":"' + b"a\\/" * 22 + b'"') == "a/" * 22
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "utf-8", "utf8"])
@@ -89,9 +144,10 @@ def test_character_data_that_is_split() -> None:
 
 def test_text_of_a_field() -> None:
     """Absent is empty; numbers of JSON count; what is too long does not."""
-    fields = {"a": "1", "n": 7, "none": None, "t": True}
-    assert [text(fields, name) for name in ("a", "n", "none", "absent")] == ["1", "7", "", ""]
-    for name, longest in (("a", 0), ("t", None)):
+    fields = {"a": "1", "n": 7, "d": 7.0, "none": None, "l": [], "t": True, "f": 0.5, "r": {"a": 1}}
+    read = [text(fields, name) for name in ("a", "n", "d", "none", "l", "absent")]
+    assert read == ["1", "7", "7", "", "", ""]
+    for name, longest in (("a", 0), ("t", None), ("f", None), ("r", None)):
         with pytest.raises(EventError):
             text(fields, name, longest)
 

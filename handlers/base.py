@@ -5,10 +5,11 @@ import json
 import logging
 import re
 from codecs import BOM_UTF8
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pydantic_core
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
 from handlers.http_messages import (
@@ -21,8 +22,16 @@ from handlers.http_messages import (
 from services.container import Container
 from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError, unauthorized
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.logs import request_id, scrub_uri
-from services.origins import client_address, request_scheme
+from services.logs import PacedLog, request_id, scrub_uri
+from services.origins import (
+    MAX_LOGGED_ORIGIN,
+    Network,
+    Origins,
+    client_address,
+    is_host,
+    is_listed,
+    request_scheme,
+)
 from services.wechat.callback import Forbidden, Malformed
 
 log = logging.getLogger("scanpush.http")
@@ -79,8 +88,9 @@ class BaseHandler(RequestHandler):
 
     def prepare(self) -> None:
         request_id.set(self.request_id)
-        if len(self.request.host) > MAX_HOST:
-            # Addresses are made of it, and a code holds only so much.
+        # Addresses are made of it, and a code holds only so much.
+        host = self.request.headers.get("Host")
+        if host is not None and (len(host) > MAX_HOST or not is_host(host)):
             raise ApiError("bad_request", "That is no host.", field="Host")
 
     # What the request says about its sender.
@@ -113,7 +123,23 @@ class BaseHandler(RequestHandler):
         the page to read the answer."""
         origin = self.request.headers.get("Origin")
         if self.container.origins.is_foreign(origin, self.scheme, self.request.host):
+            self.log_foreign_origin(origin or "")
             raise ApiError("forbidden_origin", "Pages of that origin may not do this.")
+
+    def log_foreign_origin(self, origin: str) -> None:
+        """Name the Origin that is refused, and what to set if a proxy may have been
+        misunderstood."""
+        container, request = self.container, self.request
+        if container.origins.differs_in_scheme(origin, self.scheme, request.host):
+            log_other_scheme(
+                container.paced_log,
+                container.origins,
+                container.settings.server.trusted_proxies,
+                request,
+            )
+        else:
+            fields = {"origin": origin[:MAX_LOGGED_ORIGIN]}
+            log.info("refused for its Origin", extra=fields)
 
     def share_with_origin(self) -> None:
         """CORS for exactly the configured origins."""
@@ -180,6 +206,10 @@ class BaseHandler(RequestHandler):
         """Only what is the server's own fault is an error in the log."""
         if isinstance(value, StoreUnavailable | WeChatError):
             code = as_api_error(value).code
+            if isinstance(value, StoreUnavailable):
+                # A full disk, or a store that is away, fails every request.
+                self.container.paced_log.log(logging.WARNING, "store_unavailable: %s", value)
+                return
             # A code that WeChat refused is what a client sent: the operator cannot change that.
             log.log(
                 logging.INFO if code == "bad_request" else logging.WARNING, "%s: %s", code, value
@@ -190,6 +220,26 @@ class BaseHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.share_with_origin()
         answer_error(self, as_api_error(kwargs.get("exc_info", (None, None))[1], status_code))
+
+
+def log_other_scheme(
+    paced_log: PacedLog,
+    origins: Origins,
+    trusted_proxies: Sequence[Network],
+    request: HTTPServerRequest,
+) -> None:
+    """Tell the operator why the server's own page is refused (`Origins.differs_in_scheme`).
+
+    A warning where a listed proxy sent the request. Any other client may write any Origin.
+    """
+    peer = request.remote_ip or ""
+    paced_log.log(
+        logging.WARNING if is_listed(peer, trusted_proxies) else logging.INFO,
+        "a page of this server is refused for the scheme of its Origin: %s",
+        origins.scheme_advice(peer, request.headers, trusted_proxies),
+        origin=request.headers.get("Origin", "")[:MAX_LOGGED_ORIGIN],
+        peer=peer,
+    )
 
 
 def set_safe_headers(handler: RequestHandler) -> str:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from handlers.http1 import Http1Server
-from handlers.http_messages import HOST
 from services.push.handshake import Headers
 
 log = logging.getLogger("scanpush.http")
@@ -70,7 +69,7 @@ def plain_head(data: bytes) -> Head | None:
         return None
     lines = [line.partition(": ") for line in match[3].decode("ascii").split("\r\n")[:-1]]
     headers = {_titled(name): value.strip() for name, _, value in lines}
-    if len(headers) < len(lines) or "Host" not in headers or not HOST.fullmatch(headers["Host"]):
+    if len(headers) < len(lines) or "Host" not in headers:
         return None
     if "Content-Length" in headers or "Transfer-Encoding" in headers:
         return None

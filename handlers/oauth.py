@@ -133,7 +133,9 @@ class AllowHandler(BrowserHandler):
         browser = self.browser
         # Stricter than elsewhere: another site may not answer for the person, so the Origin of this
         # server itself must be named. Browsers name it with a form; `land` says when they do not.
-        if self.request.headers.get("Origin") != browser.origin:
+        origin = self.request.headers.get("Origin", "")
+        if origin != browser.origin:
+            self.log_foreign_origin(origin)
             raise ApiError("forbidden_origin", "Only our own page may answer.")
         value = self.get_body_argument("value", "")
         allow = self.get_body_argument("allow", "0") == "1"

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from tornado.httputil import HTTPInputError, HTTPServerRequest
 from tornado.web import Application
 
 from handlers.base import NotFoundHandler, log_request
 from handlers.callbacks import CallbackHandler
+from handlers.http_messages import origin_form
 from handlers.mini_program import (
     MiniProgramConfirmHandler,
     MiniProgramLoginHandler,
@@ -75,8 +77,25 @@ def routes_for_worker_peers(container: Container) -> list[Any]:
     return [(r"/readyz", OwnReadyHandler, shared), (r"/metrics", OwnMetricsHandler, shared)]
 
 
+class AnyTargetApplication(Application):
+    """Serves absolute targets too, which Tornado's own connections hand on as they are.
+
+    handlers/http1.py has made them origin form before an application sees them.
+    """
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        if request.path[:1] != "/" and request.path != "*" and request.method != "CONNECT":
+            named = origin_form(request.uri or "")
+            if named is None:
+                raise HTTPInputError("not a target")
+            host, request.uri = named
+            request.headers["Host"] = request.host = host
+            request.path, _, request.query = request.uri.partition("?")
+        return super().find_handler(request, **kwargs)
+
+
 def make_application(container: Container, rules: list[Any]) -> Application:
-    return Application(
+    return AnyTargetApplication(
         rules,
         default_handler_class=NotFoundHandler,
         default_handler_args={"container": container},

@@ -126,6 +126,9 @@ class FastUpgrade:
         try:
             # A few hundred bytes on a new connection: they fit, or the peer is gone.
             connection.send(encoded(response))
+            if connection.fileno() >= self._admission.capacity.descriptors:
+                # A descriptor of the reserve is not kept for a second.
+                return
             connection.shutdown(socket.SHUT_WR)
             # Closing with input unread would send a reset that may overtake the answer.
             async with asyncio.timeout(LINGER_SECONDS):

@@ -34,7 +34,7 @@ PROTOCOL_ERRORS = {
     "5.18 two beginnings": frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"),
     "7.3.2 close of one byte": frame(CLOSE, b"a"),
     "7.3.6 close of 126 bytes": close(1000, b"*" * 124),
-    **{f"7.9 code {code}": close(code) for code in (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999)},
+    **{f"7.9 code {n}": close(n) for n in (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999)},
 }  # fmt: skip
 
 

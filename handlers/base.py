@@ -167,6 +167,44 @@ class BaseHandler(RequestHandler):
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
+    # Cookies.
+
+    def own_cookie(self, name: str) -> str | None:
+        """The value of a cookie of this server; None if the request has it not exactly once.
+
+        A sibling domain, or a page without TLS, can set a cookie of any name for this host. Two of
+        one name: one of them is not this server's, and nothing says which.
+        """
+        prefix = f"{self._cookie_prefix}{name}="
+        pairs = [
+            pair.strip()
+            for header in self.request.headers.get_list("Cookie")
+            for pair in header.split(";")
+        ]
+        values = [pair.removeprefix(prefix) for pair in pairs if pair.startswith(prefix)]
+        return values[0] if len(values) == 1 else None
+
+    def set_own_cookie(self, name: str, value: str, path: str, days: int | None = None) -> None:
+        """Set a cookie that scripts cannot read, for `days` or until the browser closes.
+
+        Over TLS for all paths, which browsers require of the prefix that keeps other hosts off.
+        """
+        self.set_cookie(
+            f"{self._cookie_prefix}{name}",
+            value,
+            expires_days=days,
+            path="/" if self.is_https else path,
+            httponly=True,
+            samesite="Lax",
+            secure=self.is_https,
+        )
+
+    @property
+    def _cookie_prefix(self) -> str:
+        # draft-ietf-httpbis-rfc6265bis, section 4.1.3.2: Secure, no Domain, Path=/. Without TLS
+        # browsers refuse it.
+        return "__Host-" if self.is_https else ""
+
     # What the request carries.
 
     def json_object(self) -> dict[str, Any]:

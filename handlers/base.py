@@ -24,6 +24,7 @@ from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatErr
 from services.ids import SceneStr, WatchToken, is_scene_str
 from services.logs import PacedLog, request_id, scrub_uri
 from services.origins import (
+    MAX_HOST,
     MAX_LOGGED_ORIGIN,
     Network,
     Origins,
@@ -35,10 +36,6 @@ from services.origins import (
 from services.wechat.callback import Forbidden, Malformed
 
 log = logging.getLogger("scanpush.http")
-
-MAX_HOST = 261
-"""A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
-IPv6 address its brackets."""
 
 MAX_METHOD = 16
 """Characters of a method that are logged: RFC 9110 and WebDAV have none much longer, but a client

@@ -66,6 +66,9 @@ SLICE_BYTES = 8192
 """What is parsed at once. llhttp cannot be stopped behind a request: this bounds how many requests
 of a pipelining peer are held as objects."""
 
+LONGEST_METHOD = 15
+"""Above any method that llhttp knows."""
+
 BODY_SECONDS = 10
 """How long a peer may take to send its body."""
 
@@ -297,9 +300,9 @@ class Connection(asyncio.Protocol):
     of size and time."""
 
     __slots__ = (
-        "_answered", "_awaits_body", "_begun", "_body", "_body_bytes", "_deadline", "_exchange",
+        "_answered", "_awaits_body", "_body", "_body_bytes", "_deadline", "_exchange",
         "_expects", "_first", "_flushed", "_head_bytes", "_keep_alive", "_last", "_lines", "_loop",
-        "_over", "_parser", "_paused", "_ready", "_refusal", "_request", "_seen", "_slice",
+        "_over", "_parser", "_paused", "_ready", "_refusal", "_request", "_seen",
         "_socket", "_timer", "_unparsed", "_unsent", "_url", "_wire_bytes", "peer_is_gone",
         "protocol", "remote_ip", "server", "transport",
     )  # fmt: skip
@@ -319,10 +322,8 @@ class Connection(asyncio.Protocol):
         # What was read and not parsed: before `begin`, and what came while a request was answered.
         self._first = first
         self._unparsed = b""
-        # The message that is parsed now. `_seen`: all that came from the slice on in which its head
-        # began until it had a header.
-        self._begun = False
-        self._slice = self._seen = b""
+        # The message that is parsed now. `_seen`: what came since its head began, and maybe before.
+        self._seen = b""
         self._url = b""
         self._lines: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
@@ -457,9 +458,7 @@ class Connection(asyncio.Protocol):
     # Parsing
 
     def _feed(self, data: bytes) -> None:
-        self._slice = data
-        if self._begun and not self._lines:
-            self._seen += data
+        self._seen += data
         if self._request is None:
             self._head_bytes += len(data)
         else:
@@ -474,6 +473,11 @@ class Connection(asyncio.Protocol):
                 self._too_large()
             else:
                 self._malformed(str(error))
+        if self._request is not None:
+            self._seen = b""
+        elif not self._url:
+            # No head begins here, but for a part of its method.
+            self._seen = self._seen[-LONGEST_METHOD:]
         if self._request is None and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
         elif self._request is not None and self._wire_bytes > MAX_BODY_ON_THE_WIRE:
@@ -493,12 +497,8 @@ class Connection(asyncio.Protocol):
                 # leaves the transfer coding unchecked, and refuses it only now.
                 self._parser.feed_data(head_of_body(self._request))
 
-    def on_message_begin(self) -> None:
-        """httptools calls this and the following."""
-        if self._request is None:
-            self._begun, self._seen = True, self._slice
-
     def on_url(self, url: bytes) -> None:
+        """httptools calls this and the following."""
         if self._request is None:
             self._url += url
 
@@ -519,7 +519,6 @@ class Connection(asyncio.Protocol):
         # llhttp also reads RTSP/1.0 and ICE/1.0, and any number of blanks between the words.
         begun = b"%b %b %b\r\n" % (parser.get_method(), self._url, version.encode())
         is_plain = begun in self._seen
-        self._begun, self._seen = False, b""
         self._request = request = Request(
             method,
             self._url.decode("latin-1"),

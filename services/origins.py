@@ -77,10 +77,15 @@ class Origins:
         return origin is not None and origin in self._allowed
 
 
+_NAME = r"[A-Za-z0-9\-._~!$&'()*+;=]"
 _HOST = re.compile(
-    r"(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+(?::([0-9]{0,5}))?"
+    rf"(?=[^:]){_NAME}*(?:%[0-9A-Fa-f]{{2}}{_NAME}*)*(?::([0-9]{{0,5}}))?"
     r"|\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{0,5}))?"
 )
+
+MAX_HOST = 261
+"""A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
+IPv6 address its brackets."""
 
 
 def is_host(text: str) -> bool:
@@ -88,7 +93,14 @@ def is_host(text: str) -> bool:
 
     The one grammar of every path of a request. No comma, which RFC 3986 would allow in a name: it
     would mean that the header came twice. IPv6 addresses are those of RFC 4291, without a zone.
+    Whether it is too long (`MAX_HOST`) is not asked here.
     """
+    # Clients name the same few hosts again and again. Long ones must not fill the memory.
+    return _is_host(text) if len(text) <= MAX_HOST else _is_host.__wrapped__(text)
+
+
+@lru_cache(maxsize=512)
+def _is_host(text: str) -> bool:
     found = _HOST.fullmatch(text)
     if found is None:
         return False

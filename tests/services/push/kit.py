@@ -11,13 +11,13 @@ from uuid import uuid4
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import RequestHandler
+from tornado.web import Application, RequestHandler
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from handlers.http1 import Http1Server
 from handlers.listener import Listener
-from handlers.routes import AnyTargetApplication
+from handlers.routes import AbsoluteTargets
 from handlers.sockets import FastUpgrade, SocketRouter
 from services.clock import SystemClock
 from services.errors import ApiError, StoreUnavailable
@@ -239,7 +239,8 @@ class Node:
     async def __aenter__(self) -> Self:
         await self.push.start()
         router = SocketRouter(self.push.admission, self.counters)
-        application = AnyTargetApplication([(r"/hello", Hello), (r"/ws/.*", router)])
+        application = Application([(r"/hello", Hello), (r"/ws/.*", router)])
+        AbsoluteTargets(application)
         self._server = HTTPServer(application)
         self.http = Http1Server(application, [], self.push.capacity, self.supervisor, 60)
         sockets = bind_sockets(0, "127.0.0.1", backlog=1024)

@@ -5,10 +5,11 @@ import json
 import logging
 import re
 from codecs import BOM_UTF8
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pydantic_core
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
 from handlers.http_messages import (
@@ -21,15 +22,20 @@ from handlers.http_messages import (
 from services.container import Container
 from services.errors import ApiError, ScanpushError, StoreUnavailable, WeChatError, unauthorized
 from services.ids import SceneStr, WatchToken, is_scene_str
-from services.logs import request_id, scrub_uri
-from services.origins import client_address, request_scheme
+from services.logs import PacedLog, request_id, scrub_uri
+from services.origins import (
+    MAX_HOST,
+    MAX_LOGGED_ORIGIN,
+    Network,
+    Origins,
+    client_address,
+    is_host,
+    is_listed,
+    request_scheme,
+)
 from services.wechat.callback import Forbidden, Malformed
 
 log = logging.getLogger("scanpush.http")
-
-MAX_HOST = 261
-"""A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
-IPv6 address its brackets."""
 
 MAX_METHOD = 16
 """Characters of a method that are logged: RFC 9110 and WebDAV have none much longer, but a client
@@ -79,8 +85,9 @@ class BaseHandler(RequestHandler):
 
     def prepare(self) -> None:
         request_id.set(self.request_id)
-        if len(self.request.host) > MAX_HOST:
-            # Addresses are made of it, and a code holds only so much.
+        # Addresses are made of it, and a code holds only so much.
+        host = self.request.headers.get("Host")
+        if host is not None and (len(host) > MAX_HOST or not is_host(host)):
             raise ApiError("bad_request", "That is no host.", field="Host")
 
     # What the request says about its sender.
@@ -113,7 +120,23 @@ class BaseHandler(RequestHandler):
         the page to read the answer."""
         origin = self.request.headers.get("Origin")
         if self.container.origins.is_foreign(origin, self.scheme, self.request.host):
+            self.log_foreign_origin(origin or "")
             raise ApiError("forbidden_origin", "Pages of that origin may not do this.")
+
+    def log_foreign_origin(self, origin: str) -> None:
+        """Name the Origin that is refused, and what to set if a proxy may have been
+        misunderstood."""
+        container, request = self.container, self.request
+        if container.origins.differs_in_scheme(origin, self.scheme, request.host):
+            log_other_scheme(
+                container.paced_log,
+                container.origins,
+                container.settings.server.trusted_proxies,
+                request,
+            )
+        else:
+            fields = {"origin": origin[:MAX_LOGGED_ORIGIN]}
+            log.info("refused for its Origin", extra=fields)
 
     def share_with_origin(self) -> None:
         """CORS for exactly the configured origins."""
@@ -140,6 +163,44 @@ class BaseHandler(RequestHandler):
         """The bearer token of the request, or an empty string."""
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
+
+    # Cookies.
+
+    def own_cookie(self, name: str) -> str | None:
+        """The value of a cookie of this server; None if the request has it not exactly once.
+
+        A sibling domain, or a page without TLS, can set a cookie of any name for this host. Two of
+        one name: one of them is not this server's, and nothing says which.
+        """
+        prefix = f"{self._cookie_prefix}{name}="
+        pairs = [
+            pair.strip()
+            for header in self.request.headers.get_list("Cookie")
+            for pair in header.split(";")
+        ]
+        values = [pair.removeprefix(prefix) for pair in pairs if pair.startswith(prefix)]
+        return values[0] if len(values) == 1 else None
+
+    def set_own_cookie(self, name: str, value: str, path: str, days: int | None = None) -> None:
+        """Set a cookie that scripts cannot read, for `days` or until the browser closes.
+
+        Over TLS for all paths, which browsers require of the prefix that keeps other hosts off.
+        """
+        self.set_cookie(
+            f"{self._cookie_prefix}{name}",
+            value,
+            expires_days=days,
+            path="/" if self.is_https else path,
+            httponly=True,
+            samesite="Lax",
+            secure=self.is_https,
+        )
+
+    @property
+    def _cookie_prefix(self) -> str:
+        # draft-ietf-httpbis-rfc6265bis, section 4.1.3.2: Secure, no Domain, Path=/. Without TLS
+        # browsers refuse it.
+        return "__Host-" if self.is_https else ""
 
     # What the request carries.
 
@@ -180,6 +241,10 @@ class BaseHandler(RequestHandler):
         """Only what is the server's own fault is an error in the log."""
         if isinstance(value, StoreUnavailable | WeChatError):
             code = as_api_error(value).code
+            if isinstance(value, StoreUnavailable):
+                # A full disk, or a store that is away, fails every request.
+                self.container.paced_log.log(logging.WARNING, "store_unavailable: %s", value)
+                return
             # A code that WeChat refused is what a client sent: the operator cannot change that.
             log.log(
                 logging.INFO if code == "bad_request" else logging.WARNING, "%s: %s", code, value
@@ -190,6 +255,26 @@ class BaseHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.share_with_origin()
         answer_error(self, as_api_error(kwargs.get("exc_info", (None, None))[1], status_code))
+
+
+def log_other_scheme(
+    paced_log: PacedLog,
+    origins: Origins,
+    trusted_proxies: Sequence[Network],
+    request: HTTPServerRequest,
+) -> None:
+    """Tell the operator why the server's own page is refused (`Origins.differs_in_scheme`).
+
+    A warning where a listed proxy sent the request. Any other client may write any Origin.
+    """
+    peer = request.remote_ip or ""
+    paced_log.log(
+        logging.WARNING if is_listed(peer, trusted_proxies) else logging.INFO,
+        "a page of this server is refused for the scheme of its Origin: %s",
+        origins.scheme_advice(peer, request.headers, trusted_proxies),
+        origin=request.headers.get("Origin", "")[:MAX_LOGGED_ORIGIN],
+        peer=peer,
+    )
 
 
 def set_safe_headers(handler: RequestHandler) -> str:

@@ -9,7 +9,7 @@ both. Hot routes are answered without a RequestHandler, which is most of the res
 
 A request reaches its delegate whole, body and all: no route reads a stream. One request of a
 connection is answered at a time; what the peer sends meanwhile waits, first here and then, with
-reading paused, in the kernel.
+reading paused, in the kernel. All of it is dropped with the connection.
 """
 
 import asyncio
@@ -53,6 +53,7 @@ from handlers.http_messages import (
     too_large,
 )
 from services.errors import ApiError
+from services.logs import PacedLog
 from services.push.admission import Capacity, hung_up
 from services.tasks import Supervisor
 
@@ -65,6 +66,9 @@ SLICE_BYTES = 8192
 """What is parsed at once. llhttp cannot be stopped behind a request: this bounds how many requests
 of a pipelining peer are held as objects."""
 
+LONGEST_METHOD = 15
+"""Above any method that llhttp knows."""
+
 BODY_SECONDS = 10
 """How long a peer may take to send its body."""
 
@@ -75,9 +79,6 @@ WRITE_BYTES = 4096
 LINGER_SECONDS = 1
 """How long is read, and thrown away, after an answer to a request that was not read to its end:
 closing with unread input would send a reset that may overtake the answer."""
-
-LOG_SECONDS = 60
-"""How often it is logged that connections are turned away."""
 
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 _NO_BODY = (204, 304)
@@ -112,7 +113,7 @@ class Http1Server:
         self.leaving = False
         """Whether every answer closes its connection: a proxy that keeps connections must not send
         more over this one."""
-        self._logged_at = float("-inf")
+        self._paced_log = PacedLog(log)
 
     def adopt(self, connection: socket.socket, remote_ip: str, data: bytes) -> None:
         """Serve an accepted, non-blocking connection for good; `data` was read of it already."""
@@ -136,10 +137,16 @@ class Http1Server:
 
     def log_scarcity(self) -> None:
         """Idle connections must not take what stores and callbacks need."""
-        now = asyncio.get_running_loop().time()
-        if now - self._logged_at > LOG_SECONDS:
-            self._logged_at = now
-            log.error("the open-file limit is near: ordinary requests are turned away")
+        self._paced_log.log(
+            logging.ERROR, "the open-file limit is near: ordinary requests are turned away"
+        )
+
+    def is_scarce(self, connection: socket.socket) -> bool:
+        """Whether `connection` has a descriptor of the reserve.
+
+        The system gives out the lowest free number, so a high one says how many are in use.
+        """
+        return connection.fileno() >= self.capacity.descriptors
 
     def close(self) -> None:
         """Close every connection at once."""
@@ -176,7 +183,9 @@ class Exchange(HTTPConnection):
         if connection is None:
             self._requests.discard(self)
             return
-        self._keep_alive = self._keep_alive and not connection.server.leaving
+        # A descriptor of the reserve is lent for one answer, and no refused push keeps any.
+        is_lent = response.status >= 400 or connection.has_reserved_descriptor()
+        self._keep_alive = self._keep_alive and not (connection.server.leaving or is_lent)
         said = "" if self._keep_alive else "close"
         if self._keep_alive and request.version == "HTTP/1.0":
             said = "Keep-Alive"
@@ -291,11 +300,11 @@ class Connection(asyncio.Protocol):
     of size and time."""
 
     __slots__ = (
-        "_answered", "_awaits_body", "_body", "_body_bytes", "_deadline", "_exchange", "_expects",
-        "_first", "_flushed", "_head_bytes", "_keep_alive", "_last", "_lines", "_loop", "_over",
-        "_parser", "_paused", "_ready", "_refusal", "_request", "_socket", "_timer", "_unparsed",
-        "_unsent", "_url", "_wire_bytes", "peer_is_gone", "protocol", "remote_ip", "server",
-        "transport",
+        "_answered", "_awaits_body", "_body", "_body_bytes", "_deadline", "_exchange",
+        "_expects", "_first", "_flushed", "_head_bytes", "_keep_alive", "_last", "_lines", "_loop",
+        "_over", "_parser", "_paused", "_ready", "_refusal", "_request", "_seen",
+        "_socket", "_timer", "_unparsed", "_unsent", "_url", "_wire_bytes", "peer_is_gone",
+        "protocol", "remote_ip", "server", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -313,7 +322,8 @@ class Connection(asyncio.Protocol):
         # What was read and not parsed: before `begin`, and what came while a request was answered.
         self._first = first
         self._unparsed = b""
-        # The message that is parsed now.
+        # The message that is parsed now. `_seen`: what came since its head began, and maybe before.
+        self._seen = b""
         self._url = b""
         self._lines: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
@@ -414,7 +424,8 @@ class Connection(asyncio.Protocol):
         else:
             self._unparsed = data
             self._advance()
-        if (self._ready or self._unparsed) and not self._paused and not self._over:
+        # Not at once: behind a request that waits, the end of a peer that leaves would go unseen.
+        if len(self._unparsed) > SLICE_BYTES and not self._paused and not self._over:
             self._paused = True
             self.transport.pause_reading()
 
@@ -447,6 +458,7 @@ class Connection(asyncio.Protocol):
     # Parsing
 
     def _feed(self, data: bytes) -> None:
+        self._seen += data
         if self._request is None:
             self._head_bytes += len(data)
         else:
@@ -461,6 +473,11 @@ class Connection(asyncio.Protocol):
                 self._too_large()
             else:
                 self._malformed(str(error))
+        if self._request is not None:
+            self._seen = b""
+        elif not self._url:
+            # No head begins here, but for a part of its method.
+            self._seen = self._seen[-LONGEST_METHOD:]
         if self._request is None and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
         elif self._request is not None and self._wire_bytes > MAX_BODY_ON_THE_WIRE:
@@ -499,6 +516,9 @@ class Connection(asyncio.Protocol):
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         method = parser.get_method().decode()
         version = _VERSIONS.get(parser.get_http_version(), "")
+        # llhttp also reads RTSP/1.0 and ICE/1.0, and any number of blanks between the words.
+        begun = b"%b %b %b\r\n" % (parser.get_method(), self._url, version.encode())
+        is_plain = begun in self._seen
         self._request = request = Request(
             method,
             self._url.decode("latin-1"),
@@ -513,7 +533,7 @@ class Connection(asyncio.Protocol):
         self._body, self._head_bytes, self._body_bytes, self._wire_bytes = [], 0, 0, 0
         if over and head_length(request) > MAX_HEAD_BYTES:
             self._refuse_later(too_large("head", MAX_HEAD_BYTES), 431, "head too large")
-        problem = problem_of(request)
+        problem = problem_of(request) if is_plain else "not a request line of HTTP"
         if problem:
             self._malformed(problem)
         length = headers.get("Content-Length")
@@ -577,7 +597,9 @@ class Connection(asyncio.Protocol):
             self._serve(self._ready.pop(0))
         elif self._refusal is not None:
             self._refuse(self._refusal)
-        elif (self._head_bytes or self._request is not None) and self._is_scarce():
+        elif (self._head_bytes or self._request is not None) and self.server.is_scarce(
+            self._socket
+        ):
             # Only a part of a request came: such connections get no descriptor of the reserve.
             self.server.log_scarcity()
             self._refuse(Refusal(overloaded(), 503, "overloaded", False))
@@ -603,7 +625,7 @@ class Connection(asyncio.Protocol):
         if route is not None:
             self.server.supervisor.spawn(self._answer(route, request, exchange), name="hot route")
             return
-        if self._is_scarce():
+        if self.server.is_scarce(self._socket):
             self.server.log_scarcity()
             response = error_response(overloaded(), new_request_id(), {"Connection": "close"})
             response.write_to(exchange, is_head=request.method == "HEAD")
@@ -615,6 +637,9 @@ class Connection(asyncio.Protocol):
             waits = delegate.headers_received(start, request.tornado_headers())
             if waits is None:
                 self._deliver(delegate, request, exchange)
+                if self.peer_is_gone:
+                    # Its end came before this request was served: it is not waited for either.
+                    exchange.peer_left()
             else:
                 work = self._deliver_after(waits, delegate, request, exchange)
                 self.server.supervisor.spawn(work, name="request")
@@ -681,7 +706,7 @@ class Connection(asyncio.Protocol):
         self._exchange, self._answered = None, False
         if not self._keep_alive or (self.peer_is_gone and not (self._ready or self._unparsed)):
             self._over = True
-            if self._unparsed or self._paused:
+            if self._ready or self._unparsed or self._paused:
                 self._linger()
             else:
                 self.transport.close()
@@ -705,6 +730,10 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         if self.transport.is_closing():
             return
+        if self.server.is_scarce(self._socket):
+            # Rather a reset that overtakes the answer than a second without the descriptor.
+            self.transport.close()
+            return
         try:
             self.transport.write_eof()
         except OSError:
@@ -716,9 +745,9 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         self._allow(LINGER_SECONDS)
 
-    def _is_scarce(self) -> bool:
-        # The system gives out the lowest free number, so a high one says how many are in use.
-        return self._socket.fileno() >= self.server.capacity.descriptors
+    def has_reserved_descriptor(self) -> bool:
+        """Whether the server can spare no descriptor beyond this answer."""
+        return self.server.is_scarce(self._socket)
 
     def has_no_peer(self) -> bool:
         """`Exchange.has_no_peer`."""

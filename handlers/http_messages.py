@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 
 from services.errors import ApiError
+from services.origins import is_host
 from services.push.admission import RETRY_SECONDS
 
 JSON = "application/json; charset=utf-8"
@@ -32,11 +33,6 @@ MAX_HEAD_BYTES = 64 * 1024
 """Twice what nginx passes on by default: the proxy refuses a long head before the server does."""
 
 MAX_BODY_BYTES = 64 * 1024
-
-_HOST_CHARACTERS = r"[\[\]:A-Za-z0-9\-._~!$&'()*+;=]*"
-HOST = re.compile(rf"{_HOST_CHARACTERS}(?:%[0-9A-Fa-f]{{2}}{_HOST_CHARACTERS})*")
-"""What may stand in Host: RFC 3986's host and port, loosely, as Tornado reads it. No comma: it
-would mean that the header came twice."""
 
 
 @lru_cache(maxsize=512)
@@ -199,22 +195,32 @@ def problem_of(request: Request) -> str:
         return "neither HTTP/1.1 nor HTTP/1.0"
     if host is None and request.version == "HTTP/1.1":
         return "no Host"
-    if host is not None and HOST.fullmatch(host) is None:
+    if host is not None and not is_host(host):
         return "not one Host"
     coding = headers.get("Transfer-Encoding")
     if coding is not None and (request.version != "HTTP/1.1" or coding.lower() != "chunked"):
         return "a transfer coding that is not known"
     if target[:1] != "/" and target != "*" and request.method != "CONNECT":
-        try:
-            parts = urlsplit(target)
-        except ValueError:
+        named = origin_form(target)
+        if named is None:
             return "not a target"
-        is_http = parts.scheme in ("http", "https")
-        if not is_http or not parts.netloc or HOST.fullmatch(parts.netloc) is None:
-            return "not a target"
-        headers["Host"] = parts.netloc
-        request.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers["Host"], request.target = named
     return ""
+
+
+def origin_form(target: str) -> tuple[str, str] | None:
+    """The host that an absolute target names, and the target in origin form; None if it is none.
+
+    Every server must accept it (RFC 9112, section 3.2.2). Its scheme is not believed: that one
+    comes from the proxy, as ever.
+    """
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not is_host(parts.netloc):
+        return None
+    return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def head_length(request: Request) -> int:

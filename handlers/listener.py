@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from handlers.http1 import Http1Server
-from handlers.http_messages import HOST
+from services.logs import PacedLog
 from services.push.handshake import Headers
 
 log = logging.getLogger("scanpush.http")
@@ -70,7 +70,7 @@ def plain_head(data: bytes) -> Head | None:
         return None
     lines = [line.partition(": ") for line in match[3].decode("ascii").split("\r\n")[:-1]]
     headers = {_titled(name): value.strip() for name, _, value in lines}
-    if len(headers) < len(lines) or "Host" not in headers or not HOST.fullmatch(headers["Host"]):
+    if len(headers) < len(lines) or "Host" not in headers:
         return None
     if "Content-Length" in headers or "Transfer-Encoding" in headers:
         return None
@@ -93,6 +93,7 @@ class Listener:
         self._http = http
         self._upgrade = upgrade
         self._sockets: list[socket.socket] = []
+        self._paced_log = PacedLog(log)
 
     def listen(self, sockets: list[socket.socket]) -> None:
         """Accept on bound, listening, non-blocking sockets; they are taken over and detached."""
@@ -124,7 +125,9 @@ class Listener:
                 if error.errno not in _EXHAUSTED:
                     raise
                 # Without a descriptor, accepting again at once would only spin.
-                log.error("no descriptor for a connection", extra={"errno": error.errno})
+                self._paced_log.log(
+                    logging.ERROR, "no descriptor for a connection", errno=error.errno
+                )
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening)
                 loop.call_later(PAUSE_SECONDS, self._accept_again, listening)
@@ -148,7 +151,7 @@ class Listener:
             head = plain_head(data)
             if head is not None and self._upgrade(connection, address, head, data[head.length :]):
                 return
-        if not data and connection.fileno() >= self._http.capacity.descriptors:
+        if not data and self._http.is_scarce(connection):
             self._http.log_scarcity()
             connection.close()
         else:

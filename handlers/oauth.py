@@ -13,7 +13,7 @@ from services.web_login.pages import Landing
 from services.wechat.replies import language
 
 COOKIE = "oauth"
-"""What `state` is bound to: one random value for each browser, sent to ``/oauth`` only."""
+"""What `state` is bound to: one random value for each browser."""
 
 MAX_VALUE = 1024
 """Characters of a value in the query: WeChat's, and this server's own, are far shorter."""
@@ -29,8 +29,8 @@ class BrowserHandler(BaseHandler):
     def browser(self) -> Browser:
         accepted = self.request.headers.get("Accept-Language", "")
         return Browser(
-            cookie=self.get_cookie(COOKIE) or "",
-            begin_cookie=self.get_cookie("begin") or "",
+            cookie=self.own_cookie(COOKIE) or "",
+            begin_cookie=self.own_cookie("begin") or "",
             origin=self.container.origins.own(self.scheme, self.request.host),
             lang=language(accepted.split(",")[0].split(";")[0]),
         )
@@ -92,9 +92,7 @@ class StartHandler(BrowserHandler):
         if isinstance(way, Landing):
             self.land(way)
             return
-        self.set_cookie(
-            COOKIE, way.cookie, path="/oauth", httponly=True, samesite="Lax", secure=self.is_https
-        )
+        self.set_own_cookie(COOKIE, way.cookie, "/oauth")
         if self.value("format") == "json":
             # What wxLogin.js is given to embed WeChat's code in a page.
             self.write_json(
@@ -133,7 +131,9 @@ class AllowHandler(BrowserHandler):
         browser = self.browser
         # Stricter than elsewhere: another site may not answer for the person, so the Origin of this
         # server itself must be named. Browsers name it with a form; `land` says when they do not.
-        if self.request.headers.get("Origin") != browser.origin:
+        origin = self.request.headers.get("Origin", "")
+        if origin != browser.origin:
+            self.log_foreign_origin(origin)
             raise ApiError("forbidden_origin", "Only our own page may answer.")
         value = self.get_body_argument("value", "")
         allow = self.get_body_argument("allow", "0") == "1"

@@ -24,6 +24,12 @@ def page_policy(host: str, frame_ancestors: str = "'none'") -> str:
     )
 
 
+EXAMPLE_POLICY = (
+    "script-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
 class PageHandler(BaseHandler):
     """One HTML file of static/, with `page_facts` in its meta tags."""
 
@@ -66,11 +72,24 @@ class FilesHandler(StaticFileHandler):
             raise HTTPError(404)
         return super().parse_url_path(url_path)
 
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        """The pages' templates are no files to be loaded: `PageHandler` serves them, filled in and
+        with their policy."""
+        path = super().validate_absolute_path(root, absolute_path)
+        if path is not None and Path(path).suffix == ".html" and Path(path).parent == STATIC:
+            raise HTTPError(404)
+        return path
+
     def set_extra_headers(self, path: str) -> None:
         # Files keep their names from version to version, so browsers ask each time whether theirs
         # is still the newest.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Content-Type-Options", "nosniff")
+        if path.endswith(".html"):
+            # The examples: what they load depends on the site they are tried on.
+            self.set_header("Content-Security-Policy", EXAMPLE_POLICY)
+            self.set_header("X-Frame-Options", "DENY")
+            return
         self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from tornado.httputil import HTTPInputError, HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import PathMatches, Router, Rule
 from tornado.web import Application
 
 from handlers.base import NotFoundHandler, log_request
 from handlers.callbacks import CallbackHandler
+from handlers.http_messages import origin_form
 from handlers.mini_program import (
     MiniProgramConfirmHandler,
     MiniProgramLoginHandler,
@@ -75,11 +78,33 @@ def routes_for_worker_peers(container: Container) -> list[Any]:
     return [(r"/readyz", OwnReadyHandler, shared), (r"/metrics", OwnMetricsHandler, shared)]
 
 
+class AbsoluteTargets(Router):
+    """The last rule of `application`: serves absolute targets, which Tornado's own connections hand
+    on as they are. handlers/http1.py has made them origin form before."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        application.wildcard_router.rules.append(Rule(PathMatches(r"[^/*].*"), self))
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        if request.method == "CONNECT":
+            return None
+        named = origin_form(request.uri or "")
+        if named is None:
+            raise HTTPInputError("not a target")
+        host, request.uri = named
+        request.headers["Host"] = request.host = host
+        request.path, _, request.query = request.uri.partition("?")
+        return self._application.find_handler(request, **kwargs)
+
+
 def make_application(container: Container, rules: list[Any]) -> Application:
-    return Application(
+    application = Application(
         rules,
         default_handler_class=NotFoundHandler,
         default_handler_args={"container": container},
         log_function=log_request,
         websocket_ping_interval=0,
     )
+    AbsoluteTargets(application)
+    return application

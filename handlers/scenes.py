@@ -27,22 +27,14 @@ class ScenesHandler(BaseHandler):
                 lang=optional_text(body, "lang"),
                 kiosk=optional_text(body, "kiosk"),
                 kiosk_secret=self.bearer(),
-                begin_cookie=self.get_cookie("begin"),
+                begin_cookie=self.own_cookie("begin"),
                 user_agent=self.request.headers.get("User-Agent", ""),
                 origin=self.container.origins.own(self.scheme, self.request.host),
             )
         )
         # Lax, so that it comes along when WeChat sends the browser back by a link; it proves there
         # that this browser began the scene (docs/security.md, C11).
-        self.set_cookie(
-            "begin",
-            begun.begin_cookie,
-            expires_days=_BEGIN_COOKIE_DAYS,
-            path="/",
-            httponly=True,
-            samesite="Lax",
-            secure=self.is_https,
-        )
+        self.set_own_cookie("begin", begun.begin_cookie, "/", _BEGIN_COOKIE_DAYS)
         self.write_json(begun.document, 201)
 
 

@@ -24,6 +24,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
+from handlers.base import log_other_scheme
 from handlers.http1 import LINGER_SECONDS, Exchange
 from handlers.http_messages import (
     NO_HEADERS,
@@ -34,9 +35,18 @@ from handlers.http_messages import (
 )
 from handlers.listener import FIRST_READ_BYTES, INHERITS_NODELAY, Address, Head
 from services.errors import ApiError
+from services.logs import PacedLog
 from services.metrics import Metrics
+from services.origins import MAX_LOGGED_ORIGIN, is_listed
 from services.push.admission import Admission, Take, hung_up
-from services.push.handshake import PREFIX, Offer, UpgradeRequest
+from services.push.handshake import (
+    FOREIGN_ORIGIN,
+    NO_SUBPROTOCOL,
+    OTHER_SCHEME,
+    PREFIX,
+    Offer,
+    UpgradeRequest,
+)
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.push")
@@ -47,11 +57,15 @@ _REFUSAL_HEADERS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def refused(refusal: ApiError, metrics: Metrics) -> HttpResponse:
-    """Count a refused upgrade and log it: its answer."""
+def refused(refusal: ApiError, metrics: Metrics, origin: str = "") -> HttpResponse:
+    """Count a refused upgrade and log it, with the Origin it is refused for: its answer."""
     request_id = new_request_id()
-    metrics.upgrade_refused(refusal.code)
-    log.info("%d GET %s %s", refusal.status, PREFIX, refusal.code, extra={"request_id": request_id})
+    is_proxys = refusal.cause in (OTHER_SCHEME, NO_SUBPROTOCOL)
+    metrics.upgrade_refused(refusal.cause if is_proxys else refusal.code)
+    fields = {"request_id": request_id}
+    if origin:
+        fields["origin"] = origin[:MAX_LOGGED_ORIGIN]
+    log.info("%d GET %s %s", refusal.status, PREFIX, refusal.cause, extra=fields)
     return error_response(refusal, request_id, _REFUSAL_HEADERS.get(refusal.code, NO_HEADERS))
 
 
@@ -112,6 +126,9 @@ class FastUpgrade:
         try:
             # A few hundred bytes on a new connection: they fit, or the peer is gone.
             connection.send(encoded(response))
+            if connection.fileno() >= self._admission.capacity.descriptors:
+                # A descriptor of the reserve is not kept for a second.
+                return
             connection.shutdown(socket.SHUT_WR)
             # Closing with input unread would send a reset that may overtake the answer.
             async with asyncio.timeout(LINGER_SECONDS):
@@ -132,18 +149,27 @@ class SocketRouter(Router):
     def __init__(self, admission: Admission, metrics: Metrics) -> None:
         self._admission = admission
         self._metrics = metrics
+        self._paced_log = PacedLog(log)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        return _Upgrade(self._admission, self._metrics, request)
+        return _Upgrade(self._admission, self._metrics, self._paced_log, request)
 
 
 class _Upgrade(HTTPMessageDelegate):
     """One request for a socket."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, request: HTTPServerRequest) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        metrics: Metrics,
+        paced_log: PacedLog,
+        request: HTTPServerRequest,
+    ) -> None:
         assert request.connection is not None
         self._admission = admission
         self._metrics = metrics
+        self._paced_log = paced_log
+        self._request = request
         self._conn = request.connection
         self._remote_ip = request.remote_ip or ""
         self._refusal: ApiError | None = None
@@ -155,19 +181,41 @@ class _Upgrade(HTTPMessageDelegate):
         assert isinstance(start_line, RequestStartLine)
         self._is_head = start_line.method == "HEAD"
         try:
-            offer = self._admission.check(UpgradeRequest(*start_line, headers, self._remote_ip))
+            # Not the target of `start_line`, which may be in absolute form.
+            method, target, version = start_line.method, self._request.uri or "", start_line.version
+            request = UpgradeRequest(method, target, version, headers, self._remote_ip)
+            offer = self._admission.check(request)
+            if headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers:
+                raise ApiError("bad_request", "an upgrade has no body")
         except ApiError as refusal:
             self._refusal = refusal
+            self._explain(refusal)
             return None
         return self._admit(offer)
 
+    def _explain(self, refusal: ApiError) -> None:
+        """Tell the operator what a proxy in front is most likely to have done."""
+        proxies = self._admission.trusted_proxies
+        if refusal.cause == OTHER_SCHEME:
+            log_other_scheme(self._paced_log, self._admission.origins, proxies, self._request)
+        elif refusal.cause == NO_SUBPROTOCOL:
+            self._paced_log.log(
+                logging.WARNING if is_listed(self._remote_ip, proxies) else logging.INFO,
+                "an upgrade came without Sec-WebSocket-Protocol: pages log in by polling until the "
+                "proxy passes that header on",
+                peer=self._remote_ip,
+            )
+
     def data_received(self, chunk: bytes) -> None:
-        """Ignored: an upgrade has no body."""
+        """Ignored: a request with a body is refused."""
 
     def finish(self) -> None:
         """Called for refused requests only: a detached connection is not finished."""
         assert self._refusal is not None
-        refused(self._refusal, self._metrics).write_to(self._conn, is_head=self._is_head)
+        is_foreign = self._refusal.cause in (FOREIGN_ORIGIN, OTHER_SCHEME)
+        origin = self._request.headers.get("Origin", "") if is_foreign else ""
+        response = refused(self._refusal, self._metrics, origin)
+        response.write_to(self._conn, is_head=self._is_head)
 
     async def _admit(self, offer: Offer) -> None:
         try:

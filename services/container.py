@@ -7,6 +7,7 @@ in the settings stops the start, not a request.
 """
 
 import asyncio
+import logging
 import secrets
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from services.clock import Clock, SystemClock
 from services.errors import SettingsError, StoreUnavailable
 from services.hooks import Hook
 from services.http_client import make_transport
+from services.logs import PacedLog
 from services.metrics import Metrics
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
@@ -119,6 +121,11 @@ class Container:
     @cached_property
     def metrics(self) -> Metrics:
         return Metrics(self.clock.now, Ending)
+
+    @cached_property
+    def paced_log(self) -> PacedLog:
+        """For what a failing store, or a wrong setting, makes of every request."""
+        return PacedLog(logging.getLogger("scanpush.http"))
 
     @cached_property
     def origins(self) -> Origins:

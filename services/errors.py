@@ -115,16 +115,24 @@ class ApiError(ScanpushError):
         message: a sentence for a developer; no secret and no input echoed back.
         field: the field at fault, for ``bad_request``.
         retry_after: seconds for ``Retry-After``.
+        cause: what log and metrics say in place of `code` where they know more; never answered.
     """
 
     def __init__(
-        self, code: str, message: str, *, field: str | None = None, retry_after: int | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.cause = cause or code
 
     @property
     def status(self) -> int:

@@ -19,7 +19,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TextIO
@@ -235,6 +236,35 @@ def _write_uncaught(
     lines = "".join(traceback.format_exception(kind, error, trace))
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(scrub(lines))
+
+
+REPEAT_SECONDS = 60
+"""How often `PacedLog` writes the same line."""
+
+
+class PacedLog:
+    """For lines that clients or a failing system could have written without end: each at most once
+    a minute, with the number of those left out since as the field ``left_out``.
+
+    Lines are the same whose level and text before formatting are. Each server has its own.
+    """
+
+    def __init__(self, log: logging.Logger, now: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._now = now
+        self._written: dict[tuple[int, str], float] = {}
+        self._left_out: Counter[tuple[int, str]] = Counter()
+
+    def log(self, level: int, text: str, *args: object, **fields: object) -> None:
+        """Write the line with `fields` behind it, or count it."""
+        line, now = (level, text), self._now()
+        if now - self._written.get(line, float("-inf")) < REPEAT_SECONDS:
+            self._left_out[line] += 1
+            return
+        self._written[line] = now
+        if left_out := self._left_out.pop(line, 0):
+            fields["left_out"] = left_out
+        self._log.log(level, text, *args, extra=fields)
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -53,7 +53,10 @@ class MetricName(StrEnum):
     SOCKETS = "scanpush_sockets", "Sockets held open now."
     SOCKETS_OPENED = "scanpush_sockets_opened_total", "Sockets opened."
     SOCKETS_ENDED = "scanpush_sockets_ended_total", "Sockets that ended, by how."
-    UPGRADES_REFUSED = "scanpush_upgrades_refused_total", "Sockets refused, by error code."
+    UPGRADES_REFUSED = (
+        "scanpush_upgrades_refused_total",
+        "Sockets refused, by error code or a proxy's mistake.",
+    )
     STATUSES_WRITTEN = "scanpush_statuses_written_total", "Status documents written to sockets."
     PINGS_WRITTEN = "scanpush_pings_written_total", "Pings written to idle sockets."
     LONG_POLLS = "scanpush_long_polls", "Long polls waiting now."

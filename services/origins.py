@@ -3,7 +3,8 @@
 The headers of proxies (X-Forwarded-For, X-Forwarded-Proto) count only from listed proxies.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
@@ -40,20 +41,110 @@ class Origins:
             origin == self.own(scheme, host) or origin in self._allowed
         )
 
+    def differs_in_scheme(self, origin: str | None, scheme: str, host: str) -> bool:
+        """Whether `origin` is that of the server's own pages but for its scheme: then a proxy in
+        front, or ``server.public_url``, says the wrong one."""
+        named, _, own_host = self.own(scheme, host).partition("://")
+        given, _, given_host = (origin or "").partition("://")
+        return given in ("http", "https") and given != named and given_host == own_host
+
+    def scheme_advice(
+        self, remote_ip: str, headers: Mapping[str, str], trusted_proxies: Sequence[Network]
+    ) -> str:
+        """What the operator is to set where `differs_in_scheme`: a sentence for the log, which
+        quotes nothing of the request but the address of its peer."""
+        if self._own:
+            return "set server.public_url to the address that browsers use, with its scheme"
+        proto = headers.get("X-Forwarded-Proto", "")
+        others = [name for name in OTHER_SCHEME_HEADERS if name in headers]
+        if not is_listed(remote_ip, trusted_proxies):
+            reason = f"{remote_ip} is not in server.trusted_proxies"
+        elif "," in proto:
+            reason = "the proxy sends several values of X-Forwarded-Proto, which differ"
+        elif proto:
+            reason = "the proxy names another scheme in X-Forwarded-Proto"
+        elif others:
+            reason = f"the proxy sends {others[0]}, which is not read, and no X-Forwarded-Proto"
+        else:
+            reason = "the proxy sends no X-Forwarded-Proto"
+        return (
+            f"{reason}: list the proxy in server.trusted_proxies and have it set X-Forwarded-Proto "
+            "to the scheme that browsers use, or set server.public_url"
+        )
+
     def shared_with(self, origin: str | None) -> bool:
         """Whether CORS headers are due: for exactly the configured origins."""
         return origin is not None and origin in self._allowed
+
+
+_NAME = r"[A-Za-z0-9\-._~!$&'()*+;=]"
+_HOST = re.compile(
+    rf"(?=[^:]){_NAME}*(?:%[0-9A-Fa-f]{{2}}{_NAME}*)*(?::([0-9]{{0,5}}))?"
+    r"|\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{0,5}))?"
+)
+
+MAX_HOST = 261
+"""A name has at most 253 characters (RFC 1035, section 2.3.4), a port six with its colon, and an
+IPv6 address its brackets."""
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` may stand in a request's Host: RFC 3986's host, not empty, and a port.
+
+    The one grammar of every path of a request. No comma, which RFC 3986 would allow in a name: it
+    would mean that the header came twice. IPv6 addresses are those of RFC 4291, without a zone.
+    Whether it is too long (`MAX_HOST`) is not asked here.
+    """
+    # Clients name the same few hosts again and again. Long ones must not fill the memory.
+    return _is_host(text) if len(text) <= MAX_HOST else _is_host.__wrapped__(text)
+
+
+@lru_cache(maxsize=512)
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    if found is None:
+        return False
+    port, address, port_of_address = found.groups()
+    if address is not None:
+        try:
+            IPv6Address(address)
+        except ValueError:
+            return False
+    return int(port or port_of_address or 0) < 65536
+
+
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""What proxies write, and what it means: some name an upgrade after WebSocket's own schemes."""
 
 
 def request_scheme(
     remote_ip: str, x_forwarded_proto: str, trusted_proxies: Sequence[Network]
 ) -> str:
     """The scheme the browser used. scanpush itself speaks plain HTTP: TLS ends at a proxy, whose
-    header counts only when the proxy is listed."""
-    scheme = x_forwarded_proto.strip().lower()
-    if scheme in ("http", "https") and is_listed(remote_ip, trusted_proxies):
-        return scheme
-    return "http"
+    header counts only when the proxy is listed.
+
+    Several proxies may each have added a value. They count where they agree; otherwise it is
+    unknown which of them the client made up.
+    """
+    if not x_forwarded_proto or not is_listed(remote_ip, trusted_proxies):
+        return "http"
+    schemes = {_SCHEMES.get(word.strip().lower()) for word in x_forwarded_proto.split(",")}
+    return (schemes.pop() if len(schemes) == 1 else None) or "http"
+
+
+OTHER_SCHEME_HEADERS = (
+    "Forwarded",
+    "X-Forwarded-Ssl",
+    "Front-End-Https",
+    "X-Forwarded-Scheme",
+    "X-Url-Scheme",
+)
+"""Where other servers look for the scheme. Not read here: a proxy that does not set one of them
+passes on what the client wrote."""
+
+
+MAX_LOGGED_ORIGIN = 120
+"""Characters of an Origin that are logged: a client may send one of 64 KiB."""
 
 
 def origin_of(url: str) -> str:

@@ -19,15 +19,20 @@ failure (sqlite.org, "PRAGMA synchronous" and "Write-Ahead Logging").
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import logging
+import os
 import queue
+import socket
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from services.errors import SettingsError, StoreUnavailable
+from services.logs import PacedLog
 
 log = logging.getLogger("scanpush.sqlite")
 
@@ -44,6 +49,15 @@ COPIES = 4
 LONG_LOG_PAGES = 16_384
 """64 MB of 4 KB pages: reached only where a writer never pauses."""
 SCHEMA_VERSION = 1
+
+FREE_BYTES = 1 << 20
+"""Below this the disk counts as full: SQLite could still write where its log has room from before,
+so some logins would succeed and others fail."""
+
+_PROBE_SCHEMA = "CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, count INTEGER NOT NULL);"
+_PROBE = "INSERT INTO probe VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1"
+
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _MAGIC = b"SQLite format 3\x00"
 """The first bytes of every database (sqlite.org, "Database File Format")."""
@@ -71,7 +85,8 @@ class Database:
     batch is rolled back and each of its jobs is run again alone, so that only the bad one fails.
 
     Args:
-        path: the file; its directory is made. One process at a time may use it.
+        path: the file; its directory is made. One process at a time may use it, also where the file
+            is deleted meanwhile.
         synchronous: ``NORMAL`` or ``FULL``.
         schemas: SQL scripts of ``CREATE ... IF NOT EXISTS``, one of each store.
     """
@@ -86,8 +101,12 @@ class Database:
         # Two threads write and read these; a value that is late by a turn harms nothing.
         self._wrote = False
         self._log_is_long = False
+        self._is_broken = False
+        """Whether SQLite found the file malformed: that does not heal."""
+        self._paced_log = PacedLog(log)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._file: int | None = None
         self._connections: list[sqlite3.Connection] = []
 
     def open(self) -> None:
@@ -99,8 +118,10 @@ class Database:
             self._lock = open(f"{self._path}.lock", "w")  # noqa: SIM115, held until close
         except OSError as error:
             raise SettingsError("embedded.path", f"cannot be written: {error.strerror}") from None
+        self._name: socket.socket | None = None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._name = _locked_name(self._path)
         except OSError:
             self._lock.close()
             raise SettingsError(
@@ -111,7 +132,9 @@ class Database:
             self._make_tables(self._writer)
             self.reader = self._connect()
             self._checkpointer = self._connect()
-        except sqlite3.Error as error:
+            # Kept open until the connections are closed: see `_refuse_other_files`.
+            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except (sqlite3.Error, OSError) as error:
             self._close_files()
             raise SettingsError("embedded.path", f"is not a usable database: {error}") from None
         for target in (self._write_batches, self._checkpoint):
@@ -149,7 +172,7 @@ class Database:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"made by a newer scanpush (schema {version})")
-        for schema in self._schemas:
+        for schema in (_PROBE_SCHEMA, *self._schemas):
             connection.executescript(schema)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -169,6 +192,40 @@ class Database:
             self._loop.call_soon(self._hand_over)
         self._asked.append((job, future, then))
         return await future
+
+    async def check(self) -> None:
+        """Raise `StoreUnavailable` unless logins can be saved: the file at the path is the one that
+        is open, is a database, has room on its disk, and takes a write."""
+        await self.write(self._probe)
+
+    def _probe(self, writer: sqlite3.Connection) -> None:
+        if self._is_broken:
+            raise sqlite3.DatabaseError("the database is malformed")
+        file = self._file
+        assert file is not None
+        try:
+            is_same = os.path.samestat(os.stat(self._path), os.fstat(file))
+            beginning = os.pread(file, len(_MAGIC), 0)
+            disk = os.statvfs(self._path)
+        except FileNotFoundError:
+            is_same = False
+        except OSError as error:
+            raise sqlite3.OperationalError(f"cannot be looked at: {error.strerror}") from None
+        if not is_same:
+            raise sqlite3.OperationalError("the database's file was deleted or replaced")
+        if beginning != _MAGIC:
+            raise sqlite3.DatabaseError("the database was overwritten")
+        if disk.f_bavail * disk.f_frsize < FREE_BYTES:
+            raise sqlite3.OperationalError("the disk is full")
+        # The writer has pages in memory. A connection of its own reads the first of every table.
+        fresh = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=0)
+        try:
+            tables = fresh.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                fresh.execute(f'SELECT 1 FROM "{table}" LIMIT 1').fetchone()
+        finally:
+            fresh.close()
+        writer.execute(_PROBE)
 
     def _hand_over(self) -> None:
         """Give the writer all of one turn at once: waking a thread costs more than a write."""
@@ -204,6 +261,9 @@ class Database:
             self._writer.execute("COMMIT")
             return results
         except Exception as error:  # whatever a job raises belongs to its caller, not to the thread
+            if isinstance(error, sqlite3.DatabaseError):
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extended part
+                self._is_broken = self._is_broken or code in _BROKEN
             with contextlib.suppress(sqlite3.Error):  # no transaction left is what is wanted
                 self._writer.execute("ROLLBACK")
             if len(batch) == 1:
@@ -215,7 +275,7 @@ class Database:
             try:
                 self._log_is_long = self._copy_log() >= LONG_LOG_PAGES
             except sqlite3.Error as error:
-                log.warning("checkpoint failed, the log grows: %s", error)
+                self._paced_log.log(logging.WARNING, "checkpoint failed, the log grows: %s", error)
 
     def _copy_log(self) -> int:
         """Copy what is in the log to the file, beside the writer. The log's pages are returned.
@@ -237,7 +297,7 @@ class Database:
         try:
             self._writer.execute(_CHECKPOINT.format("RESTART")).fetchone()
         except sqlite3.Error as error:
-            log.warning("checkpoint failed, the log grows: %s", error)
+            self._paced_log.log(logging.WARNING, "checkpoint failed, the log grows: %s", error)
 
     async def close(self) -> None:
         """Finish the writes already asked for, then close the file. May be called twice."""
@@ -254,7 +314,36 @@ class Database:
         """The lock last: with it the file is another process's."""
         for connection in reversed(self._connections):
             connection.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._name is not None:
+            self._name.close()
         self._lock.close()
+
+
+def _locked_name(path: Path) -> socket.socket | None:
+    """Hold the path itself, as long as the socket is open.
+
+    The lock file is deleted along with the data where the folder is cleared, and a second server
+    would then lock a new one while the first still serves from files without a name. A name in
+    Linux's abstract namespace (unix(7)) cannot be deleted, and ends with its process. It holds the
+    mount namespace, for in another one the path is another file. Elsewhere there is the lock file.
+
+    Raises:
+        OSError: another process holds it.
+    """
+    if sys.platform != "linux":
+        return None
+    named = f"{os.readlink('/proc/self/ns/mnt')} {path.resolve()}"
+    name = hashlib.sha256(os.fsencode(named)).hexdigest()
+    held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        held.bind(f"\0scanpush.{name}")
+    except OSError:
+        held.close()
+        raise
+    return held
 
 
 def _resolve(batch: list[Asked], results: list[Any]) -> None:

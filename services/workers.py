@@ -291,6 +291,10 @@ class WorkerPeers:
     async def close(self) -> None:
         for client in self._others.values():
             await client.aclose()
+        parent_has_ended, _, _ = select.select([self.context], [], [], 0)
+        if parent_has_ended:
+            # It was killed, or it would still wait for this process; then it removes nothing.
+            shutil.rmtree(self.context.folder, ignore_errors=True)
 
     async def check_ready(self) -> int:
         """How many others are ready.

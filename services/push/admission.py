@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from services.errors import ApiError, StoreUnavailable
 from services.ids import scene_key, secret_hash
-from services.origins import Network, Origins, client_address, request_scheme
+from services.origins import Network, Origins, client_address, is_host, request_scheme
 from services.push.handshake import (
+    FOREIGN_ORIGIN,
+    OTHER_SCHEME,
     Offer,
     UpgradeRequest,
     check_request,
@@ -137,8 +139,8 @@ class AddressLimit:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The checks, in this order: a WebSocket request, room on this node, Origin, path, token's form
-    (`check`, which never waits), sockets of the address, token and scene (`admit`)."""
+    """The checks, in this order: a WebSocket request, its Host, room on this node, Origin, path,
+    token's form (`check`, which never waits), sockets of the address, token and scene (`admit`)."""
 
     scenes: SceneStore
     node: str
@@ -154,12 +156,17 @@ class Admission:
     def check(self, request: UpgradeRequest) -> Offer:
         """Everything that can be decided without the store. Raises `ApiError`."""
         check_request(request)
+        host = request.headers.get("Host", "")
+        if not is_host(host):
+            raise ApiError("bad_request", "not a host", field="Host")
         if self.draining() or not self.capacity.has_room(self.parking.table.count):
             raise ApiError("overloaded", "no room for a socket", retry_after=RETRY_SECONDS)
         headers, proxies = request.headers, self.trusted_proxies
         scheme = request_scheme(request.remote_ip, headers.get("X-Forwarded-Proto", ""), proxies)
-        if self.origins.is_foreign(headers.get("Origin"), scheme, headers.get("Host", "")):
-            raise forbidden()
+        origin = headers.get("Origin")
+        if self.origins.is_foreign(origin, scheme, host):
+            misread = self.origins.differs_in_scheme(origin, scheme, host)
+            raise forbidden(OTHER_SCHEME if misread else FOREIGN_ORIGIN)
         address = client_address(request.remote_ip, headers.get("X-Forwarded-For", ""), proxies)
         return read_offer(request, address)
 

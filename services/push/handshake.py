@@ -44,9 +44,16 @@ class Offer:
     address: str
 
 
-def forbidden() -> ApiError:
+FOREIGN_ORIGIN = "foreign_origin"
+OTHER_SCHEME = "other_scheme"
+NO_SUBPROTOCOL = "no_subprotocol"
+"""Causes of `forbidden`, for log and metrics. The last two are most likely a proxy's doing: the
+Origin is the server's own but for its scheme, or Sec-WebSocket-Protocol did not arrive."""
+
+
+def forbidden(cause: str = "") -> ApiError:
     """The one answer to a foreign origin, an unknown scene and a wrong token."""
-    return ApiError("forbidden", "this socket is not yours to open")
+    return ApiError("forbidden", "this socket is not yours to open", cause=cause)
 
 
 def check_request(request: UpgradeRequest) -> None:
@@ -68,16 +75,15 @@ def read_offer(request: UpgradeRequest, address: str) -> Offer:
     """What the request asks for.
 
     Raises:
-        ApiError: ``forbidden`` where path or token do not have the form of a real one, then
-            ``bad_request`` without the subprotocol ``scanpush.v1``.
+        ApiError: ``forbidden`` where path or token do not have the form of a real one, or the
+            subprotocol ``scanpush.v1`` is not offered.
     """
     scene_str = request.path.partition("?")[0].removeprefix(PREFIX)
-    offered = _members(request.headers.get("Sec-Websocket-Protocol", ""))
+    names = request.headers.get("Sec-Websocket-Protocol", "")
+    offered = _members(names)
     tokens = [found for name in offered if (found := _TOKEN.fullmatch(name))]
-    if not is_scene_str(scene_str) or len(tokens) != 1:
-        raise forbidden()
-    if SUBPROTOCOL not in offered:
-        raise ApiError("bad_request", "offer scanpush.v1", field="Sec-WebSocket-Protocol")
+    if not is_scene_str(scene_str) or len(tokens) != 1 or SUBPROTOCOL not in offered:
+        raise forbidden("" if names else NO_SUBPROTOCOL)
     return Offer(
         SceneStr(scene_str),
         WatchToken(tokens[0][1]),

@@ -69,6 +69,20 @@ class Cancel:
 ClientMessage = Ack | Cancel
 
 
+class _Frames(Protocol):
+    """The protocol of websockets, but for a close frame between the fragments of a message.
+
+    RFC 6455, section 5.4, lets control frames come there, and after a close no data may follow:
+    the message is given up, and the close is answered with its own code (Autobahn's case 7.1.5).
+    websockets fails the connection with 1002.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class Phase(Enum):
     """What is left to do once everything outgoing is written."""
 
@@ -149,7 +163,7 @@ class SocketProtocol:
     @property
     def _parser(self) -> Protocol:
         if self._frames is None:
-            self._frames = Protocol(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+            self._frames = _Frames(SERVER, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
             if self._closing is not None:
                 self._frames.send_close(self._closing)
                 self._frames.data_to_send()
@@ -191,7 +205,9 @@ class SocketProtocol:
         self._note_protocol_failure()
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.BINARY:
+        if frame.opcode is Opcode.CLOSE:
+            self._message = None
+        elif frame.opcode is Opcode.BINARY:
             self._fail(CloseCode.BAD_MESSAGE)
         elif frame.opcode is Opcode.TEXT:
             self._message = bytearray(frame.data)

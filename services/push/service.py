@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
 from services.ids import scene_str_of
+from services.logs import PacedLog
 from services.metrics import Metrics
 from services.origins import Network, Origins
 from services.push.admission import AddressLimit, Admission, Capacity, open_file_limit
@@ -102,6 +103,7 @@ class PushService:
         self._supervisor = supervisor
         self._clock = clock
         self._metrics = metrics
+        self._paced_log = PacedLog(log)
         self._detached = bytearray()
         self._detaching: asyncio.Task[None] | None = None
         self.capacity = Capacity(
@@ -179,7 +181,9 @@ class PushService:
             except (StoreUnavailable, TimeoutError):
                 if pause is not None:
                     await asyncio.sleep(pause)
-        log.warning("a message of a page could not be stored", extra={"scene_str": scene_str})
+        self._paced_log.log(
+            logging.WARNING, "a message of a page could not be stored", scene_str=scene_str
+        )
         return False
 
     # How sockets end.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
+from services.logs import PacedLog
 from services.metrics import Metrics
 from services.scenes.chat import ChatReply, ChatService
 from services.scenes.store import SceneStore
@@ -69,6 +70,7 @@ class CallbackService:
         self._metrics = metrics
         self._deadline_seconds = deadline_seconds
         self._held = 0
+        self._paced_log = PacedLog(log)
 
     async def receive(self, account: Account, request: CallbackRequest) -> Reply:
         """The body of a 200 answer: ``success``, a sealed reply, or another system's answer.
@@ -139,7 +141,9 @@ class CallbackService:
                     if not held and self._held >= MOST_HELD:
                         raise ApiError("internal", "Too many callbacks are waiting.") from error
                     if not held:
-                        log.warning("a store fails, the callback waits: %s", error)
+                        self._paced_log.log(
+                            logging.WARNING, "a store fails, the callback waits: %s", error
+                        )
                         self._held += 1
                         held = True
                 await asyncio.sleep(pause)

@@ -254,7 +254,7 @@ class SqliteSceneStore:
         return await self._database.write(job)
 
     async def ping(self) -> None:
-        await self._database.write(lambda db: db.execute("SELECT 1").fetchone())
+        await self._database.check()
 
 
 def _watched(scene: Scene | None, watch_hash: bytes) -> Scene | None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from services.errors import ApiError, StoreUnavailable, WeChatError
+from services.logs import PacedLog
 from services.scenes.chat import ChatService
 from services.scenes.states import Scene
 from services.scenes.store import SceneStore
@@ -39,6 +40,7 @@ class Sweeper:
         self._accounts = accounts
         self._chat = chat
         self._left_after_seconds = left_after_seconds
+        self._paced_log = PacedLog(log)
 
     async def expire_forever(self) -> None:
         while True:
@@ -47,7 +49,7 @@ class Sweeper:
                 while await self._scenes.expire(SLICE) >= SLICE:
                     await asyncio.sleep(0)  # for the logins in between
             except StoreUnavailable as error:
-                log.warning("expiry waits for the store: %s", error)
+                self._paced_log.log(logging.WARNING, "expiry waits for the store: %s", error)
                 await asyncio.sleep(1)
             except Exception:
                 # A bug in this server, which may not concern the next round. No failure may end
@@ -62,7 +64,7 @@ class Sweeper:
                 for scene in await self._scenes.owed(self._left_after_seconds, SLICE):
                     await self._finish(scene)
             except (StoreUnavailable, WeChatError) as error:
-                log.warning("finishing left logins waits: %s", error)
+                self._paced_log.log(logging.WARNING, "finishing left logins waits: %s", error)
             except Exception:
                 log.error("finishing left logins failed", exc_info=True)
 

@@ -1,13 +1,15 @@
 """C11: no browser is logged in with another person's login without their knowledge."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from services.ids import SceneStr
 from services.scenes.begin import begun_here
 from tests.flows.browsers import Walker, asks, title
-from tests.stack import ON_LOOP, Stack
+from tests.stack import ON_LOOP, Page, Stack
 
 pytestmark = ON_LOOP
 
@@ -143,3 +145,82 @@ async def test_the_oauth_cookie_is_the_servers_alone(tmp_path: Path) -> None:
         header = answer.headers["Set-Cookie"]
         assert "HttpOnly" in header and "SameSite=Lax" in header and "Path=/oauth" in header
         assert "oauth=fixed" not in header
+
+
+HTTPS = {"X-Forwarded-Proto": "https", "Host": "login.example"}
+
+
+async def _walk(stack: Stack, page: Page, begin: str, over_tls: bool) -> httpx.Response:
+    """The victim follows the attacker's start address; her browser sends `begin` as cookies."""
+    headers = HTTPS if over_tls else {}
+    path = f"/oauth/wechat/start?scene={page.scene_str}"
+    stack.http.cookies.clear()
+    off = await stack.http.get(path, headers={**headers, "Cookie": begin})
+    assert off.status_code == 302, off.text
+    own = off.headers["Set-Cookie"].partition(";")[0]
+    back = await stack.simulator("authorize", url=off.headers["Location"], person="victim")
+    returned = urlsplit(back["redirect"])
+    stack.http.cookies.clear()
+    cookies = {"Cookie": f"{begin}; {own}" if begin else own}
+    return await stack.http.get(f"{returned.path}?{returned.query}", headers={**headers, **cookies})
+
+
+TOSSED = [
+    "begin={}",
+    "begin={}; __Host-begin=mine",
+    "__Host-begin=mine; begin={}",
+    "__Host-begin={}; __Host-begin=mine",
+    "__Host-begin=mine; __Host-begin={}",
+    "__Host-begin={0}; __Host-begin={0}",
+    "__host-begin={}",
+    "x__Host-begin={}",
+    "__Host-begin ={}",
+    "",
+]
+
+
+@pytest.mark.parametrize("tossed", TOSSED)
+async def test_a_cookie_of_a_sibling_domain_asks(tmp_path: Path, tossed: str) -> None:
+    """Over TLS the browser's own cookie has a prefix that no other host can set; and two of one
+    name count as none, wherever the foreign one stands."""
+    async with Stack(tmp_path, server={"trusted_proxies": ["127.0.0.1"]}) as stack:
+        page = await stack.begin(kind="web")
+        shown = await _walk(stack, page, tossed.format(page.begin_cookie), over_tls=True)
+        assert asks(shown) and await page.state() == "scanned"
+
+
+@pytest.mark.parametrize("tossed", ["begin={}; begin=mine", "begin=mine; begin={}"])
+async def test_two_cookies_of_one_name_ask_without_tls_too(tmp_path: Path, tossed: str) -> None:
+    """There the prefix does not exist: a foreign cookie beside the browser's own is noticed."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind="web")
+        assert asks(await _walk(stack, page, tossed.format(page.begin_cookie), over_tls=False))
+
+
+@pytest.mark.parametrize(("over_tls", "name"), [(True, "__Host-begin"), (False, "begin")])
+async def test_the_browser_that_began_is_not_asked(
+    tmp_path: Path, over_tls: bool, name: str
+) -> None:
+    """With the cookie that it was given."""
+    async with Stack(tmp_path, server={"trusted_proxies": ["127.0.0.1"]}) as stack:
+        headers = HTTPS if over_tls else {}
+        begun = await stack.http.post("/api/scenes", json={"kind": "web"}, headers=headers)
+        page = Page(stack, begun.json(), "")
+        cookie, _, attributes = begun.headers["Set-Cookie"].partition(";")
+        assert cookie.startswith(f"{name}=") and ("Secure" in attributes) is over_tls
+        assert "Path=/" in attributes.split("; ") and "Domain" not in attributes
+        shown = await _walk(stack, page, cookie, over_tls)
+        assert not asks(shown) and await page.state() == "authorized"
+
+
+async def test_two_oauth_cookies_are_none(tmp_path: Path) -> None:
+    """A state is bound to one browser: with a foreign cookie beside its own it is refused."""
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin(kind="web")
+        off = await stack.http.get(f"/oauth/wechat/start?scene={page.scene_str}")
+        own = off.headers["Set-Cookie"].partition(";")[0]
+        back = await stack.simulator("authorize", url=off.headers["Location"], person="victim")
+        for cookies, status in ((f"{own}; oauth={'x' * 43}", 400), (own, 200)):
+            stack.http.cookies.clear()
+            answer = await stack.http.get(back["redirect"], headers={"Cookie": cookies})
+            assert answer.status_code == status

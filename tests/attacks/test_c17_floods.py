@@ -7,6 +7,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from tests.conformance.raw import upgrade
+from tests.conftest import UnexpectedLogs
 from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack, eventually, status, until
 
 pytestmark = ON_LOOP
@@ -87,6 +89,48 @@ async def test_idle_connections_without_a_request_do_not_keep_others_out(tmp_pat
         finally:
             for one in idle:
                 one.close()
+
+
+async def test_forged_pushes_hold_no_descriptor(tmp_path: Path) -> None:
+    """Each is refused and its connection closed, though its client would keep it open."""
+    async with Stack(tmp_path) as stack:
+        push = b"POST /wechat/callback HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n<x>"
+        for _ in range(50):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+            writer.write(push)
+            async with asyncio.timeout(WITHIN_SECONDS):
+                assert b"\r\nConnection: close\r\n" in await reader.read()
+            writer.close()
+        page = await stack.begin()
+        await stack.scan(page)
+        assert await page.state() == "authorized"
+
+
+async def test_the_reserve_is_lent_for_one_answer(tmp_path: Path, logs: UnexpectedLogs) -> None:
+    """Above the mark: WeChat's push is answered, then closed; a refused upgrade does not linger."""
+    logs.expect("the open-file limit is near")
+    async with Stack(tmp_path) as stack:
+        page = await stack.begin()
+        push = stack.scan_of(page)
+        target = push.url.partition(f":{stack.port}")[2].encode()
+        refused = upgrade(page.scene_str, "x" * 43, Origin=None)
+        length = b"Content-Length: %d\r\n\r\n" % len(push.body)
+        kept = set(stack.server._http.connections)
+        stack.container.push.capacity.descriptors = 0
+        for request, expected in (
+            (b"POST " + target + b" HTTP/1.1\r\nHost: x\r\n" + length + push.body, b" 200 "),
+            (refused, b" 403 "),
+            (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b" 503 "),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+            writer.write(request)
+            async with asyncio.timeout(WITHIN_SECONDS):
+                answer = await reader.read()
+            assert expected in answer[:20] and b"\r\nConnection: close\r\n" in answer
+            writer.close()
+            assert stack.server._http.connections == kept
+        stack.container.push.capacity.descriptors = 1000
+        assert await page.state() == "authorized"
 
 
 async def test_long_polls_are_capped(tmp_path: Path) -> None:

@@ -40,7 +40,6 @@ BROKEN = {
     "close code 1016": (close(1016), 1002),
     "close code 5000": (close(5000), 1002),
     "close reason not UTF-8": (close(1000, b"\xff"), 1007),
-    "close within fragments": (frame(TEXT, b"{", fin=False) + close(1000), 1002),
     "text not UTF-8": (frame(TEXT, b"\xce\xba\xe1\xbd\xb9\xcf\x83\xed\xa0\x80"), 1007),
     "fragments not UTF-8": (frame(TEXT, b"\xce", fin=False) + frame(CONT, b"\xff"), 1007),
     "message of 4097 bytes": (frame(TEXT, b" " * 4097), 1009),
@@ -91,6 +90,18 @@ async def test_close_is_answered(code: int | None):
         assert await client.closing() == code
         await client.eof()
         assert node.sockets == 0
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("code", [1000, 1001, 4000, None])
+async def test_close_between_fragments(code: int | None):
+    """The message is given up and the close is answered (Autobahn's case 7.1.5)."""
+    async with Node() as node:
+        client = await Raw.open(node, node.scenes.begin(State.AUTHORIZED))
+        client.send(frame(TEXT, ACK[:9], fin=False) + close(code) + frame(CONT, ACK[9:]))
+        assert await client.closing() == code
+        await client.eof()
+        assert node.sockets == 0 and not node.scenes.acked
 
 
 PIECES: dict[str, Callable[[], list[bytes]]] = {

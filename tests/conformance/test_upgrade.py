@@ -12,7 +12,7 @@ from tornado.web import Application
 from handlers.sockets import SocketRouter
 from services.push import admission
 from tests.conformance.raw import TEXT, Raw, upgrade
-from tests.services.push.kit import Node, eventually
+from tests.services.push.kit import ORIGIN, TOKEN, Node, eventually
 
 pytestmark = pytest.mark.usefixtures("accepting")
 
@@ -54,6 +54,10 @@ FORBIDDEN = {
         known, Origin=None, Sec_WebSocket_Protocol="scanpush.v1"
     ),
     "no token": lambda known: upgrade(known, Sec_WebSocket_Protocol="scanpush.v1"),
+    "without scanpush.v1": lambda known: upgrade(known, Sec_WebSocket_Protocol=f"watch.{TOKEN}"),
+    "another version": lambda known: upgrade(
+        known, Sec_WebSocket_Protocol=f"scanpush.v2, watch.{TOKEN}"
+    ),
     "no subprotocols": lambda known: upgrade(known, Sec_WebSocket_Protocol=None),
     "wrong token": lambda known: upgrade(known, token="x" * 43),
     "short token": lambda known: upgrade(known, token="short"),
@@ -81,6 +85,30 @@ async def test_forbidden(request_for):
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("host", ["node.example", "other.example"])
+async def test_absolute_target(host):
+    """The target names the Host (RFC 9112, section 3.2.2), and the Origin is held to that one."""
+    async with Node() as node:
+        request = upgrade(node.scenes.begin(), Origin="http://node.example")
+        client = await Raw.connect(node.port)
+        client.send(request.replace(b"GET /", b"GET http://%b/" % host.encode()))
+        assert (b" 101 " in await client.head()) is (host == "node.example")
+        client.leave()
+
+
+@pytest.mark.gen_test
+async def test_log_names_a_foreign_origin(caplog):
+    """The one refused, at most a line of it, so that an operator sees which site to allow."""
+    caplog.set_level("INFO", "scanpush.push")
+    async with Node() as node:
+        for origin in ("https://shop.example.org", "https://" + "x" * 3000):
+            await _answer(node, upgrade(node.scenes.begin(), Origin=origin))
+        await _answer(node, upgrade(UNKNOWN, Origin=ORIGIN))
+    named = [getattr(record, "origin", None) for record in caplog.records]
+    assert named == ["https://shop.example.org", "https://" + "x" * 112, None]
+
+
+@pytest.mark.gen_test
 async def test_no_origin_with_token():
     """Without an Origin no browser page asked, and the token decides."""
     async with Node() as node:
@@ -97,8 +125,9 @@ IMPOLITE = {
     "HTTP/1.0": (lambda known: upgrade(known).replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
     "no key": (lambda known: upgrade(known, Sec_WebSocket_Key=None), 400),
     "short key": (lambda known: upgrade(known, Sec_WebSocket_Key="c2hvcnQ="), 400),
-    "without scanpush.v1": (
-        lambda known: upgrade(known, Sec_WebSocket_Protocol=f"watch.{'t' * 43}"),
+    "a body": (lambda known: upgrade(known, Content_Length="5") + b"hello", 400),
+    "a body in chunks": (
+        lambda known: upgrade(known, Transfer_Encoding="chunked") + b"1\r\nx\r\n0\r\n\r\n",
         400,
     ),
     "POST": (lambda known: upgrade(known).replace(b"GET", b"POST"), 405),
@@ -116,6 +145,22 @@ async def test_not_an_upgrade(request_for, expected):
         if status == 426:
             assert headers["Upgrade"] == "websocket"
             assert headers["Sec-Websocket-Version"] == "13"
+
+
+NO_HOSTS = ["a,b", "a b", "u@a", "[::1", "", "::1", "[]", "[1.2.3.4]", "[::1]x", "a:x", "a:65536",
+            "a:1:2", ":80", "a/b", "a?b", "a#b", "a\\b", "a%zz", "<a>", "a\x7f", "é"]  # fmt: skip
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("host", NO_HOSTS, ids=ascii)
+async def test_host_that_cannot_be(host):
+    """One grammar on every path: 400, and nothing is attached."""
+    async with Node() as node:
+        client = await Raw.connect(node.port)
+        client.send(upgrade(node.scenes.begin(), Host=host, Origin=None))
+        head = await client.head()
+        client.leave()
+        assert head.startswith(b"HTTP/1.1 400 ") and not node.scenes.attached
 
 
 @pytest.mark.gen_test

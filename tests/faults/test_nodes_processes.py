@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -75,9 +77,16 @@ async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
         assert await one.nodes[0].stop() == 0, one.nodes[0].output
 
 
-async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None:
-    """No process would start them again, and a new parent must find the port free."""
+async def test_a_killed_parent_takes_its_processes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process would start them again, and a new parent must find the port free. The last one
+    removes the folder of their sockets."""
+    # Short, because a socket's path has at most 107 characters.
+    folder = Path(tempfile.mkdtemp())
+    monkeypatch.setenv("TMPDIR", str(folder))
     async with cluster(tmp_path, 1, **PROCESSES) as one:
+        assert list(folder.glob("scanpush-*"))
         before = children(one)
         one.nodes[0].send(signal.SIGKILL)
 
@@ -85,6 +94,8 @@ async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None
             return not any(Path(f"/proc/{pid}").exists() for pid in before)
 
         await eventually(gone)
+        assert not list(folder.glob("scanpush-*"))
+    shutil.rmtree(folder)
 
 
 STOPPED_BETWEEN = """

@@ -102,16 +102,22 @@ async def test_a_push_in_two_pieces(tmp_path: Path) -> None:
 
 
 async def test_what_is_refused_says_no_more_than_ever(tmp_path: Path) -> None:
-    """A forged push is 403, rubbish 400, an unknown account 404; the connection goes on."""
-    async with Stack(tmp_path) as stack, Line(stack) as line:
+    """A forged push is 403, rubbish 400, an unknown account 404; the connection ends with it."""
+    async with Stack(tmp_path) as stack:
         page = await stack.begin()
         push = stack.scan_of(page)
-        assert (await line.push(replace(push, body=stack.scan_of(page, "bob").body)))[0] == 403
-        assert (await line.push(replace(push, body=b"rubbish")))[0] == 400
         unknown = push.url.replace("/callback", "/callback/nobody")
-        assert (await line.push(replace(push, url=unknown)))[0] == 404
-        assert lines(stack) == 1 and await page.state() == "waiting"
-        assert (await line.push(push))[0] == 200
+        for refused, status_code in (
+            (replace(push, body=stack.scan_of(page, "bob").body), 403),
+            (replace(push, body=b"rubbish"), 400),
+            (replace(push, url=unknown), 404),
+        ):
+            async with Line(stack) as line:
+                assert (await line.push(refused))[0] == status_code
+                assert await line._reader.read() == b""
+        async with Line(stack) as line:
+            assert await page.state() == "waiting"
+            assert (await line.push(push))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/wechat/callbacks", "/wechat/callback/default/more"])

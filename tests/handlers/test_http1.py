@@ -25,6 +25,7 @@ from tests.stack import ON_LOOP, WITHIN_SECONDS, eventually
 
 PUSH = b"POST /hot?nonce=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n<xml>"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess"
+CLOSED_ANSWER = ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
 
 try:
@@ -45,18 +46,20 @@ def loops(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 class FakeCallbacks:
-    """Answers ``success``, or what `body` says. `gate` holds answers back."""
+    """Answers ``success``, or what `status` and `body` say. `gate` holds answers back."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes]] = []
         self.body = b"success"
+        self.status = 200
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def answer(self, request: Request) -> HttpResponse:
         self.asked.append((request.target, request.body))
         await self.gate.wait()
-        return HttpResponse(200, {"Content-Length": str(len(self.body))}, self.body)
+        length = str(len(self.body))
+        return HttpResponse(self.status, {"Content-Length": length}, self.body)
 
 
 class Echo(RequestHandler):
@@ -124,6 +127,12 @@ class Bench:
                 return await asyncio.get_running_loop().sock_recv(self.client, 65536)
             except ConnectionResetError:
                 return b""
+
+    async def counts(self, gone: int) -> None:
+        """Return once so many handlers have heard that their client left."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while Echo.gone < gone:
+                await asyncio.sleep(0.002)
 
     async def hears_all(self) -> bytes:
         """Everything until the end of the connection."""
@@ -319,6 +328,35 @@ async def test_a_handler_hears_that_its_client_left() -> None:
         assert Echo.gone == 1
         Echo.gate.set()
         await one.rests()
+
+
+@ON_LOOP
+@pytest.mark.parametrize("behind", [GET, PUSH, 3 * GET, GET[:9]])
+async def test_a_handler_hears_that_its_client_left_more_behind(behind: bytes) -> None:
+    """What waits behind a long poll does not hide the client's end from it."""
+    async with bench() as one:
+        Echo.gate.clear()
+        await one.arrive(GET + behind)
+        one.client.shutdown(socket.SHUT_WR)
+        await one.counts(1)
+        Echo.gate.set()
+        assert (await one.hears_all()).count(b"200 OK") == 1 + behind.count(b"HTTP/1.1")
+        await one.ended()
+
+
+@ON_LOOP
+async def test_a_request_behind_the_clients_end_is_told() -> None:
+    """It is served, for the client may have closed its side only; but it does not wait."""
+    async with bench() as one:
+        Echo.gate.clear()
+        await one.arrive(GET + GET)
+        one.client.shutdown(socket.SHUT_WR)
+        await one.counts(1)
+        Echo.gate.set()
+        Echo.gate = asyncio.Event()
+        await one.counts(2)
+        Echo.gate.set()
+        assert (await one.hears_all()).count(b"200 OK") == 2
 
 
 @ON_LOOP
@@ -631,6 +669,11 @@ MALFORMED = {
     "an absolute target without a host": GET.replace(b"/echo", b"http:///echo"),
     "a target of another scheme": GET.replace(b"/echo", b"ftp://a/echo"),
     "a target without a slash": GET.replace(b"/echo", b"echo"),
+    "two blanks": GET.replace(b"GET ", b"GET  "),
+    "two blanks before the version": GET.replace(b" HTTP", b"  HTTP"),
+    "RTSP": GET.replace(b"HTTP/1.1", b"RTSP/1.0"),
+    "RTSP of the newer version": GET.replace(b"HTTP/1.1", b"RTSP/1.1"),
+    "ICE": GET.replace(b"GET", b"SOURCE").replace(b"HTTP/1.1", b"ICE/1.0"),
     "no version": GET.replace(b" HTTP/1.1", b""),
     "version 0.9": GET.replace(b"1.1", b"0.9"),
     "version 2": GET.replace(b"1.1", b"2.0"),
@@ -671,6 +714,19 @@ async def test_what_is_malformed(data: bytes) -> None:
     async with bench() as one:
         assert await refusal_of(one, data) == (400, "bad_request")
         assert not one.callbacks.asked
+
+
+@ON_LOOP
+@pytest.mark.parametrize("cut", [1, 3, 4, 9, 17, 18, 19, 20, 24, 29])
+async def test_a_head_in_pieces(cut: int) -> None:
+    """Its first line is read as a whole, wherever it is cut, and behind another request."""
+    for data, statuses in ((GET, [200, 200]), (MALFORMED["RTSP"], [200, 400])):
+        async with bench() as one:
+            await one.arrive(GET + data[:cut])
+            assert b"200 OK" in await one.hears()
+            one.client.send(data[cut:])
+            heard = await one.hears()
+            assert int(heard.split()[1]) == statuses[1]
 
 
 @ON_LOOP
@@ -715,7 +771,40 @@ async def test_few_descriptors(logs) -> None:
             assert await refusal_of(one, data) == (503, "overloaded")
     async with bench(descriptors=0) as one:
         await one.arrive(PUSH)
-        assert await one.hears() == ANSWER
+        assert await one.hears_all() == CLOSED_ANSWER
+        await one.ended()
+
+
+@ON_LOOP
+async def test_a_reserved_descriptor_serves_one_request(logs) -> None:
+    """Nothing behind it is served or waited for: neither for more, nor for the peer's end."""
+    logs.expect("the open-file limit is near")
+    for data in (PUSH + PUSH, PUSH + PUSH[:9], PUSH[:-1] + 9_000 * b"x", GET + 9_000 * b"x"):
+        async with bench(descriptors=0) as one:
+            await one.arrive(data)
+            assert (await one.hears_all()).count(b"HTTP/1.1 ") <= 1
+            await one.ended()
+
+
+@ON_LOOP
+async def test_a_refused_push_closes_its_connection() -> None:
+    """Forged ones must not hold descriptors: WeChat's are not refused."""
+    async with bench() as one:
+        one.callbacks.status = 403
+        await one.arrive(PUSH)
+        heard = await one.hears_all()
+        assert heard.startswith(b"HTTP/1.1 403 ") and b"\r\nConnection: close\r\n" in heard
+        await one.ended()
+
+
+@ON_LOOP
+async def test_scarcity_is_logged_once_a_minute(logs) -> None:
+    """However many are turned away."""
+    logs.expect("the open-file limit is near")
+    async with bench(descriptors=0) as one:
+        for _ in range(5):
+            one.http.log_scarcity()
+        assert len(logs.lines) == 1
 
 
 @ON_LOOP

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from handlers.pages import STATIC
+from services import sqlite
 from tests.conftest import UnexpectedLogs
 from tests.handlers.answers import check_headers
 from tests.stack import ON_LOOP, Stack
@@ -87,6 +89,43 @@ async def test_pages_and_files_are_served(tmp_path: Path, path: str) -> None:
         assert answer.status_code == 200
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] in ("no-cache", "no-store")
+
+
+TEMPLATES = sorted(path.name for path in STATIC.glob("*.html"))
+TRICKS = ["{}", "./{}", "examples/../{}", "%6fperator.html", "examples/%2e%2e/{}", "{}?v=1"]
+
+
+async def test_no_page_is_served_without_its_policy(tmp_path: Path) -> None:
+    """Templates are no files, however they are spelt; the examples may not be framed, nor read by
+    other sites; whatever else is html by its name is neither."""
+    async with Stack(tmp_path) as stack:
+        for name in TEMPLATES:
+            for trick in TRICKS:
+                answer = await stack.http.get(f"/static/{trick.format(name)}")
+                assert answer.status_code == 404, answer.url
+        for path in STATIC.rglob("*/*.html"):
+            answer = await stack.http.get(f"/static/{path.relative_to(STATIC)}")
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_a_full_disk_is_not_ready_and_is_logged_once(
+    tmp_path: Path, logs: UnexpectedLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line a minute, however often the balancer asks; with room again the node is ready."""
+    logs.expect("store_unavailable: SQLite: the disk is full")
+    async with Stack(tmp_path) as stack:
+        with monkeypatch.context() as full:
+            full.setattr(sqlite, "FREE_BYTES", 1 << 80)
+            for _ in range(5):
+                answer = await stack.http.get("/readyz")
+                assert (answer.status_code, answer.json()["error"]["code"]) == (
+                    503,
+                    "store_unavailable",
+                )
+        assert len(logs.lines) == 1
+        assert (await stack.http.get("/readyz")).status_code == 200
 
 
 async def test_every_answer_has_an_id_of_its_own(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.logs import configure, request_id
+from services.logs import PacedLog, configure, request_id
 from services.settings.models import LoggingSettings
 from tests.conftest import UnexpectedLogs
 from tests.processes import ROOT, environment
@@ -208,3 +208,20 @@ def test_a_line_that_cannot_be_written_is_told_without_its_content(
     assert capsys.readouterr().err == (
         "a line of scanpush.test cannot be written: UnicodeEncodeError\n"
     )
+
+
+def test_a_line_is_repeated_once_a_minute(
+    caplog: pytest.LogCaptureFixture, logs: UnexpectedLogs
+) -> None:
+    """With the number of those left out; another text or level is another line."""
+    logs.expect("full|empty")
+    now = 1000.0
+    paced = PacedLog(logging.getLogger("scanpush.paced"), lambda: now)
+    for _ in range(4):
+        paced.log(logging.WARNING, "full: %s", "disk", errno=28)
+    paced.log(logging.ERROR, "full: %s", "disk")
+    paced.log(logging.WARNING, "empty")
+    now += 61
+    paced.log(logging.WARNING, "full: %s", "table")
+    lines = [(record.getMessage(), getattr(record, "left_out", 0)) for record in caplog.records]
+    assert lines == [("full: disk", 0), ("full: disk", 0), ("empty", 0), ("full: table", 3)]

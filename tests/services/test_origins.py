@@ -1,8 +1,12 @@
 """Origins are compared exactly, as browsers write them."""
 
-import pytest
+from urllib.parse import urlsplit
 
-from services.origins import Origins, origin_of, request_scheme
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.origins import Origins, is_host, origin_of, request_scheme
 from services.settings.models import ServerSettings
 
 OPEN = Origins("", ["https://shop.example"])
@@ -75,3 +79,41 @@ def test_the_scheme_is_a_listed_proxys_word(peer: str, header: str, scheme: str)
     """And plain HTTP otherwise."""
     proxies = ServerSettings(trusted_proxies=("127.0.0.0/8",)).trusted_proxies
     assert request_scheme(peer, header, proxies) == scheme
+
+
+@given(st.text(st.sampled_from("ab1:.[]-_%@, /\\?#é\x7f") | st.characters(max_codepoint=255)))
+@example("[::1]:65535")
+@example("[::ffff:1.2.3.4]")
+@example("a:65536")
+@example("[1.2.3.4]")
+@example("%")
+@example(":80")
+def test_a_host_makes_an_address(text: str) -> None:
+    """Whatever is taken for one, URLs made of it have that host and a port, and nothing else."""
+    if not is_host(text):
+        return
+    parts = urlsplit(f"http://{text}/x")
+    assert (parts.path, parts.query, parts.fragment, parts.username) == ("/x", "", "", None)
+    assert parts.hostname and (parts.port is None or parts.port < 65536)
+
+
+@pytest.mark.parametrize(
+    ("header", "scheme"),
+    [
+        ("wss", "https"),
+        ("WSS", "https"),
+        ("ws", "http"),
+        ("https,https", "https"),
+        ("https , wss", "https"),
+        ("http, ws", "http"),
+        ("https,", "http"),
+        (",", "http"),
+        ("https https", "http"),
+        ("https;http", "http"),
+        ("on", "http"),
+    ],
+)
+def test_proxies_agree_on_a_scheme(header: str, scheme: str) -> None:
+    """WebSocket's schemes are HTTP's; where values differ none counts."""
+    proxies = ServerSettings(trusted_proxies=("127.0.0.0/8",)).trusted_proxies
+    assert request_scheme("127.0.0.1", header, proxies) == scheme

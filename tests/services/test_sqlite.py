@@ -1,7 +1,9 @@
 """The embedded database: who waits for what, and what a failing job takes with it."""
 
 import asyncio
+import shutil
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services import sqlite
 from services.errors import SettingsError, StoreUnavailable
 from services.sqlite import BATCH, LONG_LOG_PAGES, SCHEMA_VERSION, Database
 
@@ -186,3 +189,101 @@ async def test_a_read_that_fails_is_a_store_that_fails(tmp_path: Path) -> None:
     async with database(tmp_path) as one:
         with pytest.raises(StoreUnavailable):
             await one.write(lambda db: db.execute("SELECT nonsense FROM nowhere").fetchone())
+
+
+def _delete(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def _overwrite(path: Path, beginning: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(beginning)
+        file.write(bytes(200_000))
+
+
+async def test_the_check_writes(tmp_path: Path) -> None:
+    """It passes again and again, and leaves its trace in the file."""
+    async with database(tmp_path) as one:
+        await one.check()
+        await one.check()
+        assert one.reader.execute("SELECT count FROM probe").fetchall() == [(2,)]
+
+
+UNUSABLE = {
+    "deleted": lambda folder: _delete(folder),
+    "moved away": lambda folder: folder.rename(folder.with_name("elsewhere")),
+    "replaced": lambda folder: (folder / "b.db").rename(folder / "c.db")
+    and (folder / "b.db").write_bytes((folder / "c.db").read_bytes()),
+    "overwritten": lambda folder: _overwrite(folder / "b.db", 0),
+}
+
+
+@pytest.mark.parametrize("spoil", UNUSABLE.values(), ids=UNUSABLE)
+async def test_the_check_looks_at_the_file_itself(tmp_path: Path, spoil: Any) -> None:
+    """The writer alone would not notice: it has pages in memory, and its file open."""
+    async with database(tmp_path) as one:
+        await one.write(note("first"))
+        spoil(tmp_path / "a")
+        with pytest.raises(StoreUnavailable):
+            await one.check()
+
+
+async def test_the_check_reads_every_table(tmp_path: Path) -> None:
+    """A file of which only the first page is left is malformed."""
+    async with database(tmp_path) as one:
+        await one.write(note("first"))
+    folder = tmp_path / "a"
+    async with database(tmp_path) as one:
+        _overwrite(folder / "b.db", 4096)
+        with pytest.raises(StoreUnavailable, match="malformed"):
+            await one.check()
+        with pytest.raises(StoreUnavailable, match="malformed"):
+            await one.check()
+
+
+async def test_the_check_wants_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk lets some writes pass, where the log has room from before."""
+    async with database(tmp_path) as one:
+        with monkeypatch.context() as full:
+            full.setattr(sqlite, "FREE_BYTES", 1 << 80)
+            with pytest.raises(StoreUnavailable, match="the disk is full"):
+                await one.check()
+        await one.check()
+
+
+async def test_a_write_that_finds_the_file_malformed_is_remembered(tmp_path: Path) -> None:
+    """The next check fails, whatever it reads itself; a write that only fails is forgotten."""
+    async with database(tmp_path) as one:
+
+        def broken(code: int) -> Any:
+            def job(db: sqlite3.Connection) -> None:
+                error = sqlite3.DatabaseError("spoilt")
+                error.sqlite_errorcode = code
+                raise error
+
+            return job
+
+        with pytest.raises(StoreUnavailable):
+            await one.write(broken(sqlite3.SQLITE_FULL))
+        await one.check()
+        with pytest.raises(StoreUnavailable):
+            await one.write(broken(sqlite3.SQLITE_CORRUPT_VTAB))
+        with pytest.raises(StoreUnavailable, match="malformed"):
+            await one.check()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the lock file is held")
+@pytest.mark.parametrize("cleared", [_delete, shutil.rmtree], ids=["files", "folder"])
+async def test_a_path_is_held_though_its_files_are_deleted(tmp_path: Path, cleared: Any) -> None:
+    """Two servers would both save logins, one of them in files that nothing names. Afterwards the
+    path is free."""
+    async with database(tmp_path):
+        cleared(tmp_path / "a")
+        with pytest.raises(SettingsError, match="another scanpush is using this file"):
+            async with database(tmp_path):
+                pass
+    async with database(tmp_path) as one:
+        await one.check()

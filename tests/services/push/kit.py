@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from handlers.http1 import Http1Server
 from handlers.listener import Listener
+from handlers.routes import AbsoluteTargets
 from handlers.sockets import FastUpgrade, SocketRouter
 from services.clock import SystemClock
 from services.errors import ApiError, StoreUnavailable
@@ -239,6 +240,7 @@ class Node:
         await self.push.start()
         router = SocketRouter(self.push.admission, self.counters)
         application = Application([(r"/hello", Hello), (r"/ws/.*", router)])
+        AbsoluteTargets(application)
         self._server = HTTPServer(application)
         self.http = Http1Server(application, [], self.push.capacity, self.supervisor, 60)
         sockets = bind_sockets(0, "127.0.0.1", backlog=1024)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from handlers.base import BaseHandler, as_api_error, write_response
+from handlers.api_request import as_api_error
+from handlers.base import BaseHandler, write_response
 from handlers.http_messages import (
     JSON,
     SAFE_HEADERS,
@@ -81,6 +82,7 @@ def hot_route(container: Container) -> HotRoute:
         "POST",
         _TARGET,
         lambda request: answer(container, request.target, request.headers, request.body),
+        has_reserve=True,
     )
 
 

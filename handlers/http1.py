@@ -177,14 +177,16 @@ class Exchange(HTTPConnection):
         the event loop has seen that or not."""
         return self._connection is None or self._connection.has_no_peer()
 
-    def respond(self, response: HttpResponse) -> None:
+    def respond(self, route: HotRoute, response: HttpResponse) -> None:
         """Answer at once, without Tornado's header objects."""
         connection, request = self._connection, self._request
         if connection is None:
             self._requests.discard(self)
             return
         # A descriptor of the reserve is lent for one answer, and no refused push keeps any.
-        is_lent = response.status >= 400 or connection.has_reserved_descriptor()
+        is_lent = route.has_reserve and (
+            response.status >= 400 or connection.has_reserved_descriptor()
+        )
         self._keep_alive = self._keep_alive and not (connection.server.leaving or is_lent)
         said = "" if self._keep_alive else "close"
         if self._keep_alive and request.version == "HTTP/1.0":
@@ -622,7 +624,7 @@ class Connection(asyncio.Protocol):
             self._deadline = float("inf")
         exchange = self._exchange = Exchange(self, request)
         route = self.server.hot_route(request)
-        if route is not None:
+        if route is not None and (route.has_reserve or not self.server.is_scarce(self._socket)):
             self.server.supervisor.spawn(self._answer(route, request, exchange), name="hot route")
             return
         if self.server.is_scarce(self._socket):
@@ -659,7 +661,7 @@ class Connection(asyncio.Protocol):
     async def _answer(self, route: HotRoute, request: Request, exchange: Exchange) -> None:
         answered = False
         try:
-            exchange.respond(await route.answer(request))
+            exchange.respond(route, await route.answer(request))
             answered = True
         finally:
             if not answered:

@@ -153,6 +153,9 @@ class HotRoute(NamedTuple):
     """Must match path and query in full."""
     answer: Callable[[Request], Awaitable[HttpResponse]]
     """Never raises."""
+    has_reserve: bool = False
+    """Whether it is answered with descriptors of the reserve, too. Then no refusal keeps its
+    connection: what anybody may send must not hold on to them."""
 
 
 def encoded_head(code: int, reason: str, headers: Iterable[tuple[str, str]]) -> bytes:

@@ -1,6 +1,7 @@
 """``/api/miniprogram/...``: what a mini program sends: its own login, or a scan and its answer."""
 
-from handlers.base import BaseHandler, optional_text, required_text
+from handlers.api_request import optional_text, required_text
+from handlers.base import BaseHandler
 from services.errors import ApiError
 from services.web_login.mini_program import MiniProgramLogin
 
@@ -14,7 +15,7 @@ class MiniProgramHandler(BaseHandler):
     def prepare(self) -> None:
         super().prepare()
         # A foreign Origin is named by pages of other sites, not by a mini program.
-        self.refuse_foreign_origin()
+        self.asked.refuse_foreign_origin()
 
     @property
     def mini_program(self) -> MiniProgramLogin:
@@ -28,10 +29,10 @@ class MiniProgramLoginHandler(MiniProgramHandler):
     """``POST /api/miniprogram/login {"code"}``: the mini program's own login."""
 
     async def post(self) -> None:
-        body = self.json_object()
+        body = self.asked.json_object()
         account = optional_text(body, "account")
         login = await self.mini_program.log_in(
-            required_text(body, "code", MAX_CODE), account, self.address
+            required_text(body, "code", MAX_CODE), account, self.asked.address
         )
         self.write_json({"login": login})
 
@@ -40,9 +41,9 @@ class MiniProgramScanHandler(MiniProgramHandler):
     """``POST /api/miniprogram/scan {"scene", "code"}``: the program was opened by a code."""
 
     async def post(self) -> None:
-        body = self.json_object()
+        body = self.asked.json_object()
         scene, code = required_text(body, "scene", MAX_CODE), required_text(body, "code", MAX_CODE)
-        state = await self.mini_program.scan(scene, code, self.address)
+        state = await self.mini_program.scan(scene, code, self.asked.address)
         self.write_json({"state": state.value})
 
 
@@ -50,10 +51,10 @@ class MiniProgramConfirmHandler(MiniProgramHandler):
     """``POST /api/miniprogram/confirm {"scene", "code", "allow"}``: the person decides."""
 
     async def post(self) -> None:
-        body = self.json_object()
+        body = self.asked.json_object()
         allow = body.get("allow")
         if not isinstance(allow, bool):
             raise ApiError("bad_request", "allow must be true or false.", field="allow")
         scene, code = required_text(body, "scene", MAX_CODE), required_text(body, "code", MAX_CODE)
-        state = await self.mini_program.confirm(scene, code, allow, self.address)
+        state = await self.mini_program.confirm(scene, code, allow, self.asked.address)
         self.write_json({"state": state.value})

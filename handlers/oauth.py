@@ -3,7 +3,8 @@ and for website logins. The answers, failures included, are small pages (`Landin
 
 from typing import Any
 
-from handlers.base import BaseHandler, as_api_error
+from handlers.api_request import as_api_error
+from handlers.base import BaseHandler
 from handlers.pages import STATIC, page_facts, page_policy
 from services.container import Container
 from services.errors import ApiError, StoreUnavailable, WeChatError
@@ -29,9 +30,9 @@ class BrowserHandler(BaseHandler):
     def browser(self) -> Browser:
         accepted = self.request.headers.get("Accept-Language", "")
         return Browser(
-            cookie=self.own_cookie(COOKIE) or "",
-            begin_cookie=self.own_cookie("begin") or "",
-            origin=self.container.origins.own(self.scheme, self.request.host),
+            cookie=self.asked.own_cookie(COOKIE) or "",
+            begin_cookie=self.asked.own_cookie("begin") or "",
+            origin=self.asked.own_origin,
             lang=language(accepted.split(",")[0].split(";")[0]),
         )
 
@@ -92,7 +93,7 @@ class StartHandler(BrowserHandler):
         if isinstance(way, Landing):
             self.land(way)
             return
-        self.set_own_cookie(COOKIE, way.cookie, "/oauth")
+        self.set_header("Set-Cookie", self.asked.set_cookie(COOKIE, way.cookie, "/oauth"))
         if self.value("format") == "json":
             # What wxLogin.js is given to embed WeChat's code in a page.
             self.write_json(
@@ -133,7 +134,7 @@ class AllowHandler(BrowserHandler):
         # server itself must be named. Browsers name it with a form; `land` says when they do not.
         origin = self.request.headers.get("Origin", "")
         if origin != browser.origin:
-            self.log_foreign_origin(origin)
+            self.asked.log_foreign_origin(origin)
             raise ApiError("forbidden_origin", "Only our own page may answer.")
         value = self.get_body_argument("value", "")
         allow = self.get_body_argument("allow", "0") == "1"

@@ -17,7 +17,7 @@ class OperatorHandler(BaseHandler):
         token = self.container.settings.operator.token.get_secret_value()
         if not token:
             raise ApiError("not_found", "There is nothing here.")
-        shown = self.bearer().encode("utf-8", "surrogatepass")
+        shown = self.asked.bearer().encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(token.encode(), shown):
             raise ApiError("unauthorized", "The operator's token is missing or wrong.")
 

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from tornado.web import HTTPError, StaticFileHandler
 
-from handlers.base import BaseHandler, answer_error, as_api_error, set_safe_headers
+from handlers.api_request import as_api_error
+from handlers.base import BaseHandler, answer_error, set_safe_headers
 from services.container import Container
 from services.errors import ApiError
 

@@ -1,7 +1,8 @@
 """Tokens and the people they are about: the keys to check a token with, the person of a token, and
 what turns a ticket into a login: registration by form, and the exchange of a kiosk's code."""
 
-from handlers.base import BaseHandler, required_text
+from handlers.api_request import required_text
+from handlers.base import BaseHandler
 from handlers.operator import OperatorHandler
 from services.errors import ApiError, TokenError, TokenExpired
 from services.tokens.claims import Purpose
@@ -24,7 +25,9 @@ class MeHandler(BaseHandler):
     async def get(self) -> None:
         self.share_with_origin()
         try:
-            claims = await self.container.verifier.verify(self.bearer(), self.container.clock.now())
+            claims = await self.container.verifier.verify(
+                self.asked.bearer(), self.container.clock.now()
+            )
         except TokenError:
             raise ApiError("unauthorized", "The token is missing or not valid.") from None
         # A valid token may outlive the record of its person.
@@ -47,9 +50,9 @@ class RegisterHandler(BaseHandler):
     """``POST /api/register``: the form of a new person, with the page's registration token."""
 
     async def post(self) -> None:
-        self.refuse_foreign_origin()
+        self.asked.refuse_foreign_origin()
         self.share_with_origin()
-        body = self.json_object()
+        body = self.asked.json_object()
         token = required_text(body, "registration_token", MAX_TOKEN_CHARACTERS)
         state = await self.container.registration.register(token, body)
         self.write_json({"state": state.value})
@@ -59,8 +62,8 @@ class ExchangeHandler(OperatorHandler):
     """``POST /api/exchange``: a kiosk's exchange code for the login, once."""
 
     async def post(self) -> None:
-        self.refuse_foreign_origin()
-        code = required_text(self.json_object(), "exchange_code", MAX_TOKEN_CHARACTERS)
+        self.asked.refuse_foreign_origin()
+        code = required_text(self.asked.json_object(), "exchange_code", MAX_TOKEN_CHARACTERS)
         try:
             ticket = await self.container.verifier.verify_ticket(
                 Purpose.EXCHANGE, code, self.container.clock.now()

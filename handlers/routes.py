@@ -36,8 +36,9 @@ _SCENE = r"/api/scenes/([^/]{1,64})"
 def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
-    Two things are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py) and the POST of ``/wechat/callback``, a hot route (handlers/http1.py).
+    Some requests are served before this table is asked: plain upgrades below ``/ws/``
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback`` and
+    ``/api/scenes`` (handlers/http1.py).
     """
     shared = {"container": container}
     return [

@@ -1,6 +1,11 @@
 """``/api/scenes``: begin, read, acknowledge, cancel, and the pictures of the code."""
 
-from handlers.base import BaseHandler, optional_text, query_number
+import re
+
+from handlers.api_request import ApiRequest, answer, optional_text, query_number
+from handlers.base import BaseHandler, write_response
+from handlers.http_messages import HotRoute, HttpResponse
+from services.container import Container
 from services.errors import ApiError
 from services.ids import SceneStr, is_scene_str
 from services.push.hub import Waiter
@@ -8,34 +13,48 @@ from services.push.polling import MOST_WAIT_SECONDS
 from services.scenes.begin import BeginRequest
 from services.scenes.states import Kind, State
 
+_TARGET = re.compile(r"/api/scenes(?:\?.*)?")
 _BEGIN_COOKIE_DAYS = 365
 _PICTURE_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
+async def begin(asked: ApiRequest) -> HttpResponse:
+    """The answer to ``POST /api/scenes``.
+
+    Raises:
+        ApiError, WeChatError, StoreUnavailable: no scene was begun.
+    """
+    asked.refuse_foreign_origin()
+    body = asked.json_object()
+    begun = await asked.container.begin.begin(
+        BeginRequest(
+            address=asked.address,
+            account=optional_text(body, "account"),
+            kind=optional_text(body, "kind"),
+            lang=optional_text(body, "lang"),
+            kiosk=optional_text(body, "kiosk"),
+            kiosk_secret=asked.bearer(),
+            begin_cookie=asked.own_cookie("begin"),
+            user_agent=asked.headers.get("User-Agent", ""),
+            origin=asked.own_origin,
+        )
+    )
+    # Lax, so that it comes along when WeChat sends the browser back by a link; it proves there
+    # that this browser began the scene (docs/security.md, C11).
+    cookie = asked.set_cookie("begin", begun.begin_cookie, "/", _BEGIN_COOKIE_DAYS)
+    return asked.respond(begun.document, 201, {"Set-Cookie": cookie, **asked.cors_headers()})
+
+
+def hot_route(container: Container) -> HotRoute:
+    """``POST /api/scenes`` without a RequestHandler: each page begins with it."""
+    return HotRoute("POST", _TARGET, lambda request: answer(container, request, begin))
+
+
 class ScenesHandler(BaseHandler):
-    """``POST /api/scenes``: begin a scene."""
+    """``/api/scenes``: the other methods, and the POST where Tornado's own connections serve it."""
 
     async def post(self) -> None:
-        self.refuse_foreign_origin()
-        self.share_with_origin()
-        body = self.json_object()
-        begun = await self.container.begin.begin(
-            BeginRequest(
-                address=self.address,
-                account=optional_text(body, "account"),
-                kind=optional_text(body, "kind"),
-                lang=optional_text(body, "lang"),
-                kiosk=optional_text(body, "kiosk"),
-                kiosk_secret=self.bearer(),
-                begin_cookie=self.own_cookie("begin"),
-                user_agent=self.request.headers.get("User-Agent", ""),
-                origin=self.container.origins.own(self.scheme, self.request.host),
-            )
-        )
-        # Lax, so that it comes along when WeChat sends the browser back by a link; it proves there
-        # that this browser began the scene (docs/security.md, C11).
-        self.set_own_cookie("begin", begun.begin_cookie, "/", _BEGIN_COOKIE_DAYS)
-        self.write_json(begun.document, 201)
+        write_response(self, await begin(self.asked))
 
 
 class SceneHandler(BaseHandler):
@@ -56,7 +75,7 @@ class SceneHandler(BaseHandler):
         else:
             known = None if seq is None else int(seq)
             scene = await polling.wait(
-                scene_str, self.watch_token(), wait, known, self.address, self._waits
+                scene_str, self.watch_token(), wait, known, self.asked.address, self._waits
             )
         self.write_body(self.container.login.document(scene))
 
@@ -73,7 +92,7 @@ class SceneHandler(BaseHandler):
             self._waiter.release()
 
     async def delete(self, text: str) -> None:
-        self.refuse_foreign_origin()
+        self.asked.refuse_foreign_origin()
         self.share_with_origin()
         scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
         await self.container.login.cancel(scene.scene_str)
@@ -84,10 +103,10 @@ class AckHandler(BaseHandler):
     """``POST /api/scenes/<scene_str>/ack``: the page has its login."""
 
     async def post(self, text: str) -> None:
-        self.refuse_foreign_origin()
+        self.asked.refuse_foreign_origin()
         self.share_with_origin()
         scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
-        seq = self.json_object().get("seq")
+        seq = self.asked.json_object().get("seq")
         # Not isinstance, which takes true and false for numbers.
         if type(seq) is not int:
             raise ApiError("bad_request", "seq must be a whole number.", field="seq")
@@ -109,7 +128,7 @@ class PictureHandler(BaseHandler):
             self.finish(await self.container.pictures.draw(content, kind))
         elif scene.kind is Kind.MINI_PROGRAM and pictures is not None and kind == "png":
             # WeChat draws this one, often as JPEG. It is served under the name png all the same.
-            picture = await pictures.of(scene.scene_str, self.address)
+            picture = await pictures.of(scene.scene_str, self.asked.address)
             self.set_header("Content-Type", picture.content_type)
             self.finish(picture.body)
         else:

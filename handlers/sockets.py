@@ -24,7 +24,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 
-from handlers.base import log_other_scheme
+from handlers.api_request import log_other_scheme
 from handlers.http1 import LINGER_SECONDS, Exchange
 from handlers.http_messages import (
     NO_HEADERS,
@@ -197,7 +197,13 @@ class _Upgrade(HTTPMessageDelegate):
         """Tell the operator what a proxy in front is most likely to have done."""
         proxies = self._admission.trusted_proxies
         if refusal.cause == OTHER_SCHEME:
-            log_other_scheme(self._paced_log, self._admission.origins, proxies, self._request)
+            log_other_scheme(
+                self._paced_log,
+                self._admission.origins,
+                proxies,
+                self._remote_ip,
+                self._request.headers,
+            )
         elif refusal.cause == NO_SUBPROTOCOL:
             self._paced_log.log(
                 logging.WARNING if is_listed(self._remote_ip, proxies) else logging.INFO,

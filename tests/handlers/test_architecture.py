@@ -38,7 +38,7 @@ OWN_PARTS = {
 }
 
 EDGES = {
-    "handlers/base.py": "a request",
+    "handlers/api_request.py": "a request",
     "handlers/callbacks.py": "a callback",
     "services/scenes/sweeper.py": "one left login, or one round of a task that must go on",
     "services/tasks.py": "a background task",

@@ -101,7 +101,10 @@ class Bench:
         self.supervisor = Supervisor()
         self.http = Http1Server(
             Application([("/echo", Echo), ("/stream", Stream)], log_function=lambda handler: None),
-            [HotRoute("POST", re.compile(r"/hot(\?.*)?"), self.callbacks.answer)],
+            [
+                HotRoute("POST", re.compile(r"/hot(\?.*)?"), self.callbacks.answer, True),
+                HotRoute("POST", re.compile(r"/warm(\?.*)?"), self.callbacks.answer),
+            ],
             Capacity(descriptors, 0),
             self.supervisor,
             idle_seconds,
@@ -764,9 +767,9 @@ async def test_what_is_too_large() -> None:
 
 @ON_LOOP
 async def test_few_descriptors(logs) -> None:
-    """Hot routes are served to the last one, everything else is told 503."""
+    """Routes that have the reserve are served to the last one, everything else is told 503."""
     logs.expect("the open-file limit is near")
-    for data in (GET, GET[:5], PUSH[:-1]):
+    for data in (GET, GET[:5], PUSH[:-1], PUSH.replace(b"/hot", b"/warm")):
         async with bench(descriptors=0) as one:
             assert await refusal_of(one, data) == (503, "overloaded")
     async with bench(descriptors=0) as one:
@@ -795,6 +798,18 @@ async def test_a_refused_push_closes_its_connection() -> None:
         heard = await one.hears_all()
         assert heard.startswith(b"HTTP/1.1 403 ") and b"\r\nConnection: close\r\n" in heard
         await one.ended()
+
+
+@ON_LOOP
+async def test_a_refusal_without_the_reserve_keeps_its_connection() -> None:
+    """A page that is told to come back later does so on the same connection."""
+    async with bench() as one:
+        one.callbacks.status = 429
+        await one.arrive(PUSH.replace(b"/hot", b"/warm"))
+        assert b"\r\nConnection: close\r\n" not in await one.hears()
+        one.callbacks.status = 200
+        one.client.send(PUSH.replace(b"/hot", b"/warm"))
+        assert (await one.hears()).startswith(b"HTTP/1.1 200 ")
 
 
 @ON_LOOP

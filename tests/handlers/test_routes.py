@@ -1,9 +1,12 @@
 """Routes, methods, sizes: what is answered before any service is asked."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.handlers.answers import check_headers, error_of, parsed
 from tests.handlers.conftest import Running
+from tests.stack import ON_LOOP, Stack
 
 SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
@@ -105,3 +108,44 @@ def test_a_small_chunked_body_is_read(server: Running) -> None:
 def test_the_server_goes_on_after_all_of_it(server: Running) -> None:
     """Nothing above has hurt it."""
     assert server.http.get("/readyz").json() == {"status": "ready"}
+
+
+BEGINS: list[tuple[str, dict[str, str]]] = [
+    ("{}", {}),
+    ("", {"Cookie": "a=b; begin=" + 43 * "x"}),
+    ('{"kind": "web", "lang": "en"}', {"Origin": "https://shop.example"}),
+    ("{}", {"Origin": "https://evil.example"}),
+    ("{}", {"X-Forwarded-Proto": "https"}),
+    ('{"kind": "fax"}', {}),
+    ('{"kind": 1}', {"Origin": "https://shop.example"}),
+    ('{"account": "nobody"}', {}),
+    ('{"kiosk": "hall"}', {"Authorization": "Bearer wrong"}),
+    ("[]", {}),
+    ("{", {}),
+    ("\ufeff{}", {}),
+]
+
+
+@ON_LOOP
+async def test_a_scene_is_begun_alike_with_and_without_a_handler(tmp_path: Path) -> None:
+    """The hot route and Tornado's own answer have the same status, headers and fields."""
+    server = {"allowed_origins": ["https://shop.example"], "trusted_proxies": ["127.0.0.1"]}
+    async with (
+        Stack(tmp_path / "hot", server=server) as hot,
+        Stack(tmp_path / "plain", server=server, tornado=True) as plain,
+    ):
+        for body, headers in BEGINS:
+            seen = [
+                await stack.http.post("/api/scenes?x=1", content=body.encode(), headers=headers)
+                for stack in (hot, plain)
+            ]
+            assert seen[0].status_code == seen[1].status_code, (body, headers)
+            fast, slow = ({n.lower() for n in answer.headers} - {"date"} for answer in seen)
+            assert fast == slow, (body, headers)
+            cookies = [answer.headers.get("Set-Cookie", "").split("=", 1) for answer in seen]
+            assert [c[0] for c in cookies] == [cookies[0][0]] * 2
+            assert [c[-1].partition(";")[2] for c in cookies][0] == cookies[1][-1].partition(";")[2]
+            documents = [answer.json() for answer in seen]
+            assert documents[0].keys() == documents[1].keys()
+            if seen[0].status_code >= 400:
+                assert documents[0] == documents[1]

@@ -53,7 +53,7 @@ class Login(NamedTuple):
 
 NOTHING_KNOWN = Profile()
 
-UNIONID_DUE_SECONDS = 5.0
+UNIONID_DUE_SECONDS = 3.0
 """How long after a login a unionid that is owed is left to the node of the login."""
 
 LEASE_SECONDS = 30.0

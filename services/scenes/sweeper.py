@@ -18,7 +18,6 @@ log = logging.getLogger("scanpush.sweeper")
 
 EXPIRE_SECONDS = 0.25
 OWED_SECONDS = 1.0
-UNIONIDS_SECONDS = 2.0
 """Between two rounds."""
 
 SLICE = 500
@@ -77,7 +76,7 @@ class Sweeper:
 
     async def learn_unionids_forever(self) -> None:
         while True:
-            await asyncio.sleep(UNIONIDS_SECONDS)
+            await asyncio.sleep(OWED_SECONDS)
             try:
                 await self._unionids.sweep()
             except StoreUnavailable as error:

@@ -74,6 +74,9 @@ class UnionIds:
     """Asks WeChat (user/info) for unionids that are owed, and has the store join users by them.
 
     At most one call of each account is out at a time. No method raises for WeChat's sake.
+
+    Args:
+        gather_seconds: see `GATHER_SECONDS`; a test makes it short.
     """
 
     def __init__(
@@ -83,12 +86,15 @@ class UnionIds:
         clock: Clock,
         supervisor: Supervisor,
         metrics: Metrics,
+        *,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self._users = users
         self._accounts = accounts
         self._clock = clock
         self._supervisor = supervisor
         self._metrics = metrics
+        self._gather_seconds = gather_seconds
         self._questions = {account.name: _Questions() for account in accounts}
 
     async def told(self, account: Account, identity: Identity) -> Identity:
@@ -139,7 +145,7 @@ class UnionIds:
         try:
             while questions.waiting:
                 if len(questions.waiting) < MAX_OPENIDS:
-                    await asyncio.sleep(GATHER_SECONDS)
+                    await asyncio.sleep(self._gather_seconds)
                 openids = list(islice(questions.waiting, MAX_OPENIDS))
                 for openid in openids:
                     del questions.waiting[openid]

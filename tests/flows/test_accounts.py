@@ -68,12 +68,12 @@ async def test_one_accounts_secrets_open_no_other_account(tmp_path: Path) -> Non
 async def test_people_of_two_accounts_are_joined_by_unionid_only(tmp_path: Path) -> None:
     """The simulated accounts share an Open Platform account, so the same person is one user."""
     async with Stack(tmp_path, wechat=TWO) as stack:
-        ids = set()
+        logins = []
         for account in ("default", "second"):
             page = await stack.begin(account=account)
             await stack.scan(page, "alice")
-            ids.add((await page.poll()).json()["login"]["user"]["id"])
-        assert len(ids) == 1
+            logins.append((await page.poll()).json()["login"])
+        assert await stack.one_user(logins) == logins[0]["user"]["id"]
         assert Chatter(stack).openid != Chatter(stack, account="second").openid
 
 
@@ -118,6 +118,7 @@ async def test_whom_one_account_knows_is_no_stranger_to_the_other(
         page = await stack.begin(account="second")
         await stack.scan(page)
         known = (await page.poll()).json()["login"]["user"]["id"]
+        await stack.unionids_are_learned()
     async with Stack(tmp_path, wechat=TWO, login={"registration": registration}) as stack:
         page, stranger = await stack.begin(), await stack.begin()
         await stack.scan(page)

@@ -18,8 +18,10 @@ The names of the fields are stored for ever; some say less than the code does:
     left        true in a primary record that became a link and whose logins are yet to be added
                 to the other's; false once they are
     absorbed    in a primary record: the ``_id`` of each record whose logins were added to it
-    unionid_owed  in an identity whose unionid WeChat is still to be asked for: the ``app_id``, and
-                the time from which on any node may ask (``due``)
+    unionid_owed
+                in an identity whose unionid WeChat is still to be asked for: the ``app_id``, the
+                time from which on any node may ask (``due``), and the mark of the last one that did
+                (``taken``)
 
 A link never changes again and leads from the younger user to the older, so following links ends.
 What a crash leaves half done is finished by the next login of that person, or, where their unionid

@@ -390,8 +390,9 @@ class MongoUserStore:
 
     async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
         due = {"unionid_owed.app_id": app_id, "unionid_owed.due": {"$lte": now}}
-        # A number of this call's own: of those that two callers find at once, each takes some.
-        again = now + LEASE_SECONDS + random.random()
+        # By a mark of its own this call finds what it took: two callers may find the same first.
+        mark = uuid.uuid4().hex
+        lease = {"unionid_owed.due": now + LEASE_SECONDS, "unionid_owed.taken": mark}
         async with self._call():
             # Without the index this would read all people.
             await asyncio.shield(self._indexing)
@@ -399,8 +400,8 @@ class MongoUserStore:
             keys = {"_id": {"$in": [document["_id"] for document in await found.to_list()]}}
             if not keys["_id"]["$in"]:
                 return []
-            await self._people.update_many({**keys, **due}, {"$set": {"unionid_owed.due": again}})
-            taken = self._people.find({**keys, "unionid_owed.due": again}, ["_id"])
+            await self._people.update_many({**keys, **due}, {"$set": lease})
+            taken = self._people.find({**keys, "unionid_owed.taken": mark}, ["_id"])
             return [identity_of(document["_id"]) for document in await taken.to_list()]
 
     async def count_owed_unionids(self, limit: int) -> int:

@@ -107,7 +107,7 @@ LATE = st.tuples(
 LATE_PLANS = st.lists(st.lists(LATE, min_size=1, max_size=4), min_size=1, max_size=6)
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=25)
 @given(plan=LATE_PLANS)
 def test_whoever_is_learned_late_ends_as_one_user(
     people: UserBench, io_loop: IOLoop, plan: list[list[Late]]

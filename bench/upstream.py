@@ -15,7 +15,7 @@ from bench.peers import common
 NUMBER = itertools.count(1)
 
 
-def answer(path: str) -> dict[str, object]:
+def answer(path: str, body: bytes = b"") -> dict[str, object]:
     """The document for one of WeChat's paths (pages "Get access token", "QR codes", "User info").
 
     >>> answer("/cgi-bin/user/info?openid=oA")["unionid"]
@@ -33,8 +33,15 @@ def answer(path: str) -> dict[str, object]:
         }
     if parts.path.endswith("/user/info"):
         openid = parse_qs(parts.query).get("openid", [""])[0]
-        return {"subscribe": 1, "openid": openid, "unionid": f"u-{openid}", "language": "zh_CN"}
+        return follower(openid)
+    if parts.path.endswith("/user/info/batchget"):
+        wanted = json.loads(body)["user_list"]
+        return {"user_info_list": [follower(user["openid"]) for user in wanted]}
     return {"errcode": 0, "errmsg": "ok"}
+
+
+def follower(openid: str) -> dict[str, object]:
+    return {"subscribe": 1, "openid": openid, "unionid": f"u-{openid}", "language": "zh_CN"}
 
 
 class Upstream(common.ToyHttp):
@@ -45,7 +52,7 @@ class Upstream(common.ToyHttp):
         self._delay_seconds = delay_seconds
 
     def answer(self, path: str, body: bytes) -> bytes:
-        document = json.dumps(answer(path)).encode()
+        document = json.dumps(answer(path, body)).encode()
         return (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(document), document)

@@ -11,7 +11,7 @@ from typing import Any
 
 import server
 from services import backends
-from services.ids import SceneStr, UnionId, UserId
+from services.ids import AppId, SceneStr, UnionId, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
 
 
@@ -41,6 +41,7 @@ class PeopleInMemory:
         *,
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
+        unionid_wanted: bool = False,
     ) -> Login:
         key = (identity.app_id, identity.openid)
         user = self._users.get(key)
@@ -50,7 +51,8 @@ class PeopleInMemory:
         user = user._replace(last_login_at=now, logins=user.logins + 1)
         self._users[key] = user
         self._unionids[key] = identity.unionid or self._unionids.get(key)
-        return Login(user, self._first_scenes[user.id] == scene_str)
+        owes = unionid_wanted and self._unionids[key] is None
+        return Login(user, self._first_scenes[user.id] == scene_str, owes)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         key = (identity.app_id, identity.openid)
@@ -58,7 +60,15 @@ class PeopleInMemory:
         return None if user is None else (user, identity._replace(unionid=self._unionids[key]))
 
     async def join(self, identity: Identity) -> None:
-        """No person has two identities here."""
+        """No person has two identities here: the unionid is noted, and that is all."""
+        self._unionids[identity.app_id, identity.openid] = identity.unionid
+
+    async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> list[Identity]:
+        """The node asks soon after each login; nothing ends before it has."""
+        return []
+
+    async def count_owed_unionids(self, limit: int) -> int:
+        return 0
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         return True

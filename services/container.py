@@ -235,11 +235,17 @@ class Container:
         return ChatTexts(self.site_name, self.kiosk_labels)
 
     @cached_property
+    def unionids(self) -> UnionIds:
+        return UnionIds(
+            self.backend.users, self.accounts, self.clock, self.supervisor, self.metrics
+        )
+
+    @cached_property
     def policy(self) -> LoginPolicy:
         return LoginPolicy(
             self.scenes,
             self.backend.users,
-            UnionIds(self.backend.users, self.clock, self.supervisor),
+            self.unionids,
             self.login,
             self.settings.login,
             self.texts,
@@ -278,7 +284,13 @@ class Container:
     def sweeper(self) -> Sweeper:
         # Later than any callback still works on its scene.
         left_after_seconds = self.settings.wechat.callback_deadline_seconds + 1
-        return Sweeper(self.scenes, self.accounts, self.chat, left_after_seconds=left_after_seconds)
+        return Sweeper(
+            self.scenes,
+            self.accounts,
+            self.chat,
+            self.unionids,
+            left_after_seconds=left_after_seconds,
+        )
 
     @cached_property
     def registration(self) -> RegistrationService:
@@ -563,6 +575,7 @@ class Container:
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
+        self.supervisor.spawn(self.sweeper.learn_unionids_forever(), name="learn unionids")
         self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
 
     async def close(self) -> None:

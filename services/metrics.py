@@ -66,6 +66,10 @@ class MetricName(StrEnum):
         "Scenes that a move ended, by state; time ends others.",
     )
     LOGINS = "scanpush_logins_total", "Scenes authorized, by whether the person is new."
+    UNIONIDS_OWED = (
+        "scanpush_unionids_owed",
+        "People whose unionid WeChat is still to be asked for, in the store of all nodes.",
+    )
     CALLBACKS = "scanpush_callbacks_total", "Requests to the WeChat callback, by outcome."
     CALLBACK_SECONDS = "scanpush_callback_seconds", "Seconds from a callback to its answer."
     PUSH_SECONDS = "scanpush_push_seconds", "Seconds from a login in the store to its frame."
@@ -104,6 +108,7 @@ class Metrics:
         self._scenes_begun = self._counters(MetricName.SCENES_BEGUN, "kind")
         self._scenes_ended = self._counters(MetricName.SCENES_ENDED, "state")
         self._logins = self._counters(MetricName.LOGINS, "is_new")
+        self._unionids_owed = self._gauge(MetricName.UNIONIDS_OWED)
         self._callbacks = self._counters(MetricName.CALLBACKS, "outcome")
         self._callback_seconds = self._histogram(MetricName.CALLBACK_SECONDS)
         self._push_seconds = self._histogram(MetricName.PUSH_SECONDS)
@@ -167,6 +172,10 @@ class Metrics:
 
     def login(self, is_new: bool) -> None:
         self._logins("true" if is_new else "false").inc()
+
+    def unionids_owed(self, people: int) -> None:
+        """So many were counted just now."""
+        self._unionids_owed.set(people)
 
     def login_pushed(self, authorized_at: float) -> None:
         """The frame with a login went out, to a socket that was waiting since before."""

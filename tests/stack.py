@@ -9,7 +9,7 @@ async with Stack(tmp_path) as stack:
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -259,6 +259,28 @@ class Stack:
         """Have a simulated person scan the page's code; what the simulator says of it."""
         url = page.document["qr"]["content"]
         return await self.simulator("scan", url=url, person=person, options=options)
+
+    async def unionids_are_learned(self) -> None:
+        """Return once WeChat has been asked for all that are owed."""
+
+        async def none_is_owed() -> bool:
+            return await self.container.backend.users.count_owed_unionids(1) == 0
+
+        await eventually(none_is_owed)
+
+    async def one_user(self, logins: Sequence[Mapping[str, Any]]) -> str:
+        """The id of the one user that the tokens of all those logins lead to, once they do."""
+        ids: set[str] = set()
+
+        async def joined() -> bool:
+            ids.clear()
+            for login in logins:
+                bearer = {"Authorization": f"Bearer {login['token']}"}
+                ids.add((await self.http.get("/api/me", headers=bearer)).json()["id"])
+            return len(ids) == 1
+
+        await eventually(joined)
+        return ids.pop()
 
     async def wechat_calls(self, path: str) -> int:
         """How often this server called that path of WeChat."""

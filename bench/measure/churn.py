@@ -227,11 +227,12 @@ def slowest(moments: Sequence[float], seconds: Sequence[float]) -> list[tuple[fl
 
 
 def warm_up(loop: Loop, crew: Crew, callbacks: Callbacks) -> None:
-    """The first login of each person, in which scanpush asks WeChat for the unionid."""
+    """The first login of each person, after which scanpush asks WeChat for the unionid."""
     for page in common.open_tickets(loop, crew, common.begin_scenes(loop, crew, PEOPLE)):
         crew.scan(page, callbacks)
         loop.run_until(lambda: callbacks.http.free > 0, within=LOST_SECONDS)
     loop.run_until(lambda: crew.at_rest, within=LOST_SECONDS)
+    loop.run_for(common.SETTLE_SECONDS)
 
 
 def paced(

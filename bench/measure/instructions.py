@@ -189,6 +189,8 @@ def run(options: Options) -> Board:
         single = Single(running, loop)
         for step in (single.begin, single.open, single.log_in):
             repeat(step, PEOPLE)
+        # For the unionids, which WeChat is asked for after the first logins.
+        single.rest(common.SETTLE_SECONDS)
         callgrind.start()
         idle_per_s = idle_rate(single, callgrind)
         for number in range(options.rounds):

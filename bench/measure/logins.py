@@ -71,8 +71,9 @@ class Driver:
         return pages
 
     def warm_up(self) -> None:
-        """The first login of each person, in which scanpush asks WeChat for the unionid."""
+        """The first login of each person, after which scanpush asks WeChat for the unionid."""
         self.saturate(self.open(self.begin(PEOPLE)))
+        self.loop.run_for(common.SETTLE_SECONDS)
 
     def saturate(self, pages: Sequence[Page]) -> dict[str, Any]:
         """`in_flight` logins at a time until all pages have had theirs."""

@@ -18,9 +18,14 @@ The names of the fields are stored for ever; some say less than the code does:
     left        true in a primary record that became a link and whose logins are yet to be added
                 to the other's; false once they are
     absorbed    in a primary record: the ``_id`` of each record whose logins were added to it
+    unionid_owed
+                in an identity whose unionid WeChat is still to be asked for: the ``app_id``, the
+                time from which on any node may ask (``due``), and the mark of the last one that did
+                (``taken``)
 
 A link never changes again and leads from the younger user to the older, so following links ends.
-What a crash leaves half done is finished by the next login of that person.
+What a crash leaves half done is finished by the next login of that person, or, where their unionid
+is owed, before that: the note of it goes with the last write of a merge.
 
 The functions on documents are pure. Commands travel in batches (`BatchedCommand`): a command costs
 a node a third of a whole login (docs/performance.md), and little more for many people than for one.
@@ -41,9 +46,9 @@ from pymongo.errors import DuplicateKeyError
 
 from services.batching import Batcher
 from services.errors import StoreUnavailable
-from services.ids import SceneStr, UnionId, UserId
+from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.mongo_client import FOREIGN, Document
-from services.people.store import NOTHING_KNOWN, Identity, Profile, User
+from services.people.store import NOTHING_KNOWN, UNIONID_DUE_SECONDS, Identity, Profile, User
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.people")
@@ -59,7 +64,7 @@ RECENT = 32
 
 LOGIN_FIELDS = (
     *("unionid", "born", "user_id", "name", "avatar"),
-    *("account", "created_at", "last_login_at", "logins"),
+    *("account", "created_at", "last_login_at", "logins", "unionid_owed"),
 )
 """What a login reads of a primary record; most of the rest are the scenes in `recent`."""
 
@@ -86,11 +91,26 @@ class LoginRecord:
     now: float
     profile: Profile
     user_id: UserId | None
+    unionid_wanted: bool = False
 
 
 def key_of(identity: Identity) -> str:
     """The ``_id`` of an identity. The length keeps ``a:b`` + ``c`` and ``a`` + ``b:c`` apart."""
     return f"openid:{len(identity.app_id)}:{identity.app_id}:{identity.openid}"
+
+
+def identity_of(key: str) -> Identity:
+    """The identity at that ``_id``; its unionid is left unknown."""
+    _, length, names = key.split(":", 2)
+    return Identity(AppId(names[: int(length)]), OpenId(names[int(length) + 1 :]))
+
+
+def unionid_owed(key: str, unionid: UnionId | None, login: LoginRecord) -> Document:
+    """The field of that name for the identity at `key`; none where nothing is owed."""
+    if unionid is not None or not login.unionid_wanted:
+        return {}
+    due = login.now + UNIONID_DUE_SECONDS
+    return {"unionid_owed": {"app_id": identity_of(key).app_id, "due": due}}
 
 
 def unionid_key(unionid: UnionId) -> str:
@@ -120,6 +140,7 @@ def primary_record(key: str, unionid: UnionId | None, login: LoginRecord) -> Doc
         "unionid": unionid,
         "following": True,
         "follow_changed_at": 0.0,
+        **unionid_owed(key, unionid, login),
     }
 
 
@@ -268,14 +289,23 @@ class IdentityLinks:
         return key
 
     async def join(self, key: str, unionid: UnionId | None) -> None:
-        """Note the unionid of a known identity, and merge its user with the unionid's owner."""
-        if unionid is None or not await self.path(key):
+        """Note what was learned of a known identity's unionid: it is owed no more.
+
+        Its user is merged with the unionid's owner.
+        """
+        settled: Document = {"$unset": {"unionid_owed": ""}}
+        if unionid is None:
+            await self._people.update_one({"_id": key}, settled)
+            return
+        if not await self.path(key):
             return
         owner = await self.claim_unionid(unionid, key)
         for _ in range(TRIES):
-            if await self._try_merge(key, owner, unionid):
-                # Noted last, so that after a crash the next login merges again.
-                await self._people.update_one({"_id": key}, {"$set": {"unionid": unionid}})
+            # Nearly always the identity is the first to claim its unionid: nothing is to merge.
+            if owner == key or await self._try_merge(key, owner, unionid):
+                # Noted last: what a crash leaves before this is still owed, and so is done again.
+                note = {"$set": {"unionid": unionid}, **settled}
+                await self._people.update_one({"_id": key}, note)
                 return
         raise StoreUnavailable("MongoDB: too many users become one at once")
 
@@ -291,7 +321,8 @@ class IdentityLinks:
             key=lambda record: (record["created_at"], record["user_id"]),
         )
         if older["_id"] == younger["_id"]:
-            return True
+            # Linked already, but perhaps by a caller that ended before all was added.
+            return all([await self.finish_merges(path) for path in paths])
         alias = await self._people.find_one_and_update(
             {"_id": younger["_id"], "home": True},
             {"$set": {"home": False, "of": older["_id"], "left": True}},
@@ -305,8 +336,8 @@ class IdentityLinks:
             )
             for _ in range(TRIES):
                 if await self.finish_merges(await self.path(alias["_id"])):
-                    break
-        return alias is not None
+                    return True
+        return False
 
     async def finish_merges(self, path: list[Document]) -> bool:
         """Add to the primary record what users that became its aliases have counted, each once.

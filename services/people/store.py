@@ -4,6 +4,7 @@ A person has one user and one identity for each app_id they came by. Backends: `
 `store_mongo`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
@@ -46,9 +47,17 @@ class Login(NamedTuple):
 
     user: User
     is_new: bool
+    owes_unionid: bool = False
+    """WeChat is still to be asked for the unionid of the identity that logged in."""
 
 
 NOTHING_KNOWN = Profile()
+
+UNIONID_DUE_SECONDS = 3.0
+"""How long after a login a unionid that is owed is left to the node of the login."""
+
+LEASE_SECONDS = 30.0
+"""How long a unionid that is owed is left to the node that took it up: more than asking takes."""
 
 
 class UserStore(Protocol):
@@ -64,6 +73,9 @@ class UserStore(Protocol):
       two users turn out to be one, the older id stays and the other is its alias for ever, no
       identity is lost, and one log line says so. What is known of the other fills what is not
       known of the older, and is kept nowhere else.
+    - **A unionid that is owed is not forgotten**: that is noted with the login itself, and stands
+      until `join` has done all that follows from WeChat's answer. Whatever ends in between (this
+      process, the store, WeChat) is made up for by the next caller of `owed_unionids`.
 
     Raises `errors.StoreUnavailable`, and only that; doing it again is then safe.
     """
@@ -77,12 +89,15 @@ class UserStore(Protocol):
         *,
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
+        unionid_wanted: bool = False,
     ) -> Login:
         """Find or register the person, note what is newly known of them, and note this login.
 
         Args:
             user_id: the id a new person is to get, from the operator's own system; where a user
                 of that id exists, the new identity is theirs. Ignored for known identities.
+            unionid_wanted: WeChat can be asked for the unionid of this identity. Where none is
+                known, it is owed from now on.
         """
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
@@ -96,7 +111,19 @@ class UserStore(Protocol):
         """The user with that id; an alias brings the user it became."""
 
     async def join(self, identity: Identity) -> None:
-        """Note a unionid learned after the login, joining users where that shows them to be one."""
+        """Note what was learned of a unionid after the login; it is owed no more.
+
+        Users whom it shows to be one are joined. Without a unionid: WeChat tells none.
+        """
+
+    async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
+        """Take up unionids that are owed since `UNIONID_DUE_SECONDS`, the longest due first.
+
+        For `LEASE_SECONDS` no other caller is given them; of two callers at once each gets others.
+        """
+
+    async def count_owed_unionids(self, limit: int) -> int:
+        """How many unionids are owed, of all apps; `limit` stands for more as well."""
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         """Note that the person follows the account, or no longer does; an unfollow also forgets

@@ -9,11 +9,13 @@ Only what MongoDB documents for a standalone server is used. Writes ask for a ma
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pymongo
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
@@ -24,7 +26,7 @@ from pymongo.errors import (
 )
 
 from services.errors import SettingsError, StoreUnavailable
-from services.ids import SceneStr, UnionId, UserId
+from services.ids import AppId, SceneStr, UnionId, UserId
 from services.mongo_client import (
     FOREIGN,
     ODD_ANSWERS,
@@ -42,17 +44,24 @@ from services.people.mongo_identities import (
     IdentityLinks,
     LoginRecord,
     counting,
+    identity_of,
     key_of,
     primary_record,
     profile_fields,
     uncounted,
     unionid_key,
+    unionid_owed,
     user_of,
 )
-from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
+from services.people.store import LEASE_SECONDS, NOTHING_KNOWN, Identity, Login, Profile, User
 from services.tasks import Supervisor
 
+log = logging.getLogger("scanpush.people")
+
 Outcome = Document | Exception | None
+
+INDEX_SECONDS, INDEX_PAUSE_SECONDS = 3600, 10
+"""How long MongoDB may take to build an index, and after what time a failed one is tried again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +199,9 @@ class MongoUserStore:
         except (SettingsError, StoreUnavailable, asyncio.CancelledError):
             await self.close()
             raise
+        self._indexing = self._supervisor.spawn(
+            self._index_owed_unionids(), name="index of owed unionids"
+        )
 
     async def _try_commands(self) -> None:
         """Each command of a login, on a document that is removed again.
@@ -225,6 +237,21 @@ class MongoUserStore:
         finally:
             async with self._call("delete"):
                 await self._people.delete_many({"_id": {"$in": [key, f"{name}:double"]}})
+
+    async def _index_owed_unionids(self) -> None:
+        # Not within the start: in a collection that is large already, it may take minutes.
+        assert self._client is not None
+        while True:
+            try:
+                with pymongo.timeout(INDEX_SECONDS):
+                    await self._people.create_index(
+                        [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)], sparse=True
+                    )
+                return
+            except FOREIGN as error:
+                words = problem_of(error, self._client, "createIndexes").words
+                log.warning("MongoDB: unionids that are left owed wait for an index: %s", words)
+                await asyncio.sleep(INDEX_PAUSE_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _call(self, starting: str = "") -> AsyncIterator[None]:
@@ -263,8 +290,9 @@ class MongoUserStore:
         *,
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
+        unionid_wanted: bool = False,
     ) -> Login:
-        record = LoginRecord(scene_str, account, now, profile, user_id)
+        record = LoginRecord(scene_str, account, now, profile, user_id, unionid_wanted)
         async with self._call():
             for _ in range(TRIES):
                 login = await self._try_login(identity, record)
@@ -277,7 +305,8 @@ class MongoUserStore:
         key = key_of(identity)
         primary = await self._counter.count(key, record)
         if primary is not None and identity.unionid in (None, primary["unionid"]):
-            return Login(user_of(primary), primary["born"] == record.scene_str)
+            owes = record.unionid_wanted and await self._owes_unionid(key, primary, record)
+            return Login(user_of(primary), primary["born"] == record.scene_str, owes)
         path = await self._links.path(key)
         if not path:
             return await self._register(identity, record)
@@ -286,7 +315,8 @@ class MongoUserStore:
             path = await self._links.path(key)
         if not path[-1]["home"]:
             # A unionid was claimed for an identity that was never made.
-            return await self._make_primary(path[-1]["of"], path[-1].get("unionid"), record)
+            other = replace(record, unionid_wanted=False)
+            return await self._make_primary(path[-1]["of"], path[-1].get("unionid"), other)
         await self._links.finish_merges(path)
         if any(record.scene_str in document.get("recent", ()) for document in path):
             # Counted before, perhaps under an identity whose user has become an alias since.
@@ -295,7 +325,19 @@ class MongoUserStore:
         else:
             is_new = False
             primary = await self._counter.count(path[-1]["_id"], record)
-        return None if primary is None else Login(user_of(primary), is_new)
+        if primary is None:
+            return None
+        owes = record.unionid_wanted and await self._owes_unionid(key, path[0], record)
+        return Login(user_of(primary), is_new, owes)
+
+    async def _owes_unionid(self, key: str, known: Document, record: LoginRecord) -> bool:
+        """Whether the identity at `key`, stored as `known`, owes its unionid; noted if it does."""
+        if known["unionid"] is not None:
+            return False
+        if "unionid_owed" not in known:
+            unknown = {"_id": key, "unionid": None, "unionid_owed": {"$exists": False}}
+            await self._people.update_one(unknown, {"$set": unionid_owed(key, None, record)})
+        return True
 
     async def _register(self, identity: Identity, record: LoginRecord) -> Login | None:
         """Make the primary record of a new identity, or its link where the unionid has an owner."""
@@ -322,7 +364,7 @@ class MongoUserStore:
             await self._people.insert_one(primary)
         except DuplicateKeyError:
             return None  # another was quicker, with this identity or with the operator's id
-        return Login(user_of(primary), True)
+        return Login(user_of(primary), True, "unionid_owed" in primary)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
         async with self._call():
@@ -345,6 +387,28 @@ class MongoUserStore:
     async def join(self, identity: Identity) -> None:
         async with self._call():
             await self._links.join(key_of(identity), identity.unionid)
+
+    async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
+        due = {"unionid_owed.app_id": app_id, "unionid_owed.due": {"$lte": now}}
+        # By a mark of its own this call finds what it took: two callers may find the same first.
+        mark = uuid.uuid4().hex
+        lease = {"unionid_owed.due": now + LEASE_SECONDS, "unionid_owed.taken": mark}
+        async with self._call():
+            # Without the index this would read all people.
+            await asyncio.shield(self._indexing)
+            found = self._people.find(due, ["_id"]).sort("unionid_owed.due").limit(limit)
+            keys = {"_id": {"$in": [document["_id"] for document in await found.to_list()]}}
+            if not keys["_id"]["$in"]:
+                return []
+            await self._people.update_many({**keys, **due}, {"$set": lease})
+            taken = self._people.find({**keys, "unionid_owed.taken": mark}, ["_id"])
+            return [identity_of(document["_id"]) for document in await taken.to_list()]
+
+    async def count_owed_unionids(self, limit: int) -> int:
+        async with self._call():
+            await asyncio.shield(self._indexing)
+            owed = {"unionid_owed.app_id": {"$gt": ""}}
+            return await self._people.count_documents(owed, limit=limit)
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         key = key_of(identity)

@@ -7,9 +7,18 @@ users moves the identities with it, and none ever points to an alias.
 import logging
 import sqlite3
 import uuid
+from collections.abc import Sequence
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
-from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, User
+from services.people.store import (
+    LEASE_SECONDS,
+    NOTHING_KNOWN,
+    UNIONID_DUE_SECONDS,
+    Identity,
+    Login,
+    Profile,
+    User,
+)
 from services.sqlite import Database, sqlite_errors
 
 log = logging.getLogger("scanpush.people")
@@ -35,6 +44,10 @@ CREATE TABLE IF NOT EXISTS logins (
     scene_str TEXT PRIMARY KEY, user_id TEXT NOT NULL, is_new INTEGER NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS logins_by_time ON logins (at);
+CREATE TABLE IF NOT EXISTS unionids_owed (
+    app_id TEXT NOT NULL, openid TEXT NOT NULL, due REAL NOT NULL, PRIMARY KEY (app_id, openid)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 """
 
 # Identities never point to an alias: `_make_alias` moves them to the user who stays.
@@ -67,12 +80,14 @@ class SqliteUserStore:
         *,
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
+        unionid_wanted: bool = False,
     ) -> Login:
         def job(db: sqlite3.Connection) -> Login:
-            if (done := _done(db, scene_str)) is not None:
-                return done
-            found, is_new = _find_or_register(db, identity, account, now, user_id)
-            return _noted(db, found, is_new, scene_str, profile, now)
+            login = _done(db, scene_str)
+            if login is None:
+                found, is_new = _find_or_register(db, identity, account, now, user_id)
+                login = _noted(db, found, is_new, scene_str, profile, now)
+            return _owing(db, login, identity, now) if unionid_wanted else login
 
         return await self._database.write(job)
 
@@ -95,6 +110,25 @@ class SqliteUserStore:
 
     async def join(self, identity: Identity) -> None:
         await self._database.write(lambda db: _join(db, identity))
+
+    async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
+        def job(db: sqlite3.Connection) -> list[Identity]:
+            rows = db.execute(
+                "UPDATE unionids_owed SET due = ? WHERE app_id = ? AND openid IN (SELECT openid"
+                " FROM unionids_owed WHERE app_id = ? AND due <= ? ORDER BY due LIMIT ?)"
+                " RETURNING openid",
+                (now + LEASE_SECONDS, app_id, app_id, now, limit),
+            ).fetchall()
+            return [Identity(app_id, OpenId(openid)) for (openid,) in rows]
+
+        return await self._database.write(job)
+
+    async def count_owed_unionids(self, limit: int) -> int:
+        with sqlite_errors():
+            (count,) = self._database.reader.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM unionids_owed LIMIT ?)", (limit,)
+            ).fetchone()
+        return int(count)
 
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         def job(db: sqlite3.Connection) -> bool:
@@ -122,29 +156,28 @@ def login_in_transaction(
     *,
     first_try: bool,
     unionid_wanted: bool,
-) -> Login | None:
+) -> Login:
     """A login in the caller's transaction, which also authorizes the scene.
 
     Args:
         first_try: the scene was waiting until this transaction, so no login of it can exist, and
             none needs to be remembered by it.
-        unionid_wanted: where no unionid of the identity is known, nothing is done: None.
     """
+    if not first_try and (done := _done(db, scene_str)) is not None:
+        return _owing(db, done, identity, now) if unionid_wanted else done
     row = db.execute(_KNOWN, (identity.app_id, identity.openid)).fetchone()
     has_unionid = row is not None and row[0] is not None
-    if unionid_wanted and not has_unionid:
-        return None
-    if not first_try and (done := _done(db, scene_str)) is not None:
-        return done
     if row is not None and (has_unionid or identity.unionid is None):
         # Nothing new is known of the person, the common case: one more statement is enough.
         _, user_id, name, avatar, created_account, created_at, logins = row
         change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
         db.execute(change, (now, logins + 1, user_id))
         user = User(UserId(user_id), name, avatar, created_account, created_at, now, logins + 1)
-        return Login(user, is_new=False)
-    found, is_new = _find_or_register(db, identity, account, now, None)
-    return _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
+        login = Login(user, is_new=False)
+    else:
+        found, is_new = _find_or_register(db, identity, account, now, None)
+        login = _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
+    return _owing(db, login, identity, now) if unionid_wanted and not has_unionid else login
 
 
 def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
@@ -155,6 +188,20 @@ def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
     if done is not None and (user := _resolved(db, done[0])) is not None:
         return Login(user, bool(done[1]))
     return None
+
+
+def _owing(db: sqlite3.Connection, login: Login, identity: Identity, now: float) -> Login:
+    """That login, where no unionid of its identity is known: noted as owed."""
+    key = (identity.app_id, identity.openid)
+    row = db.execute(
+        "SELECT unionid FROM identities WHERE app_id = ? AND openid = ?", key
+    ).fetchone()
+    if row is None or row[0] is not None:
+        return login
+    # One that is owed already stays due when it was, however often its person logs in.
+    due = now + UNIONID_DUE_SECONDS
+    db.execute("INSERT OR IGNORE INTO unionids_owed VALUES (?, ?, ?)", (*key, due))
+    return login._replace(owes_unionid=True)
 
 
 def _noted(
@@ -227,9 +274,10 @@ def _by_unionid(db: sqlite3.Connection, unionid: UnionId | None) -> UserId | Non
 
 def _join(db: sqlite3.Connection, identity: Identity) -> None:
     """Note the unionid of a known identity, and make one user of two where it shows them equal."""
+    key = (identity.app_id, identity.openid)
+    db.execute("DELETE FROM unionids_owed WHERE app_id = ? AND openid = ?", key)
     row = db.execute(
-        "SELECT user_id FROM identities WHERE app_id = ? AND openid = ?",
-        (identity.app_id, identity.openid),
+        "SELECT user_id FROM identities WHERE app_id = ? AND openid = ?", key
     ).fetchone()
     if row is None or identity.unionid is None:
         return
@@ -237,7 +285,7 @@ def _join(db: sqlite3.Connection, identity: Identity) -> None:
     other = _by_unionid(db, identity.unionid)
     db.execute(
         "UPDATE identities SET unionid = ? WHERE app_id = ? AND openid = ?",
-        (identity.unionid, identity.app_id, identity.openid),
+        (identity.unionid, *key),
     )
     if other is not None and other != mine:
         _make_alias(db, mine, other)

@@ -94,7 +94,7 @@ def outcome_of(login: Login) -> str:
 class Completion(NamedTuple):
     """What became of `LoginStore.complete_login`: the last move that was tried.
 
-    Without a `login` it is the claim; `is_claimed` says whether the rest is the caller's to do.
+    Without a `login` it is the claim, which was in vain.
     """
 
     step: Step
@@ -133,8 +133,7 @@ class LoginStore(Protocol):
         """
         Args:
             claim: to ``scanned``, with the key of the event's reply.
-            unionid_wanted: a person whose unionid is unknown is not logged in: the scene is
-                claimed, and the caller asks for the unionid first.
+            unionid_wanted: see `UserStore.login`.
         """
 
 
@@ -163,9 +162,11 @@ class SteppedLoginStore:
         # the scene is registered.
         claimed = await self._scenes.advance(scene_str, claim)
         scene = claimed.scene
-        if unionid_wanted or scene is None or not is_claimed(claimed):
+        if scene is None or not is_claimed(claimed):
             return Completion(claimed)
-        login = await self._users.login(identity, scene_str, scene.account, self._clock.now())
+        login = await self._users.login(
+            identity, scene_str, scene.account, self._clock.now(), unionid_wanted=unionid_wanted
+        )
         # The event's reply is written with this move. Kept any earlier, it would make WeChat's next
         # try after a crash look like a repeat of a login that never came.
         step = await self._scenes.advance(scene_str, terms.authorization(scene, login))
@@ -341,6 +342,8 @@ class LoginService:
         identity: Identity,
         profile: Profile = NOTHING_KNOWN,
         user_id: UserId | None = None,
+        *,
+        unionid_wanted: bool = False,
     ) -> Login:
         """Find or register the person; the same answer however often it is asked for a scene."""
         return await self._users.login(
@@ -350,6 +353,7 @@ class LoginService:
             self._clock.now(),
             profile=profile,
             user_id=user_id,
+            unionid_wanted=unionid_wanted,
         )
 
     async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None) -> Step:

@@ -14,7 +14,7 @@ from services.clock import Clock
 from services.hooks import Hook
 from services.ids import SceneStr, UserId
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
-from services.scenes.login import LoginService, Replies, is_claimed, outcome_of
+from services.scenes.login import LoginService, Replies, outcome_of
 from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.status import of_kiosk
 from services.scenes.store import SceneStore
@@ -152,15 +152,10 @@ class LoginPolicy:
             replies=self._texts.of_logins,
             unionid_wanted=account.can_tell_unionid(identity, self._clock.monotonic()),
         )
-        if step.scene is None:
+        if login is None or step.scene is None:
             return LoginResult("", step)
-        visit = Visit(account, step.scene, identity, outcome_key)
-        if login is not None:
-            self._tell(visit, login, step)
-            return LoginResult(outcome_of(login), step)
-        # Claimed, but the store knows no unionid of this person yet: WeChat is asked for it, and no
-        # transaction waits for that.
-        return await self.admit(visit) if is_claimed(step) else LoginResult("", step)
+        self._follow_up(Visit(account, step.scene, identity, outcome_key), login, step)
+        return LoginResult(outcome_of(login), step)
 
     async def ask(self, visit: Visit) -> LoginResult:
         """Have the person confirm in the chat where that is configured; else go on to `admit`."""
@@ -182,12 +177,16 @@ class LoginPolicy:
         Args:
             allowed: the outcome of a login that was expressly allowed.
         """
-        # Before the person is looked for: by their unionid they may be known from another account.
-        identity = await self._unionids.completed(visit.account, visit.identity)
-        if self._settings.registration != "auto" and await self._users.find(identity) is None:
-            return await self._meet_stranger(visit._replace(identity=identity))
-        login = await self._login.log_in(visit.scene, identity, visit.profile)
-        return await self._authorize(visit, login, allowed or outcome_of(login))
+        if self._settings.registration != "auto":
+            # By their unionid they may be known from another account: only then WeChat is asked,
+            # and waited for, as a refusal or a form is not taken back when the answer comes.
+            if await self._users.find(visit.identity) is None:
+                identity = await self._unionids.told(visit.account, visit.identity)
+                known = identity != visit.identity and await self._users.find(identity)
+                visit = visit._replace(identity=identity)
+                if not known:
+                    return await self._meet_stranger(visit)
+        return await self._log_in(visit, allowed=allowed)
 
     async def enrol(self, visit: Visit, user_id: UserId | None) -> LoginResult:
         """Log in a person whom the operator has admitted, by the registration form.
@@ -195,8 +194,7 @@ class LoginPolicy:
         Args:
             user_id: the operator's own id of the person, which a new user is to get.
         """
-        login = await self._login.log_in(visit.scene, visit.identity, visit.profile, user_id)
-        return await self._authorize(visit, login, outcome_of(login))
+        return await self._log_in(visit, user_id)
 
     async def deny(self, visit: Visit) -> LoginResult:
         """The person says no."""
@@ -208,9 +206,20 @@ class LoginPolicy:
         )
         return LoginResult("confirm_denied", await self._login.end(visit.scene.scene_str, move))
 
-    async def _authorize(self, visit: Visit, login: Login, outcome: str) -> LoginResult:
+    async def _log_in(
+        self, visit: Visit, user_id: UserId | None = None, *, allowed: str = ""
+    ) -> LoginResult:
+        account, identity = visit.account, visit.identity
+        login = await self._login.log_in(
+            visit.scene,
+            identity,
+            visit.profile,
+            user_id,
+            unionid_wanted=account.can_tell_unionid(identity, self._clock.monotonic()),
+        )
+        outcome = allowed or outcome_of(login)
         step = await self._login.authorize(visit.scene, login, self._kept(visit, outcome))
-        self._tell(visit, login, step)
+        self._follow_up(visit, login, step)
         return LoginResult(outcome, step)
 
     async def _meet_stranger(self, visit: Visit) -> LoginResult:
@@ -243,9 +252,14 @@ class LoginPolicy:
             return None
         return Outcome(visit.outcome_key, self._texts.about(outcome, visit.scene))
 
-    def _tell(self, visit: Visit, login: Login, step: Step) -> None:
-        """Tell of a login that just happened, without waiting for it: the operator's hook, if it
-        was at a kiosk, and the person, if they belong to the account that sends login notices."""
+    def _follow_up(self, visit: Visit, login: Login, step: Step) -> None:
+        """What follows from a login that just happened, without waiting for it.
+
+        The unionid is asked for where it is owed. Told of the login are the operator's hook, if it
+        was at a kiosk, and the person, if they belong to the account that sends login notices.
+        """
+        if login.owes_unionid:
+            self._unionids.ask_later(visit.account, visit.identity)
         scene = step.scene
         # A repeat is not told again.
         if step.verdict is not Verdict.MOVED or scene is None:

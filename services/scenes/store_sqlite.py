@@ -389,12 +389,6 @@ class SqliteLoginStore:
                 first_try=first_try,
                 unionid_wanted=unionid_wanted,
             )
-            if login is None:
-                # The unionid comes first. Only the claim is written down, so that the sweeper
-                # finishes what a crash leaves from here on.
-                if first_try:
-                    _save(db, scene, (claim,), now)
-                return Completion(claimed)
             move = terms.authorization(scene, login)
             step = apply(scene, move, now)
             if step.verdict is Verdict.MOVED and step.scene is not None:

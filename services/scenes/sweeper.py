@@ -1,4 +1,7 @@
-"""The sweeper: it writes down what time has decided, and finishes logins that a crash has left."""
+"""The sweeper: it writes down what time has decided, and finishes what a crash has left.
+
+That is logins, and questions to WeChat about unionids.
+"""
 
 import asyncio
 import logging
@@ -9,6 +12,7 @@ from services.scenes.chat import ChatService
 from services.scenes.states import Scene
 from services.scenes.store import SceneStore
 from services.wechat.accounts import Accounts
+from services.wechat.unionids import UnionIds
 
 log = logging.getLogger("scanpush.sweeper")
 
@@ -33,12 +37,14 @@ class Sweeper:
         scenes: SceneStore,
         accounts: Accounts,
         chat: ChatService,
+        unionids: UnionIds,
         *,
         left_after_seconds: float,
     ) -> None:
         self._scenes = scenes
         self._accounts = accounts
         self._chat = chat
+        self._unionids = unionids
         self._left_after_seconds = left_after_seconds
         self._paced_log = PacedLog(log)
 
@@ -67,6 +73,16 @@ class Sweeper:
                 self._paced_log.log(logging.WARNING, "finishing left logins waits: %s", error)
             except Exception:
                 log.error("finishing left logins failed", exc_info=True)
+
+    async def learn_unionids_forever(self) -> None:
+        while True:
+            await asyncio.sleep(OWED_SECONDS)
+            try:
+                await self._unionids.sweep()
+            except StoreUnavailable as error:
+                log.warning("unionids that are owed wait for the store: %s", error)
+            except Exception:
+                log.error("taking up unionids failed", exc_info=True)
 
     async def _finish(self, scene: Scene) -> None:
         """Finish one login. A failure of the store or of WeChat concerns all that follow, and is

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
-from services.people.store import Identity
+from services.people.store import LEASE_SECONDS, Identity, UserStore
 from tests.contracts.benches import UserBench
 
 Event = tuple[str, str, bool, bool]
@@ -93,3 +93,79 @@ class _Town:
         joined = {final[door] for owner, door in self._learned if owner == person}
         assert len(joined) <= 1
         assert self._new[person] >= len(users)
+
+
+Late = tuple[str, str, str]
+"""Person, login kind, and what happens: a login, WeChat's answer about it (late or repeated), or an
+answer that comes to nothing because the node ends before it has joined."""
+
+LATE = st.tuples(
+    st.sampled_from(["ann", "bob"]),
+    st.sampled_from(["first account", "second account", "website"]),
+    st.sampled_from(["login", "login", "answer"]),
+)
+LATE_PLANS = st.lists(st.lists(LATE, min_size=1, max_size=4), min_size=1, max_size=6)
+
+
+@settings(SETTINGS, max_examples=25)
+@given(plan=LATE_PLANS)
+def test_whoever_is_learned_late_ends_as_one_user(
+    people: UserBench, io_loop: IOLoop, plan: list[list[Late]]
+) -> None:
+    """Answers come late, twice or not at all: once the sweeps are through, each person is one user,
+    to whom every id ever given leads, with all their logins."""
+    io_loop.run_sync(lambda: _LateTown(people).live(plan), timeout=20)
+
+
+class _LateTown:
+    """Two people at two accounts, whose unionids are owed, and at a website, which brings them."""
+
+    def __init__(self, bench: UserBench) -> None:
+        self._stores = [bench.store("a"), bench.store("b")]
+        self._suffix = uuid.uuid4().hex
+        self._now = 1_760_000_000.0
+        self._ids: dict[str, list[UserId]] = defaultdict(list)
+        self._oldest: dict[str, float] = {}
+
+    def _identity(self, person: str, kind: str) -> Identity:
+        unionid = UnionId(f"{person}-{self._suffix}") if kind == "website" else None
+        # Apps of this example alone: what others left is not to be taken up here.
+        return Identity(AppId(f"{kind}-{self._suffix}"), OpenId(person), unionid)
+
+    async def live(self, plan: list[list[Late]]) -> None:
+        for group in plan:
+            await asyncio.gather(*(self._happen(i, event) for i, event in enumerate(group)))
+        for kind in ("first account", "second account"):
+            app_id = self._identity("ann", kind).app_id
+            while any(await asyncio.gather(*(self._sweep(one, app_id) for one in self._stores))):
+                self._now += LEASE_SECONDS
+        for person, ids in self._ids.items():
+            users = {await store.get(one) for one in ids for store in self._stores}
+            (user,) = users
+            assert user is not None and user.logins == len(ids)
+            assert user.created_at == self._oldest[person] and user.id in ids
+
+    async def _happen(self, number: int, event: Late) -> None:
+        person, kind, what = event
+        self._now += 1
+        store, identity, now = self._stores[number % 2], self._identity(person, kind), self._now
+        if what == "answer":
+            await self._answer(store, identity)
+            return
+        login = await store.login(
+            identity, SceneStr(str(uuid.uuid4())), "default", now, unionid_wanted=kind != "website"
+        )
+        self._ids[person].append(login.user.id)
+        created_at = login.user.created_at
+        self._oldest[person] = min(created_at, self._oldest.get(person, created_at))
+
+    async def _answer(self, store: UserStore, identity: Identity) -> None:
+        await store.join(identity._replace(unionid=UnionId(f"{identity.openid}-{self._suffix}")))
+
+    async def _sweep(self, store: UserStore, app_id: AppId) -> int:
+        """What one node takes up and does; the last of it is done twice."""
+        self._now += 10
+        owed = await store.owed_unionids(app_id, self._now, 10)
+        for identity in (*owed, *owed[-1:]):
+            await self._answer(store, identity)
+        return len(owed)

@@ -6,7 +6,14 @@ import uuid
 import pytest
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
-from services.people.store import Identity, Login, Profile, UserStore
+from services.people.store import (
+    LEASE_SECONDS,
+    UNIONID_DUE_SECONDS,
+    Identity,
+    Login,
+    Profile,
+    UserStore,
+)
 from tests.contracts.benches import UserBench
 
 NOW = 1_760_000_000.25
@@ -442,3 +449,111 @@ async def test_an_older_change_of_following_changes_nothing(people: UserBench) -
     user = await store.get(login.user.id)
     assert user is not None and user.name == "Ann"
     assert not await store.follow(person("nobody"), NOW, following=False)
+
+
+# Unionids that are owed.
+
+DUE = NOW + UNIONID_DUE_SECONDS
+
+
+async def owing(store: UserStore, identity: Identity, now: float = NOW) -> Login:
+    return await store.login(identity, scene(), "default", now, unionid_wanted=True)
+
+
+@pytest.mark.gen_test
+async def test_a_unionid_is_owed_from_the_login_on(people: UserBench) -> None:
+    """Any node may take it up once it is due, and finds the identity by whatever name."""
+    a, b = people.store("a"), people.store("b")
+    ann = person("a:b", app="wx:1")
+    assert (await owing(a, ann)).owes_unionid
+    assert await b.count_owed_unionids(10) == 1
+    assert await b.owed_unionids(ann.app_id, DUE - 0.1, 10) == []
+    assert await b.owed_unionids(AppId("wx2"), DUE, 10) == []
+    assert await b.owed_unionids(ann.app_id, DUE, 10) == [ann]
+
+
+@pytest.mark.gen_test
+async def test_what_was_taken_up_is_left_to_its_node(people: UserBench) -> None:
+    """Until that has had time enough; and of two at once each gets others."""
+    stores = people.store("a"), people.store("b")
+    crowd = [person(str(number)) for number in range(20)]
+    for one in crowd:
+        await owing(stores[0], one)
+    taken = await asyncio.gather(*(store.owed_unionids(AppId("wx1"), DUE, 12) for store in stores))
+    more = await stores[0].owed_unionids(AppId("wx1"), DUE + 1, 20)
+    identities = [one for some in (*taken, more) for one in some]
+    assert sorted(identities) == sorted(crowd)
+    again = await stores[0].owed_unionids(AppId("wx1"), DUE + LEASE_SECONDS + 3, 30)
+    assert sorted(again) == sorted(crowd)
+
+
+@pytest.mark.gen_test
+async def test_the_longest_due_comes_first(people: UserBench) -> None:
+    """So that none is passed over for ever."""
+    store = people.store()
+    for number in (2, 1, 3):
+        await owing(store, person(str(number)), NOW + number)
+    for number in (1, 2, 3):
+        assert await store.owed_unionids(AppId("wx1"), DUE + 9, 1) == [person(str(number))]
+
+
+@pytest.mark.parametrize("unionid", ["u", None])
+@pytest.mark.gen_test
+async def test_an_answer_settles_what_is_owed(people: UserBench, unionid: str | None) -> None:
+    """Also the answer that there is none; then the next login owes it again."""
+    store = people.store()
+    await owing(store, person())
+    await store.join(person(unionid=unionid))
+    await store.join(person(unionid=unionid))
+    assert await store.count_owed_unionids(10) == 0
+    assert await store.owed_unionids(AppId("wx1"), DUE, 10) == []
+    assert (await owing(store, person())).owes_unionid is (unionid is None)
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_owed_where_it_is_known_or_not_wanted(people: UserBench) -> None:
+    """Neither by people whose unionid came with them, nor by those WeChat cannot be asked about."""
+    store = people.store()
+    assert not (await owing(store, person(unionid="u"))).owes_unionid
+    assert not (await owing(store, person())).owes_unionid
+    assert not (await logged_in(store, person("bob"))).owes_unionid
+    assert await store.count_owed_unionids(10) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_known_person_can_owe_it_too(people: UserBench) -> None:
+    """Once, however often they log in and whatever is asked again; due when it first was."""
+    store = people.store()
+    name = scene()
+    await logged_in(store, person())
+    first = await store.login(person(), name, "default", NOW, unionid_wanted=True)
+    again = await store.login(person(), name, "default", NOW + 2, unionid_wanted=True)
+    await owing(store, person(), NOW + 4)
+    assert first.owes_unionid and again == first
+    assert await store.count_owed_unionids(10) == 1
+    assert await store.owed_unionids(AppId("wx1"), DUE, 10) == [person()]
+
+
+@pytest.mark.gen_test
+async def test_a_further_identity_can_owe_it_too(people: UserBench) -> None:
+    """One that the operator's own id has made a user's second."""
+    store = people.store()
+    first = await store.login(person(), scene(), "default", NOW, user_id=UserId("7"))
+    other = person(app="wx2")
+    second = await store.login(
+        other, scene(), "default", NOW, user_id=UserId("7"), unionid_wanted=True
+    )
+    assert second.owes_unionid and second.user.id == first.user.id
+    assert (await owing(store, other)).owes_unionid
+    await store.join(other._replace(unionid=UnionId("u")))
+    assert not (await owing(store, other)).owes_unionid
+    assert await store.count_owed_unionids(10) == 0
+
+
+@pytest.mark.gen_test
+async def test_counting_what_is_owed_has_a_limit(people: UserBench) -> None:
+    """It reads each."""
+    store = people.store()
+    for number in range(4):
+        await owing(store, person(str(number)))
+    assert [await store.count_owed_unionids(limit) for limit in (3, 9)] == [3, 4]

@@ -1,6 +1,8 @@
 """What logins do while MongoDB is gone, slow, steps down, answers nonsense or loses connections."""
 
 import asyncio
+import contextlib
+import itertools
 import random
 from collections import Counter
 
@@ -9,7 +11,7 @@ import pytest
 from deploy.programs import free_port
 from services.errors import SettingsError, StoreUnavailable
 from services.ids import AppId, OpenId, UnionId
-from services.people.store import Identity, Login
+from services.people.store import Identity, Login, Profile
 from services.people.store_mongo import MongoUserStore
 from tests.faults.mongo import (
     DUPLICATE_KEY,
@@ -23,7 +25,7 @@ from tests.faults.mongo import (
     proxied,
 )
 from tests.servers import MongoServer
-from tests.wire_proxy import Fault, Proxy, as_replica_set, name_of, no_fault, one_message
+from tests.wire_proxy import Fault, Plan, Proxy, as_replica_set, name_of, no_fault, one_message
 
 pytestmark = pytest.mark.mongodb
 
@@ -152,6 +154,76 @@ async def test_a_cut_in_the_middle_makes_no_second_user(
         proxy.plan = no_fault
         user = await patiently(lambda: store.get(older.user.id))
         assert user is not None and user.logins == 3
+
+
+def nth(names: tuple[str, ...], number: int, fault: Fault) -> Plan:
+    """From that request of those names on, the server is gone for this node: it has ended."""
+    count = itertools.count()
+
+    def plan(request: bytes) -> Fault:
+        if name_of(request) not in names or (at := next(count)) < number:
+            return Fault.PASS
+        return fault if at == number else Fault.CUT
+
+    return plan
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.LOSE])
+async def test_a_node_that_ends_in_the_middle_of_a_join_is_made_up_for(
+    mongo_server: MongoServer, fault: Fault
+) -> None:
+    """Before or after any write: what it left owed is taken up by another node, whose one more join
+    makes one user with all logins, each counted once, and the name that the younger one had."""
+    async with opened(mongo_server.url, 5) as other, proxied(mongo_server, 2) as (proxy, store):
+        for number in itertools.count():
+            openid, unionid = OpenId(f"ann{number}"), UnionId(f"u{number}")
+            one, two = Identity(AppId("wx1"), openid), Identity(AppId("wx2"), openid)
+            named = Profile(name="Ann")
+            older = await other.login(one, a_scene_str(), "a", NOW, unionid_wanted=True)
+            for seconds in (1, 2):
+                younger = await other.login(
+                    two, a_scene_str(), "b", NOW + seconds, profile=named, unionid_wanted=True
+                )
+            await other.join(one._replace(unionid=unionid))
+            proxy.plan = nth(WRITES, number, fault)
+            try:
+                await store.join(two._replace(unionid=unionid))
+                ended = False
+            except StoreUnavailable:
+                ended = True
+            proxy.plan = no_fault
+            for identity in await other.owed_unionids(AppId("wx2"), NOW + 60, 9):
+                await other.join(identity._replace(unionid=unionid))
+            user = await other.get(younger.user.id)
+            assert user is not None and (user.id, user.name) == (older.user.id, "Ann")
+            assert user.logins == 3 and user == await other.get(older.user.id), number
+            assert await other.count_owed_unionids(9) == 0
+            if not ended:
+                break
+        # The claim of the unionid, the link, the sum, the end of the alias, and the note.
+        assert number == 5
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.LOSE])
+async def test_a_node_that_ends_in_the_middle_of_a_login_loses_no_unionid(
+    mongo_server: MongoServer, fault: Fault
+) -> None:
+    """A person whom the store knows owes it, too; the login that is finished by another node."""
+    async with opened(mongo_server.url, 5) as other, proxied(mongo_server, 2) as (proxy, store):
+        for number in range(4):
+            known = Identity(AppId("wx1"), OpenId(f"known{number}"))
+            await other.login(known, a_scene_str(), "a", NOW)
+            for person in (known, Identity(AppId("wx1"), OpenId(f"new{number}"))):
+                scene = a_scene_str()
+                proxy.plan = nth(WRITES, number, fault)
+                with contextlib.suppress(StoreUnavailable):
+                    await store.login(person, scene, "a", NOW, unionid_wanted=True)
+                proxy.plan = no_fault
+                login = await other.login(person, scene, "a", NOW + 5, unionid_wanted=True)
+                assert login.owes_unionid and login.user.logins == 1 + (person == known)
+        assert await other.count_owed_unionids(99) == 8
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from services.ids import OpenId
+from services.people.store import Identity
+from tests.conftest import UnexpectedLogs
 from tests.flows.chatter import Chatter
 from tests.stack import ON_LOOP, Stack
 
@@ -68,12 +71,12 @@ async def test_one_accounts_secrets_open_no_other_account(tmp_path: Path) -> Non
 async def test_people_of_two_accounts_are_joined_by_unionid_only(tmp_path: Path) -> None:
     """The simulated accounts share an Open Platform account, so the same person is one user."""
     async with Stack(tmp_path, wechat=TWO) as stack:
-        ids = set()
+        logins = []
         for account in ("default", "second"):
             page = await stack.begin(account=account)
             await stack.scan(page, "alice")
-            ids.add((await page.poll()).json()["login"]["user"]["id"])
-        assert len(ids) == 1
+            logins.append((await page.poll()).json()["login"])
+        assert await stack.one_user(logins) == logins[0]["user"]["id"]
         assert Chatter(stack).openid != Chatter(stack, account="second").openid
 
 
@@ -118,9 +121,50 @@ async def test_whom_one_account_knows_is_no_stranger_to_the_other(
         page = await stack.begin(account="second")
         await stack.scan(page)
         known = (await page.poll()).json()["login"]["user"]["id"]
+        await stack.unionids_are_learned()
     async with Stack(tmp_path, wechat=TWO, login={"registration": registration}) as stack:
         page, stranger = await stack.begin(), await stack.begin()
         await stack.scan(page)
+        # Asked before the login: without the answer the person would have been a stranger.
+        assert await stack.wechat_calls("/cgi-bin/user/info") == 1
         await stack.scan(stranger, "bob")
         assert (await page.poll()).json()["login"]["user"] == {"id": known, "is_new": False}
         assert await stranger.state() in ("registering", "failed")
+
+
+@pytest.mark.parametrize("registration", ["ask", "deny"])
+async def test_a_known_person_waits_for_no_unionid(
+    tmp_path: Path, registration: str, logs: UnexpectedLogs
+) -> None:
+    """Under every policy: who is known by openid is logged in although WeChat does not answer."""
+    logs.expect("unionids are owed")
+    async with Stack(tmp_path) as stack:
+        await stack.simulator("faults", path="/cgi-bin/user/info", drop=True, times=0)
+        page = await stack.begin()
+        await stack.scan(page)
+        known = (await page.poll()).json()["login"]["user"]["id"]
+    async with Stack(tmp_path, login={"registration": registration}) as stack:
+        await stack.simulator("faults", path="/cgi-bin/user/info", drop=True, times=0)
+        page = await stack.begin()
+        await stack.scan(page)
+        assert (await page.poll()).json()["login"]["user"] == {"id": known, "is_new": False}
+        assert await stack.container.backend.users.count_owed_unionids(9) == 1
+
+
+async def test_a_stranger_waits_for_wechat_a_second_and_no_more(tmp_path: Path) -> None:
+    """Then the form is shown; the unionid is owed by the login that follows from it."""
+    async with Stack(tmp_path, login={"registration": "ask"}) as stack:
+        await stack.simulator("faults", path="/cgi-bin/user/info", delay=3.0)
+        page = await stack.begin()
+        await stack.scan(page)
+        asked = await page.reaches("registering")
+        form = {"registration_token": asked["registration_token"], "name": "Alice"}
+        assert (await stack.http.post("/api/register", json=form)).status_code == 200
+        login = (await page.reaches("authorized"))["login"]
+        assert login["user"]["is_new"]
+        await stack.unionids_are_learned()
+        identity = Identity(
+            stack.container.accounts.named(None).app_id, OpenId(Chatter(stack).openid)
+        )
+        found = await stack.container.backend.users.find(identity)
+        assert found is not None and found[1].unionid and found[0].id == login["user"]["id"]

@@ -130,15 +130,18 @@ async def test_each_account_has_its_own_scenes(tmp_path: Path) -> None:
 
 
 async def test_one_person_at_two_accounts_is_one_user_by_unionid(tmp_path: Path) -> None:
-    """Two openids, one unionid (asked of user/info): one user."""
+    """Two openids, one unionid (asked of user/info after the logins): one user."""
     async with Stack(tmp_path, wechat={"accounts": {"default": {}, "second": {}}}) as stack:
-        ids = []
+        logins = []
         for name in ("default", "second"):
             page = await stack.begin(account=name)
             await stack.scan(page, "alice")
-            ids.append((await page.poll()).json()["login"]["user"])
-        assert ids[0]["id"] != "" and (ids[0]["is_new"], ids[1]["is_new"]) == (True, False)
-        assert ids[0]["id"] == ids[1]["id"]
+            logins.append((await page.poll()).json()["login"])
+        assert await stack.one_user(logins) == logins[0]["user"]["id"]
+        page = await stack.begin(account="second")
+        await stack.scan(page, "alice")
+        again = (await page.poll()).json()["login"]["user"]
+        assert again == {"id": logins[0]["user"]["id"], "is_new": False}
 
 
 async def test_an_unknown_account_in_the_path_is_not_found(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The same person by any two login kinds is one user (WeChat's unionid)."""
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,44 +16,47 @@ from tests.stack import ON_LOOP, Stack
 pytestmark = ON_LOOP
 
 
-async def by_scan(stack: Stack) -> str:
+Login = dict[str, Any]
+
+
+async def by_scan(stack: Stack, person: str = "alice") -> Login:
     page = await stack.begin()
-    await stack.scan(page)
-    return str((await page.reaches("authorized"))["login"]["user"]["id"])
+    await stack.scan(page, person)
+    return dict((await page.reaches("authorized"))["login"])
 
 
-async def by_web(stack: Stack) -> str:
+async def by_web(stack: Stack, person: str = "alice") -> Login:
     page = await stack.begin(kind="web")
     async with Walker(stack, page) as phone:
-        await phone.walk(page)
-    return str((await page.reaches("authorized"))["login"]["user"]["id"])
+        await phone.walk(page, person)
+    return dict((await page.reaches("authorized"))["login"])
 
 
-async def by_website(stack: Stack) -> str:
+async def by_website(stack: Stack, person: str = "alice") -> Login:
     page = await stack.begin(kind="website")
     async with Walker(stack, page) as popup:
-        await popup.walk(page, door="website")
-    return str((await page.reaches("authorized"))["login"]["user"]["id"])
+        await popup.walk(page, person, door="website")
+    return dict((await page.reaches("authorized"))["login"])
 
 
-async def by_mini_program(stack: Stack) -> str:
-    page, program = await stack.begin(kind="mini_program"), Program(stack)
+async def by_mini_program(stack: Stack, person: str = "alice") -> Login:
+    page, program = await stack.begin(kind="mini_program"), Program(stack, person)
     await program.scan(page)
     await program.confirm(page)
-    return str((await page.reaches("authorized"))["login"]["user"]["id"])
+    return dict((await page.reaches("authorized"))["login"])
 
 
-async def by_code(stack: Stack) -> str:
+async def by_code(stack: Stack, person: str = "alice") -> Login:
     page = await stack.begin(kind="code")
-    await stack.simulator("text", person="alice", text=page.document["code"])
-    return str((await page.reaches("authorized"))["login"]["user"]["id"])
+    await stack.simulator("text", person=person, text=page.document["code"])
+    return dict((await page.reaches("authorized"))["login"])
 
 
-async def by_the_programs_own_login(stack: Stack) -> str:
-    return str((await Program(stack).post("login")).json()["login"]["user"]["id"])
+async def by_the_programs_own_login(stack: Stack, person: str = "alice") -> Login:
+    return dict((await Program(stack, person).post("login")).json()["login"])
 
 
-Door = Callable[[Stack], Awaitable[str]]
+Door = Callable[[Stack, str], Awaitable[Login]]
 
 DOORS: list[Door] = [
     by_scan,
@@ -69,11 +74,21 @@ DOORS: list[Door] = [
     ids=lambda door: door.__name__.removeprefix("by_"),
 )
 async def test_two_doors_one_user(tmp_path: Path, first: Door, second: Door) -> None:
-    """Each pair of the six."""
+    """Each pair of the six, in both orders and at the same moment: the older id stays."""
     accounts = {"default": {"web_scope": "snsapi_userinfo"}}
     async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:
-        await stack.simulator("follow", person="alice")
-        assert await first(stack) == await second(stack)
+        for person in ("alice", "bob", "carol"):
+            await stack.simulator("follow", person=person)
+        for person, doors in (("alice", (first, second)), ("bob", (second, first))):
+            logins = [await door(stack, person) for door in doors]
+            assert logins[0]["user"]["is_new"]
+            assert await stack.one_user(logins) == logins[0]["user"]["id"]
+        logins = list(await asyncio.gather(first(stack, "carol"), second(stack, "carol")))
+        assert await stack.one_user(logins) in {login["user"]["id"] for login in logins}
+        await stack.unionids_are_learned()
+        known = [await door(stack, "carol") for door in (first, second)]
+        ids = {login["user"]["id"] for login in known}
+        assert ids == {await stack.one_user(known)}
 
 
 async def test_two_users_that_turn_out_to_be_one_are_joined(
@@ -83,12 +98,14 @@ async def test_two_users_that_turn_out_to_be_one_are_joined(
     caplog.set_level(logging.INFO)
     async with Stack(tmp_path) as stack:
         await stack.simulator("faults", path="/cgi-bin/user/info", status=500, times=0)
-        older, younger = await by_web(stack), await by_website(stack)
+        logins = [await by_web(stack), await by_website(stack)]
+        older, younger = (login["user"]["id"] for login in logins)
         assert older != younger
         await stack.no_faults()
         await stack.simulator("follow", person="alice")
-        assert await by_scan(stack) == older
-        assert await by_website(stack) == older
+        assert (await by_scan(stack))["user"]["id"] == older
+        assert await stack.one_user(logins) == older
+        assert (await by_website(stack))["user"]["id"] == older
         assert any("one person" in record.getMessage() for record in caplog.records)
         people = stack.container.backend.users
         assert (await people.get(younger)).id == older  # type: ignore[union-attr,arg-type]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,10 @@ def registered(stack: Stack) -> str:
     ("store", "operation", "after"),
     [
         ("scenes", "advance", 0),
-        ("users", "find", 0),
         ("users", "login", 0),
         ("scenes", "advance", 1),
     ],
-    ids=["claim", "find", "login", "authorize"],
+    ids=["claim", "login", "authorize"],
 )
 async def test_each_step_that_fails_for_a_while_is_waited_for(
     tmp_path: Path, how: str, store: str, operation: str, after: int
@@ -71,9 +71,7 @@ async def test_a_store_that_hangs_and_comes_back_is_waited_for(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["refuse", "hold", "lose"])
-@pytest.mark.parametrize(
-    ("store", "operation"), [("scenes", "advance"), ("users", "login"), ("users", "find")]
-)
+@pytest.mark.parametrize(("store", "operation"), [("scenes", "advance"), ("users", "login")])
 async def test_beyond_the_deadline_it_is_500_and_the_retry_no_duplicate(
     tmp_path: Path, how: str, store: str, operation: str
 ) -> None:
@@ -202,8 +200,9 @@ async def test_harmless_events_do_not_need_the_store(tmp_path: Path) -> None:
 async def test_no_answer_of_user_info_spoils_a_login(
     tmp_path: Path, fault: dict[str, Any], logs: UnexpectedLogs
 ) -> None:
-    """unionid is asked for at most a second; the login goes on without it."""
+    """The unionid is asked for afterwards; what becomes of that is no matter of the login."""
     logs.expect("WeChat refuses")
+    logs.expect("unionids are owed")
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         await stack.simulator("faults", path="/cgi-bin/user/info", times=0, **fault)
@@ -211,14 +210,16 @@ async def test_no_answer_of_user_info_spoils_a_login(
             stack
         )
         assert await page.state() == "authorized"
+        info = "/cgi-bin/user/info"
+        await eventually(lambda: _is(1, stack.wechat_calls(info)))
 
 
 async def test_a_unionid_that_comes_late_is_joined_later(tmp_path: Path) -> None:
-    """The login has gone on; the answer still makes one person of two identities."""
+    """The login did not wait for it; the answer still makes one person of two identities."""
     async with Stack(tmp_path, wechat={"accounts": {"default": {}, "second": {}}}) as stack:
+        await stack.simulator("faults", path="/cgi-bin/user/info", delay=1.5, times=0)
         first = await stack.begin(account="second")
         await stack.scan(first, "alice")
-        await stack.simulator("faults", path="/cgi-bin/user/info", delay=1.5)
         second = await stack.begin()
         await stack.scan(second, "alice")
         login = (await second.poll()).json()["login"]
@@ -244,6 +245,10 @@ async def test_cancelling_in_the_middle_of_a_callback_wins(tmp_path: Path) -> No
         reply = sender.read(await answer, "alice")
         assert reply.text == text("cancelled", "en", site=f"127.0.0.1:{stack.port}")
         assert await page.state() == "cancelled"
+
+
+async def _is(expected: int, asked: Awaitable[int]) -> bool:
+    return await asked == expected
 
 
 def _async(condition: Any) -> Any:

@@ -23,6 +23,8 @@ from deploy.programs import free_port
 from tests.kills.page import PageClient
 from tests.processes import ServerProcess, SimulatorProcess
 
+USER_INFO = "/cgi-bin/user/info"
+
 MOST_SECONDS = 0.03
 """Kills and acks come at random within this; a login's way from answer to ack is shorter."""
 
@@ -47,6 +49,16 @@ class World:
             json={"url": document["qr"]["content"], "person": person, "options": options},
         )
         return str(answer.json()["outcome"])
+
+    async def own_login_of_the_program(self, person: str) -> dict[str, Any]:
+        """The login that the mini program of that person gets for itself."""
+        control = f"{self.simulator.url}/simulator/mini_program/login"
+        code = (await self.http.post(control, json={"person": person})).json()["code"]
+        answer = await self.http.post(
+            f"{self.server.url}/api/miniprogram/login", json={"code": code}
+        )
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json()["login"])
 
     async def restart(self) -> None:
         await self.server.kill()
@@ -125,6 +137,29 @@ async def test_a_kill_in_the_middle_of_a_callback_loses_no_login(tmp_path: Path)
     """Not answered yet: WeChat's next try after five seconds finds the server again."""
     async with world(tmp_path) as where:
         await survive_in_the_middle(where, 0)
+
+
+@pytest.mark.gen_test(timeout=95)
+async def test_a_kill_before_the_unionid_is_known_joins_all_the_same(tmp_path: Path) -> None:
+    """The server that comes next asks WeChat; the tokens of both login kinds lead to one user."""
+    async with world(tmp_path) as where:
+        # Cut before the kill, for a process that is killed a little later has asked already.
+        faults = f"{where.simulator.url}/simulator/faults"
+        await where.http.post(faults, json={"path": USER_INFO, "drop": True, "times": 0})
+        document = await where.begin()
+        page = PageClient(where.server.url, document, ack_delay=0)
+        watching = asyncio.ensure_future(page.watch())
+        assert await where.scan(document, "ann") == "answered"
+        assert await watching == "consumed"
+        await where.restart()
+        own = await where.own_login_of_the_program("ann")
+        first = page.logins[-1]
+        assert own["user"]["is_new"] and own["user"]["id"] != first["user"]["id"]
+        await where.http.delete(faults)
+        async with asyncio.timeout(30):
+            while (await where.me(own["token"]))["id"] != first["user"]["id"]:
+                await asyncio.sleep(0.05)
+        assert (await where.me(first["token"]))["id"] == first["user"]["id"]
 
 
 @pytest.mark.slow

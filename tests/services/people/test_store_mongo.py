@@ -135,3 +135,18 @@ async def test_many_second_identities_cost_five_trips(bench: Bench) -> None:
 async def test_writes_ask_for_a_majority(bench: Bench) -> None:
     """Every write names w: majority, whatever the URL says."""
     assert bench.store._people.write_concern.document == {"w": "majority"}
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_an_owed_unionid_costs_the_login_nothing(bench: Bench) -> None:
+    """It is noted by the insert that registers the person; a person who owes it already costs one
+    trip as any known person does."""
+    for commands in (["findAndModify", "find", "insert"], ["findAndModify"]):
+        bench.asked.clear()
+        login = await bench.store.login(
+            ANN, SceneStr(str(uuid.uuid4())), "default", NOW, unionid_wanted=True
+        )
+        assert login.owes_unionid and bench.asked == commands
+    bench.asked.clear()
+    await bench.store.join(ANN._replace(unionid=UnionId("u")))
+    assert bench.asked == ["find", "insert", "update"]

@@ -21,6 +21,7 @@ class Faulty:
     def __init__(self) -> None:
         self.finished: list[str] = []
         self.expired = 0
+        self.swept = 0
         self.asked = 0
         self.done = asyncio.Event()
 
@@ -46,6 +47,12 @@ class Faulty:
         self.done.set()
         return 0
 
+    async def sweep(self) -> None:
+        self.swept += 1
+        if self.swept == 1:
+            raise ZeroDivisionError
+        self.done.set()
+
 
 def left(name: str) -> Scene:
     return Scene(
@@ -63,8 +70,9 @@ def left(name: str) -> Scene:
 
 
 async def swept(faulty: Faulty, what: str) -> None:
-    """One of the two loops, until it has done something after its failure."""
-    sweeper = Sweeper(faulty, faulty, faulty, left_after_seconds=5)  # type: ignore[arg-type]
+    """One of the three loops, until it has done something after its failure."""
+    parts: Any = faulty
+    sweeper = Sweeper(parts, parts, parts, parts, left_after_seconds=5)
     supervisor = Supervisor()
     supervisor.spawn(getattr(sweeper, what)(), name=what)
     await faulty.done.wait()
@@ -85,3 +93,11 @@ async def test_expiry_goes_on_after_a_failure(logs: UnexpectedLogs) -> None:
     faulty = Faulty()
     await swept(faulty, "expire_forever")
     assert faulty.expired == 2
+
+
+async def test_unionids_are_learned_after_a_failure(logs: UnexpectedLogs) -> None:
+    """What one round could not take up, the next one does."""
+    logs.expect("taking up unionids failed")
+    faulty = Faulty()
+    await swept(faulty, "learn_unionids_forever")
+    assert faulty.swept == 2

@@ -15,6 +15,7 @@ from tests.services.wechat.fakes import APP_ID, APP_SECRET, Bench, bench
 
 CREATE = "/cgi-bin/qrcode/create"
 INFO = "/cgi-bin/user/info"
+BATCH = "/cgi-bin/user/info/batchget"
 SEND = "/cgi-bin/message/template/send"
 SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 GOOD = {"ticket": "gQ==", "expire_seconds": 180, "url": "http://weixin.qq.com/q/02"}
@@ -188,3 +189,42 @@ def test_show_qr_url(ticket: str) -> None:
     assert url.startswith("https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=")
     assert parse_qs(urlsplit(url).query) == {"ticket": [ticket]}
     assert not set("+/#") & set(url.partition("ticket=")[2])
+
+
+@pytest.mark.gen_test
+async def test_one_follower_is_asked_about_by_user_info() -> None:
+    """As ever."""
+    async with bench() as b:
+        b.wechat.script[INFO] = [{"subscribe": 1, "openid": "oA", "unionid": "uA"}]
+        assert await api(b).followers([OpenId("oA")]) == [Follower(OpenId("oA"), True, "uA")]
+
+
+@pytest.mark.gen_test
+async def test_several_followers_are_asked_about_in_one_call() -> None:
+    """Each by its openid, whatever the order; entries that fit no question are left out."""
+    told = [
+        {"subscribe": 0, "openid": "oB"},
+        {"subscribe": 1, "openid": "oA", "unionid": "uA"},
+        {"subscribe": 1, "openid": "oC", "unionid": 7},
+        {"subscribe": 1, "openid": "oX", "unionid": "uX"},
+        {"subscribe": 1},
+        None,
+    ]
+    async with bench() as b:
+        b.wechat.script[BATCH] = [{"user_info_list": told}]
+        followers = await api(b).followers([OpenId(f"o{letter}") for letter in "ABCD"])
+        got = [(one.openid, one.subscribed, one.unionid) for one in followers]
+        assert got == [("oB", False, None), ("oA", True, "uA"), ("oC", True, None)]
+        (seen,) = b.wechat.asked(BATCH)
+        asked = [{"openid": f"o{letter}", "lang": "zh_CN"} for letter in "ABCD"]
+        assert (seen.method, seen.body) == ("POST", {"user_list": asked})
+
+
+@pytest.mark.parametrize("answer", [{}, {"user_info_list": {}}])
+@pytest.mark.gen_test
+async def test_followers_without_a_list(answer: dict[str, Any]) -> None:
+    """An answer without it is no answer."""
+    async with bench() as b:
+        b.wechat.script[BATCH] = [answer]
+        with pytest.raises(WeChatUnavailable):
+            await api(b).followers([OpenId("oA"), OpenId("oB")])

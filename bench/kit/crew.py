@@ -3,6 +3,7 @@ codes are scanned by people of scanpush's own simulator, or by bench/callbacks.p
 """
 
 import json
+import math
 from array import array
 from collections import Counter
 from collections.abc import Callable
@@ -39,6 +40,8 @@ class Ticket:
 
     scene_str: str
     watch_token: str
+    seconds: float = 0.0
+    """How long its beginning took, from when that was due."""
 
 
 class Scanner(Protocol):
@@ -48,10 +51,29 @@ class Scanner(Protocol):
         """Scan once; `failed` is called with a reason when the scan itself was refused."""
 
 
+class Durations(array):
+    """Seconds that things took, in the order in which they ended."""
+
+    def __new__(cls) -> "Durations":
+        return super().__new__(cls, "d")
+
+    first, last = math.inf, -math.inf
+    """When the first of them was due, and the last of them ended."""
+
+    def took(self, due: float, now: float) -> None:
+        """What was due at that moment has ended now."""
+        self.append(now - due)
+        self.first, self.last = min(self.first, due), now
+
+
 @dataclass(slots=True)
 class Tally:
     """What happened to logins; `lost_in` has the lost ones by their page's last state. Times are
-    in seconds."""
+    in seconds; `begin`, `open`, `due_to_token` and `whole` count from when the thing was due.
+
+    `whole` is what one visit waited for the server: its begin, open and login together, without
+    the time that the person let pass between them.
+    """
 
     begun: int = 0
     begin_errors: Counter[str] = field(default_factory=Counter)
@@ -65,24 +87,29 @@ class Tally:
     repeated: int = 0
     duplicated_after_ack: int = 0
     expired: int = 0
+    begin: Durations = field(default_factory=Durations)
+    open: Durations = field(default_factory=Durations)
+    whole: Durations = field(default_factory=Durations)
     scan_to_token: "array[float]" = field(default_factory=lambda: array("d"))
     token_at: "array[float]" = field(default_factory=lambda: array("d"))
-    due_to_token: "array[float]" = field(default_factory=lambda: array("d"))
+    due_to_token: Durations = field(default_factory=Durations)
     scan_to_consumed: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 class Crew:
-    """Pages towards one scanpush.
+    """Pages towards one scanpush, which begin at most `links` scenes at a time.
 
     `after_gone(page, code)` (code 0: it never opened) and `after_login(page)` may be set; they
     are called last. `fresh` collects opened pages for a caller that wants them, and empties it.
     """
 
-    def __init__(self, loop: Loop, target: wire.Target, sources: list[str]) -> None:
+    def __init__(
+        self, loop: Loop, target: wire.Target, sources: list[str], links: int = BEGIN_LINKS
+    ) -> None:
         self._loop = loop
         self._target = target
         self.sockets = Sockets(loop, target, self, sources)
-        self.http = HttpPool(loop, target, BEGIN_LINKS, HTTP_TIMEOUT_SECONDS)
+        self.http = HttpPool(loop, target, links, HTTP_TIMEOUT_SECONDS)
         self.tally = Tally()
         self.waiting: dict[Page, None] = {}
         self.watching: dict[Page, None] = {}
@@ -90,12 +117,14 @@ class Crew:
         self.after_gone: Callable[[Page, int], None] = lambda page, code: None
         self.fresh: list[Page] = []
         self.after_login: Callable[[Page], None] = lambda page: None
-        headers = [*BROWSER, f"Origin: {target.origin}", f"Referer: {target.origin}/"]
+        origin = target.page_origin
+        headers = [*BROWSER, f"Origin: {origin}", f"Referer: {origin}/"]
         path = f"{target.path}/api/scenes"
         self._begin = wire.http_request("POST", path, target, b"{}", headers)
 
-    def begin(self, then: Callable[[Ticket | None, str], None]) -> None:
-        """Begin a scene; `then` gets its ticket, or None and the reason."""
+    def begin(self, then: Callable[[Ticket | None, str], None], due: float | None = None) -> None:
+        """Begin a scene that was `due` (None: now); `then` gets its ticket, or None and why."""
+        since = self._loop.now() if due is None else due
 
         def answered(status: int, body: bytes, now: float) -> None:
             if status != 201:
@@ -105,15 +134,19 @@ class Crew:
                 return
             document = json.loads(body)
             self.tally.begun += 1
-            then(Ticket(document["scene_str"], document["watch_token"]), "")
+            self.tally.begin.took(since, now)
+            then(Ticket(document["scene_str"], document["watch_token"], now - since), "")
 
         self.http.ask(self._begin, answered)
 
-    def open(self, ticket: Ticket, role: str = "") -> Page:
-        """Begin to open the socket of a scene."""
+    def open(self, ticket: Ticket, role: str = "", due: float | None = None) -> Page:
+        """Begin to open the socket of a scene, which was `due` (None: now)."""
         offer = ("scanpush.v1", f"watch.{ticket.watch_token}")
         path = f"{self._target.path}/ws/{ticket.scene_str}"
-        return self.sockets.open(ticket.scene_str, path, offer, role)
+        since = self._loop.now() if due is None else due
+        page = self.sockets.open(ticket.scene_str, path, offer, role)
+        page.due, page.waited = since, ticket.seconds
+        return page
 
     def scan(self, page: Page, scanner: Scanner, due: float | None = None) -> None:
         """Have the code of `page` scanned; `due` is when that should have happened."""
@@ -147,6 +180,8 @@ class Crew:
             self.tally.lost_in[page.state or "none"] += 1
 
     def on_open(self, page: Page, now: float) -> None:
+        self.tally.open.took(page.due, now)
+        page.waited += now - page.due
         self.watching[page] = None
         self.fresh.append(page)
 
@@ -184,7 +219,8 @@ class Crew:
         tally.delivered += 1
         tally.scan_to_token.append(now - page.fired)
         tally.token_at.append(now)
-        tally.due_to_token.append(now - page.due)
+        tally.due_to_token.took(page.due, now)
+        tally.whole.took(page.due - page.waited, now)
         self.after_login(page)
 
     def on_gone(self, page: Page, code: int) -> None:

@@ -4,7 +4,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from bench.kit.limits import resolve
@@ -38,6 +38,8 @@ def ask(
     kind = http.client.HTTPSConnection if target.tls else http.client.HTTPConnection
     connection = kind(target.host, target.port, timeout=ASK_SECONDS)
     kinds = {"Content-Type": "application/json"} if body else {}
+    if target.pages_at:
+        kinds["Origin"] = target.pages_at
     try:
         connection.request(method, target.path + path, body or None, {**kinds, **headers})
         answer = connection.getresponse()
@@ -84,14 +86,16 @@ def announced_simulator(target: Target) -> Target | None:
     return simulator if simulator_at(simulator) else None
 
 
-def discover(url: str, simulator_url: str | None) -> Found:
-    """Look at both addresses.
+def discover(
+    url: str, simulator_url: str | None, pages_at: str = "", *, announced: bool = True
+) -> Found:
+    """Look at both addresses; without the simulator's, the server may have `announced` it.
 
     Raises:
         NotUsable: nothing there, or something else than scanpush.
     """
     try:
-        target = Target.parse(url)
+        target = replace(Target.parse(url), pages_at=pages_at)
         simulator = Target.parse(simulator_url) if simulator_url else None
         _, (address, _) = resolve(target.host, target.port)
     except BadUrl as error:
@@ -102,7 +106,7 @@ def discover(url: str, simulator_url: str | None) -> Found:
     if status != 200:
         raise NotUsable(f"{url} answers /healthz with {status}: that is not a scanpush")
     if simulator is None:
-        simulator = announced_simulator(target)
+        simulator = announced_simulator(target) if announced else None
     elif not simulator_at(simulator):
         raise NotUsable(f"there is no scanpush simulator at {simulator_url}")
     return Found(target, address, simulator)

@@ -14,12 +14,17 @@ def quantile(ordered: Sequence[float], q: float) -> float:
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
 
 
+def quantile_name(q: float) -> str:
+    """`p50` for 0.5, `p999` for 0.999."""
+    return f"p{format(q, 'g')[2:].ljust(2, '0')}"
+
+
 def summary(values: Iterable[float], digits: int = 3) -> dict[str, float]:
     """`n`, `mean`, `p50`, `p90`, `p99`, `p999` and `max`; only `n` when there are no values."""
     ordered = sorted(values)
     if not ordered:
         return {"n": 0}
-    named = {f"p{format(q, 'g')[2:].ljust(2, '0')}": quantile(ordered, q) for q in QUANTILES}
+    named = {quantile_name(q): quantile(ordered, q) for q in QUANTILES}
     every = {"mean": statistics.fmean(ordered), **named, "max": ordered[-1]}
     return {"n": len(ordered), **{name: round(value, digits) for name, value in every.items()}}
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.kit.arguments import FailIf
 from bench.kit.conductor import Run
 from bench.kit.figures import summary
-from bench.kit.job import Result
+from bench.kit.histogram import Histogram
+from bench.kit.job import FIGURES, PHASES, VERSION, Result, Unreadable, result_from, to_json
 
 KB = 1024.0
 
@@ -72,7 +74,7 @@ def sockets(result: Result, asked: int) -> dict[str, Any]:
         "held_at_most": result.held_at_most,
         "open_seconds": round(result.open_seconds, 3),
         "handshakes_per_second": round(rate, 1) if result.opened_in_time else 0.0,
-        "handshake_ms": milliseconds(result.handshake),
+        "handshake_ms": result.handshake.summary(),
         "refused": dict(result.refusals),
         "dropped_by_code": {str(code): n for code, n in sorted(result.dropped.items())},
         "closed_by_code": {str(code): n for code, n in sorted(result.codes.items())},
@@ -82,15 +84,15 @@ def sockets(result: Result, asked: int) -> dict[str, Any]:
 
 def logins(result: Result) -> dict[str, Any]:
     """The figures of logins, from the scan to the token."""
-    counts = ("scans", "delivered", "consumed", "lost", "misdelivered", "repeated",
-              "duplicated_after_ack")  # fmt: skip
+    counts = ("scans", "scans_left_out", "delivered", "consumed", "lost", "misdelivered",
+              "repeated", "duplicated_after_ack")  # fmt: skip
     return {
         **{name: getattr(result, name) for name in counts},
         "lost_in": dict(result.lost_in),
         "scan_errors": dict(result.scan_errors),
-        "scan_to_token_ms": milliseconds(result.scan_to_token),
-        "due_to_token_ms": milliseconds(result.due_to_token),
-        "scan_to_consumed_ms": milliseconds(result.scan_to_consumed),
+        "scan_to_token_ms": result.scan_to_token.summary(),
+        "due_to_token_ms": result.due_to_token.summary(),
+        "scan_to_consumed_ms": result.scan_to_consumed.summary(),
     }
 
 
@@ -99,11 +101,13 @@ def outcome(run: Run, asked: int, options: dict[str, Any], at: str) -> dict[str,
     result = run.result
     kit_cpu = [moment.kit_cpu for moment in run.timeline]
     return {
+        "kit": VERSION,
         "at": at,
         "options": options,
         "machine": machine(),
         "ended_early": bool(run.stopped_by),
-        "workers_died": run.died,
+        "workers_died": result.died,
+        "machines_gone": run.gone,
         "seconds": round(result.seconds, 2),
         "kit_cpu_at_most": max(kit_cpu, default=0.0),
         "scenes": {
@@ -114,6 +118,8 @@ def outcome(run: Run, asked: int, options: dict[str, Any], at: str) -> dict[str,
         "sockets": sockets(result, asked),
         "memory": memory(run),
         "logins": logins(result),
+        "figures": figures(result),
+        "result": to_json(result),
         "timeline": [_finite(dataclasses.asdict(moment)) for moment in run.timeline],
     }
 
@@ -145,4 +151,81 @@ def faults(document: dict[str, Any]) -> list[str]:
             found.append(f"{login[name]:,} logins {name.replace('_', ' ')}")
     if document["workers_died"]:
         found.append(f"{document['workers_died']} of the kit's own processes died")
+    found += [f"machine {gone}: its figures are missing" for gone in document["machines_gone"]]
     return found
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """What `--fail-if` may name: latencies in milliseconds from when they were due, with `rate`,
+    how many a second, from when the first was due to when the last ended; and three counts."""
+    named: dict[str, Any] = {}
+    for name, attribute in FIGURES.items():
+        histogram: Histogram = getattr(result, attribute)
+        span = result.spans.get(name, 0.0)
+        rate = round(histogram.total / span, 1) if span > 0 else 0.0
+        named[name] = {**histogram.summary(), "rate": rate}
+    failures = (result.begin_errors, result.refusals, result.dropped, result.scan_errors)
+    return {
+        **named,
+        "lost": result.lost,
+        "duplicates": result.duplicated_after_ack,
+        "failed": sum(failure.total() for failure in failures),
+    }
+
+
+def crossed(limits: Sequence[FailIf], named: dict[str, Any]) -> list[str]:
+    """The limits that a run has crossed, one sentence each. A latency of which there is no sample
+    keeps to no limit."""
+    found = []
+    for limit in limits:
+        figure = named[limit.figure]
+        value = figure.get(limit.statistic) if limit.statistic else figure
+        if value is None:
+            found.append(f"{limit.text}: there was not one {limit.figure} to measure")
+        elif limit.holds(value):
+            found.append(f"{limit.text}: it was {value:,.10g}{limit.unit}")
+    return found
+
+
+def merged(documents: Sequence[dict[str, Any]], at: str) -> dict[str, Any]:
+    """One document of several runs that were made together, as `scripts/load merge` writes it.
+
+    Memory is that of the first run that could read it; the time lines are added up by their half
+    seconds, each counted from its own start.
+
+    Raises:
+        Unreadable: not a document of this kit, or one of another version of it.
+    """
+    whole = Run()
+    for document in documents:
+        if document.get("kit") != VERSION or not isinstance(document.get("result"), dict):
+            raise Unreadable("not the JSON file of a run of this version of the kit")
+        whole.result.add(result_from(document["result"]))
+        whole.gone += document["machines_gone"]
+        whole.stopped_by = whole.stopped_by or int(document["ended_early"])
+    first = documents[0]
+    asked = sum(document["sockets"]["asked"] for document in documents)
+    options = {"url": first["options"].get("url"), "runs": len(documents)}
+    made = outcome(whole, asked, options, at)
+    made["memory"] = next((d["memory"] for d in documents if d["memory"]), {})
+    made["timeline"] = _added([document["timeline"] for document in documents])
+    made["kit_cpu_at_most"] = max(document["kit_cpu_at_most"] for document in documents)
+    return made
+
+
+def _added(timelines: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Row by row; where one run is over, its last row stays. Of percentiles the worst counts."""
+    rows = []
+    for number in range(max(map(len, timelines), default=0)):
+        there = [rows[min(number, len(rows) - 1)] for rows in timelines if rows]
+        fullest = max(there, key=lambda row: row["seconds"])
+        row = {**fullest, "phase": min((r["phase"] for r in there), key=PHASES.index)}
+        for name in ("begun", "held", "opened", "refused", "opens_per_second", "scans",
+                     "delivered", "lost", "kit_cpu"):  # fmt: skip
+            row[name] = round(sum(r[name] for r in there), 3)
+        for name in ("p50_ms", "p99_ms"):
+            row[name] = max((r[name] for r in there if r[name] is not None), default=None)
+        for name in ("rss_bytes", "server_cpu"):
+            row[name] = max(r[name] for r in there)
+        rows.append(row)
+    return rows

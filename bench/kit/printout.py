@@ -62,7 +62,7 @@ def page(document: dict[str, Any], notes: list[str], faults: list[str]) -> str:
     if document["ended_early"]:
         lines.append("Ended early: these are the figures until then.")
     for title, value in rows(document):
-        lines.append(f"{title:<28}{value}")
+        lines.append(f"{title:<32}{value}")
     lines += [f"Note: {note}" for note in notes]
     lines += [f"FAULT: {fault}" for fault in faults] or ["No faults."]
     return "\n".join(lines)
@@ -71,9 +71,10 @@ def page(document: dict[str, Any], notes: list[str], faults: list[str]) -> str:
 def rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Title and text of every figure worth a line."""
     opened, login, memory = document["sockets"], document["logins"], document["memory"]
+    named = document["figures"]
     out = [
         ("sockets held", f"{opened['held_at_most']:,} at most, {opened['asked']:,} asked for"),
-        ("handshakes", f"{opened['handshakes_per_second']:,.0f}/s"),
+        ("handshakes", f"{opened['handshakes_per_second'] or named['open']['rate']:,.0f}/s"),
         ("handshake, ms", spread(opened["handshake_ms"])),
         ("closed, by code", _codes(opened["closed_by_code"])),
         ("pings answered", f"{opened['pings_answered']:,}"),
@@ -85,6 +86,10 @@ def rows(document: dict[str, Any]) -> list[tuple[str, str]]:
             out.append(("server memory a scene", _kb(memory["per_scene_kb"])))
         if "after_hold_percent" in memory:
             out.append(("memory after the hold", f"{memory['after_hold_percent']} % of before"))
+    out.append(("begin, from when it was due, ms", spread(named["begin"])))
+    out.append(("open, from when it was due, ms", spread(named["open"])))
+    if login["scans_left_out"]:
+        out.append(("scans left out", f"{login['scans_left_out']:,}: no page was waiting"))
     if login["scans"]:
         counts = ("delivered", "consumed", "lost", "misdelivered", "repeated",
                   "duplicated_after_ack")  # fmt: skip
@@ -93,6 +98,7 @@ def rows(document: dict[str, Any]) -> list[tuple[str, str]]:
             ("logins", f"{login['scans']:,} scans: {words}"),
             ("scan to token, ms", spread(login["scan_to_token_ms"])),
             ("from when it was due, ms", spread(login["due_to_token_ms"])),
+            ("whole visit, ms", spread(named["whole"])),
         ]
     out.append(("the kit's own CPU", f"{document['kit_cpu_at_most'] * 100:.0f} % at most"))
     return out

@@ -46,11 +46,12 @@ class Listener(Protocol):
 
 class Page:
     """One socket. `Sockets` keeps the first eight fields; the others belong to its listener:
-    the page's role, when its push was caused, when that was due, the `seq` it has acknowledged, the
-    last state it received, and whether this side began to close."""
+    the page's role, when its push was caused, when that (before it: the opening) was due, the
+    seconds it has waited for the server, the `seq` it has acknowledged, the last state it
+    received, and whether this side began to close."""
 
     __slots__ = ("owner", "sock", "fd", "stage", "began", "rest", "pending", "code", "key", "role",
-                 "fired", "due", "seq", "state", "left")  # fmt: skip
+                 "fired", "due", "waited", "seq", "state", "left")  # fmt: skip
 
     def __init__(self, owner: "Sockets", sock: socket.socket, key: str, request: bytes) -> None:
         self.owner = owner
@@ -63,7 +64,7 @@ class Page:
         self.code = 1006
         self.key = key
         self.role = ""
-        self.fired = self.due = 0.0
+        self.fired = self.due = self.waited = 0.0
         self.seq = 0
         self.state = ""
         self.left = False

@@ -21,12 +21,16 @@ class BadUrl(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server is: what to connect to, and what to say in Host and Origin."""
+    """Where a server is: what to connect to, and what to say in Host and Origin.
+
+    `pages_at` is the origin of the pages that log in there, where that is another site.
+    """
 
     scheme: str
     host: str
     port: int
     path: str = ""
+    pages_at: str = ""
 
     @property
     def tls(self) -> bool:
@@ -41,6 +45,11 @@ class Target:
     @property
     def origin(self) -> str:
         return f"{self.scheme}://{self.authority}"
+
+    @property
+    def page_origin(self) -> str:
+        """For the Origin header."""
+        return self.pages_at or self.origin
 
     @classmethod
     def parse(cls, url: str) -> "Target":
@@ -69,7 +78,7 @@ class Upgrade:
         digest = hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest()
         self._accept = base64.b64encode(digest)
         self._tail = (
-            f" HTTP/1.1\r\nHost: {target.authority}\r\nOrigin: {target.origin}\r\n"
+            f" HTTP/1.1\r\nHost: {target.authority}\r\nOrigin: {target.page_origin}\r\n"
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: {key.decode()}\r\n"
             "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "

@@ -5,11 +5,13 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import islice
 from multiprocessing.connection import Connection
 
-from bench.kit.crew import Crew, SimulatorScanner, Ticket
+from bench.kit.crew import BEGIN_LINKS, Crew, Durations, SimulatorScanner, Ticket
 from bench.kit.ending import ignore_both
-from bench.kit.job import Job, Result, Tick
+from bench.kit.histogram import Histogram
+from bench.kit.job import FIGURES, Job, Result, Tick
 from bench.kit.loop import Loop
 from bench.kit.sockets import Page, Stage, open_at_rate
 
@@ -18,7 +20,7 @@ CLOSE_SECONDS = 10.0
 BEGIN_ERRORS_AT_MOST = 20
 """After so many in a row no more scenes are begun: a limit or a quota has been reached."""
 
-HELD, VISITOR = "held", "visitor"
+HELD, VISITOR, LEAVING = "held", "visitor", "leaving"
 
 
 def work(job: Job, pipe: Connection) -> None:
@@ -47,15 +49,21 @@ class Worker:
         self._job = job
         self._pipe = pipe
         self._loop = Loop()
-        self._crew = Crew(self._loop, job.target, list(job.sources))
+        # Where pages come when they are due, a slow server must not slow their coming.
+        links = job.inflight if job.stages else BEGIN_LINKS
+        self._crew = Crew(self._loop, job.target, list(job.sources), links)
         self._crew.after_gone = self._gone
         self._phase = "begin"
         self._orders: list[str] = []
         self._tickets: deque[Ticket] = deque()
         self._visitors: deque[tuple[float, Page]] = deque()
         self._candidates: deque[Page] = deque()
+        self._here = 0
+        """Pages to be held that were begun and have not gone."""
+        self._wanted = job.sockets
+        """Pages to be held at this moment, and so replaced when they go."""
         self._result = Result()
-        self._sent = 0
+        self._sent: Counter[str] = Counter()
         self._failures_in_a_row = 0
         self._leaving = False
         self._started = self._loop.now()
@@ -78,18 +86,26 @@ class Worker:
 
     def run(self) -> None:
         """All phases. Between two of them every worker waits for the others."""
+        if self._job.stages:
+            self._wanted = 0
+            self._phase = "stages"
+            self._hold()
+        else:
+            self._fill()
+            self._phase = "hold"
+            self._hold()
+        self._leave_visitors()
+        self._enter("held")
+        self._phase = "close"
+        self._close()
+
+    def _fill(self) -> None:
         if self._job.scenes_first:
             self._begin_all()
             self._enter("begun")
         self._phase = "open"
         self._open_all()
         self._enter("opened")
-        self._phase = "hold"
-        self._hold()
-        self._leave_visitors()
-        self._enter("held")
-        self._phase = "close"
-        self._close()
 
     def _enter(self, barrier: str) -> None:
         if self._loop.stopped:
@@ -114,12 +130,12 @@ class Worker:
 
         self._loop.run_until(done)
 
-    def _begin(self, then: Callable[[Ticket | None, str], None]) -> None:
+    def _begin(self, then: Callable[[Ticket | None, str], None], due: float | None = None) -> None:
         def counted(ticket: Ticket | None, why: str) -> None:
             self._failures_in_a_row = 0 if ticket is not None else self._failures_in_a_row + 1
             then(ticket, why)
 
-        self._crew.begin(counted)
+        self._crew.begin(counted, due)
 
     @property
     def _refused(self) -> bool:
@@ -129,29 +145,37 @@ class Worker:
     def _open_all(self) -> None:
         wanted = len(self._tickets) if self._job.scenes_first else self._job.sockets
         state = {"made": 0}
+        rate, began = self._job.rate, self._loop.now()
 
         def next_page() -> bool:
             if state["made"] >= wanted or (self._refused and not self._tickets):
                 return False
+            # Flat out there is no schedule: each is due when its turn comes.
+            due = began + state["made"] / rate if rate else None
             state["made"] += 1
             if self._tickets:
-                self._crew.open(self._tickets.popleft(), HELD)
+                self._here += 1
+                self._crew.open(self._tickets.popleft(), HELD, due)
             else:
-                self._begin_and_open(HELD)
+                self._begin_and_open(HELD, due)
             return True
 
-        began, before = self._loop.now(), self._crew.sockets.opened
-        open_at_rate(self._loop, self._crew.sockets, self._job.rate, self._job.inflight, next_page)
+        before = self._crew.sockets.opened
+        open_at_rate(self._loop, self._crew.sockets, rate, self._job.inflight, next_page)
         self._loop.run_until(lambda: not self._crew.http.busy and not self._crew.sockets.opening)
         self._result.open_seconds = self._loop.now() - began
         self._result.opened_in_time = self._crew.sockets.opened - before
 
-    def _begin_and_open(self, role: str) -> None:
+    def _begin_and_open(self, role: str, due: float | None = None) -> None:
+        self._here += role == HELD
+
         def then(ticket: Ticket | None, why: str) -> None:
             if ticket is not None and not self._leaving:
                 self._crew.open(ticket, role)
+            else:
+                self._here -= role == HELD
 
-        self._begin(then)
+        self._begin(then, due)
 
     def _hold(self) -> None:
         job, loop = self._job, self._loop
@@ -163,15 +187,30 @@ class Worker:
                 loop, job.simulator, f"{job.person}{job.worker}", job.people, job.timeout
             )
         began = loop.now()
+        steps = job.steps()
+        step = next(steps, None)
         made: Counter[str] = Counter()
 
         def act() -> bool:
+            nonlocal step
             elapsed = min(loop.now() - began, job.hold)
+            while step is not None and (step[0] <= elapsed or elapsed == job.hold):
+                self._wanted += step[1]
+                if self._here < self._wanted and not self._refused:
+                    self._begin_and_open(HELD, began + step[0])
+                step = next(steps, None)
+            if job.stages:
+                self._send_away()
             while made["visits"] < elapsed * job.churn and not self._refused:
+                self._begin_and_open(VISITOR, began + made["visits"] / job.churn)
                 made["visits"] += 1
-                self._begin_and_open(VISITOR)
             while scanner is not None and made["scans"] < elapsed * job.scans:
                 page = self._candidate()
+                if page is None and job.stages:
+                    # Before the first pages come, a person has no code to scan.
+                    self._result.scans_left_out += 1
+                    made["scans"] += 1
+                    continue
                 if page is None:
                     break
                 self._crew.scan(page, scanner, began + made["scans"] / job.scans)
@@ -191,6 +230,19 @@ class Worker:
             if page in self._crew.watching and page.stage is Stage.OPEN:
                 return page
         return None
+
+    def _send_away(self) -> None:
+        """Close the oldest pages beyond those wanted; one that awaits its login ends by itself."""
+        crew = self._crew
+        free = (
+            page
+            for page in crew.sockets.open_pages
+            if page.role == HELD and page not in crew.waiting and page not in crew.finishing
+        )
+        for page in list(islice(free, max(0, self._here - self._wanted))):
+            page.role = LEAVING
+            self._here -= 1
+            self._end(page)
 
     def _close_visitors(self, opened_before: float) -> None:
         while self._visitors and self._visitors[0][0] <= opened_before:
@@ -214,11 +266,13 @@ class Worker:
         )
 
     def _gone(self, page: Page, code: int) -> None:
+        self._here -= page.role == HELD
         if page.left or self._phase == "close" or not code:
             return
         if page.seq or code == 4408:
             # Done or out of time: the page begins another scene, as the login page does.
-            if page.role == HELD and not self._leaving and not self._loop.stopped:
+            wanted = page.role == HELD and self._here < self._wanted
+            if wanted and not self._leaving and not self._loop.stopped:
                 self._begin_and_open(HELD)
         else:
             self._result.dropped[code] += 1
@@ -244,7 +298,6 @@ class Worker:
                 self._visitors.append((self._loop.now(), page))
         crew.fresh.clear()
         self._result.held_at_most = max(self._result.held_at_most, len(sockets.open_pages))
-        samples = crew.tally.scan_to_token
         self._pipe.send(
             Tick(
                 self._phase,
@@ -258,10 +311,16 @@ class Worker:
                 crew.tally.lost,
                 sockets.pings,
                 time.process_time(),
-                list(samples[self._sent :]),
+                self._news("scan_to_token"),
+                {figure: self._news(name) for figure, name in FIGURES.items()},
             )
         )
-        self._sent = len(samples)
+
+    def _news(self, name: str) -> Histogram:
+        """The samples since the last tick."""
+        samples = getattr(self._crew.tally, name)
+        sent, self._sent[name] = self._sent[name], len(samples)
+        return Histogram(samples[sent:])
 
     def result(self) -> Result:
         """Everything this worker saw."""
@@ -272,10 +331,14 @@ class Worker:
             setattr(result, name, getattr(tally, name))
         result.opened, result.pings = sockets.opened, sockets.pings
         result.refusals, result.codes = sockets.refusals, sockets.codes
-        result.handshake = list(sockets.handshake_seconds)
-        result.scan_to_token = list(tally.scan_to_token)
-        result.due_to_token = list(tally.due_to_token)
-        result.scan_to_consumed = list(tally.scan_to_consumed)
+        result.handshake = Histogram(sockets.handshake_seconds)
+        result.scan_to_token = Histogram(tally.scan_to_token)
+        result.scan_to_consumed = Histogram(tally.scan_to_consumed)
+        for figure, name in FIGURES.items():
+            samples: Durations = getattr(tally, name)
+            setattr(result, name, Histogram(samples))
+            if samples:
+                result.spans[figure] = samples.last - samples.first
         result.cpu_seconds = time.process_time()
         result.seconds = self._loop.now() - self._started
         return result

@@ -29,7 +29,11 @@ FAULTS = (
     "real",
     "slow",
     "never_closes",
+    "site",
 )
+SITE = "https://shop.example.com"
+"""Whose pages log in here under the fault `site`."""
+
 LIMIT = 5
 """Scenes that may be begun under the fault `limit`."""
 
@@ -51,6 +55,10 @@ class Handler(tornado.web.RequestHandler):
     def initialize(self, world: World) -> None:
         self.world = world
 
+    def is_of_another_site(self) -> bool:
+        """Under the fault `site` only pages of one other site may log in here."""
+        return self.world.fault == "site" and self.request.headers.get("Origin") != SITE
+
 
 class Health(Handler):
     def get(self) -> None:
@@ -59,6 +67,8 @@ class Health(Handler):
 
 class Scenes(Handler):
     def post(self) -> None:
+        if self.is_of_another_site():
+            raise tornado.web.HTTPError(403)
         if self.world.fault == "limit" and len(self.world.tokens) >= LIMIT:
             self.set_status(429)
             self.write({"error": {"code": "rate_limited", "message": "too many"}})
@@ -97,15 +107,18 @@ class Scan(Handler):
         self.write({})
 
 
-class Socket(tornado.websocket.WebSocketHandler):
-    def initialize(self, world: World) -> None:
-        self.world = world
+class Socket(Handler, tornado.websocket.WebSocketHandler):
+    def check_origin(self, origin: str) -> bool:
+        return True
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "scanpush.v1"
 
     async def get(self, scene_str: str) -> None:
-        offered = self.request.headers.get("Sec-WebSocket-Protocol", "").split(", ")
+        if self.is_of_another_site():
+            raise tornado.web.HTTPError(403)
+        header = self.request.headers.get("Sec-WebSocket-Protocol", "")
+        offered = [name.strip() for name in header.split(",")]
         if f"watch.{self.world.tokens.get(scene_str)}" not in offered:
             raise tornado.web.HTTPError(403)
         if self.world.fault == "slow":

@@ -93,9 +93,11 @@ class Crew:
         headers = [*BROWSER, f"Origin: {target.origin}", f"Referer: {target.origin}/"]
         path = f"{target.path}/api/scenes"
         self._begin = wire.http_request("POST", path, target, b"{}", headers)
+        self._begin_web = wire.http_request("POST", path, target, b'{"kind":"web"}', headers)
 
-    def begin(self, then: Callable[[Ticket | None, str], None]) -> None:
-        """Begin a scene; `then` gets its ticket, or None and the reason."""
+    def begin(self, then: Callable[[Ticket | None, str], None], *, web: bool = False) -> None:
+        """Begin a scene; `then` gets its ticket, or None and the reason. `web`: of that kind, which
+        needs no code from WeChat."""
 
         def answered(status: int, body: bytes, now: float) -> None:
             if status != 201:
@@ -107,7 +109,7 @@ class Crew:
             self.tally.begun += 1
             then(Ticket(document["scene_str"], document["watch_token"]), "")
 
-        self.http.ask(self._begin, answered)
+        self.http.ask(self._begin_web if web else self._begin, answered)
 
     def open(self, ticket: Ticket, role: str = "") -> Page:
         """Begin to open the socket of a scene."""

@@ -51,7 +51,8 @@ whole machine for up to half an hour."""
 QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "logins": 300, "paced": 100,
          "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
-         "pushes": 300, "batches": 1, "pages": 300, "pages_per_process": 150, "scan_seconds": 2.0}  # fmt: skip
+         "pushes": 300, "batches": 1,
+         "pages": 300, "pages_per_process": 150, "scan_seconds": 1.0}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

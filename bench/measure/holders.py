@@ -110,7 +110,7 @@ def hold(share: Share, pipe: Connection, parents_end: Connection) -> None:
     # While the other end is open here, too, the death of the measuring process would not be seen.
     parents_end.close()
     ignore_both()
-    # Nothing here makes reference cycles, and a pause for a collection would look like the server's.
+    # Nothing here makes cycles, and a pause for a collection would look like one of the server's.
     gc.collect()
     gc.freeze()
     gc.disable()

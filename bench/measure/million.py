@@ -88,9 +88,9 @@ NODE_READY_SECONDS = 60.0
 REST_SECONDS_A_NODE = 0.2
 PROGRESS_SECONDS = 10.0
 PING_SECONDS = 55.0
-"""Unless another interval is asked for: below the 60 s after which nginx and most other proxies, as
-they come, give up a silent connection. The server's default of 30 s would take this machine half of
-its cores at a million pages, and the ping's own cost is the same."""
+"""Unless another interval is asked for: below the 60 s after which nginx and other proxies, as they
+come, give up a silent connection. With the server's default, 30 s, a million pages are 33,000 pings
+a second, and both ends of one together took 33 us: more than half of two cores."""
 
 LIFE_SECONDS = float(common.LONG_LIFE["SCANPUSH_LOGIN__SCENE_TTL_SECONDS"])
 WARM_SECONDS = 30.0
@@ -119,24 +119,11 @@ def run(options: Options) -> Board:
     Raises:
         NotUsable: this machine cannot hold so many; the text says how many it can.
     """
-    ping_seconds = options.ping_seconds or PING_SECONDS
-    scan_seconds = options.scan_seconds
-    if SCANS_PER_SECOND * scan_seconds > options.pages / 2:
-        raise NotUsable(
-            f"{SCANS_PER_SECOND * scan_seconds:,.0f} scans need at least twice as many pages: lower "
-            "--scan-seconds"
-        )
-    # What is measured comes before the first scenes end.
-    open_seconds = LIFE_SECONDS - 2 * ping_seconds - scan_seconds - WARM_SECONDS - 2 * LAST_SECONDS
-    if open_seconds < LIFE_SECONDS / 2:
-        raise NotUsable(
-            f"scenes live {LIFE_SECONDS:,.0f} s, in which they are opened, pinged twice and "
-            "scanned: lower --ping-seconds or --scan-seconds"
-        )
+    plan = plan_of(options)
     each = options.pages_per_process or pages_a_node()
     count = nodes_for(options.pages, each, headroom())
-    settings = {"pages": options.pages, "nodes": count, "ping_seconds": ping_seconds,
-                "scan_seconds": scan_seconds}  # fmt: skip
+    settings = {"pages": plan.pages, "nodes": count, "ping_seconds": plan.ping_seconds,
+                "scan_seconds": plan.scan_seconds}  # fmt: skip
     board = Board("million", FIGURES, settings)
     print(f"  {count} nodes, {-(-options.pages // count):,} pages each", flush=True)
     with (
@@ -151,16 +138,51 @@ def run(options: Options) -> Board:
                 **common.NO_DAILY_RESERVE,
                 **store,
                 "SCANPUSH_JWT__ISSUER": "bench",
-                "SCANPUSH_PUSH__PING_SECONDS": str(ping_seconds),
+                "SCANPUSH_PUSH__PING_SECONDS": str(plan.ping_seconds),
                 **options.scanpush,
             },
         ) as servers,
     ):
-        plan = Plan(options.pages, ping_seconds, scan_seconds, open_seconds)
         realtime = not options.ordinary_priority
         figures = measure(plan, board, servers, redis, realtime=realtime)
         board.add(0, f"{figures['held']:,} pages", figures)
     return board
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for, and how long opening may take."""
+
+    pages: int
+    ping_seconds: float
+    scan_seconds: float
+    open_seconds: float
+
+    def scans(self, nodes: int) -> int:
+        """How many pages of each node are scanned."""
+        return -(-round(SCANS_PER_SECOND * self.scan_seconds) // nodes)
+
+
+def plan_of(options: Options) -> Plan:
+    """The plan that the command line asks for.
+
+    Raises:
+        NotUsable: it does not fit into the pages, or into the life of their scenes.
+    """
+    ping_seconds, scans = options.ping_seconds or PING_SECONDS, options.scan_seconds
+    if SCANS_PER_SECOND * scans > options.pages / 2:
+        raise NotUsable(
+            f"{SCANS_PER_SECOND * scans:,.0f} scans need at least twice as many pages: lower "
+            "--scan-seconds"
+        )
+    # What is measured must end before the first scenes do.
+    open_seconds = LIFE_SECONDS - 2 * ping_seconds - WARM_SECONDS - scans - 2 * LAST_SECONDS
+    if open_seconds < LIFE_SECONDS / 2:
+        raise NotUsable(
+            f"scenes live {LIFE_SECONDS:,.0f} s, in which pages are opened, pinged twice and "
+            "scanned: lower --ping-seconds or --scan-seconds"
+        )
+    return Plan(options.pages, ping_seconds, scans, open_seconds)
 
 
 # What the machine has.
@@ -350,20 +372,6 @@ def idle_percent(before: Taken, after: Taken) -> float:
 # The phases.
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked for, and how long opening may take."""
-
-    pages: int
-    ping_seconds: float
-    scan_seconds: float
-    open_seconds: float
-
-    def scans(self, nodes: int) -> int:
-        """How many pages of each node are scanned."""
-        return -(-round(SCANS_PER_SECOND * self.scan_seconds) // nodes)
-
-
 def measure(
     plan: Plan, board: Board, servers: Sequence[Running], redis: int, *, realtime: bool
 ) -> dict[str, Any]:
@@ -378,6 +386,7 @@ def measure(
         held = generator.total("held")
         if not held:
             raise NotUsable(f"not one page opened: {dict(generator.total('refused'))}")
+        print(f"  {held:,} pages are open after {open_s:,.0f} s", flush=True)
         generator.listen(common.SETTLE_SECONDS)
         opened = parts.taken()
         return {

@@ -44,13 +44,16 @@ def test_pages_of_several_nodes_are_held_pinged_and_scanned() -> None:
 
 def test_what_stops_it_short_is_named() -> None:
     """Nodes that have no room for all pages end the opening, and the figures are of those held."""
-    room = limits.raise_open_files() - 210
+    reserve = limits.raise_open_files() - 210
     figures, notes = measured(
-        options("--pages", "230", "--set", f"SCANPUSH_PUSH__RESERVE_DESCRIPTORS={room}")
+        options("--pages", "260", "--set", f"SCANPUSH_PUSH__RESERVE_DESCRIPTORS={reserve}")
     )
-    assert (figures["held"], figures["scans"], figures["faults"]) == (210, 100, 0)
+    assert (figures["scans"], figures["faults"]) == (100, 0)
+    # Upgrades that come in one turn of the node's loop are let in together.
+    held = figures["held"]
+    assert 210 <= held < 260
     (note,) = notes
-    assert note.startswith("210 of 230 pages were opened: nodes refuse more, {'HTTP 503': ")
+    assert note.startswith(f"{held} of 260 pages were opened: nodes refuse more, {{'HTTP 503': ")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ process looks at every open descriptor each three seconds: 30 ms at a time with 
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.servers import Running
@@ -18,8 +18,8 @@ otherwise wait until the loop is idle, whereas threads of ordinary priority take
 
 
 @contextlib.contextmanager
-def undisturbed(running: Running, *, wanted: bool = True) -> Iterator[bool]:
-    """Put a server and this process before all others until the block ends.
+def undisturbed(*servers: Running, wanted: bool = True, also: Sequence[int] = ()) -> Iterator[bool]:
+    """Put servers, this process and the processes `also` before all others until the block ends.
 
     Yields whether that was allowed; it takes Linux and root, or CAP_SYS_NICE.
     """
@@ -31,13 +31,14 @@ def undisturbed(running: Running, *, wanted: bool = True) -> Iterator[bool]:
     except PermissionError:
         yield False
         return
-    server = running.process.pid
-    for thread in _threads(server):
-        _schedule(thread, os.SCHED_FIFO, LOOP if thread == server else OTHERS)
+    processes = [*(running.process.pid for running in servers), *also]
+    for process in processes:
+        for thread in _threads(process):
+            _schedule(thread, os.SCHED_FIFO, LOOP if thread == process else OTHERS)
     try:
         yield True
     finally:
-        for thread in (0, *_threads(server)):
+        for thread in (0, *(thread for process in processes for thread in _threads(process))):
             _schedule(thread, os.SCHED_OTHER, 0)
 
 

@@ -15,6 +15,7 @@ from bench.measure import (
     drain,
     instructions,
     logins,
+    million,
     peers,
     ping,
     sockets,
@@ -35,19 +36,23 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "drain": drain.run,
     "peers": peers.run,
     "instructions": instructions.run,
+    "million": million.run,
 }
-ONLY_WHEN_NAMED = ("instructions",)
-"""It takes valgrind, and compares two trees instead of two servers."""
+ONLY_WHEN_NAMED = ("instructions", "million")
+"""The one takes valgrind, and compares two trees instead of two servers; the other takes the whole
+machine for half an hour."""
 
 DESCRIPTION = """Servers run on CPU 0, the generator on CPU 1. Results go to bench/results as JSON
 and as a table; ratios are medians of the ratios within each round. Leave the machine alone while
 it runs. `instructions` counts those of the server under valgrind, per login, handshake, scene begun
 and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
-checkouts; medians repeat within a percent, those of logins within half of one."""
+checkouts; medians repeat within a percent, those of logins within half of one. `million` takes the
+whole machine for up to half an hour."""
 QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "logins": 300, "paced": 100,
          "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
-         "pushes": 300, "batches": 1}  # fmt: skip
+         "pushes": 300, "batches": 1,
+         "pages": 300, "pages_per_process": 150, "scan_seconds": 1.0}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         default="all",
         choices=[*MEASURES, "gc", "all"],
-        help="what to measure (gc: part of sockets); default all, which is without instructions",
+        help="what to measure (gc: part of sockets); default all, which is without instructions "
+        "and million",
     )
     made.add_argument(
         "--quick",
@@ -89,10 +95,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--ordinary-priority",
         action="store_true",
-        help="churn: let other processes of the machine count (else, as root on Linux, servers and "
-        "generator have real-time priority)",
+        help="churn, million: let other processes of the machine count (else, as root on Linux, "
+        "servers and generator have real-time priority while pushes are measured)",
     )
-    made.add_argument("--ping-seconds", type=one_or_more, default=30.0)
+    made.add_argument(
+        "--ping-seconds",
+        type=one_or_more,
+        help="interval of pings; default of ping 30, of million 55",
+    )
+    made.add_argument("--pages", type=count, default=1_000_000, help="million: to be held")
+    made.add_argument(
+        "--pages-per-process",
+        type=count_or_zero,
+        default=0,
+        help="million: of one node; default 0: as many as the open-file limit allows",
+    )
+    made.add_argument(
+        "--scan-seconds",
+        type=one_or_more,
+        default=120.0,
+        help="million: how long pages are scanned, 100 a second",
+    )
     made.add_argument("--pushes", type=count, default=2_000, help="paced, for each peer and round")
     made.add_argument(
         "--tree",

@@ -24,16 +24,25 @@ def mongodb_name() -> str:
 @contextmanager
 def shared_stores() -> Iterator[Environment]:
     """The settings of nodes that share the stores, until the block ends. Raises `CannotStart`."""
-    with ExitStack() as stack:
-        directory = stack.enter_context(scratch())
-        port = free_port()
-        stack.enter_context(_process(redis_command(directory, port), port))
+    with redis_store() as (settings, _), ExitStack() as stack:
         yield {
-            "SCANPUSH_BACKEND": "distributed",
-            "SCANPUSH_REDIS__URL": f"redis://127.0.0.1:{port}/0",
-            "SCANPUSH_MONGODB__URL": _mongodb(stack, directory),
+            **settings,
+            "SCANPUSH_MONGODB__URL": _mongodb(stack, stack.enter_context(scratch())),
             "SCANPUSH_MONGODB__DATABASE": f"scanpush_bench_{uuid.uuid4().hex[:12]}",
         }
+
+
+@contextmanager
+def redis_store(cpu: int | None = GENERATOR_CPU) -> Iterator[tuple[Environment, int]]:
+    """The settings of nodes whose scenes are in one Redis, and its process. Raises `CannotStart`.
+
+    They are whole for nodes without MongoDB (bench/without_mongodb.py).
+    """
+    with scratch() as directory:
+        port = free_port()
+        with _process(redis_command(directory, port), port, cpu) as process:
+            url = f"redis://127.0.0.1:{port}/0"
+            yield {"SCANPUSH_BACKEND": "distributed", "SCANPUSH_REDIS__URL": url}, process.pid
 
 
 def _mongodb(stack: ExitStack, directory: Path) -> str:
@@ -45,16 +54,18 @@ def _mongodb(stack: ExitStack, directory: Path) -> str:
 
 
 @contextmanager
-def _process(command: Sequence[str], port: int) -> Iterator[None]:
+def _process(
+    command: Sequence[str], port: int, cpu: int | None = GENERATOR_CPU
+) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [*pinned(GENERATOR_CPU), *command],
+        [*pinned(cpu), *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
         _until_listening(port, process)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()

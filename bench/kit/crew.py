@@ -121,9 +121,17 @@ class Crew:
         headers = [*BROWSER, f"Origin: {origin}", f"Referer: {origin}/"]
         path = f"{target.path}/api/scenes"
         self._begin = wire.http_request("POST", path, target, b"{}", headers)
+        self._begin_web = wire.http_request("POST", path, target, b'{"kind":"web"}', headers)
 
-    def begin(self, then: Callable[[Ticket | None, str], None], due: float | None = None) -> None:
-        """Begin a scene that was `due` (None: now); `then` gets its ticket, or None and why."""
+    def begin(
+        self,
+        then: Callable[[Ticket | None, str], None],
+        due: float | None = None,
+        *,
+        web: bool = False,
+    ) -> None:
+        """Begin a scene that was `due` (None: now); `then` gets its ticket, or None and why. `web`:
+        of that kind, which needs no code from WeChat."""
         since = self._loop.now() if due is None else due
 
         def answered(status: int, body: bytes, now: float) -> None:
@@ -137,7 +145,7 @@ class Crew:
             self.tally.begin.took(since, now)
             then(Ticket(document["scene_str"], document["watch_token"], now - since), "")
 
-        self.http.ask(self._begin, answered)
+        self.http.ask(self._begin_web if web else self._begin, answered)
 
     def open(self, ticket: Ticket, role: str = "", due: float | None = None) -> Page:
         """Begin to open the socket of a scene, which was `due` (None: now)."""

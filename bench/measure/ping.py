@@ -14,11 +14,13 @@ FIGURES = (
     Figure("pings_per_s", "pings/s", 0),
     Figure("still_open", "still open", 0),
 )
+PING_SECONDS = 30.0
+"""Unless another interval is asked for."""
 
 
 def run(options: Options) -> Board:
     """A window of three intervals, after one in which every page gets its phase."""
-    count, interval = options.sockets[0], options.ping_seconds
+    count, interval = options.sockets[0], options.ping_seconds or PING_SECONDS
     settings = {"sockets": count, "ping_seconds": interval, "rounds": options.rounds}
     board = Board("ping", FIGURES, settings)
     for number in range(options.rounds):

@@ -169,7 +169,7 @@ class Stock:
         """
         failed = self._failures > 0
         # Calls that began before the failure say nothing of the time after it.
-        if not failed or began < self._failed_at:
+        if not failed or began <= self._failed_at:
             return False
         self._failures = 0
         self._paused_until = min(self._paused_until, now + TOO_OFTEN_SECONDS)
@@ -184,7 +184,7 @@ class Stock:
         """
         first = self._failures == 0
         # Calls that were in flight together fail together: as one failure.
-        if began >= self._failed_at:
+        if began > self._failed_at:
             self._failures += 1
             self._failed_at = now
         if pause is None:

@@ -10,6 +10,7 @@ from bench.kit import ending, limits
 from bench.kit.arguments import checkout, count, count_or_zero, one_or_more, setting
 from bench.kit.discover import NotUsable
 from bench.measure import (
+    begins,
     churn,
     distributed,
     drain,
@@ -27,6 +28,7 @@ from deploy.programs import CannotStart
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "visits": visits.run,
     "visits-far": visits.run_far,
+    "begins": begins.run,
     "logins": logins.run,
     "distributed": distributed.run,
     "sockets": sockets.run,
@@ -44,8 +46,8 @@ and as a table; ratios are medians of the ratios within each round. Leave the ma
 it runs. `instructions` counts those of the server under valgrind, per login, handshake, scene begun
 and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
 checkouts; medians repeat within a percent, those of logins within half of one."""
-QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "logins": 300, "paced": 100,
-         "held": 800,
+QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "begin_seconds": 3.0,
+         "logins": 300, "paced": 100, "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
          "pushes": 300, "batches": 1}  # fmt: skip
 
@@ -75,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--visits", type=count, default=600, help="of new and of known people each, a round"
+    )
+    made.add_argument(
+        "--begin-seconds",
+        type=one_or_more,
+        default=30.0,
+        help="begins: at WeChat's pace, a round; a third of it before, away and after each",
     )
     made.add_argument("--logins", type=count, default=3_000, help="at saturation, a round")
     made.add_argument("--paced", type=count, default=1_000, help="at 100 a second, a round")

@@ -97,8 +97,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--ordinary-priority",
         action="store_true",
-        help="churn: let other processes of the machine count (else, as root on Linux, servers and "
-        "generator have real-time priority)",
+        help="churn, begins: let other processes of the machine count (else, as root on Linux, "
+        "servers and generator have real-time priority)",
     )
     made.add_argument("--ping-seconds", type=one_or_more, default=30.0)
     made.add_argument("--pushes", type=count, default=2_000, help="paced, for each peer and round")

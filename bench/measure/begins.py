@@ -2,7 +2,8 @@
 
 Times count from when a begin was due. WeChat is bench/upstream.py, which stops answering by
 SIGSTOP: connections stay open and silent. The yardstick is bench/peers/stock_login.py, which asks
-WeChat while each page waits. A first stretch at the same pace is not counted: codes made ahead
+WeChat while each page waits. Server and generator have real-time priority where that is allowed
+(bench/priority.py). A first stretch at the same pace is not counted: codes made ahead
 follow the demand.
 """
 
@@ -18,6 +19,7 @@ from bench.kit.loop import Loop
 from bench.kit.outcome import milliseconds
 from bench.measure import common
 from bench.measure.common import Options
+from bench.priority import undisturbed
 from bench.results import Board, Figure
 from bench.servers import Running, account_environment, peer, scanpush, upstream_process
 
@@ -31,6 +33,7 @@ FIGURES = (
     Figure("after_failed", "failed after it", 0),
     Figure("begins", "begins", 0),
     Figure("twice", "codes twice", 0),
+    Figure("realtime", "real-time priority", 0),
 )
 PER_SECOND = 20
 WECHAT_SECONDS = 0.25
@@ -100,6 +103,8 @@ def one_server(name: str, options: Options, seconds: float) -> dict[str, Any]:
             running = stack.enter_context(scanpush(environment))
         else:
             running = stack.enter_context(peer(name, arguments=["--wechat", wechat.origin]))
+        wanted = not options.ordinary_priority
+        realtime = stack.enter_context(undisturbed(running, wanted=wanted))
         pace = Pace(stack.enter_context(closing(Loop())), running)
         pace.run(seconds / 3)
         with common.costing(running) as cost:
@@ -116,6 +121,7 @@ def one_server(name: str, options: Options, seconds: float) -> dict[str, Any]:
             "after_failed": after_failed,
             "begins": len(pace.scenes),
             "twice": len(pace.scenes) - len(set(pace.scenes)),
+            "realtime": int(realtime),
             "generator_cpu": cost.generator_cpu,
         }
         for prefix, durations in (("begin", took), ("away", away)):

@@ -10,6 +10,7 @@ from bench.kit import ending, limits
 from bench.kit.arguments import checkout, count, count_or_zero, one_or_more, setting
 from bench.kit.discover import NotUsable
 from bench.measure import (
+    begins,
     churn,
     distributed,
     drain,
@@ -28,6 +29,7 @@ from deploy.programs import CannotStart
 MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "visits": visits.run,
     "visits-far": visits.run_far,
+    "begins": begins.run,
     "logins": logins.run,
     "distributed": distributed.run,
     "sockets": sockets.run,
@@ -48,8 +50,8 @@ it runs. `instructions` counts those of the server under valgrind, per login, ha
 and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
 checkouts; medians repeat within a percent, those of logins within half of one. `million` takes the
 whole machine for up to half an hour."""
-QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "logins": 300, "paced": 100,
-         "held": 800,
+QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "begin_seconds": 3.0,
+         "logins": 300, "paced": 100, "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
          "pushes": 300, "batches": 1,
          "pages": 300, "pages_per_process": 150, "scan_seconds": 1.0}  # fmt: skip
@@ -82,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--visits", type=count, default=600, help="of new and of known people each, a round"
     )
+    made.add_argument(
+        "--begin-seconds",
+        type=one_or_more,
+        default=30.0,
+        help="begins: at WeChat's pace, a round; a third of it before, away and after each",
+    )
     made.add_argument("--logins", type=count, default=3_000, help="at saturation, a round")
     made.add_argument("--paced", type=count, default=1_000, help="at 100 a second, a round")
     made.add_argument(
@@ -95,8 +103,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--ordinary-priority",
         action="store_true",
-        help="churn, million: let other processes of the machine count (else, as root on Linux, "
-        "servers and generator have real-time priority while pushes are measured)",
+        help="churn, begins, million: let other processes of the machine count (else, as root on "
+        "Linux, servers and generator have real-time priority while pushes are measured)",
     )
     made.add_argument(
         "--ping-seconds",

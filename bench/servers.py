@@ -308,10 +308,19 @@ def scanpush_for_load() -> Any:
 @contextmanager
 def upstream(cpu: int | None = GENERATOR_CPU, delay_seconds: float = 0) -> Iterator[Target]:
     """bench/upstream.py, until the block ends."""
+    with upstream_process(cpu, delay_seconds) as (target, _):
+        yield target
+
+
+@contextmanager
+def upstream_process(
+    cpu: int | None = GENERATOR_CPU, delay_seconds: float = 0
+) -> Iterator[tuple[Target, subprocess.Popen[str]]]:
+    """The same, with the process, for a measure that has it stop answering."""
     with scratch() as directory:
         command = [sys.executable, "-m", "bench.upstream", "--delay", str(delay_seconds)]
         process = _start(command, cpu=cpu, log=directory / "log", environment={})
         try:
-            yield _local(_ready_ports(process, directory / "log")["http"])
+            yield _local(_ready_ports(process, directory / "log")["http"]), process
         finally:
             _stop(process)

@@ -41,6 +41,7 @@ from services.scenes.begin import (
 )
 from services.scenes.callbacks import CallbackService
 from services.scenes.chat import ChatService, OpenScenes
+from services.scenes.codes_ahead import AccountCodes
 from services.scenes.history import History, RecordedLogins, RecordedScenes
 from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.pictures import MiniProgramPictures, Pictures
@@ -327,10 +328,7 @@ class Container:
         codes: dict[Kind, SceneCode] = {}
         if any(account.app_id for account in wechat.accounts.values()):
             codes[Kind.OFFICIAL_ACCOUNT] = OfficialAccountCode(
-                self.scenes,
-                self.clock,
-                mp_base=wechat.mp_base,
-                daily_code_reserve=self.settings.limits.daily_code_reserve,
+                self.account_codes, mp_base=wechat.mp_base
             )
             codes[Kind.WEB] = WebCode()
             codes[Kind.CODE] = TypedCode(self.typed_codes)
@@ -339,6 +337,27 @@ class Container:
         if wechat.website.app_id:
             codes[Kind.WEBSITE] = WebsiteCode()
         return codes
+
+    @cached_property
+    def account_codes(self) -> dict[str, AccountCodes]:
+        """The parametric codes of each account, by its name."""
+        settings = self.settings
+        longest_life = max(settings.login.scene_ttl_seconds, settings.kiosk_ttl_seconds)
+        return {
+            account.name: AccountCodes(
+                account.name,
+                account.api,
+                self.scenes,
+                self.clock,
+                self.supervisor,
+                self.metrics,
+                ahead=settings.wechat.codes_ahead if account.app_id else 0,
+                longest_life=longest_life,
+                daily_code_reserve=settings.limits.daily_code_reserve,
+                leaving=lambda: self.push.draining,
+            )
+            for account in self.accounts
+        }
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -576,6 +595,8 @@ class Container:
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
         self.supervisor.spawn(self.sweeper.learn_unionids_forever(), name="learn unionids")
+        for account, codes in self.account_codes.items():
+            self.supervisor.spawn(codes.keep_ready(), name=f"codes ahead of {account}")
         self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
 
     async def close(self) -> None:

@@ -29,6 +29,10 @@ _SCENE_STR = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}
 _SCENE_HEX = re.compile(r"[0-9a-f]{32}")
 
 
+def new_scene_str() -> SceneStr:
+    return SceneStr(str(uuid.uuid4()))
+
+
 def is_scene_str(text: str) -> bool:
     """Whether `text` is a lower-case version-4 UUID with hyphens."""
     return _SCENE_STR.fullmatch(text) is not None

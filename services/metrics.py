@@ -80,6 +80,13 @@ class MetricName(StrEnum):
         "scanpush_wechat_credential_remaining_seconds",
         "Seconds until an account's access_token ends.",
     )
+    CODES_AHEAD = "scanpush_codes_ahead", "Codes made ahead that wait for a page now."
+    CODES_AHEAD_MADE = "scanpush_codes_ahead_made_total", "Codes made ahead."
+    CODES_AHEAD_USED = "scanpush_codes_ahead_used_total", "Codes made ahead that a page got."
+    CODES_AHEAD_UNUSED = (
+        "scanpush_codes_ahead_unused_total",
+        "Codes made ahead that no page got: too old, or left when the server ended.",
+    )
     NOTICES = "scanpush_notices_total", "Login notices, by what WeChat reports of them."
     RATE_LIMITED = "scanpush_rate_limited_total", "Requests over a limit, by action."
 
@@ -118,6 +125,10 @@ class Metrics:
         )
         self._errcodes = self._counters(MetricName.WECHAT_ERRCODES, "errcode")
         self._credential = self._gauge(MetricName.CREDENTIAL_SECONDS, "account")
+        self._codes_ahead = self._gauge(MetricName.CODES_AHEAD, "account")
+        self._codes_made = self._counters(MetricName.CODES_AHEAD_MADE, "account")
+        self._codes_used = self._counters(MetricName.CODES_AHEAD_USED, "account")
+        self._codes_unused = self._counters(MetricName.CODES_AHEAD_UNUSED, "account")
         self._notices = self._counters(MetricName.NOTICES, "result")
         self._rate_limited = self._counters(MetricName.RATE_LIMITED, "action")
         self.recent_callbacks: deque[float] = deque(maxlen=RECENT)
@@ -204,6 +215,22 @@ class Metrics:
     def credential_ends(self, account: str, at: float) -> None:
         """The account's access_token ends `at` that unix time; the metric counts down by itself."""
         self._credential.labels(account).set_function(lambda: max(0.0, at - self._now()))
+
+    def count_codes_ahead(self, account: str, ready: Callable[[], int]) -> None:
+        """Call `ready` for the number of the account's codes whenever the metrics are read."""
+        self._codes_ahead.labels(account).set_function(ready)
+        for codes in (self._codes_made, self._codes_used, self._codes_unused):
+            codes(account)
+
+    def code_ahead_made(self, account: str) -> None:
+        self._codes_made(account).inc()
+
+    def code_ahead_used(self, account: str) -> None:
+        self._codes_used(account).inc()
+
+    def codes_ahead_unused(self, account: str, codes: int) -> None:
+        """So many codes made ahead are dropped. Each that was made ends as used or unused."""
+        self._codes_unused(account).inc(codes)
 
     def notice(self, result: str) -> None:
         """WeChat's later word on a login notice: delivered or refused."""

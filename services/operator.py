@@ -17,7 +17,7 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.metrics import Metrics
-from services.scenes.begin import WECHAT_DAILY_CODES, codes_key
+from services.scenes.codes_ahead import WECHAT_DAILY_CODES, codes_key
 from services.scenes.history import KEPT_SECONDS, History, HistoryEvent
 from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore

@@ -1,52 +1,32 @@
 """Begin a scene: what a page asks for, and what it is shown.
 
-`BeginService.begin` spends the address's limit, has a code made, stores the scene and answers with
-its secrets. What differs by login kind is in one `SceneCode` class for each: what the scene keeps
-of its code, and what the page is told about it. A kind that the container builds no class for is
-not offered. `Kiosks` are the public screens that the operator put up, known by name and secret.
+`BeginService.begin` spends the address's limit, has a code made or takes one that is ready, stores
+the scene and answers with its secrets. What differs by login kind is in one `SceneCode` class for
+each: the code, what the scene keeps of it, and what the page is told about it. A kind that the
+container builds no class for is not offered. `Kiosks` are the public screens that the operator put
+up, known by name and secret.
 """
 
 import hmac
-import math
-import random
 import re
 import secrets
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from services.clock import Clock
-from services.errors import ApiError, WeChatRefused
-from services.ids import SceneStr, WatchToken, secret_hash
+from services.errors import ApiError
+from services.ids import SceneStr, WatchToken, new_scene_str, secret_hash
 from services.metrics import Metrics
 from services.rate_limits import RateLimits
+from services.scenes.codes_ahead import AccountCodes
 from services.scenes.states import NO_DETAILS, Kind, Scene, State
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
 from services.settings.models import KioskSettings
 from services.wechat.accounts import Account, Accounts
-from services.wechat.errcodes import Action, look_up
 from services.wechat.official_account import show_qr_url
-from services.wechat.replies import BEIJING
 from services.wechat.reply_texts import LANGUAGES
-
-WECHAT_DAILY_CODES = 100_000
-"""Temporary codes an account may make a day (WeChat: "Generating a Parametric QR Code")."""
-
-DAY_SECONDS = 86_400
-
-TOO_OFTEN_SECONDS = 60
-"""How long WeChat's limit of calls in a minute lasts, at most (errcode 45011)."""
-
-RETRY_SPREAD = 0.5
-QUOTA_SPREAD_SECONDS = 300
-"""How much longer each page is told to wait, by a random part of it: of the wait itself, and at
-most that long. Pages that wait for the same moment must not all come back in the same second."""
-
-WECHAT_LEAST_SECONDS = 60
-"""The life WeChat is asked for is never less: its minimum is not documented."""
 
 _BEGIN_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 """32 random bytes in base64url, as `secrets.token_urlsafe` writes them."""
@@ -130,10 +110,9 @@ class BeginService:
         if request.kiosk is not None:
             label = {"label": self._kiosks.label(request.kiosk, request.kiosk_secret)}
             life, details = self._kiosks.ttl_seconds, {"kiosk": request.kiosk}
-        scene_str = SceneStr(str(uuid.uuid4()))
         # The code comes first: a scene without one could not be shown, and a code without a scene
         # is answered like an expired one.
-        kept = await code.details(CodeRequest(account, scene_str, life, request.origin))
+        scene_str, kept = await code.prepare(CodeRequest(account, life, request.origin))
         watch_token = WatchToken(secrets.token_urlsafe(32))
         # A browser keeps one begin cookie for all its scenes, so that two of its tabs do not take
         # each other's away. A value of another form is not one that this server has set.
@@ -218,16 +197,22 @@ class CodeRequest:
     """The scene that is about to begin. `origin` is the server's own, as the page reached it."""
 
     account: Account
-    scene_str: SceneStr
     life: int
     origin: str
+
+
+class Prepared(NamedTuple):
+    """The id of the scene, and what it keeps of its code in its `Scene.details`."""
+
+    scene_str: SceneStr
+    details: Mapping[str, str]
 
 
 class SceneCode(Protocol):
     """What one kind of scene shows, and what it needs for that."""
 
-    async def details(self, request: CodeRequest) -> Mapping[str, str]:
-        """What the scene keeps of its code, in its `Scene.details`.
+    async def prepare(self, request: CodeRequest) -> Prepared:
+        """Have the code made, or take one that is ready.
 
         Raises:
             ApiError, WeChatError, StoreUnavailable: it has none now.
@@ -244,67 +229,30 @@ class OfficialAccountCode:
     """A parametric code of the account; this server and WeChat both offer a picture of it.
 
     Args:
-        daily_code_reserve: codes of the day that are left for others; 0: not counted.
+        codes: of each account, by its name.
     """
 
-    def __init__(
-        self, scenes: SceneStore, clock: Clock, *, mp_base: str, daily_code_reserve: int
-    ) -> None:
-        self._scenes = scenes
-        self._clock = clock
+    def __init__(self, codes: Mapping[str, AccountCodes], *, mp_base: str) -> None:
+        self._codes = codes
         self._mp_base = mp_base
-        self._daily_code_reserve = daily_code_reserve
 
-    async def details(self, request: CodeRequest) -> Mapping[str, str]:
-        # Counted before WeChat is asked, so that a flood of pages cannot use up the reserve.
-        # For two days, as the key names the day and has to outlive it.
-        key = codes_key(request.account.name, self._clock.now())
-        made = await self._scenes.count(key, 2 * DAY_SECONDS)
-        if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
-            raise self._quota_used_up()
-        try:
-            code = await request.account.api.create_qr_code(
-                request.scene_str, max(WECHAT_LEAST_SECONDS, request.life)
-            )
-        except WeChatRefused as refusal:
-            if look_up(refusal.errcode).action is Action.BACK_OFF:
-                raise _quota(
-                    "WeChat is asked too often this minute.", TOO_OFTEN_SECONDS
-                ) from refusal
-            if refusal.code == "wechat_quota":
-                raise self._quota_used_up() from refusal
-            raise
-        return {"qr_content": code.url, "qr_ticket": code.ticket}
+    async def prepare(self, request: CodeRequest) -> Prepared:
+        code = await self._codes[request.account.name].give(request.life)
+        return Prepared(code.scene_str, {"qr_content": code.url, "qr_ticket": code.ticket})
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         picture = show_qr_url(self._mp_base, scene.details["qr_ticket"])
         return {"qr": {**_drawn(scene, life), "wechat_image": picture}}
-
-    def _quota_used_up(self) -> ApiError:
-        now = datetime.fromtimestamp(self._clock.now(), BEIJING)
-        midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        left = math.ceil((midnight - now).total_seconds())
-        return _quota("The account's login codes for today are used up.", left)
-
-
-def _quota(message: str, seconds: int) -> ApiError:
-    spread = min(seconds * RETRY_SPREAD, QUOTA_SPREAD_SECONDS)
-    wait = seconds + random.randint(0, math.ceil(spread))
-    return ApiError("wechat_quota", message, retry_after=min(wait, DAY_SECONDS))
-
-
-def codes_key(account: str, now: float) -> str:
-    """Where the store counts the codes that an account has made on WeChat's day, in Beijing
-    (unconfirmed; docs/errors.md, errcode 45009)."""
-    return f"codes:{account}:{datetime.fromtimestamp(now, BEIJING).date()}"
 
 
 class WebCode:
     """A code that holds an address of this server, which WeChat's browser opens. It costs no
     quota."""
 
-    async def details(self, request: CodeRequest) -> Mapping[str, str]:
-        return {"qr_content": f"{request.origin}/oauth/wechat/start?scene={request.scene_str}"}
+    async def prepare(self, request: CodeRequest) -> Prepared:
+        scene_str = new_scene_str()
+        address = f"{request.origin}/oauth/wechat/start?scene={scene_str}"
+        return Prepared(scene_str, {"qr_content": address})
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         return {"qr": _drawn(scene, life)}
@@ -313,8 +261,8 @@ class WebCode:
 class WebsiteCode:
     """No code from this server: the popup at `start` shows WeChat's own."""
 
-    async def details(self, request: CodeRequest) -> Mapping[str, str]:
-        return NO_DETAILS
+    async def prepare(self, request: CodeRequest) -> Prepared:
+        return Prepared(new_scene_str(), NO_DETAILS)
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         return {"start": f"/oauth/website/start?scene={scene.scene_str}"}
@@ -323,10 +271,10 @@ class WebsiteCode:
 class MiniProgramCode:
     """WeChat's picture of a code that opens the mini program."""
 
-    async def details(self, request: CodeRequest) -> Mapping[str, str]:
+    async def prepare(self, request: CodeRequest) -> Prepared:
         # Nothing is fetched yet. `MiniProgramPictures` does it when the picture is looked at: no
         # login page waits for WeChat, and bots spend no call.
-        return NO_DETAILS
+        return Prepared(new_scene_str(), NO_DETAILS)
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         png = f"/api/scenes/{scene.scene_str}/qr.png"
@@ -339,9 +287,10 @@ class TypedCode:
     def __init__(self, codes: TypedCodes) -> None:
         self._codes = codes
 
-    async def details(self, request: CodeRequest) -> Mapping[str, str]:
-        code = await self._codes.give(request.account.name, request.scene_str, request.life)
-        return {"code": code}
+    async def prepare(self, request: CodeRequest) -> Prepared:
+        scene_str = new_scene_str()
+        code = await self._codes.give(request.account.name, scene_str, request.life)
+        return Prepared(scene_str, {"code": code})
 
     def document(self, scene: Scene, life: int) -> dict[str, Any]:
         return {"code": scene.details["code"]}

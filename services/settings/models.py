@@ -22,6 +22,7 @@ from services.settings.fields import (
     AppSecret,
     BaseUrl,
     CallbackToken,
+    CodesAhead,
     EncodingAesKey,
     KioskSecret,
     MiniProgramPage,
@@ -128,6 +129,7 @@ class WeChatSettings(_Section):
     """Below the 5 s after which WeChat gives up."""
     timestamp_window_seconds: Annotated[Whole, Field(ge=1, le=86400)] = 600
     credential: Literal["stable", "classic"] = "stable"
+    codes_ahead: CodesAhead = "auto"
     site_name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     verify_files: VerifyFiles = {}
     accounts: Annotated[Mapping[Name, AccountSettings], Field(min_length=1)] = {

@@ -55,7 +55,8 @@ async def test_foreign_origins_open_no_socket(tmp_path: Path) -> None:
 
 async def test_foreign_origins_change_nothing(tmp_path: Path) -> None:
     """403 on every request that would, and no quota is spent."""
-    async with Stack(tmp_path, server={"allowed_origins": [SHOP]}) as stack:
+    server = {"allowed_origins": [SHOP]}
+    async with Stack(tmp_path, server=server, wechat={"codes_ahead": 0}) as stack:
         page = await stack.begin()
         path = page.document["status"]
         for origin in foreign(stack):

@@ -19,7 +19,10 @@ async def test_a_thousand_opens_of_one_address_spend_thirty_codes(tmp_path: Path
     """Each refusal says when to come back; other addresses log in meanwhile."""
     limits = {"scenes_per_minute_per_address": 30}
     server = {"trusted_proxies": ["127.0.0.1"]}
-    async with Stack(tmp_path, early_in_a_minute(), limits=limits, server=server) as stack:
+    wechat = {"codes_ahead": 0}
+    async with Stack(
+        tmp_path, early_in_a_minute(), limits=limits, server=server, wechat=wechat
+    ) as stack:
 
         async def begin(address: str) -> int:
             headers = {"X-Forwarded-For": address}
@@ -37,9 +40,9 @@ async def test_a_thousand_opens_of_one_address_spend_thirty_codes(tmp_path: Path
 
 async def test_parallel_opens_do_not_slip_through(tmp_path: Path) -> None:
     """Counted before WeChat is asked, not after."""
-    async with Stack(
-        tmp_path, early_in_a_minute(), limits={"scenes_per_minute_per_address": 5}
-    ) as stack:
+    limits = {"scenes_per_minute_per_address": 5}
+    wechat = {"codes_ahead": 0}
+    async with Stack(tmp_path, early_in_a_minute(), limits=limits, wechat=wechat) as stack:
         opens = [stack.http.post("/api/scenes") for _ in range(50)]
         statuses = [answer.status_code for answer in await asyncio.gather(*opens)]
         assert statuses.count(201) == 5 and await stack.wechat_calls(CREATE) == 5
@@ -94,7 +97,7 @@ async def test_pictures_that_wechat_draws_are_limited_by_address(
 async def test_bad_requests_spend_nothing(tmp_path: Path) -> None:
     """Neither WeChat's codes nor the day's count."""
     limits = {"scenes_per_minute_per_address": 0, "daily_code_reserve": 99_999}
-    async with Stack(tmp_path, early_in_a_day(), limits=limits) as stack:
+    async with Stack(tmp_path, early_in_a_day(), limits=limits, wechat={"codes_ahead": 0}) as stack:
         for body in ({"kind": "x"}, {"account": "x"}, {"account": 7}, [1]):
             assert (await stack.http.post("/api/scenes", json=body)).status_code == 400
         assert (await stack.http.post("/api/scenes", json={})).status_code == 201

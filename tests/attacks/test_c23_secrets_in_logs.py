@@ -99,7 +99,7 @@ async def test_no_secret_is_written(
     tmp_path: Path, written: io.StringIO, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Neither to the log, in both formats, nor past it to the terminal."""
-    async with Stack(tmp_path, faulty=True) as stack:
+    async with Stack(tmp_path, faulty=True, wechat={"codes_ahead": 0}) as stack:
         secrets = await everything(stack)
     printed = capfd.readouterr()
     output = written.getvalue() + printed.out + printed.err

@@ -25,9 +25,11 @@ OPERATOR_TOKEN = "a-token-that-the-operator-made-up"
 
 
 def tea_house(**login: Any) -> dict[str, Any]:
-    """Settings under which names are known, and screens and the operator exist."""
+    """Settings under which names are known, and screens and the operator exist. No codes are made
+    ahead: pages show at once what WeChat answers, and its calls can be counted."""
     return {
         "wechat": {
+            "codes_ahead": 0,
             "site_name": "示例茶馆",
             "accounts": {"default": {"web_scope": "snsapi_userinfo"}},
         },

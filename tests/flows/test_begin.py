@@ -15,6 +15,8 @@ pytestmark = ON_LOOP
 
 CREATE = "/cgi-bin/qrcode/create"
 STABLE_TOKEN = "/cgi-bin/stable_token"
+NONE_AHEAD = {"codes_ahead": 0}
+"""So that each code is made while its page waits."""
 EXPECTED = "WeChat refuses|no new access_token|WARNING wechat_"
 
 
@@ -57,7 +59,7 @@ async def test_the_code_is_shown_for_less_time_than_it_lives(
 
 async def test_wechat_is_asked_for_a_temporary_string_code(tmp_path: Path) -> None:
     """QR_STR_SCENE with scanpush's UUID, and at least 60 s even if the scene lives shorter."""
-    async with Stack(tmp_path, login={"scene_ttl_seconds": 5}) as stack:
+    async with Stack(tmp_path, login={"scene_ttl_seconds": 5}, wechat=NONE_AHEAD) as stack:
         page = await stack.begin()
         code = stack.code_of(page)
         assert (code.scene, code.numeric, code.expire_seconds) == (page.scene_str, False, 60)
@@ -99,7 +101,7 @@ async def test_on_https_the_begin_cookie_is_secure(tmp_path: Path, server: dict[
 
 async def test_reloading_the_page_spends_no_quota(tmp_path: Path) -> None:
     """The page kept its scene: socket, polls and pictures call WeChat for nothing."""
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat=NONE_AHEAD) as stack:
         page = await stack.begin()
         for _ in range(3):
             async with page.socket() as socket:
@@ -112,7 +114,7 @@ async def test_reloading_the_page_spends_no_quota(tmp_path: Path) -> None:
 
 async def test_many_pages_share_one_access_token(tmp_path: Path) -> None:
     """Fifty at once on a cold server: one call for the token."""
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat=NONE_AHEAD) as stack:
         await asyncio.gather(*(stack.begin() for _ in range(50)))
         assert await stack.wechat_calls(STABLE_TOKEN) == 1
         assert await stack.wechat_calls(CREATE) == 50
@@ -143,7 +145,8 @@ async def test_ipv6_neighbours_count_together(tmp_path: Path) -> None:
 
 async def test_a_reserve_of_the_daily_quota_is_kept(tmp_path: Path) -> None:
     """503 until Beijing's midnight, without calling WeChat; the next day it goes on."""
-    async with Stack(tmp_path, early_in_a_day(), limits={"daily_code_reserve": 99_998}) as stack:
+    limits = {"daily_code_reserve": 99_998}
+    async with Stack(tmp_path, early_in_a_day(), limits=limits, wechat=NONE_AHEAD) as stack:
         await stack.begin()
         await stack.begin()
         answer = await stack.http.post("/api/scenes")
@@ -161,7 +164,7 @@ async def test_pages_wait_for_as_long_as_the_limit_lasts(
     """Too often this minute: a minute. The day's codes are used up: until Beijing's midnight. Each
     page a little longer than the one before or after it, so that they do not come back at once."""
     logs.expect(EXPECTED)
-    async with Stack(tmp_path, early_in_a_day()) as stack:
+    async with Stack(tmp_path, early_in_a_day(), wechat=NONE_AHEAD) as stack:
         await stack.advance(6 * 3600)
         await stack.simulator("faults", path=CREATE, times=0, errcode=errcode)
         waits = []
@@ -206,7 +209,7 @@ async def test_each_refusal_of_wechat_has_its_answer(
     """The error code of docs/contract.md, no scene left behind, and the next page is served
     again."""
     logs.expect(EXPECTED)
-    async with Stack(tmp_path, wechat={"timeout_seconds": 1}) as stack:
+    async with Stack(tmp_path, wechat={"timeout_seconds": 1, **NONE_AHEAD}) as stack:
         await stack.simulator("faults", path=CREATE, times=0, **fault)
         answer = await stack.http.post("/api/scenes")
         error = answer.json()["error"]
@@ -234,7 +237,7 @@ async def test_a_refused_access_token_has_its_answer(
 ) -> None:
     """Wrong secret, foreign address, busy: told apart for the operator, without a loop of calls."""
     logs.expect(EXPECTED)
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat=NONE_AHEAD) as stack:
         await stack.simulator("faults", path=STABLE_TOKEN, errcode=errcode, times=0)
         for _ in range(3):
             answer = await stack.http.post("/api/scenes")
@@ -249,7 +252,7 @@ async def test_a_dead_access_token_is_replaced_and_the_call_made_once_more(
 ) -> None:
     """The page notices nothing."""
     logs.expect("WeChat refuses")
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat=NONE_AHEAD) as stack:
         await stack.begin()
         await stack.simulator("tokens/expire")
         await stack.begin()
@@ -260,7 +263,7 @@ async def test_a_dead_access_token_is_replaced_and_the_call_made_once_more(
 async def test_a_store_that_fails_at_begin_is_503(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """The code is wasted, the page is told to come back."""
     logs.expect("store_unavailable")
-    async with Stack(tmp_path, faulty=True) as stack:
+    async with Stack(tmp_path, faulty=True, wechat=NONE_AHEAD) as stack:
         for operation in ("create", "count"):
             stack.scenes.refuse(operation)
             answer = await stack.http.post("/api/scenes")
@@ -287,7 +290,7 @@ async def test_the_picture_is_public_until_the_scan(tmp_path: Path, kind: str) -
 @pytest.mark.parametrize("field", ["account", "kind"])
 async def test_unknown_accounts_and_kinds_are_told(tmp_path: Path, field: str) -> None:
     """400 with a code of its own, and no quota spent."""
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat=NONE_AHEAD) as stack:
         answer = await stack.http.post("/api/scenes", json={field: "nonsense"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, f"unknown_{field}")
         assert await stack.wechat_calls(CREATE) == 0

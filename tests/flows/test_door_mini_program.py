@@ -83,7 +83,7 @@ async def test_each_refusal_of_wechat_has_its_answer(
 
 async def test_the_picture_is_wechats_and_fetched_when_looked_at(tmp_path: Path) -> None:
     """Beginning calls WeChat for nothing; ten looks at once are one call."""
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}) as stack:
         page = await stack.begin(kind="mini_program")
         assert set(page.document["qr"]) == {"expires_in", "png"}
         assert await stack.wechat_calls(PICTURE) == 0

@@ -23,7 +23,7 @@ async def begin(stack: Stack, **body: str) -> Page:
 
 async def test_the_document_shows_our_own_address(tmp_path: Path) -> None:
     """`qr.content` begins the web login; no code of WeChat's quota is spent."""
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}) as stack:
         page = await begin(stack)
         own = f"http://127.0.0.1:{stack.port}/oauth/wechat/start?scene={page.scene_str}"
         assert page.document["qr"]["content"] == own and "wechat_image" not in page.document["qr"]

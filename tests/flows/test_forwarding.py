@@ -207,7 +207,7 @@ async def test_a_server_behind_another_logs_people_in(tmp_path: Path) -> None:
             "encoding_aes_key": settings.encoding_aes_key.get_secret_value(),
             "forward_url": f"http://127.0.0.1:{behind.port}/wechat/callback",
         }
-        wechat = {"accounts": {"default": account}}
+        wechat = {"accounts": {"default": account}, "codes_ahead": 0}
         async with Stack(tmp_path / "front", wechat=wechat) as front:
             page = await behind.begin(kind="code")
             code = page.document["code"]

@@ -71,7 +71,7 @@ async def test_a_kiosks_scene_lives_as_long_as_configured(tmp_path: Path) -> Non
 )
 async def test_only_the_kiosk_itself_begins(tmp_path: Path, kiosk: str, secret: str | None) -> None:
     """Unknown name and wrong secret are one answer, and no code is made."""
-    async with Stack(tmp_path, **KIOSK) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}, **KIOSK) as stack:
         answer = await ask(stack, secret, kiosk=kiosk)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
         assert await stack.wechat_calls("/cgi-bin/qrcode/create") == 0

@@ -35,7 +35,7 @@ async def test_a_login_is_measured_from_the_store_to_its_frame(tmp_path: Path) -
 
 async def test_calls_to_wechat_are_counted(tmp_path: Path) -> None:
     """By endpoint and outcome; with the life of the credential they brought."""
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}) as stack:
         await stack.begin()
         found = await samples(stack)
         assert found["scanpush_wechat_calls_total /cgi-bin/qrcode/create ok"] == 1
@@ -47,7 +47,7 @@ async def test_calls_to_wechat_are_counted(tmp_path: Path) -> None:
 async def test_refusals_are_counted_by_errcode(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """And the call with the server's own code for it."""
     logs.expect("WeChat refuses|wechat_refused|wechat_quota")
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}) as stack:
         await stack.simulator("faults", path="/cgi-bin/qrcode/create", errcode=45009)
         assert (await stack.http.post("/api/scenes")).status_code == 503
         found = await samples(stack)
@@ -58,7 +58,7 @@ async def test_refusals_are_counted_by_errcode(tmp_path: Path, logs: UnexpectedL
 async def test_an_unreachable_wechat_is_an_outcome(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """Not a refusal: there was no errcode."""
     logs.expect("wechat_unavailable")
-    async with Stack(tmp_path) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}) as stack:
         await stack.begin()
         await stack.simulator("faults", path="/cgi-bin/qrcode/create", drop=True)
         assert (await stack.http.post("/api/scenes")).status_code == 502

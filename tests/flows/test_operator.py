@@ -74,7 +74,7 @@ async def test_only_the_operator_is_answered(tmp_path: Path, token: str) -> None
 
 async def test_the_overview_counts_what_happened(tmp_path: Path, any_scenes: OpenBackend) -> None:
     """Sockets, states, funnel, logins of this minute, latencies, WeChat and the node itself."""
-    async with Stack(tmp_path, stores=any_scenes, **OPERATOR) as stack:
+    async with Stack(tmp_path, stores=any_scenes, wechat={"codes_ahead": 0}, **OPERATOR) as stack:
         await logged_in(stack)
         page = await stack.begin()
         async with page.socket() as socket:
@@ -98,7 +98,7 @@ async def test_the_overview_counts_what_happened(tmp_path: Path, any_scenes: Ope
 
 async def test_a_server_that_did_nothing_yet_has_an_overview(tmp_path: Path) -> None:
     """Zeros and nothing known, no error."""
-    async with Stack(tmp_path, **OPERATOR) as stack:
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}, **OPERATOR) as stack:
         seen = await overview(stack)
         assert seen["scenes"] == {} and seen["sockets"] == 0
         assert seen["latency"]["push"] == {
@@ -114,7 +114,7 @@ async def test_wechats_errcodes_are_shown_for_an_hour(tmp_path: Path, logs: Unex
     """By account, then forgotten; states and minutes move on with the time as well."""
     logs.expect("WeChat refuses|wechat_quota")
     clock = TurnableClock(SystemClock())
-    async with Stack(tmp_path, clock, **OPERATOR) as stack:
+    async with Stack(tmp_path, clock, wechat={"codes_ahead": 0}, **OPERATOR) as stack:
         await stack.begin()
         await stack.simulator("faults", path="/cgi-bin/qrcode/create", errcode=45009)
         assert (await stack.http.post("/api/scenes")).status_code == 503

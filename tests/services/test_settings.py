@@ -138,6 +138,15 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert settings.wechat.simulator is False
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("auto", "auto"), ("0", 0), ("AUTO", "auto"), ("20", 20)]
+)
+def test_codes_ahead_is_a_word_or_a_number(tmp_path: Path, text: str, value: str | int) -> None:
+    """In the environment both are text."""
+    settings = loaded(tmp_path, {}, WECHAT__CODES_AHEAD=text)
+    assert settings.wechat.codes_ahead == value
+
+
 def test_a_variable_reaches_into_an_account(tmp_path: Path) -> None:
     """A secret need not stand in the file."""
     values = account(app_secret="")
@@ -308,6 +317,10 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         (distributed("mongodb://x/other"), "mongodb.url", "mongodb.database"),
         (distributed("mongodb://x/?tlsCAFile=/none.pem"), "mongodb.url", "tlsCAFile"),
         ({"wechat": {"simulator": "maybe"}}, "wechat.simulator", "auto"),
+        ({"wechat": {"codes_ahead": "many"}}, "wechat.codes_ahead", "auto or a whole number"),
+        ({"wechat": {"codes_ahead": True}}, "wechat.codes_ahead", "auto or a whole number"),
+        ({"wechat": {"codes_ahead": -1}}, "wechat.codes_ahead", "auto or a whole number"),
+        ({"wechat": {"codes_ahead": 501}}, "wechat.codes_ahead", "at most 500"),
         ({"wechat": {"timeout_seconds": 0}}, "wechat.timeout_seconds", "greater than 0"),
         ({"kiosks": {"k": {"secret": "100%-of-the-lobby"}}}, "kiosks.k.secret", "%"),
         ({"wechat": {"timeout_seconds": 6}}, "wechat.timeout_seconds", "equal to 5"),

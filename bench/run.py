@@ -20,6 +20,7 @@ from bench.measure import (
     peers,
     ping,
     sockets,
+    time_to_code,
     visits,
 )
 from bench.results import Board
@@ -39,17 +40,19 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "peers": peers.run,
     "instructions": instructions.run,
     "million": million.run,
+    "time-to-code": time_to_code.run,
 }
-ONLY_WHEN_NAMED = ("instructions", "million")
-"""The one takes valgrind, and compares two trees instead of two servers; the other takes the whole
-machine for half an hour."""
+ONLY_WHEN_NAMED = ("instructions", "million", "time-to-code")
+"""The first takes valgrind, and compares two trees instead of two servers, as the last does, which
+takes Chromium; the second takes the whole machine for half an hour."""
 
 DESCRIPTION = """Servers run on CPU 0, the generator on CPU 1. Results go to bench/results as JSON
 and as a table; ratios are medians of the ratios within each round. Leave the machine alone while
 it runs. `instructions` counts those of the server under valgrind, per login, handshake, scene begun
 and GET /healthz, and may be disturbed: run it once as it is and once with --tree to compare two
 checkouts; medians repeat within a percent, those of logins within half of one. `million` takes the
-whole machine for up to half an hour."""
+whole machine for up to half an hour. `time-to-code` opens pages in Chromium on emulated networks;
+--rounds 5 for medians of five."""
 QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "begin_seconds": 3.0,
          "logins": 300, "paced": 100, "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
@@ -130,7 +133,8 @@ def parser() -> argparse.ArgumentParser:
         type=checkout,
         default=TREE,
         metavar="DIR",
-        help="instructions: the checkout of scanpush whose server.py runs; default this one",
+        help="instructions: the checkout of scanpush whose server.py runs; default this one. "
+        "time-to-code: one whose server is measured, too",
     )
     made.add_argument(
         "--batches",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from bench import run
-from bench.measure import instructions
+from bench.measure import instructions, time_to_code
 from bench.results import Board
 from bench.servers import NotInstalled
 from tests.bench.conftest import RUN_SECONDS, TREE
@@ -97,6 +97,20 @@ def test_instructions_are_counted() -> None:
     figures = instructions.run(options).rounds[0]["scanpush"]
     assert figures["faults"] == 0
     assert figures["login"] > figures["handshake"] > 50_000
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(not any(map(shutil.which, time_to_code.CHROMIUMS)), reason="no Chromium")
+def test_the_time_to_a_code_is_measured() -> None:
+    """Of every page, with nothing that moves, beside the server of another checkout."""
+    options = run.parser().parse_args(["time-to-code", "--rounds", "1"])
+    vars(options).update(quick=True, scanpush={}, tree=TREE / "tests" / "..")
+    board = time_to_code.run(options)
+    assert len(board.servers()) == 2 * len(time_to_code.PAGES)
+    for figures in board.rounds[0].values():
+        assert figures["cold_ms"] > 0 and figures["requests"] >= 2 and figures["shift"] < 0.02
+    assert [note for note in board.notes if note.endswith("of before")]
 
 
 def test_sigterm_stops_the_servers() -> None:

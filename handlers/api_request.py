@@ -7,6 +7,7 @@ import re
 import time
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pydantic_core
@@ -35,6 +36,7 @@ from services.origins import (
     request_scheme,
 )
 from services.wechat.callback import Forbidden, Malformed
+from services.wechat.replies import language
 
 log = logging.getLogger("scanpush.http")
 
@@ -127,6 +129,20 @@ class ApiRequest:
             self.headers.get("X-Forwarded-For", ""),
             self.container.settings.server.trusted_proxies,
         )
+
+    @property
+    def accepted_language(self) -> str:
+        """The first of this server's languages that the browser asks for; English where it asks for
+        none (RFC 9110, section 12.5.4)."""
+        wishes = []
+        for part in self.headers.get("Accept-Language", "").split(","):
+            tag, _, q = part.replace(" ", "").partition(";q=")
+            wishes.append((float(q) if _NUMBER.fullmatch(q) else 1.0, tag))
+        # By weight alone: of equal ones the first counts.
+        for weight, tag in sorted(wishes, key=itemgetter(0), reverse=True):
+            if weight and tag[:2].lower() in ("zh", "ja", "en"):
+                return language(tag)
+        return "en"
 
     @property
     def scheme(self) -> str:

@@ -4,14 +4,14 @@ and for website logins. The answers, failures included, are small pages (`Landin
 from typing import Any
 
 from handlers.api_request import as_api_error
+from handlers.assets import STATIC
 from handlers.base import BaseHandler
-from handlers.pages import STATIC, page_facts, page_policy
+from handlers.pages import page_facts, page_policy
 from services.container import Container
 from services.errors import ApiError, StoreUnavailable, WeChatError
 from services.scenes.states import Kind
 from services.web_login.oauth import Browser
 from services.web_login.pages import Landing
-from services.wechat.replies import language
 
 COOKIE = "oauth"
 """What `state` is bound to: one random value for each browser."""
@@ -28,12 +28,11 @@ class BrowserHandler(BaseHandler):
 
     @property
     def browser(self) -> Browser:
-        accepted = self.request.headers.get("Accept-Language", "")
         return Browser(
             cookie=self.asked.own_cookie(COOKIE) or "",
             begin_cookie=self.asked.own_cookie("begin") or "",
             origin=self.asked.own_origin,
-            lang=language(accepted.split(",")[0].split(";")[0]),
+            lang=self.asked.accepted_language,
         )
 
     def value(self, name: str) -> str:

@@ -1,27 +1,29 @@
 """What is served from static/: pages with their policy, and the files they load; also the files by
 which WeChat's console checks that the operator owns a domain (``MP_verify_....txt``)."""
 
-from pathlib import Path
-from typing import Any
+import re
 from urllib.parse import urlsplit
 
-from tornado.web import HTTPError, StaticFileHandler
-
-from handlers.api_request import as_api_error
-from handlers.base import BaseHandler, answer_error, set_safe_headers
+from handlers.assets import Asset, static_assets
+from handlers.base import BaseHandler
 from services.container import Container
 from services.errors import ApiError
+from services.wechat.replies import language
 
-STATIC = Path(__file__).resolve().parent.parent / "static"
+LASTING = "public, max-age=31536000, immutable"
+
+_RANGE = re.compile(r"bytes=(?=[^-]|-[0-9])([0-9]{0,18})-([0-9]{0,18})")
+"""One range (RFC 9110, section 14.1.2)."""
 
 
-def page_policy(host: str, frame_ancestors: str = "'none'") -> str:
-    """The Content-Security-Policy of this server's pages: own files only, nothing inline."""
+def page_policy(host: str, script_hashes: str = "", style_hashes: str = "") -> str:
+    """The Content-Security-Policy of this server's pages: own files, and what is inline by hash."""
     # ws: and wss: are named because older Safari does not count them into 'self'.
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
-        f"connect-src 'self' ws://{host} wss://{host}; font-src 'self'; manifest-src 'self'; "
-        f"base-uri 'none'; form-action 'self'; frame-ancestors {frame_ancestors}"
+        f"default-src 'none'; script-src 'self'{script_hashes}; style-src 'self'{style_hashes}; "
+        f"img-src 'self' data: https:; connect-src 'self' ws://{host} wss://{host}; "
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
     )
 
 
@@ -31,21 +33,69 @@ EXAMPLE_POLICY = (
 )
 
 
-class PageHandler(BaseHandler):
-    """One HTML file of static/, with `page_facts` in its meta tags."""
+class AssetHandler(BaseHandler):
+    """Answers with an `Asset`, or with 304 where the client has it."""
 
-    def initialize(self, container: Container, page: str = "index.html") -> None:
+    etag: str | None = None
+
+    async def send(self, asset: Asset, wanted: str = "") -> None:
+        """Finish with the asset, coded as the client accepts, or with the part that a ``Range``
+        wants, which is one of the body as it is."""
+        coding = "" if wanted else asset.coding_for(self.request.headers.get("Accept-Encoding", ""))
+        body = await asset.coded(coding)
+        self.set_header("Content-Type", asset.content_type)
+        if coding:
+            self.set_header("Content-Encoding", coding)
+        self.etag = asset.etag(coding)
+        self.set_etag_header()
+        # First: what has not changed is not sent in parts either (RFC 9110, section 13.2.2).
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+        else:
+            self.finish(self._part(body, wanted) if wanted else body)
+
+    def _part(self, body: bytes, wanted: str) -> bytes:
+        """The part that a ``Range`` asks for; the whole where it asks for none or for several."""
+        found = _RANGE.fullmatch(wanted.replace(" ", ""))
+        if found is None or found[1] and found[2] and int(found[2]) < int(found[1]):
+            return body
+        size = len(body)
+        first = int(found[1]) if found[1] else max(0, size - int(found[2]))
+        last = min(int(found[2]), size - 1) if found[1] and found[2] else size - 1
+        if first >= size:
+            self.set_status(416)
+            self.set_header("Content-Range", f"bytes */{size}")
+            return b""
+        self.set_status(206)
+        self.set_header("Content-Range", f"bytes {first}-{last}/{size}")
+        return body[first : last + 1]
+
+    def compute_etag(self) -> str | None:
+        """The asset's. What else is answered has none."""
+        return self.etag
+
+
+class PageHandler(AssetHandler):
+    """A page of static/ in the visitor's language, with all that it needs inside."""
+
+    def initialize(self, container: Container, page: str = "index") -> None:
         super().initialize(container)
         self.page = page
 
-    def get_template_path(self) -> str:
-        return str(STATIC)
-
-    def get(self) -> None:
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Security-Policy", page_policy(self.request.host))
+    async def get(self) -> None:
+        # What was chosen on a page before is in the cookie.
+        chosen = self.get_query_argument("lang", "") or self.get_cookie("lang")
+        lang = language(chosen) if chosen else self.asked.accepted_language
+        page = static_assets().page(self.page, lang, page_facts(self.container))
+        policy = page_policy(self.request.host, page.script_hashes, page.style_hashes)
+        self.set_header("Content-Language", lang)
+        # Browsers ask each time whether theirs is still the newest.
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Vary", "Accept-Encoding, Accept-Language, Cookie")
+        self.set_header("Content-Security-Policy", policy)
         self.set_header("X-Frame-Options", "DENY")
-        self.render(self.page, **page_facts(self.container))
+        await self.send(page)
 
 
 def page_facts(container: Container) -> dict[str, str]:
@@ -64,46 +114,29 @@ def page_facts(container: Container) -> dict[str, str]:
     }
 
 
-class FilesHandler(StaticFileHandler):
-    """Files of static/, for pages of any site: ``<scan-login>`` is embedded in them."""
+class FilesHandler(AssetHandler):
+    """``/static/...``: files for pages of any site, in which ``<scan-login>`` is embedded."""
 
-    def parse_url_path(self, url_path: str) -> str:
-        """No file has a NUL in its name, and asking the system for one is an error."""
-        if "\0" in url_path:
-            raise HTTPError(404)
-        return super().parse_url_path(url_path)
-
-    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-        """The pages' templates are no files to be loaded: `PageHandler` serves them, filled in and
-        with their policy."""
-        path = super().validate_absolute_path(root, absolute_path)
-        if path is not None and Path(path).suffix == ".html" and Path(path).parent == STATIC:
-            raise HTTPError(404)
-        return path
-
-    def set_extra_headers(self, path: str) -> None:
-        # Files keep their names from version to version, so browsers ask each time whether theirs
-        # is still the newest.
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Content-Type-Options", "nosniff")
+    async def get(self, path: str) -> None:
+        asset, is_lasting = static_assets().find(path)
+        if asset is None:
+            raise ApiError("not_found", "There is nothing here.")
+        # A file keeps its plain name from version to version, so there browsers ask each time
+        # whether theirs is still the newest.
+        self.set_header("Cache-Control", LASTING if is_lasting else "no-cache")
+        self.set_header("Vary", "Accept-Encoding")
+        self.set_header("Accept-Ranges", "bytes")
         if path.endswith(".html"):
             # The examples: what they load depends on the site they are tried on.
             self.set_header("Content-Security-Policy", EXAMPLE_POLICY)
             self.set_header("X-Frame-Options", "DENY")
-            return
-        self.set_header("Access-Control-Allow-Origin", "*")
-        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
-
-    def set_default_headers(self) -> None:
-        self.request_id = set_safe_headers(self)
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """A path that names no file is the client's mistake, and is not logged as an error."""
-        if not isinstance(value, HTTPError):
-            super().log_exception(typ, value, tb)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        answer_error(self, as_api_error(kwargs.get("exc_info", (None, None))[1], status_code))
+        else:
+            self.set_header("Access-Control-Allow-Origin", "*")
+            self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        headers = self.request.headers
+        # What the client has part of may be of another version.
+        is_of_this = headers.get("If-Range", asset.etag("")) == asset.etag("")
+        await self.send(asset, headers.get("Range", "") if is_of_this else "")
 
 
 class VerifyFileHandler(BaseHandler):

@@ -6,6 +6,7 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate, HTTPServerRequ
 from tornado.routing import PathMatches, Router, Rule
 from tornado.web import Application
 
+from handlers.assets import static_assets
 from handlers.base import NotFoundHandler, log_request
 from handlers.callbacks import CallbackHandler
 from handlers.http_messages import origin_form
@@ -23,7 +24,7 @@ from handlers.operations import (
     ReadyHandler,
 )
 from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
-from handlers.pages import STATIC, FilesHandler, PageHandler, VerifyFileHandler
+from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
 from handlers.sockets import SocketRouter
@@ -41,13 +42,15 @@ def routes(container: Container) -> list[Any]:
     ``/api/scenes`` (handlers/http1.py).
     """
     shared = {"container": container}
+    # Now, so that a mistake there stops the start and no visitor waits for it.
+    static_assets()
     return [
-        (r"/", PageHandler, {"page": "index.html", **shared}),
-        (r"/kiosk", PageHandler, {"page": "kiosk.html", **shared}),
-        (r"/operator", OperatorPageHandler, {"page": "operator.html", **shared}),
+        (r"/", PageHandler, {"page": "index", **shared}),
+        (r"/kiosk", PageHandler, {"page": "kiosk", **shared}),
+        (r"/operator", OperatorPageHandler, {"page": "operator", **shared}),
         (r"/api/operator/overview", OverviewHandler, shared),
         (r"/api/operator/scenes/([^/]{1,64})", StoryHandler, shared),
-        (r"/static/(.*)", FilesHandler, {"path": str(STATIC)}),
+        (r"/static/(.*)", FilesHandler, shared),
         (r"/ws/.*", SocketRouter(container.push.admission, container.metrics)),
         (r"/api/scenes", ScenesHandler, shared),
         (_SCENE, SceneHandler, shared),

@@ -5,31 +5,22 @@
 // while people keep coming, so that an idle screen spends one code per life. No token comes here:
 // an exchange code is handed to `document` as the event `scanpush-exchange`, for a kiosk's shell.
 
-import { begin, jitter, SceneWatch } from "./scan-client.js";
-import { language } from "./scan-login.js";
-import { encode, path } from "./qr.js";
+import { begin } from "./begin.js";
+import { lang, name, secret } from "./kiosk-first.js";
+import { jitter, SceneWatch } from "./scan-client.js";
+import { drawn } from "./page.js";
+import { encode, path, warmUp } from "./qr.js";
 
 const SPARE_BEFORE = 20_000, BUSY = 600_000, GREETING = 5_000, WORDS_AGAIN = 5_000, DAY = 86_400_000;
 const ENDINGS = ["authorized", "denied", "failed", "expired", "cancelled"];
 const by = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`).content.trim();
-const [name, secret] = decoded(location.hash.slice(1)).split(/:(.*)/s);
-const lang = language(new URLSearchParams(location.search).get("lang") ?? navigator.language);
 const opened = Date.now();
 const way = {};
 let words, states, shown, spare, timer, tries = 0, busyUntil = 0, beginning = false, beat = Date.now();
 
 // A corrected address is another screen.
 addEventListener("hashchange", () => location.reload());
-
-/** Browsers escape some characters of an address; what is no escape stays as it was typed. */
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
 
 /** Begin one scene; the way it fails says what the screen shows. */
 async function fetchScene() {
@@ -39,6 +30,7 @@ async function fetchScene() {
   beginning = false;
   if (scene) {
     tries = 0;
+    drawn(true);
     by("label").textContent = words.screen.replace("{label}", scene.label ?? name);
     return follow(scene);
   }
@@ -199,9 +191,9 @@ async function start() {
   stayAwake();
   pulse();
   setInterval(pulse, 1000);
-  if (name && secret) fetchScene();
+  if (name && secret) fetchScene(), warmUp();
   else say("unknown");
-  by("plain").remove();
+  drawn();
 }
 
 start();

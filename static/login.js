@@ -1,23 +1,13 @@
 // The page `/`: the element does the login; this file does everything around it.
 
-import { chosenLanguage, chosenTheme, followTheme, keepDoor, keepTheme, keptDoor, offerLanguages, speak } from "./page.js";
+import { doors, firstKind, inWeChat, meta, onPhone } from "./login-first.js";
+import { chosenTheme, drawn, keepDoor, keepTheme, offerLanguages, speak } from "./page.js";
+import "./scan-login.js";
 
 const by = (id) => document.getElementById(id);
-const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`)?.content.trim() ?? "";
 const scan = by("scan");
 const simulated = /^(true|1|yes)$/i.test(meta("simulated"));
-const kinds = meta("kinds").split(/[\s,]+/).filter(Boolean);
-const inWeChat = /MicroMessenger/i.test(navigator.userAgent);
-const onPhone = matchMedia("(pointer: coarse) and (max-width: 48rem)").matches;
 let words, login;
-
-/** Which doors make sense on this device, the best one first. */
-function doors() {
-  const best = inWeChat ? ["web", "mini_program", "official_account"] : onPhone ? ["code", "website"] : [];
-  const order = [...best, "official_account", "mini_program", "website", "code", "web"];
-  const useful = kinds.filter((kind) => kind !== "web" || inWeChat || !kinds.includes("official_account"));
-  return useful.sort((a, b) => order.indexOf(a) - order.indexOf(b));
-}
 
 function showDoors() {
   const list = doors();
@@ -138,6 +128,9 @@ scan.addEventListener("login", ({ detail }) => {
   askServer();
 });
 
+// A page that comes back out of the browser's memory knows no login, as after a reload.
+addEventListener("pageshow", ({ persisted }) => persisted && login && location.reload());
+
 /** Where the simulated phone does what a person would do with this code. */
 function atThePhone({ state, trouble, kind, qr, scene_str }) {
   if (!simulated || state !== "waiting" || trouble) return "";
@@ -147,13 +140,14 @@ function atThePhone({ state, trouble, kind, qr, scene_str }) {
 }
 
 scan.addEventListener("change", ({ detail }) => {
+  if (detail.scene_str) drawn(true);
   const address = atThePhone(detail), link = by("phone-link");
-  by("phone").hidden = !address;
+  // Its room stays, so that the code does not move.
+  by("phone").classList.toggle("unready", !address);
   closeDoors();
-  if (!address) return;
-  link.href = address;
-  link.dataset.t = detail.kind === "code" ? "phone_chat" : "phone";
+  link.dataset.t = scan.getAttribute("kind") === "code" ? "phone_chat" : "phone";
   link.textContent = words?.[link.dataset.t] ?? "";
+  if (address) link.href = address;
 });
 
 by("logout").onclick = () => {
@@ -186,19 +180,18 @@ async function changeLanguage(lang) {
   by("steps").replaceChildren(...words.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
   scan.lang = lang;
   show();
-  by("plain")?.remove();
+  document.documentElement.classList.remove("coming");
+  drawn();
   return true;
 }
 
 // Before the element's first request, so that no code is spent on a login kind that is not used.
-scan.lang = chosenLanguage();
-const door = doors().find((kind) => kind === keptDoor()) ?? doors()[0];
-if ((door ?? "official_account") !== "official_account") scan.setAttribute("kind", door);
+scan.lang = document.documentElement.lang;
+if (firstKind) scan.setAttribute("kind", firstKind);
 
 by("site").textContent = meta("site");
-by("simulated").hidden = !simulated;
+by("simulated").hidden = by("phone").hidden = !simulated;
 offerLanguages(changeLanguage);
 by("theme").value = chosenTheme();
 by("theme").onchange = ({ target }) => keepTheme(target.value);
-followTheme();
-changeLanguage(chosenLanguage());
+changeLanguage(document.documentElement.lang);

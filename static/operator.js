@@ -1,8 +1,9 @@
 // The page `/operator`: what GET /api/operator/overview says, every two seconds, and one scene's
 // timeline. The operator's token stays in this page's memory: a reload asks for it again.
 
-import { jitter, request } from "./scan-client.js";
-import { chosenLanguage, followTheme, offerLanguages, speak } from "./page.js";
+import { request } from "./begin.js";
+import { jitter } from "./scan-client.js";
+import { drawn, followTheme, offerLanguages, speak } from "./page.js";
 
 const EVERY = 2000, KEPT = 120;
 const STATES = ["waiting", "scanned", "confirming", "registering", "authorized", "consumed", "expired", "denied", "cancelled", "failed"];
@@ -117,6 +118,7 @@ async function refresh() {
     tries = 0;
     sockets.push(body.sockets ?? 0);
     if (sockets.length > KEPT) sockets.shift();
+    drawn(true);
     enter(true);
     by("alert").textContent = "";
     show(body);
@@ -174,7 +176,7 @@ async function changeLanguage(lang) {
   by("scene").placeholder = words.paste;
   by("scene").setAttribute("aria-label", words.paste);
   if (latest) show(latest);
-  by("plain")?.remove();
+  drawn();
   return true;
 }
 
@@ -193,4 +195,4 @@ by("site").textContent = document.querySelector('meta[name="scanpush-site"]').co
 offerLanguages(changeLanguage);
 document.addEventListener("visibilitychange", () => { if (token && document.visibilityState === "visible") refresh(); });
 followTheme();
-changeLanguage(chosenLanguage());
+changeLanguage(document.documentElement.lang);

@@ -1,7 +1,5 @@
 // What the pages share: language and appearance, chosen once and kept in this browser, and the door.
 
-import { language } from "./scan-login.js";
-
 const keep = (name, value, storage = "localStorage") => {
   try {
     if (value === undefined) return globalThis[storage].getItem(`scanpush ${name}`);
@@ -15,6 +13,14 @@ const keep = (name, value, storage = "localStorage") => {
 /** The login kind chosen in this tab, which a reload must keep: a login may be in progress. */
 export const keepDoor = (kind) => keep("door", kind, "sessionStorage");
 export const keptDoor = () => keep("door", undefined, "sessionStorage");
+
+/**
+ * Removes the sentence that stands in the page until it is drawn. Below a path of another site, where the
+ * server may not be found, it stays until something of the server `came`.
+ */
+export function drawn(came = false) {
+  if (came || ["/", "/kiosk", "/operator"].includes(location.pathname)) document.getElementById("plain")?.remove();
+}
 
 let wanted;
 
@@ -34,18 +40,31 @@ export async function speak(lang) {
   return words;
 }
 
+/** Kept where the server sees it, which sends the next page in this language. */
+function keepLanguage(lang) {
+  const address = new URL(location);
+  if (address.searchParams.has("lang")) {
+    // Else the address would go on to decide.
+    address.searchParams.set("lang", lang);
+    history.replaceState(history.state, "", address);
+  }
+  try {
+    document.cookie = `lang=${lang}; path=/; max-age=31536000; samesite=lax`;
+  } catch {
+    // No storage: the choice lasts as long as the page.
+  }
+}
+
 /** The field `lang` chooses among the languages; `change` says whether it could. */
 export function offerLanguages(change) {
   const field = document.getElementById("lang");
-  field.value = chosenLanguage();
+  field.value = document.documentElement.lang;
   field.onchange = async () => {
     const { value } = field;
-    if (await change(value)) keep("lang", value);
+    if (await change(value)) keepLanguage(value);
     else if (field.value === value) field.value = document.documentElement.lang;
   };
 }
-
-export const chosenLanguage = () => language(keep("lang") ?? navigator.language);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 

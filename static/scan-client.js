@@ -1,5 +1,7 @@
 // The headless half of <scan-login>: see scan-login.d.ts.
 
+import { begin, keptScenes, keyOf, request } from "./begin.js";
+
 const FINAL = ["consumed", "expired", "denied", "cancelled", "failed"];
 const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
 const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
@@ -10,40 +12,6 @@ const unwell = (status) => status || globalThis.navigator?.onLine !== false ? "d
 
 // Full jitter, in seconds: a crowd comes back spread out.
 export const jitter = (tries, base = 1, cap = 30) => Math.random() * Math.min(cap, base * 2 ** tries);
-
-// Resolves always; `status` 0: nothing usable came back.
-export async function request(url, { method, bearer, json, seconds = 15, signal } = {}) {
-  const stop = new AbortController();
-  const abort = () => stop.abort();
-  const timer = setTimeout(abort, seconds * 1000);
-  signal?.addEventListener("abort", abort);
-  const headers = {};
-  if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  if (json) headers["Content-Type"] = "application/json";
-  try {
-    const answer = await fetch(url, {
-      method, headers, body: json && JSON.stringify(json), signal: stop.signal, cache: "no-store",
-    });
-    const text = await answer.text();
-    const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
-    return { status: answer.status, retryAfter, body: text ? JSON.parse(text) : {} };
-  } catch {
-    // No network, a time-out, or some proxy's own page.
-    return { status: 0, retryAfter: 0, body: {} };
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
-  }
-}
-
-export async function begin(server, wish, bearer) {
-  const answer = await request(new URL("/api/scenes", server), { method: "POST", json: wish, bearer });
-  if (answer.status !== 201) return answer;
-  const { qr, expires_in: life } = answer.body;
-  const began = Date.now(), shown = qr?.expires_in ?? Math.max(life - 30, life / 2);
-  const times = { began, fresh_until: began + shown * 1000, ends: began + life * 1000 };
-  return { ...answer, scene: { ...answer.body, ...times } };
-}
 
 export class SceneWatch extends EventTarget {
   transport = "";
@@ -241,7 +209,7 @@ export class ScanLogin extends EventTarget {
     this.server = new URL(server);
     Object.assign(this, { refreshes, lang });
     this.#wish = { account, kind };
-    this.#key = `scanpush ${this.server.origin} ${account} ${kind}`;
+    this.#key = keyOf(this.server, this.#wish);
   }
 
   start() {
@@ -250,7 +218,7 @@ export class ScanLogin extends EventTarget {
     this.#pulse = setInterval(this.#onSignal, 5000, {});
     this.#beat = Date.now();
     this.#left = this.refreshes;
-    this.#load().forEach((scene) => this.#follow(scene));
+    keptScenes(this.#key).forEach((scene) => this.#follow(scene));
     const claimed = this.#watches.find((watch) => CLAIMED.includes(watch.status.state));
     if (this.#watches.length) this.#show(claimed ?? this.#watches.slice(-1)[0]);
     else this.#plan(0, () => this.#begin());
@@ -309,10 +277,14 @@ export class ScanLogin extends EventTarget {
     clearTimeout(this.#timer);
     const { at, act } = this.#next ?? {};
     if (!act || !visible()) return;
-    this.#timer = setTimeout(() => {
+    const go = () => {
+      if (this.#next?.act !== act) return;
       this.#next = null;
       act();
-    }, Math.max(0, at - Date.now()));
+    };
+    // At once, but behind what is set right after `start`. A timer would come 25 ms later while a page loads.
+    if (at) this.#timer = setTimeout(go, Math.max(0, at - Date.now()));
+    else queueMicrotask(go);
   }
 
   async #begin() {
@@ -417,15 +389,6 @@ export class ScanLogin extends EventTarget {
 
   #tell(name, detail = this.view) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
-  }
-
-  #load() {
-    try {
-      return JSON.parse(sessionStorage[this.#key]).filter((scene) => scene.ends > Date.now());
-    } catch {
-      // Nothing kept, or no storage (a sandboxed frame).
-      return [];
-    }
   }
 
   // What a reload needs, never a login: `seq` 0 has the server tell everything again.

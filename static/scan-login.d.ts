@@ -122,6 +122,7 @@ export class ScanLogin extends EventTarget {
  *
  * Attributes: `server` (default: where scan-login.js came from), `account`, `kind`, `lang` (zh-CN,
  * zh-TW, en, ja; default: the document's), `theme` (light, dark; default: the system's).
+ * Set them in the markup, or before scan-login.js runs: a later change begins another scene.
  * Events: those of ScanLogin, with `change` carrying the View.
  * Slots: `header`, `footer`, and one named as each state, in place of its words. Content without a slot is
  * seen until the element has drawn itself, and stays in a browser that is too old for it.

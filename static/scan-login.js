@@ -1,7 +1,7 @@
 // See scan-login.d.ts. The words are in i18n/.
 
 import { ScanLogin } from "./scan-client.js";
-import { encode, path } from "./qr.js";
+import { encode, path, warmUp } from "./qr.js";
 
 export { ScanLogin };
 
@@ -54,10 +54,13 @@ const STYLE = `
 :is(.denied, .failed) .sign { stroke: var(--bad); }
 [part=code] { font: 600 clamp(1.8rem, 15cqi, 2.6rem)/1 ui-monospace, monospace; letter-spacing: .14em;
   padding-left: .14em; user-select: all; }
-[role=status] { margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere; text-wrap: balance; }
+[role=status] { display: grid; align-content: start; margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere;
+  text-wrap: balance; }
+[role=status] > * { grid-area: 1 / 1; display: block; min-width: 0; }
+.next, .starting button { visibility: hidden; }
 p { margin: 0; }
-[part=title] { font-size: 1.125em; font-weight: 600; }
-[part=hint], [part=timer] { color: var(--soft); font-size: .9375em; }
+[part=title], .title { font-size: 1.125em; font-weight: 600; }
+[part=hint], [part=timer], .hint { color: var(--soft); font-size: .9375em; }
 [part=timer] { font-variant-numeric: tabular-nums; min-height: 1.55em; }
 bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; }
@@ -93,7 +96,9 @@ const parts = () => [
         svg("path", { "fill-rule": "evenodd", d: eye(0, 0) + eye(33, 0) + eye(0, 33) }),
         svg("g", { transform: "translate(9 9)" }, svg("path", { class: "sign" })))),
     html("div", { part: "status", role: "status" },
-      html("slot", {}, html("p", { part: "title" }), html("p", { part: "hint" }))),
+      html("slot", {}, html("p", { part: "title" }), html("p", { part: "hint" })),
+      // The room that the words with the code will take, so that nothing moves when they come.
+      html("div", { class: "next", "aria-hidden": "true" }, html("p", { class: "title" }), html("p", { class: "hint" }))),
     html("form", { part: "form", hidden: "" }),
     html("p", { part: "timer", role: "timer" }),
     html("button", { part: "button", type: "button" })),
@@ -144,6 +149,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     this.#speak(lang);
     login.start();
     this.#draw();
+    warmUp();
   }
 
   disconnectedCallback() {
@@ -178,11 +184,14 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     return state === "waiting" ? [state, kind, inWeChat && `inside ${kind}`] : [state, error];
   }
 
+  #wordsOf(face, variants) {
+    return variants.reduce((found, name) => this.#words[`${face} ${name}`] ?? found, this.#words[face]);
+  }
+
   #draw() {
     if (!this.#words) return;
     const { view } = this.#login;
-    const [face, ...variants] = this.#faceOf(view);
-    const words = variants.reduce((found, name) => this.#words[`${face} ${name}`] ?? found, this.#words[face]);
+    const [face, ...variants] = this.#faceOf(view), words = this.#wordsOf(face, variants);
     const shows = face === "waiting", key = [face, variants, view.scene_str, view.user?.name].join();
     if (key !== this.#face) {
       this.#face = key;
@@ -193,8 +202,12 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
       this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
+      const [, ...coming] = this.#faceOf({ state: "waiting", kind: this.getAttribute("kind") ?? undefined });
+      const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
+      this.#find(".next .title").textContent = next[0] ?? "";
+      this.#find(".next .hint").textContent = next[1] ?? "";
       const button = this.#find("button");
-      button.textContent = words[2] ?? (AGAIN.includes(face) ? this.#words.again : "");
+      button.textContent = next[2] ?? words[2] ?? (AGAIN.includes(face) ? this.#words.again : "");
       button.hidden = !button.textContent;
     }
     this.#time();

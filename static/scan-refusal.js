@@ -2,7 +2,7 @@
 // page that may not ask. A browser tells a script no difference; so a file that every page may read is asked
 // for as well. Fetched only where it is needed.
 
-import { begin } from "./scan-client.js";
+import { begin } from "./begin.js";
 
 const SECONDS = 5;
 

@@ -1,7 +1,7 @@
 """A scanpush in memory, with a switch for every fault a page must survive.
 
 It speaks the contract of the scene routes (begin, socket, poll, ack, cancel, register) and serves
-`static/` under the same Content-Security-Policy, with Trusted Types besides, so that page tests
+the pages under the same Content-Security-Policy, with Trusted Types besides, so that page tests
 can have exact faults that the real server has only rarely. ``python -m
 tests.browser.fake_server`` prints its port.
 
@@ -19,22 +19,19 @@ import json
 import secrets
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import segno
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.template import Template
-from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-STATIC = Path(__file__).resolve().parents[2] / "static"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
+from handlers.assets import static_assets
+from handlers.pages import page_policy
+from services.wechat.replies import language
+
+TRUSTED_TYPES = "; require-trusted-types-for 'script'; trusted-types 'none'"
 KIOSK_SECRET = "a-secret-for-the-lobby"
 FINAL = {"consumed", "expired", "denied", "cancelled", "failed"}
 DEFAULTS: dict[str, Any] = {
@@ -165,6 +162,7 @@ class Base(RequestHandler):
         self.set_header("Access-Control-Expose-Headers", "Retry-After")
 
     def options(self, *_: str) -> None:
+        self.world.log.append("preflight")
         self.set_status(204)
 
     def body(self) -> dict[str, Any]:
@@ -508,21 +506,26 @@ class Log(Base):
 
 
 class Page(Base):
-    """A page of `static/` with its placeholders filled, as the real handler does it."""
+    """A page of `static/` as the real handler sends it, with Trusted Types besides."""
 
     def initialize(self, world: World, name: str = "") -> None:
         super().initialize(world)
         self.name = name
 
     def get(self) -> None:
-        self.set_header("Content-Security-Policy", POLICY)
-        text = (STATIC / self.name).read_text(encoding="utf-8")
         switches = self.world.switches
-        self.finish(
-            Template(text).generate(
-                simulated=switches["simulated"], site="示例站点", phone="", kinds=switches["kinds"]
-            )
-        )
+        lang = language(self.request.headers.get("Accept-Language", ""))
+        lang = self.get_query_argument("lang", "") or self.get_cookie("lang") or lang
+        facts = {
+            "simulated": str(switches["simulated"]).lower(),
+            "site": "示例站点",
+            "phone": "",
+            "kinds": switches["kinds"],
+        }
+        page = static_assets().page(self.name, lang, facts)
+        policy = page_policy(self.request.host, page.script_hashes, page.style_hashes)
+        self.set_header("Content-Security-Policy", policy + TRUSTED_TYPES)
+        self.finish(page.body)
 
 
 EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
@@ -550,10 +553,15 @@ class Embed(Base):
         self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes))
 
 
-class Files(StaticFileHandler):
-    def set_extra_headers(self, path: str) -> None:
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Access-Control-Allow-Origin", "*")
+class Files(Base):
+    """``/static/...``; nothing is kept, so that tests can break a file at any time."""
+
+    def get(self, path: str) -> None:
+        asset, _ = static_assets().find(path)
+        if asset is None:
+            raise HTTPError(404)
+        self.set_header("Content-Type", asset.content_type)
+        self.finish(asset.body)
 
 
 def quiet(_: RequestHandler) -> None:
@@ -565,9 +573,9 @@ def make_app(world: World) -> Application:
     it = {"world": world}
     return Application(
         [
-            (r"/", Page, {**it, "name": "index.html"}),
-            (r"/kiosk", Page, {**it, "name": "kiosk.html"}),
-            (r"/operator", Page, {**it, "name": "operator.html"}),
+            (r"/", Page, {**it, "name": "index"}),
+            (r"/kiosk", Page, {**it, "name": "kiosk"}),
+            (r"/operator", Page, {**it, "name": "operator"}),
             (r"/api/scenes", Scenes, it),
             (r"/api/scenes/([^/]+)", Status, it),
             (r"/api/scenes/([^/]+)/ack", Ack, it),
@@ -582,7 +590,7 @@ def make_app(world: World) -> Application:
             (r"/fake/scene", ControlScene, it),
             (r"/fake/close", ControlClose, it),
             (r"/fake/log", Log, it),
-            (r"/static/(.*)", Files, {"path": STATIC}),
+            (r"/static/(.*)", Files, it),
         ],
         log_function=quiet,
     )

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from .conftest import SCREENSHOTS, Servers, wait_for_state
+from .conftest import SCREENSHOTS, Fake, Servers, wait_for_state
 from .real_server import KIOSK_SECRET, TEA_HOUSE, Real
+from .test_policies import embed
 from .walks import open_page
 
 pytestmark = pytest.mark.browser
@@ -22,56 +23,90 @@ def tea(servers: Servers) -> Real:
     return servers(**TEA_HOUSE)
 
 
-def no_modules(route: Route) -> None:
-    """As an engine reads the page that knows no modules."""
+DOCUMENTS = re.compile(r"/(kiosk.*|operator)?(\?.*)?$")
+BEGINNING = '<script>"use strict";'
+"""Each script of a page but the last, which only starts them."""
+
+
+def changed(route: Route, before: str, after: str) -> None:
+    """The page with other scripts, under no policy, which would keep them out."""
     answer = route.fetch(max_redirects=0)
-    body = answer.text().replace('type="module"', 'type="module-of-the-future"')
-    route.fulfill(response=answer, body=body)
+    body = answer.text().replace(before, after)
+    assert body != answer.text()
+    headers = {k: v for k, v in answer.headers.items() if k != "content-security-policy"}
+    route.fulfill(response=answer, body=body, headers=headers)
 
 
 def unknown_syntax(route: Route) -> None:
-    """As an engine reads a script that is newer than itself."""
-    route.fulfill(body="class { # };", content_type="text/javascript")
+    """As an engine reads scripts that are newer than itself."""
+    changed(route, BEGINNING, f"{BEGINNING} class {{ # }};")
 
 
 def a_script_that_throws(route: Route) -> None:
-    route.fulfill(body="throw new Error('no such thing here');", content_type="text/javascript")
+    changed(route, "<script>start();", "<script>throw new Error('no such thing here');")
+
+
+def the_first_script_throws(route: Route) -> None:
+    thrown = "throw new Error('no such thing here');"
+    changed(route, BEGINNING, f"{BEGINNING} {thrown}")
 
 
 def no_script(route: Route) -> None:
-    route.fulfill(status=404, body="", content_type="text/javascript")
+    """Something between server and browser lets none through."""
+    answer = route.fetch(max_redirects=0)
+    headers = {**answer.headers, "content-security-policy": "script-src 'none'"}
+    route.fulfill(response=answer, headers=headers)
+
+
+def cut_short(route: Route) -> None:
+    """The connection ended in the middle."""
+    answer = route.fetch(max_redirects=0)
+    route.fulfill(response=answer, body=answer.text().partition("<script>start();")[0])
 
 
 def another_sites_page(route: Route) -> None:
-    """What a site answers for files that it does not have."""
+    """What a site answers for what it does not have."""
     route.fulfill(body="<!doctype html><title>Shop</title>", content_type="text/html")
 
 
-DOCUMENTS, SCRIPTS = re.compile(r"/(kiosk.*|operator)?$"), re.compile(r"/static/[a-z]+\.js$")
-BREAKAGES: dict[str, tuple[re.Pattern[str], Callable[[Route], None]]] = {
-    "no modules": (DOCUMENTS, no_modules),
-    "unknown syntax": (SCRIPTS, unknown_syntax),
-    "throws": (SCRIPTS, a_script_that_throws),
-    "no script": (SCRIPTS, no_script),
-    "no words": (re.compile("/i18n/"), no_script),
-    "below a path of another site": (re.compile("/static/"), another_sites_page),
+BREAKAGES: dict[str, Callable[[Route], None]] = {
+    "unknown syntax": unknown_syntax,
+    "throws": a_script_that_throws,
+    "the first throws": the_first_script_throws,
+    "no script": no_script,
+    "cut short": cut_short,
 }
 
 
-@pytest.mark.parametrize(("where", "how"), BREAKAGES.values(), ids=BREAKAGES)
+@pytest.mark.parametrize("how", BREAKAGES.values(), ids=BREAKAGES)
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
 def test_a_page_that_cannot_draw_itself_says_so(
     context: BrowserContext,
     tea: Real,
     path: str,
-    where: re.Pattern[str],
     how: Callable[[Route], None],
     request: pytest.FixtureRequest,
 ) -> None:
     """In Chinese and English, with what to do: another browser, or the root of an origin."""
     page = context.new_page()
-    page.route(where, how)
+    page.route(DOCUMENTS, how)
     page.goto(tea.url + path)
+    assert_says_so(page, request)
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_a_page_below_a_path_of_another_site_says_so(
+    context: BrowserContext, tea: Real, path: str, request: pytest.FixtureRequest
+) -> None:
+    """It draws itself, but the server is not where it asks."""
+    page = context.new_page()
+    page.route(re.compile("/(static|api)/"), another_sites_page)
+    page.route("**/shop/**", lambda route: route.fulfill(response=route.fetch(url=tea.url + path)))
+    page.goto(f"{tea.url}/shop{path}")
+    assert_says_so(page, request)
+
+
+def assert_says_so(page: Page, request: pytest.FixtureRequest) -> None:
     plain = page.locator("#plain")
     expect(plain).to_be_visible()
     said = plain.inner_text()
@@ -127,17 +162,18 @@ def test_an_example_opened_from_the_server_says_what_is_missing(
 ) -> None:
     """Its framework is not shipped, and an old browser draws no element: a sentence is there."""
     page = context.new_page()
-    page.route(re.compile(r"scan-login\.js|example\.com"), no_script)
+    missing = re.compile(r"scan-login\.js|example\.com")
+    page.route(missing, lambda route: route.fulfill(status=404, body=""))
     page.goto(f"{tea.url}/static/examples/{name}.html")
     said = page.locator("main").inner_text()
     assert re.search("code", said) and re.search("二维码", said)
 
 
-def test_the_element_without_words_says_so_and_heals(page: Page, tea: Real) -> None:
+def test_the_element_without_words_says_so_and_heals(page: Page, fake: Fake) -> None:
     """Its words do not come: one sentence without them; and the code once they are there."""
-    words = re.compile(r"/static/i18n/[^/]+\.js$")
+    words = re.compile(r"/i18n/[^/]+\.js$")
     page.route(words, lambda route: route.abort())
-    page.goto(tea.url)
+    embed(page, fake.elsewhere, fake.url)
     title = page.locator("scan-login [part=title]")
     expect(title).to_have_text("请刷新页面 · Please reload this page")
     page.unroute(words)

@@ -153,6 +153,17 @@ def test_a_token_is_kept_nowhere(page: Page, tea: Real) -> None:
     expect(page.locator("#me")).to_be_hidden()
 
 
+def test_a_page_out_of_the_browsers_memory_knows_no_login(page: Page, tea: Real) -> None:
+    """The back button, after another page was opened in the tab, shows a code and not the token."""
+    scan(page, tea, "leaves the tab")
+    expect(page.locator("#me-sub")).to_contain_text("服务器已确认")
+    back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+    with page.expect_navigation():
+        page.evaluate(f"setTimeout(() => {back})")
+    wait_for_state(page, "waiting")
+    expect(page.locator("#me")).to_be_hidden()
+
+
 def test_logging_out_shows_a_fresh_code(page: Page, tea: Real) -> None:
     """Log out forgets the token on the page and begins another scene."""
     scan(page, tea, "logs out")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.pages import STATIC
+from handlers.assets import STATIC
 from services import sqlite
 from tests.conftest import UnexpectedLogs
 from tests.handlers.answers import check_headers

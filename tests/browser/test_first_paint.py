@@ -1,0 +1,220 @@
+"""What a visit loads, in which order, and that nothing moves while the code comes."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
+
+from handlers.assets import static_assets
+from services.wechat.reply_texts import LANGUAGES
+
+from .conftest import HIDE, ROOT, Fake, eventually, view, wait_for_state
+from .fake_server import KIOSK_SECRET
+from .test_policies import complaints_of, embed
+from .walks import QR
+
+pytestmark = pytest.mark.browser
+
+STATIC = ROOT / "static"
+
+
+def requests_of(page: Page) -> list[str]:
+    """The requests that the page will make: method and path."""
+    made: list[str] = []
+
+    def note(request: Request) -> None:
+        path = "/" + request.url.split("/", 3)[3].partition("#")[0].partition("?")[0]
+        made.append(f"{request.method} {path}")
+
+    page.on("request", note)
+    return made
+
+
+# What is loaded.
+
+
+@pytest.mark.parametrize("path", ["/", f"/kiosk#lobby3:{KIOSK_SECRET}"], ids=["login", "kiosk"])
+def test_a_code_costs_two_requests(page: Page, fake: Fake, path: str) -> None:
+    """The page, and the one for its scene, which the page makes before it is drawn."""
+    made = requests_of(page)
+    page.goto(fake.url + path)
+    expect(page.locator(f"{QR}, #code")).to_be_visible()
+    eventually(lambda: fake.seen()["sockets"] == 1)
+    assert made == [f"GET {path.partition('#')[0]}", "POST /api/scenes"]
+    assert fake.count("begin") == 1
+
+
+def test_a_code_on_another_site_costs_one_script(page: Page, fake: Fake) -> None:
+    """Its words come beside the request for the scene, for which the browser needs no leave."""
+    made = requests_of(page)
+    embed(page, fake.elsewhere, fake.url)
+    expect(page.locator(QR)).to_be_visible()
+    words = f"GET /static/{static_assets().digest}/i18n/en.js"
+    assert sorted(made) == sorted(
+        ["GET /embed", "GET /static/scan-login.js", words, "POST /api/scenes"]
+    )
+    assert fake.count("preflight") == 0
+
+
+def test_a_page_that_opens_unseen_asks_for_no_code(page: Page, fake: Fake) -> None:
+    """A tab in the background, or one that a browser loads ahead: it asks when it is looked at."""
+    hidden = '{ value: "hidden", configurable: true }'
+    page.add_init_script(f'Object.defineProperty(document, "visibilityState", {hidden})')
+    page.goto(fake.url)
+    expect(page.locator("#plain")).to_have_count(0)
+    page.wait_for_timeout(200)
+    assert fake.count("begin") == 0
+    page.evaluate(HIDE, False)
+    wait_for_state(page, "waiting")
+    assert fake.count("begin") == 1
+
+
+def test_a_reload_asks_for_no_other_code(page: Page, fake: Fake) -> None:
+    """The tab has its scene."""
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    scene = view(page)["scene_str"]
+    page.reload()
+    wait_for_state(page, "waiting")
+    assert view(page)["scene_str"] == scene and fake.count("begin") == 1
+
+
+def test_the_first_request_is_for_the_kind_that_the_page_shows(
+    phone: BrowserContext, fake: Fake
+) -> None:
+    """On a phone the number, by one request; a kind that was chosen in the tab is kept."""
+    fake.set(kinds="official_account code website")
+    page = phone.new_page()
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    assert view(page)["kind"] == "code" and fake.count("begin") == 1
+    page.get_by_role("button", name="微信窗口").click()
+    eventually(lambda: view(page)["state"] == "waiting" and view(page)["kind"] == "website")
+    page.evaluate("sessionStorage.removeItem(`scanpush ${location.origin} undefined website`)")
+    before = fake.count("begin")
+    page.reload()
+    wait_for_state(page, "waiting")
+    assert view(page)["kind"] == "website" and fake.count("begin") == before + 1
+
+
+def test_a_page_in_another_language_than_the_browsers(page: Page, fake: Fake) -> None:
+    """`?lang=` decides for page, element and the replies in the chat, until another is chosen."""
+    bodies: list[Any] = []
+    page.on("request", lambda asked: asked.method == "POST" and bodies.append(asked.post_data))
+    page.goto(f"{fake.url}/?lang=ja")
+    wait_for_state(page, "waiting")
+    assert page.evaluate("[document.documentElement.lang, scan.lang]") == ["ja", "ja"]
+    assert [json.loads(body)["lang"] for body in bodies] == ["ja"]
+    page.locator("#lang").select_option("en")
+    expect(page.locator("#talk h1")).to_have_text("Scan with WeChat to log in")
+    page.reload()
+    expect(page.locator("#talk h1")).to_have_text("Scan with WeChat to log in")
+
+
+@pytest.mark.parametrize("folder", ["i18n", "i18n/pages"])
+def test_words_are_read_alike_by_browsers_and_by_the_server(
+    page: Page, fake: Fake, folder: str
+) -> None:
+    """Pages come with the words that the server reads, which are those that a script imports."""
+    page.goto(fake.url + "/static/icon.svg")
+    for lang in LANGUAGES:
+        file = f"{folder}/{lang}.js"
+        imported = page.evaluate(f"import('/static/{file}').then((module) => module.default)")
+        assert static_assets().words(file) == imported
+
+
+# What is seen.
+
+
+SHIFTS = """
+const ask = fetch, frame = () => new Promise(requestAnimationFrame);
+// No code before something was painted.
+window.fetch = async (...request) => { await frame(); await frame(); return ask(...request); };
+window.shifts = [];
+const name = ({ node }) => node?.id || node?.className || node?.nodeName;
+const note = ({ value, sources }) => shifts.push([value, ...sources.map(name)]);
+new PerformanceObserver((list) => list.getEntries().forEach(note))
+  .observe({ type: "layout-shift", buffered: true });
+"""
+
+WECHAT = (
+    "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126 Mobile MicroMessenger/8.0.50"
+)
+KINDS = ["official_account", "code", "website", "mini_program", "web"]
+SCREENS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+    "small": {"viewport": {"width": 320, "height": 640}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+    "wechat": {
+        "viewport": {"width": 390, "height": 844},
+        "has_touch": True,
+        "is_mobile": True,
+        "user_agent": WECHAT,
+    },
+}
+
+
+@pytest.mark.parametrize("screen", SCREENS.values(), ids=SCREENS)
+def test_nothing_moves_while_the_code_comes(
+    browser: Browser, fake: Fake, screen: dict[str, Any]
+) -> None:
+    """The sum of the layout shifts of `/` stays below 0.02: each login kind, short words and long
+    ones, and with the notice of the simulation."""
+    wrong = {}
+    for lang in ("zh-CN", "en"):
+        for kind in KINDS:
+            fake.set(kinds=f"{kind} {' '.join(other for other in KINDS if other != kind)}")
+            fake.set(simulated=kind == "official_account")
+            context = browser.new_context(locale=lang, **screen)
+            context.add_init_script(SHIFTS)
+            context.add_init_script(f"sessionStorage['scanpush door'] ??= '{kind}'")
+            page = context.new_page()
+            page.goto(fake.url)
+            wait_for_state(page, "waiting")
+            page.evaluate(
+                "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
+            )
+            shifts = page.evaluate("shifts")
+            if sum(shift[0] for shift in shifts) >= 0.02:
+                wrong[lang, kind] = shifts
+            context.close()
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("path", ["/", f"/kiosk#lobby3:{KIOSK_SECRET}", "/operator"])
+def test_the_inline_parts_break_no_rule(page: Page, fake: Fake, path: str) -> None:
+    """The console has nothing to say about the policy of the page."""
+    complaints = complaints_of(page)
+    page.goto(fake.url + path)
+    expect(page.locator("#plain")).to_have_count(0)
+    page.wait_for_timeout(200)
+    assert complaints == []
+
+
+def test_nothing_is_seen_before_it_has_its_size(page: Page, fake: Fake) -> None:
+    """As where a browser paints while the script at the end of the page is still to come."""
+
+    def cut(route: Route) -> None:
+        answer = route.fetch(max_redirects=0)
+        route.fulfill(response=answer, body=answer.text().replace("<script>start();", "<script>"))
+
+    page.route(fake.url + "/", cut)
+    page.goto(fake.url)
+    split = page.locator(".split")
+    expect(split).to_be_hidden()
+    page.evaluate("start()")
+    wait_for_state(page, "waiting")
+    expect(split).to_be_visible()
+
+
+def test_a_page_can_be_read_without_a_script(browser: Browser, fake: Fake) -> None:
+    """Its heading, its steps and its warning, in the visitor's language."""
+    context = browser.new_context(locale="ja", java_script_enabled=False)
+    page = context.new_page()
+    page.goto(fake.url)
+    words = static_assets().words("i18n/pages/ja.js")
+    expect(page.locator("h1").first).to_have_text(words["heading"])
+    expect(page.locator("#steps li")).to_have_text(words["steps"])
+    expect(page.locator(".safety")).to_have_text(words["safety"])
+    context.close()

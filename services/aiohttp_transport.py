@@ -18,8 +18,8 @@ KEEPALIVE_SECONDS = 30.0
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """HTTP/1.1 with keep-alive on aiohttp's connections; no cookies, no redirects, and nothing of
-    the environment.
+    """HTTP/1.1 with keep-alive on aiohttp's connections; no cookies, no redirects, no request sent
+    twice, and nothing of the environment.
 
     `httpx_aiohttp` is not used: it reports a connection that the server closes after it has read
     the request as a `httpx.ConnectTimeout`, and a message that must not be sent twice would be.
@@ -46,6 +46,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            middlewares=(_sent_once,),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -81,6 +82,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp repeats a GET by itself when a kept connection ends without an answer, but WeChat may
+    have seen the first, and a code of its web login is good once."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _as_httpx(error) from None
 
 
 def _address_of(proxy: Proxy) -> URL:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Self
@@ -82,6 +83,28 @@ async def test_an_address_that_is_none_is_a_failure_like_others() -> None:
     """It is found out only when the request is built."""
     with pytest.raises(Broken, match="^InvalidURL$"):
         await ask(lambda _: httpx.Response(200), "http://site.test/?\x00")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.gen_test
+async def test_no_request_is_sent_again_on_another_connection(method: str) -> None:
+    """Also not where a kept connection ends without an answer: the server may have read it."""
+    heads: list[bytes] = []
+
+    async def answer_the_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+
+    server = await asyncio.start_server(answer_the_first, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    timeout = httpx.Timeout(5)
+    async with server, make_transport(url) as client:
+        assert (await exchange(client, method, url, timeout=timeout, longest=4)).status == 200
+        with pytest.raises(Broken):
+            await exchange(client, method, url, timeout=timeout, longest=4)
+    assert len(heads) == 2
 
 
 class ProxyServer:

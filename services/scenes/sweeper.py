@@ -80,7 +80,9 @@ class Sweeper:
             try:
                 await self._unionids.sweep()
             except StoreUnavailable as error:
-                log.warning("unionids that are owed wait for the store: %s", error)
+                self._paced_log.log(
+                    logging.WARNING, "unionids that are owed wait for the store: %s", error
+                )
             except Exception:
                 log.error("taking up unionids failed", exc_info=True)
 

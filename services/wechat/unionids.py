@@ -73,7 +73,8 @@ class _Questions:
 class UnionIds:
     """Asks WeChat (user/info) for unionids that are owed, and has the store join users by them.
 
-    At most one call of each account is out at a time. No method raises for WeChat's sake.
+    At most one call of each account is out at a time, but for those of `told`. No method raises for
+    WeChat's sake.
 
     Args:
         gather_seconds: see `GATHER_SECONDS`; a test makes it short.
@@ -133,9 +134,10 @@ class UnionIds:
         if not owed:
             return
         for account in self._accounts:
-            questions, now = self._questions[account.name], self._clock.monotonic()
+            questions = self._questions[account.name]
             room = MAX_OPENIDS - len(questions.waiting)
-            paused = now < max(questions.paused_until, account.unionid_unavailable_until)
+            paused_until = max(questions.paused_until, account.unionid_unavailable_until)
+            paused = self._clock.monotonic() < paused_until
             if account.app_id and room > 0 and not paused:
                 now = self._clock.now()
                 for identity in await self._users.owed_unionids(account.app_id, now, room):

@@ -141,13 +141,6 @@ class Http1Server:
             logging.ERROR, "the open-file limit is near: ordinary requests are turned away"
         )
 
-    def is_scarce(self, connection: socket.socket) -> bool:
-        """Whether `connection` has a descriptor of the reserve.
-
-        The system gives out the lowest free number, so a high one says how many are in use.
-        """
-        return connection.fileno() >= self.capacity.descriptors
-
     def close(self) -> None:
         """Close every connection at once."""
         for connection in list(self.connections):
@@ -599,9 +592,7 @@ class Connection(asyncio.Protocol):
             self._serve(self._ready.pop(0))
         elif self._refusal is not None:
             self._refuse(self._refusal)
-        elif (self._head_bytes or self._request is not None) and self.server.is_scarce(
-            self._socket
-        ):
+        elif (self._head_bytes or self._request is not None) and self.has_reserved_descriptor():
             # Only a part of a request came: such connections get no descriptor of the reserve.
             self.server.log_scarcity()
             self._refuse(Refusal(overloaded(), 503, "overloaded", False))
@@ -624,10 +615,10 @@ class Connection(asyncio.Protocol):
             self._deadline = float("inf")
         exchange = self._exchange = Exchange(self, request)
         route = self.server.hot_route(request)
-        if route is not None and (route.has_reserve or not self.server.is_scarce(self._socket)):
+        if route is not None and (route.has_reserve or not self.has_reserved_descriptor()):
             self.server.supervisor.spawn(self._answer(route, request, exchange), name="hot route")
             return
-        if self.server.is_scarce(self._socket):
+        if self.has_reserved_descriptor():
             self.server.log_scarcity()
             response = error_response(overloaded(), new_request_id(), {"Connection": "close"})
             response.write_to(exchange, is_head=request.method == "HEAD")
@@ -732,7 +723,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         if self.transport.is_closing():
             return
-        if self.server.is_scarce(self._socket):
+        if self.has_reserved_descriptor():
             # Rather a reset that overtakes the answer than a second without the descriptor.
             self.transport.close()
             return
@@ -749,7 +740,7 @@ class Connection(asyncio.Protocol):
 
     def has_reserved_descriptor(self) -> bool:
         """Whether the server can spare no descriptor beyond this answer."""
-        return self.server.is_scarce(self._socket)
+        return self.server.capacity.is_reserved(self._socket.fileno())
 
     def has_no_peer(self) -> bool:
         """`Exchange.has_no_peer`."""

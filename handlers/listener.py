@@ -151,7 +151,7 @@ class Listener:
             head = plain_head(data)
             if head is not None and self._upgrade(connection, address, head, data[head.length :]):
                 return
-        if not data and self._http.is_scarce(connection):
+        if not data and self._http.capacity.is_reserved(connection.fileno()):
             self._http.log_scarcity()
             connection.close()
         else:

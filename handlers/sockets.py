@@ -126,7 +126,7 @@ class FastUpgrade:
         try:
             # A few hundred bytes on a new connection: they fit, or the peer is gone.
             connection.send(encoded(response))
-            if connection.fileno() >= self._admission.capacity.descriptors:
+            if self._admission.capacity.is_reserved(connection.fileno()):
                 # A descriptor of the reserve is not kept for a second.
                 return
             connection.shutdown(socket.SHUT_WR)

@@ -99,6 +99,13 @@ class Capacity:
         """Whether one more upgrade may begin while `parked` descriptors are held."""
         return parked + self.opening < self.sockets
 
+    def is_reserved(self, descriptor: int) -> bool:
+        """Whether that descriptor is one of the reserve.
+
+        The system gives out the lowest free number, so a high one says how many are in use.
+        """
+        return descriptor >= self.descriptors
+
 
 class AddressLimit:
     """Connections by client address.

@@ -45,7 +45,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ssl=self._context
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            # Unpacked, a small answer may be any size before `exchange` can count it.
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept"),
             middlewares=(_sent_once,),
         )
 
@@ -107,7 +110,7 @@ def _address_of(proxy: Proxy) -> URL:
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body, decoded. No generator, which would outlive a body that is half read."""
+    """A response's body, as it came. No generator, which would outlive a body that is half read."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response

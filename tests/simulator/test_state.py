@@ -175,7 +175,9 @@ async def test_what_was_done_shortly_before_a_kill_is_kept(tmp_path: Path) -> No
         while not _rows(file):
             await asyncio.sleep(0.02)
     state.close()
-    assert list(State(file).documents("shelf").values()) == [{"kept": True}]
+    reopened = State(file)
+    assert list(reopened.documents("shelf").values()) == [{"kept": True}]
+    reopened.close()
 
 
 def _rows(file: Path) -> int:

@@ -200,7 +200,8 @@ class ApiRequest:
         one name: one of them is not this server's, and nothing says which.
         """
         prefix = f"{self._cookie_prefix}{name}="
-        pairs = [pair.strip() for cookie in self.cookies for pair in cookie.split(";")]
+        # No other blanks: browsers guard the prefix only where a name begins with it.
+        pairs = [pair.strip(" \t") for cookie in self.cookies for pair in cookie.split(";")]
         values = [pair.removeprefix(prefix) for pair in pairs if pair.startswith(prefix)]
         return values[0] if len(values) == 1 else None
 

@@ -18,6 +18,9 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
 class Origins:
     """Compares origins exactly: scheme, host and port (RFC 6454).
 
@@ -32,7 +35,8 @@ class Origins:
 
     def own(self, scheme: str, host: str) -> str:
         """The origin of the server's own pages."""
-        return self._own or f"{scheme}://{host}"
+        # Proxies write it as ``$host:$server_port``, browsers never.
+        return self._own or f"{scheme}://{host.removesuffix(_DEFAULT_PORTS[scheme])}"
 
     def is_foreign(self, origin: str | None, scheme: str, host: str) -> bool:
         """Whether a request must be refused. No Origin at all is not foreign: no browser page sent
@@ -46,7 +50,9 @@ class Origins:
         front, or ``server.public_url``, says the wrong one."""
         named, _, own_host = self.own(scheme, host).partition("://")
         given, _, given_host = (origin or "").partition("://")
-        return given in ("http", "https") and given != named and given_host == own_host
+        if given not in _DEFAULT_PORTS or given == named:
+            return False
+        return given_host == own_host.removesuffix(_DEFAULT_PORTS[given])
 
     def scheme_advice(
         self, remote_ip: str, headers: Mapping[str, str], trusted_proxies: Sequence[Network]

@@ -9,7 +9,7 @@ export { ScanLogin };
 export const language = (tag = "") =>
   /^zh-(tw|hk|mo|hant)/i.test(tag) ? "zh-TW" : /^zh/i.test(tag) ? "zh-CN" : /^ja/i.test(tag) ? "ja" : "en";
 
-const inWeChat = /MicroMessenger/.test(globalThis.navigator?.userAgent);
+const inWeChat = /MicroMessenger/i.test(globalThis.navigator?.userAgent);
 const PHONE = "M7 3h10v18H7zM11 18h2";
 const PICTURES = {
   starting: "M6 12h.01M12 12h.01M18 12h.01",

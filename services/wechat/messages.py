@@ -44,8 +44,9 @@ SCENE_PREFIX = "qrscene_"
 Fields = Mapping[str, Any]
 """One body's fields by name: text, or (JSON) numbers, or nested things that nothing here reads."""
 
-AROUND = bytes(range(33)) + b"\x7f\xef\xbb\xbf\xbe"
-"""What relays leave around a document: blanks, NULs, other controls, byte order marks."""
+AROUND = bytes(range(33)) + bytes(range(0x7F, 0x100))
+"""What relays leave around a document: blanks in ASCII and beyond, NULs, other controls, byte order
+marks. A document begins and ends with a character of none of these bytes."""
 
 _NAME = re.compile(r"[A-Za-z0-9_@.\-]{1,128}")
 _LONG_KEY = 128
@@ -62,6 +63,7 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CDATA_OR_SPOILT = re.compile(
     r"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!(?:amp|lt|gt|quot|apos);)|\]\]>", re.DOTALL
 )
+_ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})|\\')
 _ENCRYPT = re.compile(
     rb'(?:<Encrypt>\s*(?:<!\[CDATA\[\s*)?|"Encrypt"\s*:\s*")([A-Za-z0-9+/=\\]{44,})'
 )
@@ -240,7 +242,8 @@ def _event(fields: Fields, sent: int) -> Event:
         "event": event,
     }
     if event in ("scan", "subscribe"):
-        key = text(fields, "EventKey")
+        # Some languages write an absent text as a truth, a list or a record: no scene, then.
+        key = _any_text(fields, "EventKey")
         if event == "scan":
             return ScanEvent(**common, event_key=key, scene=key or None)
         # Only the prefix makes it a scan: EventKey may be present and empty, or a trade number.
@@ -434,11 +437,19 @@ class _Guard:
 
 
 def _from_json(body: bytes) -> Fields:
+    written = body.decode(errors="replace")
     try:
         # It begins with a brace, so what comes out is a record.
-        record: dict[str, Any] = _DECODER.decode(body.decode(errors="replace"))
-    except (ValueError, RecursionError):
-        raise EventError("not JSON in UTF-8, or too deep") from None
+        record: dict[str, Any] = _DECODER.decode(written)
+    except ValueError:
+        # Again, with backslashes that escape nothing as themselves: that ends or begins no text.
+        escaped = _ESCAPE.sub(lambda found: found[0] if found[0][1:] else r"\\", written)
+        try:
+            record = _DECODER.decode(escaped)
+        except (ValueError, RecursionError):
+            raise EventError("not JSON in UTF-8") from None
+    except RecursionError:
+        raise EventError("too deep") from None
     if isinstance(record, _Doubled):
         raise EventError("a field stands there twice")
     return record
@@ -453,7 +464,8 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record if len(record) == len(pairs) else _Doubled(record)
 
 
-# Not strict: WeChat's and relays' writers leave line feeds and other controls as they are.
+# Not strict: WeChat's and relays' writers leave line feeds and other controls as they are. Whole
+# numbers stay text: Python refuses to read one of more than 4,300 digits.
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_record, parse_constant=lambda name: None, strict=False
+    object_pairs_hook=_record, parse_constant=lambda name: None, parse_int=str, strict=False
 )

@@ -155,14 +155,22 @@ async def _walk(stack: Stack, page: Page, begin: str, over_tls: bool) -> httpx.R
     headers = HTTPS if over_tls else {}
     path = f"/oauth/wechat/start?scene={page.scene_str}"
     stack.http.cookies.clear()
-    off = await stack.http.get(path, headers={**headers, "Cookie": begin})
+    # Some browsers send the bytes of a cookie's name as they came.
+    encoding = "utf-8" if max(begin, default="") > "\xff" else "latin-1"
+    off = await stack.http.get(path, headers=_bytes({**headers, "Cookie": begin}, encoding))
     assert off.status_code == 302, off.text
     own = off.headers["Set-Cookie"].partition(";")[0]
     back = await stack.simulator("authorize", url=off.headers["Location"], person="victim")
     returned = urlsplit(back["redirect"])
     stack.http.cookies.clear()
     cookies = {"Cookie": f"{begin}; {own}" if begin else own}
-    return await stack.http.get(f"{returned.path}?{returned.query}", headers={**headers, **cookies})
+    return await stack.http.get(
+        f"{returned.path}?{returned.query}", headers=_bytes({**headers, **cookies}, encoding)
+    )
+
+
+def _bytes(headers: dict[str, str], encoding: str) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode(encoding) for name, value in headers.items()}
 
 
 TOSSED = [
@@ -175,6 +183,10 @@ TOSSED = [
     "__host-begin={}",
     "x__Host-begin={}",
     "__Host-begin ={}",
+    "\xa0__Host-begin={}",
+    "\x85__Host-begin={}",
+    "a=b;\xa0\x85__Host-begin={}",
+    "\u2000__Host-begin={}",
     "",
 ]
 

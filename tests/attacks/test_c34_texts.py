@@ -205,6 +205,7 @@ AROUND = [
     (b"\0", b"\0\0\0"),
     (b"", b"\x1a"),
     (b"", b"\xef\xbb\xbf"),
+    (b"\xc2\xa0\xe3\x80\x80", b"\xe2\x80\x8b\xff"),
 ]
 
 

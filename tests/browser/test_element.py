@@ -120,6 +120,7 @@ IN_WECHAT = {
     "iPhone": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) MicroMessenger/8.0.50",
     "Android": "Mozilla/5.0 (Linux; Android 14) Chrome/126.0 MicroMessenger/8.0.61.2660 MMWEBID/1",
     "Windows": "Mozilla/5.0 (Windows NT 10.0) Chrome/126.0 MicroMessenger/7.0.20 WindowsWechat",
+    "spelt otherwise": "Mozilla/5.0 (Linux; U; Android 4.4) micromessenger/6.0",
 }
 SCANNED = {
     "official_account": ("长按识别二维码", ""),

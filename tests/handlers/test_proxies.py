@@ -61,6 +61,17 @@ async def test_every_spelling_of_https_is_understood(tmp_path: Path) -> None:
             assert b" 201 " in await said(stack, begin + length, "{}"), proto
 
 
+async def test_a_proxy_may_name_the_default_port(tmp_path: Path) -> None:
+    """As nginx's ``$host:$server_port`` does: the page's Origin has none."""
+    async with Stack(tmp_path, server=PROXY) as stack:
+        page = await stack.begin()
+        for proto, port in (("https", 443), ("http", 80)):
+            forwarded, origin = f"X-Forwarded-Proto: {proto}", f"{proto}://{HOST}"
+            request = upgrade(page, offer(page), forwarded, origin=origin)
+            request = request.replace(f"Host: {HOST}", f"Host: {HOST}:{port}")
+            assert b" 101 " in await said(stack, request)
+
+
 MISREAD = {
     "values that differ": ("X-Forwarded-Proto: https, http", "several values of X-Forwarded-Proto"),
     "http": ("X-Forwarded-Proto: http", "names another scheme in X-Forwarded-Proto"),

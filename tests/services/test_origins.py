@@ -41,6 +41,41 @@ def test_with_public_url_the_host_header_counts_for_nothing() -> None:
     assert PUBLIC.is_foreign("http://elsewhere", "http", "elsewhere")
 
 
+@pytest.mark.parametrize(
+    ("origin", "scheme", "host", "foreign"),
+    [
+        ("https://here", "https", "here:443", False),
+        ("http://here", "http", "here:80", False),
+        ("https://[::1]", "https", "[::1]:443", False),
+        ("https://here", "https", "here:80", True),
+        ("https://here", "https", "here:8443", True),
+        ("https://here:8443", "https", "here:443", True),
+        ("https://here:443", "https", "here:443", True),
+    ],
+)
+def test_the_default_port_of_a_scheme_is_none(
+    origin: str, scheme: str, host: str, foreign: bool
+) -> None:
+    """Proxies name it in the Host, browsers leave it out of the Origin (RFC 6454, section 4)."""
+    assert OPEN.is_foreign(origin, scheme, host) is foreign
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "differs"),
+    [
+        ("https://here", "here:443", True),
+        ("https://here:8443", "here:8443", True),
+        ("https://here", "here", True),
+        ("https://here", "here:8443", False),
+        ("https://there", "here:443", False),
+        ("wss://here", "here", False),
+    ],
+)
+def test_another_scheme_has_another_default_port(origin: str, host: str, differs: bool) -> None:
+    """A proxy that says where it listens, and not by which scheme, is told."""
+    assert OPEN.differs_in_scheme(origin, "http", host) is differs
+
+
 def test_only_allowed_origins_share() -> None:
     """Our own pages need no CORS, and strangers get none."""
     assert OPEN.shared_with("https://shop.example")

@@ -240,9 +240,12 @@ def test_no_utf_8_beside_a_scan(spoilt: bytes) -> None:
     assert parse(body).scene == SCENE
 
 
-@pytest.mark.parametrize("key", [[], {}, False, None, "", 0])
+@pytest.mark.parametrize(
+    "key", [[], {}, False, None, "", 0, True, 1.5, [""], [[]], [1], {"a": 1}, {"scene": SCENE}]
+)
 def test_json_without_event_key(key: object) -> None:
-    """Some languages write an empty list, an empty record or ``false`` for nothing."""
+    """Some languages write an empty list, an empty record or ``false`` for nothing: what is no text
+    is a follow without a scene."""
     fields = {**json.loads(vectors.A.message), "Event": "subscribe", "EventKey": key}
     event = parse(json.dumps(fields).encode())
     assert isinstance(event, messages.SubscribeEvent) and event.scene is None
@@ -266,6 +269,39 @@ def test_json_controls(spoilt: str) -> None:
     event = parse(body)
     assert isinstance(event, messages.TextMessage) and not isinstance(event, Unreadable)
     assert event.text.encode().endswith(b"hello world")
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        r"\x02",
+        r"\'",
+        r"\u12",
+        r"\ud8",
+        r"a\ b",
+        "a\\\nb",
+        r"C:\Dir\\",
+        r"\\\x",
+        '", "Digits": ' + "9" * 5000 + ', "Z": "',
+        '", "Digits": -' + "9" * 5000 + ', "Z": "',
+    ],
+    ids=lambda spoilt: repr(spoilt)[:20],
+)
+def test_json_beside_a_scan(spoilt: str) -> None:
+    """Backslashes that escape nothing, and numbers of any length, leave a scan a scan."""
+    fields = {**json.loads(vectors.A.message), "Event": "SCAN", "EventKey": SCENE, "Remark": "@"}
+    body = json.dumps(fields).replace("@", spoilt)
+    assert parse(body.encode()).scene == SCENE
+
+
+@pytest.mark.parametrize("spoilt", ["\\", "\\x\\", "\\\\\\", '\\x\\\\"', '\\x","a":"'])
+def test_a_backslash_ends_no_text(spoilt: str) -> None:
+    """What the text would end or begin where escapes are mended, it does not."""
+    fields = {"Title": "@", "Note": ',"EventKey":"x","Z":"', "Event": "SCAN", "EventKey": SCENE}
+    body = json.dumps({**json.loads(vectors.A.message), **fields}, separators=(",", ":"))
+    # As a writer does it that escapes nothing.
+    event = parse(body.replace('\\"', '"').replace("@", spoilt).encode())
+    assert isinstance(event, Unreadable)
 
 
 def test_long_texts() -> None:

@@ -242,7 +242,10 @@ def test_certificates_that_can_be_used_are(tmp_path: Path) -> None:
 
 def test_a_key_log_that_cannot_be_written_is_dropped(tmp_path: Path) -> None:
     """With a warning: it is an aid, and nothing needs it."""
-    for path in ("/nonexistent/keys", str(tmp_path)):
+    dangling, circle = tmp_path / "dangling", tmp_path / "circle"
+    dangling.symlink_to("/nonexistent/keys")
+    circle.symlink_to(circle)
+    for path in ("/nonexistent/keys", str(tmp_path), str(dangling), str(circle)):
         environ = {"SSLKEYLOGFILE": path}
         [warning] = drop_key_log(environ)
         assert warning.startswith("SSLKEYLOGFILE: ") and not environ

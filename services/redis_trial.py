@@ -71,6 +71,7 @@ def commands_of_a_trial(key: str) -> list[Command]:
         ("TIME",),
         ("EVAL", _SCRIPT, 1, key),
         ("EVALSHA", _SCRIPT_SHA, 1, key),
+        ("PING",),  # the heartbeat of notices
         ("PUBLISH", _CHANNEL, ""),
         ("SUBSCRIBE", _CHANNEL),
     ]

@@ -18,10 +18,9 @@ from services.errors import SettingsError
 from services.origins import Network
 from services.settings import hosts
 from services.settings.models import Settings, simulated
-from services.settings.urls import take_apart
+from services.settings.urls import HOST_NAME, take_apart
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _NAME_PATTERN = re.compile(r"\.?([A-Za-z0-9_*-]+(?:\.[A-Za-z0-9_*-]+)*)\.?")
 _WITH_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):([0-9]{1,5})")
 
@@ -148,7 +147,7 @@ def _proxy(variable: str, address: str) -> Proxy:
     except ValueError as error:
         raise SettingsError(variable, str(error)) from None
     host, port = parts.hosts[0] if len(parts.hosts) == 1 else ("", None)
-    if not (_HOST_NAME.fullmatch(host) or hosts.literal_addresses(host)):
+    if not (HOST_NAME.fullmatch(host) or hosts.literal_addresses(host)):
         raise SettingsError(variable, "must name one host, as in http://host:port")
     return Proxy(
         parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.username, parts.password

@@ -48,7 +48,7 @@ def mistake(**environ: str) -> SettingsError:
         ("http://[::1:7890", "brackets"),
         ("http://[Kranich7]:7890", "brackets"),
         ("http://::1:7890", "brackets"),
-        ("http://ex..ample:7890", "must name one host"),
+        ("http://ex..ample:7890", "neither a name nor an address"),
         ("http://u:Kranich7#Elbe4@127.0.0.1:7890", "percent-encode"),
         ("http://u:Kranich7/Elbe4@127.0.0.1:7890", "percent-encode"),
         ("http://u:Kranich7@Elbe4@127.0.0.1:7890", "percent-encode"),

@@ -297,7 +297,9 @@ class RedisLink:
         try:
             answers = await self._exchange_once(connection, trial)
         except _FAILURES as error:
-            log.warning("a master of the Redis Cluster, %s: %s", node.name, in_words(error, self._address))
+            log.warning(
+                "a master of the Redis Cluster, %s: %s", node.name, in_words(error, self._address)
+            )
             return False
         check_trial(trial, answers, self._address, node.name, of_cluster=True)
         return True

@@ -83,10 +83,11 @@ def _host(text: str) -> tuple[str, int | None]:
             f" address in brackets; {ENCODE}"
         )
     host = unquote(parts[1].strip("[]"))
-    if parts[1].startswith("["):
-        usable = _is_ipv6(host)
-    else:
-        usable = HOST_NAME.fullmatch(host) or re.fullmatch(r"/[^\0]+", host)
+    usable = (
+        _is_ipv6(host)
+        if parts[1].startswith("[")
+        else bool(HOST_NAME.fullmatch(host) or re.fullmatch(r"/[^\0]+", host))
+    )
     if not usable:
         raise ValueError(f"has a host that is neither a name nor an address; {ENCODE}")
     return host, port

@@ -149,6 +149,8 @@ def _proxy(variable: str, address: str) -> Proxy:
     host, port = parts.hosts[0] if len(parts.hosts) == 1 else ("", None)
     if not (HOST_NAME.fullmatch(host) or hosts.literal_addresses(host)):
         raise SettingsError(variable, "must name one host, as in http://host:port")
+    if ":" in parts.username:
+        raise SettingsError(variable, "must have no colon in its user name (RFC 7617, section 2)")
     return Proxy(
         parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.username, parts.password
     )

@@ -61,17 +61,20 @@ def take_apart(url: str, schemes: tuple[str, ...]) -> ServerUrl:
     query = parts[4] or ""
     if _HALF_ENCODED.search(hosts + parts[3] + query):
         raise ValueError("holds a % that is not followed by two hexadecimal digits")
-    return ServerUrl(
-        scheme=parts[1].lower(),
-        username=unquote(name),
-        password=unquote(password),
-        hosts=tuple(_host(host) for host in hosts.split(",")) if hosts else (),
-        path=unquote(parts[3]),
-        options=tuple(
-            (unquote(option), unquote(value))
-            for option, _, value in (pair.partition("=") for pair in query.split("&") if pair)
-        ),
-    )
+    try:
+        return ServerUrl(
+            scheme=parts[1].lower(),
+            username=unquote(name, errors="strict"),
+            password=unquote(password, errors="strict"),
+            hosts=tuple(_host(host) for host in hosts.split(",")) if hosts else (),
+            path=unquote(parts[3], errors="strict"),
+            options=tuple(
+                (unquote(option, errors="strict"), unquote(value, errors="strict"))
+                for option, _, value in (pair.partition("=") for pair in query.split("&") if pair)
+            ),
+        )
+    except UnicodeDecodeError:
+        raise ValueError("must be percent-encoded from UTF-8") from None
 
 
 def _host(text: str) -> tuple[str, int | None]:

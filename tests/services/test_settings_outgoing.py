@@ -54,6 +54,8 @@ def mistake(**environ: str) -> SettingsError:
         ("http://u:Kranich7@Elbe4@127.0.0.1:7890", "percent-encode"),
         ("u:Kranich7?Elbe4@127.0.0.1:7890", "percent-encode"),
         ("http://u:Kranich7%zz@127.0.0.1:7890", "percent-encode"),
+        ("http://u:Kranich7%ff@127.0.0.1:7890", "from UTF-8"),
+        ("http://u%3av:Kranich7@127.0.0.1:7890", "no colon in its user name"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told(variable: str, address: str, problem: str) -> None:

@@ -10,11 +10,13 @@ import logging
 import os
 import re
 import ssl
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import bson
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
@@ -124,6 +126,9 @@ _URL, _DATABASE = "mongodb.url", "mongodb.database"
 _UNAUTHORIZED = 13
 
 _CLOSER_LOOK_SECONDS = 1.0
+
+_OP_MSG = 2013
+"""The opcode of all requests and answers since MongoDB 3.6."""
 
 _NO_ANSWER = Problem("no answer in time")
 
@@ -240,6 +245,7 @@ _CONNECTION_PROBLEMS = {
     "[Errno -": Problem("the name of the host is unknown to DNS"),
     "connection closed": _CLOSED,
     "connection is already closed": _CLOSED,
+    "Connection is closed": _CLOSED,
 }
 """By a part of the text: pymongo keeps nothing else of an error that one of its monitors met. The
 parts in capitals are OpenSSL's names of alerts and errors, a negative number is getaddrinfo's."""
@@ -260,10 +266,11 @@ def _connection_problem(error: BaseException) -> Problem:
 async def looked_at_closely(
     problem: Problem, url: str, client: AsyncMongoClient[Document]
 ) -> Problem:
-    """Why a server closes the connection or does not answer, where a TLS handshake can tell.
+    """Why a server closes the connection or does not answer, where asking it once more can tell.
 
     pymongo does not pass on the alert by which a server says that it wants a certificate, and a
-    server that speaks only TLS closes plain connections without a word.
+    server that speaks only TLS closes plain connections without a word. Of what is no MongoDB,
+    pymongo takes the first bytes for a length, and waits for the rest.
     """
     if problem not in (_CLOSED, _NO_ANSWER):
         return problem
@@ -290,5 +297,26 @@ async def looked_at_closely(
                 writer.transport.abort()
     except OSError as error:
         found = _connection_problem(error)
-        return found if found.key and uses_tls else problem
+        if found.key and uses_tls:
+            return found
+    if not uses_tls and await _answers_otherwise(host, port):
+        return Problem(f"what answers at {host}:{port} does not speak MongoDB's protocol", _URL)
     return problem
+
+
+async def _answers_otherwise(host: str, port: int) -> bool:
+    """Whether the answer to a hello is no message of the MongoDB Wire Protocol."""
+    document = b"\0" * 5 + bson.encode({"hello": 1, "$db": "admin"})
+    request = struct.pack("<iiii", 16 + len(document), 1, 0, _OP_MSG) + document
+    try:
+        async with asyncio.timeout(_CLOSER_LOOK_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(request + b"\r\n\r\n")  # a server that reads lines waits for these
+                head = await reader.read(16)
+            finally:
+                writer.transport.abort()
+    except OSError:
+        return False
+    is_reply = len(head) == 16 and struct.unpack_from("<ii", head, 8) == (1, _OP_MSG)
+    return bool(head) and not is_reply

@@ -55,7 +55,7 @@ from services.redis_trial import (
     introduction,
     trial_key,
 )
-from services.settings.redis_url import redis_address
+from services.settings.redis_url import RedisAddress, redis_address
 from services.tasks import Supervisor
 
 try:
@@ -81,7 +81,10 @@ _FAILURES = (
     exceptions.ChildDeadlockedError,
     OSError,  # refused, reset, unresolved; and TimeoutError, which asyncio raises
     asyncio.IncompleteReadError,
+    UnicodeDecodeError,  # an answer, or what another program has published
 )
+_ODD_ANSWERS = (LookupError, ValueError, TypeError)
+"""What redis-py raises besides when an answer is RESP, but not in UTF-8 or of another shape."""
 _CONNECTION_FAILURES = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -100,12 +103,16 @@ class redis_errors:
 
     # A class, like contextlib's: around every call, a generator's context manager would cost.
 
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, _FAILURES):
-            raise StoreUnavailable(f"Redis: {in_words(error)}") from error
+            # Without its cause, whose text may quote a password in a traceback.
+            raise StoreUnavailable(f"Redis: {in_words(error, self._address)}") from None
 
 
 class Script:
@@ -135,6 +142,8 @@ class RedisLink:
             self._address = redis_address(url)
         except ValueError as error:
             raise SettingsError("redis.url", str(error)) from None
+        self.errors = redis_errors(self._address)
+        """Around whatever uses a connection of this link."""
         self.timeout_seconds = timeout_seconds
         self._protocol = 2
         self._is_open = False
@@ -200,13 +209,13 @@ class RedisLink:
                     "the Sentinels refuse these credentials, or want some: they are the options"
                     " sentinel_username and sentinel_password",
                 )
-            if isinstance(answer, exceptions.ResponseError):
+            if isinstance(answer, (exceptions.ResponseError, *_ODD_ANSWERS)):
                 raise SettingsError("redis.url", f"{host}:{port} is not a Sentinel")
             if isinstance(answer, BaseException):
                 problem = await explained(answer, self._address, host, port)
                 if isinstance(problem, SettingsError):
                     raise problem
-                reasons.append(f"{host}:{port}: {in_words(answer)}")
+                reasons.append(f"{host}:{port}: {in_words(answer, self._address)}")
         raise StoreUnavailable(f"no Sentinel answers ({'; '.join(reasons)}; see redis.url)")
 
     async def _introduce(self) -> tuple[str, Introduction, Callable[[], None]]:
@@ -249,6 +258,10 @@ class RedisLink:
             raise SettingsError(
                 "redis.url", "leads to a Redis Cluster: redis://host:port,host:port names members"
             )
+        if address.database:  # Valkey 9 would have it
+            raise SettingsError(
+                "redis.url", "leads to a Redis Cluster, of which only database 0 is used"
+            )
         # A server that hangs must not take all the time that asking another one needs.
         arguments = self._arguments() | {"socket_timeout": self.timeout_seconds / 2}
         client = self._client = aioredis.RedisCluster(
@@ -259,7 +272,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 await client.initialize()
-        except _FAILURES as error:
+        except (*_FAILURES, *_ODD_ANSWERS) as error:
             await self.close()
             raise failure(error, address, "the members of its cluster") from error
         keys: dict[Any, str] = {}
@@ -284,9 +297,11 @@ class RedisLink:
         try:
             answers = await self._exchange_once(connection, trial)
         except _FAILURES as error:
-            log.warning("a master of the Redis Cluster, %s: %s", node.name, in_words(error))
+            log.warning(
+                "a master of the Redis Cluster, %s: %s", node.name, in_words(error, self._address)
+            )
             return False
-        check_trial(trial, answers, self._address, node.name)
+        check_trial(trial, answers, self._address, node.name, of_cluster=True)
         return True
 
     async def _exchange_once(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
@@ -395,7 +410,7 @@ class RedisLink:
         while True:
             connection = self._sentinel_connection(sentinel)
             try:
-                with contextlib.suppress(StoreUnavailable), redis_errors():
+                with contextlib.suppress(StoreUnavailable), self.errors:
                     await connection.send_command("SUBSCRIBE", "+switch-master", "+promoted-slave")
                     while True:
                         # A confirmation, before which a change may have been missed, or a change.
@@ -432,7 +447,7 @@ class RedisLink:
             async with contextlib.AsyncExitStack() as undo:
                 undo.push_async_callback(connection.disconnect, nowait=True)
                 try:
-                    with redis_errors():
+                    with self.errors:
                         async with asyncio.timeout(self.timeout_seconds / min(2, len(servers))):
                             await connection.send_command("SUBSCRIBE", channel)
                             # The confirmation: what is published from now on arrives.
@@ -448,13 +463,13 @@ class RedisLink:
 
     async def call(self, key: str, *command: str | bytes | int | float) -> Any:
         """The answer to one command about `key`; `StoreUnavailable` for every failure."""
-        with redis_errors():
+        with self.errors:
             return await self._submit(key, command)
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
         """Run a script on keys of one slot. Raises `StoreUnavailable` for every failure."""
         rest = (len(keys), *keys, *arguments)
-        with redis_errors():
+        with self.errors:
             try:
                 return await self._submit(keys[0], ("EVALSHA", script.sha, *rest))
             except exceptions.NoScriptError:
@@ -515,7 +530,7 @@ class RedisLink:
             return
         self._refreshed_at = now
         try:
-            with redis_errors():
+            with self.errors:
                 async with asyncio.timeout(self.timeout_seconds):
                     await self._client.nodes_manager.initialize(last_failed_node_name=failed)
         except StoreUnavailable as error:
@@ -525,7 +540,7 @@ class RedisLink:
         """Raise `StoreUnavailable` unless Redis takes writes now (a cluster: each master lives)."""
         await self.call("scanpush:ping", "SET", "scanpush:ping", "", "PX", 1000)
         if self._client is not None:
-            with redis_errors():
+            with self.errors:
                 async with asyncio.timeout(self.timeout_seconds):
                     await self._client.ping(target_nodes=aioredis.RedisCluster.PRIMARIES)
 
@@ -596,6 +611,8 @@ class _PipelineConnection:
             if not answers:
                 raise
             answers += [error] * (count - len(answers))
+        except _ODD_ANSWERS:
+            raise exceptions.InvalidResponse("odd answer") from None
         return answers
 
     async def close(self) -> None:

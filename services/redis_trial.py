@@ -20,6 +20,7 @@ from typing import Any
 from redis import exceptions
 
 from services.errors import SettingsError, StoreUnavailable
+from services.logs import MASK
 from services.settings.redis_url import RedisAddress
 
 LEAST_RIGHTS = (
@@ -70,13 +71,19 @@ def commands_of_a_trial(key: str) -> list[Command]:
         ("TIME",),
         ("EVAL", _SCRIPT, 1, key),
         ("EVALSHA", _SCRIPT_SHA, 1, key),
+        ("PING",),  # the heartbeat of notices
         ("PUBLISH", _CHANNEL, ""),
         ("SUBSCRIBE", _CHANNEL),
     ]
 
 
 def check_trial(
-    commands: Sequence[Command], answers: Sequence[Any], address: RedisAddress, server: str
+    commands: Sequence[Command],
+    answers: Sequence[Any],
+    address: RedisAddress,
+    server: str,
+    *,
+    of_cluster: bool = False,
 ) -> None:
     """Raise what the answers to a trial amount to, all missing rights and commands at once."""
     rights: list[str] = []
@@ -88,7 +95,9 @@ def check_trial(
         elif isinstance(answer, exceptions.ResponseError) and "unknown command" in str(answer):
             unknown.append(str(command[0]))
         # A slot of a cluster may be moving to another master at this moment.
-        elif isinstance(answer, Exception) and not isinstance(answer, exceptions.AskError):
+        elif isinstance(answer, Exception) and not (
+            of_cluster and isinstance(answer, exceptions.AskError)
+        ):
             others.append(answer)
     if unknown:
         raise SettingsError(
@@ -117,8 +126,8 @@ def _lacks(*rights: str) -> SettingsError:
     )
 
 
-def in_words(error: BaseException) -> str:
-    """Why a call failed, without what may hold a secret."""
+def in_words(error: BaseException, address: RedisAddress) -> str:
+    """Why a call to the Redis of `address` failed, without what may hold a secret."""
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return "no answer in time"
     cause = _cause(error)
@@ -128,7 +137,10 @@ def in_words(error: BaseException) -> str:
         return "its host name is not known here"
     if isinstance(cause, OSError):
         return strerror(cause.errno) if cause.errno else "cannot be reached"
-    text = str(error).partition(", with args")[0]
+    # A server may quote what it was sent, whole or cut; passwords are behind these words.
+    text = re.split(r"(?i), with args|(?<=\bauth\b)|(?<=\bhello\b)", str(error), maxsplit=1)[0]
+    for password in filter(None, (address.password, address.sentinel_password)):
+        text = text.replace(password, MASK)
     return f"{type(error).__name__}: {text}"[:200]
 
 
@@ -155,6 +167,10 @@ def failure(
             problem = "Redis refuses the user name or its password"
     elif "DB index" in text:
         problem = "Redis has no database of that number"
+    elif isinstance(error, exceptions.InvalidResponse):
+        problem = f"what answers at {server} does not speak Redis's protocol"
+    elif isinstance(error, exceptions.MovedError):
+        return _lacks("+cluster|slots")
     elif "not allowed in cluster mode" in text:
         problem = "leads to a Redis Cluster, which has no database but 0"
     elif "DENIED" in text:
@@ -174,10 +190,10 @@ def failure(
         and not text.startswith(_TRANSIENT)
         and not isinstance(error, exceptions.ClusterError | exceptions.TryAgainError)
     ):
-        problem = f"Redis refuses what a login needs: {in_words(error)}"
+        problem = f"Redis refuses what a login needs: {in_words(error, address)}"
     if problem:
         return SettingsError("redis.url", problem)
-    reason = in_words(error)
+    reason = in_words(error, address)
     if "max number of clients" in text:
         reason = "has as many clients as its maxclients allows"
     return StoreUnavailable(f"Redis at {server}: {reason} (see redis.url)")
@@ -285,7 +301,7 @@ def introduction(protocol: int | None, answers: Sequence[Any]) -> Introduction:
     told = dict(re.findall(r"(\w+):(\S+)", info if isinstance(info, str) else ""))
     mode = told.get("redis_mode", "standalone")
     if knows_3:
-        mode = str(hello[0]["mode"])
+        mode = str(hello[0].get("mode", mode))
     elif isinstance(slots, list):
         mode = "cluster"
     if mode == "cluster" and isinstance(slots, exceptions.NoPermissionError):

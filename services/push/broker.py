@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
-from services.redis_client import RedisLink, redis_errors
+from services.redis_client import RedisLink
 from services.scenes.local_echo import LocalEcho
 from services.scenes.store import Notice
 from services.tasks import Supervisor
@@ -144,7 +144,7 @@ class RedisBroker:
         finally:
             self._subscribed = False
             # The connection is given up in any case: a failure to say so changes nothing.
-            with contextlib.suppress(StoreUnavailable), redis_errors():
+            with contextlib.suppress(StoreUnavailable), self._link.errors:
                 await connection.disconnect()
 
     async def _receive(self, connection: Any, on_notice: Callable[[Notice], None]) -> None:
@@ -153,7 +153,7 @@ class RedisBroker:
         One heartbeat task beside the reading, instead of a time-out for each notice, which would
         cost more than the notice.
         """
-        with redis_errors():
+        with self._link.errors:
             async with asyncio.timeout(None) as silence:
                 heartbeat = self._supervisor.spawn(
                     self._heartbeat(connection, silence), name="heartbeat"
@@ -184,7 +184,7 @@ class RedisBroker:
         while self._alive:
             self._alive = False
             # A connection that cannot be written to cannot be read either: `_receive` says so.
-            with contextlib.suppress(StoreUnavailable), redis_errors():
+            with contextlib.suppress(StoreUnavailable), self._link.errors:
                 async with asyncio.timeout(self._heartbeat_seconds):
                     await connection.send_command("PING")
             await asyncio.sleep(self._heartbeat_seconds)

@@ -18,10 +18,9 @@ from services.errors import SettingsError
 from services.origins import Network
 from services.settings import hosts
 from services.settings.models import Settings, simulated
-from services.settings.urls import take_apart
+from services.settings.urls import HOST_NAME, take_apart
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _NAME_PATTERN = re.compile(r"\.?([A-Za-z0-9_*-]+(?:\.[A-Za-z0-9_*-]+)*)\.?")
 _WITH_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):([0-9]{1,5})")
 
@@ -148,8 +147,10 @@ def _proxy(variable: str, address: str) -> Proxy:
     except ValueError as error:
         raise SettingsError(variable, str(error)) from None
     host, port = parts.hosts[0] if len(parts.hosts) == 1 else ("", None)
-    if not (_HOST_NAME.fullmatch(host) or hosts.literal_addresses(host)):
+    if not (HOST_NAME.fullmatch(host) or hosts.literal_addresses(host)):
         raise SettingsError(variable, "must name one host, as in http://host:port")
+    if ":" in parts.username:
+        raise SettingsError(variable, "must have no colon in its user name (RFC 7617, section 2)")
     return Proxy(
         parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.username, parts.password
     )
@@ -210,9 +211,10 @@ def drop_key_log(environ: MutableMapping[str, str]) -> list[str]:
     path = environ.get("SSLKEYLOGFILE")
     if not path:
         return []
-    folder = os.path.dirname(path) or "."
-    writable = os.access(path, os.W_OK) if os.path.exists(path) else os.access(folder, os.W_OK)
-    if writable and not os.path.isdir(path):
-        return []
-    del environ["SSLKEYLOGFILE"]
-    return ["SSLKEYLOGFILE: its file cannot be written, so no keys of TLS are logged"]
+    try:
+        # As OpenSSL opens it: rights that are there do not tell where a link leads.
+        open(path, "ab").close()
+    except OSError:
+        del environ["SSLKEYLOGFILE"]
+        return ["SSLKEYLOGFILE: its file cannot be written, so no keys of TLS are logged"]
+    return []

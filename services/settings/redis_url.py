@@ -64,6 +64,8 @@ def redis_address(url: str) -> RedisAddress:
     sentinels = parts.scheme.endswith("+sentinel")
     options = _options(parts)
     path, master = parts.path, ""
+    if any(host.startswith("/") for host, _ in parts.hosts):
+        raise ValueError("must be unix:///path/of/the.sock where it is the path of a socket")
     if parts.scheme == "unix":
         if parts.hosts or path in ("", "/"):
             raise ValueError("must be unix:///path/of/the.sock, with three slashes")

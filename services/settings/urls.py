@@ -7,10 +7,13 @@ part of it up as a host name. Such an address is refused here, in words that quo
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from urllib.parse import unquote
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.S)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\[\]:]*)(?::([0-9]*))?")
+HOST_NAME = re.compile(r"(?!.{256})[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+"""No longer than DNS has it (RFC 1035, section 2.3.4): resolvers raise other errors then."""
 _HALF_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 ENCODE = "percent-encode # / ? @ : % [ ] in its user name and password (@ is %40)"
@@ -27,8 +30,8 @@ class ServerUrl:
     """Empty where the address has none."""
     password: str
     hosts: tuple[tuple[str, int | None], ...]
-    """Host (an IPv6 address without brackets) and port, if given. Empty where nothing stands
-    there, as in ``unix:///run/redis.sock``."""
+    """Host (an IPv6 address without brackets; the path of a socket, as MongoDB's URLs may have it)
+    and port, if given. Empty where nothing stands there, as in ``unix:///run/redis.sock``."""
     path: str
     """With its slash; empty without one."""
     options: tuple[tuple[str, str], ...]
@@ -58,17 +61,20 @@ def take_apart(url: str, schemes: tuple[str, ...]) -> ServerUrl:
     query = parts[4] or ""
     if _HALF_ENCODED.search(hosts + parts[3] + query):
         raise ValueError("holds a % that is not followed by two hexadecimal digits")
-    return ServerUrl(
-        scheme=parts[1].lower(),
-        username=unquote(name),
-        password=unquote(password),
-        hosts=tuple(_host(host) for host in hosts.split(",")) if hosts else (),
-        path=unquote(parts[3]),
-        options=tuple(
-            (unquote(option), unquote(value))
-            for option, _, value in (pair.partition("=") for pair in query.split("&") if pair)
-        ),
-    )
+    try:
+        return ServerUrl(
+            scheme=parts[1].lower(),
+            username=unquote(name, errors="strict"),
+            password=unquote(password, errors="strict"),
+            hosts=tuple(_host(host) for host in hosts.split(",")) if hosts else (),
+            path=unquote(parts[3], errors="strict"),
+            options=tuple(
+                (unquote(option, errors="strict"), unquote(value, errors="strict"))
+                for option, _, value in (pair.partition("=") for pair in query.split("&") if pair)
+            ),
+        )
+    except UnicodeDecodeError:
+        raise ValueError("must be percent-encoded from UTF-8") from None
 
 
 def _host(text: str) -> tuple[str, int | None]:
@@ -79,4 +85,20 @@ def _host(text: str) -> tuple[str, int | None]:
             "must name each server as host or host:port, with a port from 1 to 65535, and an IPv6"
             f" address in brackets; {ENCODE}"
         )
-    return unquote(parts[1].strip("[]")), port
+    host = unquote(parts[1].strip("[]"))
+    usable = (
+        _is_ipv6(host)
+        if parts[1].startswith("[")
+        else bool(HOST_NAME.fullmatch(host) or re.fullmatch(r"/[^\0]+", host))
+    )
+    if not usable:
+        raise ValueError(f"has a host that is neither a name nor an address; {ENCODE}")
+    return host, port
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return True

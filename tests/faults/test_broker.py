@@ -60,6 +60,22 @@ def publish(server: RedisServer, seq: int = 1) -> Notice:
 
 
 @pytest.mark.gen_test(timeout=20)
+async def test_notices_are_back_after_one_that_is_no_text(
+    redis_server: RedisServer, logs: UnexpectedLogs
+) -> None:
+    """Another program published it: a gap, like a lost connection."""
+    logs.expect("notices are interrupted")
+    async with listening(redis_server.url) as ear:
+        odd = b"*3\r\n$7\r\nPUBLISH\r\n$15\r\nscanpush:node:a\r\n$1\r\n\xff\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        writer.write(odd)
+        await eventually(lambda: ear.gaps == 1)
+        writer.close()
+        notice = publish(redis_server)
+        await eventually(lambda: ear.notices == [notice])
+
+
+@pytest.mark.gen_test(timeout=20)
 async def test_a_restart_is_a_gap_and_notices_are_back(
     redis_server: RedisServer, logs: UnexpectedLogs
 ) -> None:

@@ -190,6 +190,39 @@ async def test_servers_that_are_not_reached_are_told_apart(mongo_server: MongoSe
 
 
 @pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"-ERR unknown command\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"220 mail\r\n",
+        b"\0" * 16,
+    ],
+    ids=["HTTP", "Redis", "SSH", "SMTP", "zeros"],
+)
+async def test_what_is_no_mongodb_is_told(answer: bytes) -> None:
+    """pymongo takes the first bytes for a length and waits, for as long as it may."""
+    writers = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.read(1)
+        writer.write(answer)
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    try:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await refusal(f"mongodb://u:{PASSWORD}@{address}/", 0.5) == (
+            f"2 mongodb.url: what answers at {address} does not speak MongoDB's protocol"
+        )
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_replica_set_without_a_primary_may_get_one(mongo_server: MongoServer) -> None:
     """Exit code 1: an election ends by itself."""
     async with front(mongo_server) as proxy:

@@ -21,6 +21,7 @@ from tests.faults.test_redis_cluster import caught_up
 from tests.faults.test_redis_start import complaint, log_in
 from tests.redis_sentinels import NAME, RedisSentinels
 from tests.servers import RedisServer
+from tests.wire_proxy import Proxy, one_read
 
 pytestmark = [pytest.mark.redis, pytest.mark.gen_test(timeout=60)]
 
@@ -136,6 +137,12 @@ async def test_mistakes_about_sentinels_are_told(
     assert text.startswith("2 redis.url: names a Sentinel")
     text = await complaint(f"redis+sentinel://127.0.0.1:{redis_server.port}/main")
     assert text == f"2 redis.url: 127.0.0.1:{redis_server.port} is not a Sentinel"
+    proxy = Proxy(redis_server.port, message=one_read)
+    await proxy.open()
+    proxy.plan = lambda request: b"*2\r\n+127.0.0.1\r\n+6379\r\n"  # a place, then no state of it
+    text = await complaint(f"redis+sentinel://127.0.0.1:{proxy.port}/main")
+    assert text == f"2 redis.url: 127.0.0.1:{proxy.port} is not a Sentinel"
+    await proxy.close()
     nowhere = free_port()
     assert await complaint(f"redis+sentinel://127.0.0.1:{nowhere}/main") == (
         f"1 no Sentinel answers (127.0.0.1:{nowhere}: Connection refused; see redis.url)"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.faults.test_redis import new_scene
 from tests.processes import ROOT
 from tests.redis_cluster import RedisCluster
 from tests.servers import RedisServer, TlsRedisServer
-from tests.wire_proxy import Proxy, one_read
+from tests.wire_proxy import Fault, Proxy, one_read
 
 pytestmark = [pytest.mark.redis, pytest.mark.gen_test(timeout=30)]
 
@@ -122,7 +123,9 @@ def test_the_trial_has_each_command_that_the_code_uses() -> None:
             used.update(re.findall(r"redis\.p?call\('(\w+)'", text))
             used.update(re.findall(r"\.call\(\w[\w()]*, \"([A-Z]+)\"", text))
             used.update(re.findall(r"_submit\(\w+(?:\[0\])?, \(\"([A-Z]+)\"", text))
-    assert {"HSET", "GETDEL", "EVALSHA", "PUBLISH"} <= used
+            used.update(re.findall(r"send_command\(\"([A-Z]+)\"", text))
+    used.remove("SENTINEL")  # which is not asked of Redis
+    assert {"HSET", "PING", "GETDEL", "EVALSHA", "PUBLISH"} <= used
     assert used <= {command[0] for command in commands_of_a_trial("key")}
 
 
@@ -164,6 +167,19 @@ async def test_a_database_out_of_range_is_told(redis_server: RedisServer) -> Non
     assert text == "2 redis.url: Redis has no database of that number"
 
 
+async def test_a_database_of_a_cluster_is_told(redis_server: RedisServer) -> None:
+    """Also where the cluster would have it, as Valkey 9 does."""
+    proxy = Proxy(redis_server.port, message=one_read)
+    await proxy.open()
+    try:
+        # AUTH and SELECT come first, each in a request of its own.
+        proxy.plan = lambda request: b"*0\r\n" * n if (n := request.count(b"*")) > 1 else Fault.PASS
+        text = await complaint(f"redis://127.0.0.1:{proxy.port}/1")
+        assert text == "2 redis.url: leads to a Redis Cluster, of which only database 0 is used"
+    finally:
+        await proxy.close()
+
+
 async def test_several_servers_are_a_cluster(redis_server: RedisServer) -> None:
     """Of a single server no other can take over: that is what Sentinels are for."""
     text = await complaint(f"redis://127.0.0.1:{redis_server.port},127.0.0.1:{free_port()}/0")
@@ -196,7 +212,13 @@ async def test_a_replica_is_told(redis_server: RedisServer) -> None:
             b"-ERR unknown command 'SET', with args beginning with: 'Kranich7'",
             "2 redis.url: this Redis does not know .*SET",
         ),
-        (b"rubbish that is no RESP", "1 Redis at .*Protocol"),
+        (b"rubbish that is no RESP", "2 redis.url: what answers at .* Redis's protocol"),
+        (b"HTTP/1.1 400 Bad Request", "2 redis.url: what answers at .* Redis's protocol"),
+        (b"$2\r\n\xff\xfe", "2 redis.url: what answers at .* Redis's protocol"),
+        (b"%1\r\n*1\r\n+key\r\n+value", "2 redis.url: what answers at .* Redis's protocol"),
+        (b"-MOVED without a place", "2 redis.url: what answers at .* Redis's protocol"),
+        (b"-MOVED 1 127.0.0.1:1", r"2 redis.url: .*lacks \+cluster\|slots"),
+        (b"*1\r\n+slots", "1 Redis at the members of its cluster: "),
     ],
 )
 async def test_other_refusals_are_told_by_who_can_mend_them(
@@ -245,8 +267,36 @@ async def test_a_server_that_refuses_every_connection_is_understood(
             writer.transport.abort()
 
 
-async def test_at_run_time_no_refusal_quotes_a_password(redis_server: RedisServer) -> None:
-    """A Redis that stops to know HELLO quotes what it was sent."""
+QUOTING = (
+    "unknown command 'HELLO', with args beginning with: 'AUTH' 'Kranich7'",
+    "unknown command `HELLO`, `3`, `AUTH`, `push`, `Kranich7`",
+    "invalid request: AUTH push Kranich7",
+    "hello 3 auth push Kranich7: what now",
+    "wrong password (Kranich7)",
+)
+"""As Redis, proxies and programs that were written after it quote what they were sent."""
+
+
+@pytest.mark.parametrize("text", [*QUOTING, "WRONGPASS Kranich7"])
+async def test_no_refusal_at_the_start_quotes_a_password(
+    redis_server: RedisServer, text: str
+) -> None:
+    """Nor what was sent with it, in whatever words."""
+    proxy = Proxy(redis_server.port, message=one_read)
+    await proxy.open()
+    try:
+        code = "" if text.startswith("WRONGPASS") else "ERR "
+        proxy.plan = lambda request: f"-{code}{text}\r\n".encode() * request.count(b"*")
+        assert (await complaint(f"redis://push:Kranich7@127.0.0.1:{proxy.port}/0"))[0] == "2"
+    finally:
+        await proxy.close()
+
+
+@pytest.mark.parametrize("text", QUOTING)
+async def test_at_run_time_no_refusal_quotes_a_password(
+    redis_server: RedisServer, text: str
+) -> None:
+    """Neither the failure nor its traceback, when a Redis stops to take the password."""
     proxy = Proxy(redis_server.port, message=one_read)
     await proxy.open()
     redis_server.ask("CONFIG", "SET", "requirepass", "Kranich7")
@@ -254,12 +304,12 @@ async def test_at_run_time_no_refusal_quotes_a_password(redis_server: RedisServe
     link = RedisLink(f"redis://:Kranich7@127.0.0.1:{proxy.port}/0", timeout_seconds=1)
     try:
         await link.open()
-        quoting = b"-ERR unknown command 'HELLO', with args beginning with: 'AUTH' 'Kranich7'\r\n"
-        proxy.plan = lambda request: quoting
+        proxy.plan = lambda request: f"-ERR {text}\r\n".encode()
         proxy.cut()
         with pytest.raises(StoreUnavailable) as raised:
             await link.ping()
-        assert "HELLO" in str(raised.value) and "Kranich7" not in str(raised.value)
+        trace = "".join(traceback.format_exception(raised.value))
+        assert "Redis: ResponseError: " in trace and "Kranich7" not in trace
     finally:
         await link.close()
         await proxy.close()

@@ -6,6 +6,7 @@ import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Self
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -142,16 +143,18 @@ async def asked(url: str, base: str, **environ: str) -> Response:
         return await exchange(client, "GET", url, timeout=httpx.Timeout(5), longest=4)
 
 
+@pytest.mark.parametrize("password", ["p@ss", "密码"])
 @pytest.mark.gen_test
-async def test_a_request_goes_through_the_proxy() -> None:
+async def test_a_request_goes_through_the_proxy(password: str) -> None:
     """With the proxy's user and password, which the server behind it is not told in the address."""
     async with ProxyServer() as proxy:
-        address = f"http://user:p%40ss@127.0.0.1:{proxy.port}"
+        address = f"http://user:{quote(password)}@127.0.0.1:{proxy.port}"
         url = "http://api.example.com/token"
         assert (await asked(url, API, HTTP_PROXY=address)).status == 200
     [head] = proxy.seen
+    credentials = base64.b64encode(f"user:{password}".encode()).decode()
     assert head.startswith("GET http://api.example.com/token HTTP/1.1\r\n")
-    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}\r\n" in head
+    assert f"Proxy-Authorization: Basic {credentials}\r\n" in head
 
 
 @pytest.mark.gen_test
@@ -159,8 +162,12 @@ async def test_a_proxy_that_opens_no_tunnel_is_a_request_that_was_not_sent() -> 
     """TLS goes through CONNECT, and the server has seen nothing of a request that it refuses."""
     async with ProxyServer() as proxy:
         with pytest.raises(NotReached):
-            await asked(f"{API}/token", API, HTTPS_PROXY=f"127.0.0.1:{proxy.port}")
+            await asked(f"{API}/token", API, HTTPS_PROXY=f"user:%E5%AF%86@127.0.0.1:{proxy.port}")
     assert proxy.seen[0].startswith("CONNECT api.weixin.qq.com:443 HTTP/1.1\r\n")
+    assert (
+        f"\r\nProxy-Authorization: Basic {base64.b64encode('user:密'.encode()).decode()}\r\n"
+        in (proxy.seen[0])
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,14 @@ def mistake(**environ: str) -> SettingsError:
         ("http://[::1:7890", "brackets"),
         ("http://[Kranich7]:7890", "brackets"),
         ("http://::1:7890", "brackets"),
-        ("http://ex..ample:7890", "must name one host"),
+        ("http://ex..ample:7890", "neither a name nor an address"),
         ("http://u:Kranich7#Elbe4@127.0.0.1:7890", "percent-encode"),
         ("http://u:Kranich7/Elbe4@127.0.0.1:7890", "percent-encode"),
         ("http://u:Kranich7@Elbe4@127.0.0.1:7890", "percent-encode"),
         ("u:Kranich7?Elbe4@127.0.0.1:7890", "percent-encode"),
         ("http://u:Kranich7%zz@127.0.0.1:7890", "percent-encode"),
+        ("http://u:Kranich7%ff@127.0.0.1:7890", "from UTF-8"),
+        ("http://u%3av:Kranich7@127.0.0.1:7890", "no colon in its user name"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told(variable: str, address: str, problem: str) -> None:
@@ -242,7 +244,10 @@ def test_certificates_that_can_be_used_are(tmp_path: Path) -> None:
 
 def test_a_key_log_that_cannot_be_written_is_dropped(tmp_path: Path) -> None:
     """With a warning: it is an aid, and nothing needs it."""
-    for path in ("/nonexistent/keys", str(tmp_path)):
+    dangling, circle = tmp_path / "dangling", tmp_path / "circle"
+    dangling.symlink_to("/nonexistent/keys")
+    circle.symlink_to(circle)
+    for path in ("/nonexistent/keys", str(tmp_path), str(dangling), str(circle)):
         environ = {"SSLKEYLOGFILE": path}
         [warning] = drop_key_log(environ)
         assert warning.startswith("SSLKEYLOGFILE: ") and not environ

@@ -64,6 +64,7 @@ def test_the_options_are_honoured() -> None:
     [
         ("http://h", "must begin with"),
         ("sentinel://h/main", "must begin with"),
+        ("redis://%2Frun%2Fredis.sock", "must be unix:///"),
         ("redis://h/x", "number"),
         ("redis://h/0/1", "number"),
         ("redis://h/-1", "number"),

@@ -57,6 +57,16 @@ def test_a_password_that_is_not_encoded_is_refused_in_words_that_hold_none_of_it
         ("redis://[::1/", "brackets"),
         ("redis://fd00::1/", "brackets"),
         ("redis://host/%zz", "%"),
+        (f"redis://{'a' * 64}/", "neither a name nor an address"),
+        (f"redis://{'a.' * 128}a/", "neither a name nor an address"),
+        ("redis://a..b/", "neither a name nor an address"),
+        ("redis://.a/", "neither a name nor an address"),
+        ("redis://a%00b/", "neither a name nor an address"),
+        ("redis://a%0ab/", "neither a name nor an address"),
+        ("redis://a;b/", "neither a name nor an address"),
+        ("redis://%2frun%00x/", "neither a name nor an address"),
+        ("redis://[:::::]/", "neither a name nor an address"),
+        ("redis://[1.2.3.4]/", "neither a name nor an address"),
     ],
 )
 def test_what_is_no_address_is_refused_in_one_line(url: str, words: str) -> None:

@@ -72,6 +72,9 @@ MAX_BATCH_SIZE = 512
 REFRESH_SECONDS = 0.5
 """How often at most the layout of a failing cluster is asked for again."""
 
+SENTINEL_SILENCE_SECONDS = 60.0
+"""After which a Sentinel that has told of no change is subscribed to again."""
+
 SENTINEL_PAUSE_SECONDS = 1
 """Before a Sentinel that did not answer is asked again for changes."""
 
@@ -414,7 +417,9 @@ class RedisLink:
                     await connection.send_command("SUBSCRIBE", "+switch-master", "+promoted-slave")
                     while True:
                         # A confirmation, before which a change may have been missed, or a change.
-                        await connection.read_response()
+                        # One that is silent may have gone without a word, and is subscribed again.
+                        async with asyncio.timeout(SENTINEL_SILENCE_SECONDS):
+                            await connection.read_response()
                         await self._leave_former_masters()
             finally:
                 await connection.disconnect(nowait=True)

@@ -157,6 +157,11 @@ class Stock:
         None during a pause; after a failure one at a time, until WeChat has made one.
         """
         self.drop_old(now)
+        if now < self._failed_at:
+            # The clock was set back: a pause would last that much longer.
+            self._failed_at = now
+            if math.isfinite(self._paused_until):
+                self._paused_until = now
         if now < self._paused_until:
             return 0
         most = 1 if self._failures else MOST_IN_FLIGHT

@@ -141,6 +141,15 @@ def test_wechats_limit_of_a_minute_is_waited_for() -> None:
     assert stock.missing(NOON + 61, 0) == 0 and stock.missing(NOON + 61.5, 0) == 2
 
 
+def test_a_clock_set_back_does_not_lengthen_a_pause() -> None:
+    """One call tries at once, and what it makes ends the failure."""
+    stock = Shelf(50).stock
+    stock.failed(NOON, NOON, 70)
+    earlier = NOON - 3600
+    assert stock.missing(earlier, 0) == 1
+    assert stock.made(earlier + 1, earlier + 2) and stock.missing(earlier + 2, 0) == MOST_IN_FLIGHT
+
+
 def test_what_only_the_operator_can_mend_is_tried_by_pages() -> None:
     """No code ahead is asked for until WeChat has made one for a page; then within a minute."""
     stock = Shelf().stock

@@ -73,11 +73,10 @@ class BaseHandler(RequestHandler):
 
     # What goes out.
 
-    def write_json(self, body: Any, status: int = 200) -> None:
-        self.write_body(json.dumps(body, ensure_ascii=False).encode(), status)
+    def write_json(self, body: Any) -> None:
+        self.write_body(json.dumps(body, ensure_ascii=False).encode())
 
-    def write_body(self, body: bytes, status: int = 200) -> None:
-        self.set_status(status)
+    def write_body(self, body: bytes) -> None:
         self.set_header("Content-Type", JSON)
         self.finish(body)
 

@@ -615,13 +615,14 @@ class Connection(asyncio.Protocol):
             self._deadline = float("inf")
         exchange = self._exchange = Exchange(self, request)
         route = self.server.hot_route(request)
-        if route is not None and (route.has_reserve or not self.has_reserved_descriptor()):
-            self.server.supervisor.spawn(self._answer(route, request, exchange), name="hot route")
-            return
-        if self.has_reserved_descriptor():
+        has_reserve = route is not None and route.has_reserve
+        if not has_reserve and self.has_reserved_descriptor():
             self.server.log_scarcity()
             response = error_response(overloaded(), new_request_id(), {"Connection": "close"})
             response.write_to(exchange, is_head=request.method == "HEAD")
+            return
+        if route is not None:
+            self.server.supervisor.spawn(self._answer(route, request, exchange), name="hot route")
             return
         handed_on = False
         try:

@@ -18,7 +18,8 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""What an address without a port means (RFC 9110, section 4.2)."""
 
 
 class Origins:
@@ -36,7 +37,10 @@ class Origins:
     def own(self, scheme: str, host: str) -> str:
         """The origin of the server's own pages."""
         # Proxies write it as ``$host:$server_port``, browsers never.
-        return self._own or f"{scheme}://{host.removesuffix(_DEFAULT_PORTS[scheme])}"
+        if self._own:
+            return self._own
+        default_port = f":{DEFAULT_PORTS[scheme]}"
+        return f"{scheme}://{host.removesuffix(default_port)}"
 
     def is_foreign(self, origin: str | None, scheme: str, host: str) -> bool:
         """Whether a request must be refused. No Origin at all is not foreign: no browser page sent
@@ -50,9 +54,9 @@ class Origins:
         front, or ``server.public_url``, says the wrong one."""
         named, _, own_host = self.own(scheme, host).partition("://")
         given, _, given_host = (origin or "").partition("://")
-        if given not in _DEFAULT_PORTS or given == named:
+        if given not in DEFAULT_PORTS or given == named:
             return False
-        return given_host == own_host.removesuffix(_DEFAULT_PORTS[given])
+        return given_host == own_host.removesuffix(f":{DEFAULT_PORTS[given]}")
 
     def scheme_advice(
         self, remote_ip: str, headers: Mapping[str, str], trusted_proxies: Sequence[Network]
@@ -156,7 +160,7 @@ MAX_LOGGED_ORIGIN = 120
 def origin_of(url: str) -> str:
     """The origin of a URL, as a browser writes it (default ports left out)."""
     parts = urlsplit(url)
-    port = None if (parts.scheme, parts.port) in (("http", 80), ("https", 443)) else parts.port
+    port = None if parts.port == DEFAULT_PORTS.get(parts.scheme) else parts.port
     host = url_host(parts.hostname or "")
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 

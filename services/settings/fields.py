@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from services.origins import Network, url_host
+from services.origins import DEFAULT_PORTS, Network, url_host
 from services.settings.mongodb_url import check_url
 from services.settings.redis_url import redis_address
 
@@ -30,8 +30,6 @@ OWN_SECRET_BYTES = 16
 MOST_CODES_AHEAD = 500
 """Codes of an account that a process keeps ready, at most: what 15 s of 33 pages a second need, at
 which a day's 100,000 codes last 50 minutes."""
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _whole(value: object) -> object:
@@ -66,7 +64,7 @@ def _split(url: str) -> SplitResult:
         usable = parts.hostname and parts.port != 0
     except ValueError:
         usable = None
-    if not usable or parts.scheme not in _DEFAULT_PORTS:
+    if not usable or parts.scheme not in DEFAULT_PORTS:
         raise ValueError(problem)
     if re.fullmatch(r"[0-9.]+", parts.hostname or "") and not _is_address(parts.hostname or ""):
         raise ValueError("must write an IPv4 address as four numbers, as in 127.0.0.1")
@@ -85,7 +83,7 @@ def _is_address(text: str) -> bool:
 
 def _host_and_port(parts: SplitResult) -> str:
     host = url_host(parts.hostname or "")
-    plain = parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme]
+    plain = parts.port is None or parts.port == DEFAULT_PORTS[parts.scheme]
     return host if plain else f"{host}:{parts.port}"
 
 

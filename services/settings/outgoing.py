@@ -15,12 +15,11 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from services.errors import SettingsError
-from services.origins import Network
+from services.origins import DEFAULT_PORTS, Network
 from services.settings import hosts
 from services.settings.models import Settings, simulated
 from services.settings.urls import HOST_NAME, take_apart
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAME_PATTERN = re.compile(r"\.?([A-Za-z0-9_*-]+(?:\.[A-Za-z0-9_*-]+)*)\.?")
 _WITH_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):([0-9]{1,5})")
 
@@ -67,7 +66,7 @@ class Proxies:
         """
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         if hosts.is_near(url) or any(entry.covers(host, port) for entry in self.exempt):
             return None
         return self.by_scheme.get(parts.scheme)
@@ -112,7 +111,7 @@ def _proxies(environ: Mapping[str, str]) -> tuple[Proxies, tuple[str, ...]]:
     if "*" in entries:
         return Proxies(), ()
     by_scheme: dict[str, Proxy] = {}
-    for scheme in _DEFAULT_PORTS:
+    for scheme in DEFAULT_PORTS:
         for name in (f"{scheme.upper()}_PROXY", "ALL_PROXY"):
             proxy_variable = _spelt(name, environ)
             if address := environ.get(proxy_variable):
@@ -152,7 +151,7 @@ def _proxy(variable: str, address: str) -> Proxy:
     if ":" in parts.username:
         raise SettingsError(variable, "must have no colon in its user name (RFC 7617, section 2)")
     return Proxy(
-        parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.username, parts.password
+        parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], parts.username, parts.password
     )
 
 

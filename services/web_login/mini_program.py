@@ -6,12 +6,11 @@ and not the program. A code is valid once.
 
 import logging
 import secrets
-import uuid
 from typing import Any
 
 from services.clock import Clock
 from services.errors import ApiError
-from services.ids import OpenId, SceneStr, scene_of
+from services.ids import OpenId, new_scene_str, scene_of
 from services.logs import short_hash
 from services.metrics import Metrics
 from services.people.store import Identity, UserStore
@@ -86,7 +85,7 @@ class MiniProgramLogin:
             raise ApiError("forbidden", "This person has no account here.")
         now = self._clock.now()
         # Each call is a login, as each scene is; so it gets the id of a scene.
-        scene_str = SceneStr(str(uuid.uuid4()))
+        scene_str = new_scene_str()
         login = await self._users.login(identity, scene_str, name, now)
         self._metrics.login(login.is_new)
         end = int(now) + self._token_ttl_seconds

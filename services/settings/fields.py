@@ -102,6 +102,24 @@ def _base(url: str) -> str:
     return f"{parts.scheme}://{_host_and_port(parts)}{parts.path.rstrip('/')}"
 
 
+def _redirect_uri(url: str) -> str:
+    # Apps have schemes and loopback addresses of their own (RFC 8252, section 7).
+    if not re.fullmatch(r"[!-~]+", url) or not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*:.+", url):
+        raise ValueError("must be a URL with a scheme, without blanks or characters outside ASCII")
+    parts = urlsplit(url)
+    if "#" in url or "@" in parts.netloc:
+        raise ValueError("must hold neither a user name nor a fragment")
+    if parts.scheme in DEFAULT_PORTS:
+        _split(url)
+    elif parts.scheme in ("javascript", "data", "file", "blob", "about", "vbscript"):
+        raise ValueError("must not be of a scheme that browsers carry out themselves")
+    elif "." not in parts.scheme:
+        raise ValueError(
+            "must begin with https://, http:// or an app's own scheme, as in com.example.app:/"
+        )
+    return url
+
+
 def _optional(rule: Callable[[str], str]) -> AfterValidator:
     """Empty, or what `rule` makes of it."""
     return AfterValidator(lambda text: rule(text) if text else "")
@@ -194,7 +212,7 @@ def _notice_fields(fields: Mapping[str, str]) -> Mapping[str, str]:
     return fields
 
 
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) != len(values):
         raise ValueError("names something twice")
     return values
@@ -208,6 +226,7 @@ Origin = Annotated[str, AfterValidator(_origin)]
 OptionalOrigin = Annotated[str, _optional(_origin)]
 BaseUrl = Annotated[str, AfterValidator(_base)]
 OptionalUrl = Annotated[str, _optional(lambda url: _split(url).geturl())]
+RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
 AddressRange = Annotated[Network, BeforeValidator(_network)]
 Simulator = Annotated[Literal["auto", True, False], BeforeValidator(_simulator)]
 CodesAhead = Annotated[Literal["auto"] | int, BeforeValidator(_codes_ahead)]
@@ -235,4 +254,4 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 MongoUrl = Annotated[SecretStr, AfterValidator(_mongodb_url)]
 VerifyFiles = Annotated[Mapping[str, str], AfterValidator(_verify_files)]
 NoticeFields = Annotated[Mapping[str, str], AfterValidator(_notice_fields)]
-RegisterFields = Annotated[tuple[Literal["name", "phone", "email"], ...], AfterValidator(_distinct)]
+RegisterFields = Annotated[tuple[Literal["name", "phone", "email"], ...], AfterValidator(distinct)]

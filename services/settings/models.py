@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from services.errors import SettingsError
 from services.settings import hosts, mongodb_url, sources
@@ -34,12 +34,14 @@ from services.settings.fields import (
     OptionalUrl,
     Origin,
     OwnSecret,
+    RedirectUri,
     RedisUrl,
     RegisterFields,
     Simulator,
     VerifyFiles,
     WeChatAppId,
     Whole,
+    distinct,
 )
 
 SceneLife = Annotated[Whole, Field(ge=1, le=1800)]
@@ -179,6 +181,51 @@ class JwtSettings(_Section):
     """Only for HS256, and then at least 32 bytes (RFC 7518, section 3.2)."""
 
 
+class SessionSettings(_Section):
+    refresh_ttl_seconds: Annotated[Whole, Field(ge=0, le=366 * 86400)] = 0
+    """How long a session lives at most; 0: logins bring a token and nothing else."""
+    idle_seconds: Annotated[Whole, Field(ge=0, le=366 * 86400)] = 0
+    """0: no such limit."""
+    most_per_user: Annotated[Whole, Field(ge=0, le=1000)] = 20
+    """0: any number."""
+    chat_words: bool = True
+    end_on_unsubscribe: bool = False
+
+
+class ClientSettings(_Section):
+    """A client of the OpenID Provider."""
+
+    secret: OwnSecret = SecretStr("")
+    redirect_uris: tuple[RedirectUri, ...] = ()
+    """Compared character by character. Empty only for clients of the device flow alone."""
+    name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """What people read; empty: the client's id."""
+    post_logout_redirect_uris: tuple[RedirectUri, ...] = ()
+    backchannel_logout_uri: OptionalUrl = ""
+    kinds: Annotated[
+        tuple[Literal["official_account", "mini_program", "web", "website", "code"], ...],
+        AfterValidator(distinct),
+        Field(min_length=1),
+    ] = ("official_account",)
+    public: bool = False
+    """Without a secret, and then with PKCE: apps and pages (RFC 6749, section 2.1)."""
+    id_token_alg: Literal["RS256", "ES256", "EdDSA"] = "RS256"
+    scopes: Annotated[
+        tuple[Literal["openid", "profile", "offline_access"], ...], AfterValidator(distinct)
+    ] = ("openid", "profile", "offline_access")
+    audience: str = ""
+    """Of its access tokens; empty: the client's id."""
+    introspect: bool = False
+    """May ask about any token, not only its own."""
+    origins: tuple[Origin, ...] = ()
+    """Whose pages may call token, userinfo and revoke; empty: those of redirect_uris."""
+
+
+class OidcSettings(_Section):
+    session_ttl_seconds: Annotated[Whole, Field(ge=60, le=366 * 86400)] = 28800
+    clients: Mapping[Name, ClientSettings] = {}
+
+
 class PushSettings(_Section):
     ping_seconds: Annotated[Number, Field(gt=0, le=3600)] = 30
     reserve_descriptors: Annotated[Whole, Field(ge=0)] = 512
@@ -216,6 +263,8 @@ class Settings(_Section):
     kiosks: Mapping[Name, KioskSettings] = {}
     kiosk_ttl_seconds: SceneLife = 1800
     jwt: JwtSettings = JwtSettings()
+    sessions: SessionSettings = SessionSettings()
+    oidc: OidcSettings = OidcSettings()
     push: PushSettings = PushSettings()
     limits: LimitSettings = LimitSettings()
     operator: OperatorSettings = OperatorSettings()

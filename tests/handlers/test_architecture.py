@@ -119,9 +119,10 @@ FLOORS = (
     ("handlers/",),
     ("services/container.py",),
     ("services/backends.py", "services/operator.py"),
-    ("services/push/", "services/web_login/"),
+    ("services/push/", "services/web_login/", "services/oidc/"),
     ("services/scenes/",),
     ("services/wechat/",),
+    ("services/sessions/",),
     ("services/people/", "services/tokens/"),
     ("services/",),  # the ground floor: every other file
 )

@@ -1,0 +1,126 @@
+"""A session, and what a refresh does to it, as pure functions of (session, request, now).
+
+There are three sorts, kept alike and told apart by `client` and `parent`:
+
+- a **login** of this server's own contract: ``login.refresh_token`` of the status document,
+  redeemed at ``POST /api/token/refresh``. Neither client nor parent; its id is the token's ``sid``;
+- a **browser session** of the OpenID Provider: `BROWSER` as client, no parent. Its id is the
+  ``sid`` of all tokens of its clients; its secret is the cookie ``op_session``, never refreshed;
+- a **client's** refresh family: the client's id as client, the browser session as parent (None for
+  a device). It ends with its parent.
+
+A refresh token names its session and its generation, and proves itself by its hash (`RefreshToken`
+in tokens.py). Each works once and has one successor. RFC 9700, section 4.14.2.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+from services.ids import UserId
+
+SessionId = NewType("SessionId", str)
+"""Sixteen random bytes in 22 url-safe characters. It is public (the claim ``sid``), and proves
+nothing."""
+
+BROWSER = "@browser"
+"""The `client` of browser sessions: no client can have that name (`settings.fields.Name`)."""
+
+REPEAT_SECONDS = 10.0
+"""For how long the token before the current one brings the same pair again: a lost answer."""
+
+
+class Session(NamedTuple):
+    """One session. Times are unix seconds. Secrets are kept as SHA-256 only."""
+
+    id: SessionId
+    user_id: UserId
+    client: str
+    parent: SessionId | None
+    account: str
+    """The account of the login, as in the token's claim of that name."""
+    kind: str
+    """The login kind: a value of `scenes.states.Kind`."""
+    label: str
+    """What the person knows it by: the browser's claimed name, as in ``Chrome, Windows``."""
+    amr: str
+    """Values of the claim ``amr``, with blanks between."""
+    scope: str
+    """Of a client's session, as in RFC 6749, section 3.3."""
+    begun_at: float
+    auth_at: float
+    """When the person last proved themself (the claim ``auth_time``)."""
+    used_at: float
+    ends_at: float
+    generation: int
+    """Of the current token. The first is 1."""
+    token_hash: bytes
+    """SHA-256 of the current token, or of a browser session's cookie."""
+    previous_hash: bytes = b""
+    """SHA-256 of the token before it; empty for the first."""
+    rotated_at: float = 0.0
+    """When the current token came in place of the previous one."""
+
+
+class Refresh(NamedTuple):
+    """One presented token, as data, so that every store carries it out atomically.
+
+    The successor is computed before (it depends on the presented token alone), and used only if
+    the presented token is current.
+    """
+
+    id: SessionId
+    client: str
+    generation: int
+    token_hash: bytes
+    next_hash: bytes
+    is_genuine: bool
+    """The token was issued by this server, whatever the store knows of it: its signature says so.
+    Only such a token can end a session by being used again."""
+    idle_seconds: float
+    """A session that was not used for so long is over; 0: no such limit."""
+
+
+class Refreshed(StrEnum):
+    """What came of a refresh."""
+
+    ROTATED = "rotated"
+    """The token was current, and has a successor now."""
+    REPEATED = "repeated"
+    """The token came before the current one, moments ago: the same pair again."""
+    REUSED = "reused"
+    """The token was used before. Its session is over from now on."""
+    REFUSED = "refused"
+    """No such session, no such token, another client's, or over."""
+
+
+def refresh(
+    session: Session | None, asked: Refresh, now: float
+) -> tuple[Refreshed, Session | None]:
+    """Carry out `asked` on `session` at `now`, or say why not.
+
+    The session returned is the one to keep: changed after `ROTATED`, to be ended after `REUSED`.
+    """
+    if session is None or session.client != asked.client or is_over(session, asked, now):
+        return Refreshed.REFUSED, session
+    if asked.generation == session.generation and asked.token_hash == session.token_hash:
+        rotated = session._replace(
+            generation=session.generation + 1,
+            token_hash=asked.next_hash,
+            previous_hash=session.token_hash,
+            rotated_at=now,
+            used_at=now,
+        )
+        return Refreshed.ROTATED, rotated
+    if asked.generation == session.generation - 1 and asked.token_hash == session.previous_hash:
+        if now < session.rotated_at + REPEAT_SECONDS and asked.next_hash == session.token_hash:
+            return Refreshed.REPEATED, session
+        return Refreshed.REUSED, session
+    if asked.is_genuine and asked.generation < session.generation:
+        return Refreshed.REUSED, session
+    return Refreshed.REFUSED, session
+
+
+def is_over(session: Session, asked: Refresh, now: float) -> bool:
+    """Whether its time, or the time it may stay unused, is up."""
+    unused_until = session.used_at + asked.idle_seconds if asked.idle_seconds else session.ends_at
+    return now >= min(session.ends_at, unused_until)

@@ -51,6 +51,7 @@ from services.people.mongo_identities import (
     uncounted,
     unionid_key,
     unionid_owed,
+    user_at,
     user_of,
 )
 from services.people.store import LEASE_SECONDS, NOTHING_KNOWN, Identity, Login, Profile, User
@@ -318,6 +319,10 @@ class MongoUserStore:
             other = replace(record, unionid_wanted=False)
             return await self._make_primary(path[-1]["of"], path[-1].get("unionid"), other)
         await self._links.finish_merges(path)
+        user = user_at(path)
+        if user.banned:
+            owes = record.unionid_wanted and await self._owes_unionid(key, path[0], record)
+            return Login(user, False, owes)
         if any(record.scene_str in document.get("recent", ()) for document in path):
             # Counted before, perhaps under an identity whose user has become an alias since.
             is_new = any(document.get("born") == record.scene_str for document in path)
@@ -375,14 +380,38 @@ class MongoUserStore:
             return None
         unionid = path[0].get("unionid", identity.unionid)
         stored = None if unionid is None else UnionId(unionid)
-        return user_of(path[-1]), Identity(identity.app_id, identity.openid, stored)
+        return user_at(path), Identity(identity.app_id, identity.openid, stored)
 
     async def get(self, user_id: UserId) -> User | None:
         async with self._call():
-            document = await self._people.find_one({"user_id": user_id})
-            if document is not None and not document["home"]:
-                document = (await self._links.path(document["of"]))[-1]
-        return None if document is None else user_of(document)
+            path = await self._path_of(user_id)
+        return user_at(path) if path else None
+
+    async def _path_of(self, user_id: UserId) -> list[Document]:
+        """As `IdentityLinks.path`, from the record of that user."""
+        document = await self._people.find_one({"user_id": user_id})
+        if document is None or document["home"]:
+            return [] if document is None else [document]
+        return [document, *await self._links.path(document["of"])]
+
+    async def ban(self, user_id: UserId, banned: bool, now: float) -> User | None:
+        async with self._call():
+            for _ in range(TRIES):
+                path = await self._path_of(user_id)
+                if not path:
+                    return None
+                # A ban that an alias brings after this would undo what is asked for now.
+                if not await self._links.finish_merges(path):
+                    continue
+                primary = {"_id": path[-1]["_id"], "home": True}
+                # The first ban's time stays.
+                change = {"$min": {"banned_at": now}} if banned else {"$unset": {"banned_at": ""}}
+                changed = await self._people.find_one_and_update(
+                    primary, change, return_document=ReturnDocument.AFTER
+                )
+                if changed is not None:
+                    return user_of(changed)
+        raise StoreUnavailable("MongoDB: too many users become one at once")
 
     async def join(self, identity: Identity) -> None:
         async with self._call():
@@ -413,7 +442,7 @@ class MongoUserStore:
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         key = key_of(identity)
         noted: Document = {"following": following, "follow_changed_at": at}
-        older = {"_id": key, "follow_changed_at": {"$lt": at}}
+        older = {"_id": key, "$or": [{"follow_changed_at": {"$lt": at}}, noted]}
         async with self._call():
             if not following and await self._people.find_one(older) is not None:
                 # Forgotten first, so that a repeat after a crash in between does it again.

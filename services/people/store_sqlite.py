@@ -30,7 +30,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, avatar TEXT NOT NULL, account TEXT NOT NULL,
     created_at REAL NOT NULL, last_login_at REAL NOT NULL, logins INTEGER NOT NULL,
-    alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL
+    alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL, banned_at REAL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identities (
     app_id TEXT NOT NULL, openid TEXT NOT NULL, unionid TEXT, user_id TEXT NOT NULL,
@@ -51,9 +51,10 @@ CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 """
 
 # Identities never point to an alias: `_make_alias` moves them to the user who stays.
-_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins
-    FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
-_USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins FROM users"
+_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins,
+    u.banned_at FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
+_USER = """SELECT id, name, avatar, account, created_at, last_login_at, logins,
+    banned_at IS NOT NULL FROM users"""
 
 _ABSORB = """UPDATE users SET
     logins = users.logins + gone.logins,
@@ -61,7 +62,8 @@ _ABSORB = """UPDATE users SET
     name = iif(users.name = '', gone.name, users.name),
     avatar = iif(users.avatar = '', gone.avatar, users.avatar),
     phone = iif(users.phone = '', gone.phone, users.phone),
-    email = iif(users.email = '', gone.email, users.email)
+    email = iif(users.email = '', gone.email, users.email),
+    banned_at = ifnull(users.banned_at, gone.banned_at)
     FROM users AS gone WHERE users.id = ? AND gone.id = ?"""
 
 
@@ -108,6 +110,16 @@ class SqliteUserStore:
         with sqlite_errors():
             return _resolved(self._database.reader, user_id)
 
+    async def ban(self, user_id: UserId, banned: bool, now: float) -> User | None:
+        def job(db: sqlite3.Connection) -> User | None:
+            stayed = _id_after_aliases(db, user_id)
+            # The first ban's time stays.
+            change = "UPDATE users SET banned_at = iif(?, ifnull(banned_at, ?), NULL) WHERE id = ?"
+            db.execute(change, (banned, now, stayed))
+            return _resolved(db, stayed)
+
+        return await self._database.write(job)
+
     async def join(self, identity: Identity) -> None:
         await self._database.write(lambda db: _join(db, identity))
 
@@ -134,8 +146,9 @@ class SqliteUserStore:
         def job(db: sqlite3.Connection) -> bool:
             changed = db.execute(
                 "UPDATE identities SET following = ?, follow_changed_at = ?"
-                " WHERE app_id = ? AND openid = ? AND follow_changed_at < ? RETURNING user_id",
-                (following, at, identity.app_id, identity.openid, at),
+                " WHERE app_id = ? AND openid = ? AND (follow_changed_at < ?"
+                " OR follow_changed_at = ? AND following = ?) RETURNING user_id",
+                (following, at, identity.app_id, identity.openid, at, at, following),
             ).fetchone()
             if changed is not None and not following:
                 _forget_profile(db, _id_after_aliases(db, changed[0]))
@@ -169,11 +182,14 @@ def login_in_transaction(
     has_unionid = row is not None and row[0] is not None
     if row is not None and (has_unionid or identity.unionid is None):
         # Nothing new is known of the person, the common case: one more statement is enough.
-        _, user_id, name, avatar, created_account, created_at, logins = row
-        change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
-        db.execute(change, (now, logins + 1, user_id))
-        user = User(UserId(user_id), name, avatar, created_account, created_at, now, logins + 1)
-        login = Login(user, is_new=False)
+        _, user_id, name, avatar, created_account, created_at, logins, banned_at = row
+        if banned_at is None:
+            change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
+            db.execute(change, (now, logins + 1, user_id))
+            user = User(UserId(user_id), name, avatar, created_account, created_at, now, logins + 1)
+            login = Login(user, is_new=False)
+        else:
+            login = _noted(db, UserId(user_id), False, scene_str, NOTHING_KNOWN, now)
     else:
         found, is_new = _find_or_register(db, identity, account, now, None)
         login = _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
@@ -212,15 +228,19 @@ def _noted(
     profile: Profile,
     now: float,
 ) -> Login:
-    """Count the login, note what is newly known, and remember the login by its scene."""
-    db.execute(
-        "UPDATE users SET last_login_at = ?, logins = logins + 1 WHERE id = ?", (now, user_id)
+    """Count the login, note what is newly known, and remember the login by its scene; of a banned
+    person nothing."""
+    counted = db.execute(
+        "UPDATE users SET last_login_at = ?, logins = logins + 1"
+        " WHERE id = ? AND banned_at IS NULL",
+        (now, user_id),
     )
-    for column in ("name", "avatar", "phone", "email"):
-        if value := getattr(profile, column):
-            db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
-    db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
-    db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
+    if counted.rowcount:
+        for column in ("name", "avatar", "phone", "email"):
+            if value := getattr(profile, column):
+                db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
+        db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
+        db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
     user = _resolved(db, user_id)
     assert user is not None  # inserted or found in this transaction
     return Login(user, is_new)
@@ -255,7 +275,7 @@ def _find_or_register(
     if user_id is None:
         user_id = wanted or UserId(uuid.uuid4().hex)
         db.execute(
-            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL, '', '')",
+            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL, '', '', NULL)",
             (user_id, account, now, now),
         )
     db.execute(
@@ -313,4 +333,4 @@ def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:
 
 def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
     row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
-    return None if row is None else User(UserId(row[0]), *row[1:])
+    return None if row is None else User(UserId(row[0]), *row[1:-1], bool(row[-1]))

@@ -30,9 +30,9 @@ class MeHandler(BaseHandler):
             )
         except TokenError:
             raise ApiError("unauthorized", "The token is missing or not valid.") from None
-        # A valid token may outlive the record of its person.
+        # A valid token may outlive the record of its person, and their welcome.
         user = await self.container.backend.users.get(claims.subject)
-        if user is None:
+        if user is None or user.banned:
             raise ApiError("unauthorized", "The token is missing or not valid.")
         self.write_json(
             {

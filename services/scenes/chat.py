@@ -16,8 +16,8 @@ from services.errors import ApiError
 from services.ids import AppId, OpenId, SceneStr, is_scene_str
 from services.logs import short_hash
 from services.people.store import Identity, UserStore
-from services.scenes.login import LoginService, is_claimed
-from services.scenes.policy import ChatTexts, LoginPolicy, LoginResult, Visit
+from services.scenes.login import BANNED, LoginService, is_claimed
+from services.scenes.policy import NOT_REGISTERED, ChatTexts, LoginPolicy, LoginResult, Visit
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
@@ -44,7 +44,7 @@ ALLOW = frozenset("1 是 好 允许 允許 同意 确认 確認 はい 許可 ye
 DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny cancel".split())
 """The answers to the question in the chat, after `plain`."""
 
-_FAILURES = frozenset({"not_registered"})
+_FAILURES = frozenset({NOT_REGISTERED, BANNED})
 """Errors of a failed scene that have words of their own."""
 
 _OUTCOMES: Mapping[State, str] = {

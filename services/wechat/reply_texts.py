@@ -116,6 +116,14 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "ja": "あなたの WeChat に対応する {site} のアカウントがないため、ログインできません。"
             "{site} にお問い合わせください。",
         },
+        "banned": {
+            "zh-CN": "您在 {site} 的账号已被封禁，无法登录。如有疑问，请联系 {site}。",
+            "zh-TW": "您在 {site} 的帳號已被停權，無法登入。如有疑問，請聯絡 {site}。",
+            "en": "{site} has blocked your account, so you cannot log in. If you think this is a "
+            "mistake, please contact {site}.",
+            "ja": "{site} でのご利用が停止されているため、ログインできません。お心当たりがない場合は "
+            "{site} にお問い合わせください。",
+        },
         "code_unknown": {
             "zh-CN": "登录码不正确或已过期，请核对 {site} 页面上的登录码后重新发送。",
             "zh-TW": "登入碼不正確或已過期，請核對 {site} 頁面上的登入碼後重新傳送。",

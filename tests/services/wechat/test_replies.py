@@ -26,6 +26,7 @@ OUTCOMES = {
     "confirm_denied",
     "register_ask",
     "not_registered",
+    "banned",
     "code_unknown",
     "code_locked",
 }

@@ -56,6 +56,14 @@ class Login(NamedTuple):
     """WeChat is still to be asked for the unionid of the identity that logged in."""
 
 
+class Person(NamedTuple):
+    """Who a user id stands for: what sessions need to know of the person."""
+
+    ids: tuple[UserId, ...]
+    """All ids of the person: the one that stayed first, then its aliases."""
+    banned: bool = False
+
+
 NOTHING_KNOWN = Profile()
 
 UNIONID_DUE_SECONDS = 3.0
@@ -124,6 +132,9 @@ class UserStore(Protocol):
 
         The user as it is then. Doing it again is no error.
         """
+
+    async def person(self, user_id: UserId) -> Person:
+        """Who has that id or alias; an id that is unknown stands for itself."""
 
     async def join(self, identity: Identity) -> None:
         """Note what was learned of a unionid after the login; it is owed no more.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import pymongo
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import (
     BulkWriteError,
     DuplicateKeyError,
@@ -54,7 +55,15 @@ from services.people.mongo_identities import (
     user_at,
     user_of,
 )
-from services.people.store import LEASE_SECONDS, NOTHING_KNOWN, Identity, Login, Profile, User
+from services.people.store import (
+    LEASE_SECONDS,
+    NOTHING_KNOWN,
+    Identity,
+    Login,
+    Person,
+    Profile,
+    User,
+)
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.people")
@@ -184,7 +193,7 @@ class MongoUserStore:
         try:
             try:
                 self._people = self._client[self._database]["people"]
-                async with self._call("ping"):
+                async with self.call("ping"):
                     await self._client.admin.command("ping")
             except InvalidName:
                 raise SettingsError("mongodb.database", "is no name of a database") from None
@@ -194,14 +203,14 @@ class MongoUserStore:
             reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
             self._links = IdentityLinks(self._people, reader)
             self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
-            async with self._call("createIndexes"):
+            async with self.call("createIndexes"):
                 await self._people.create_index("user_id", unique=True, sparse=True)
             await self._try_commands()
         except (SettingsError, StoreUnavailable, asyncio.CancelledError):
             await self.close()
             raise
         self._indexing = self._supervisor.spawn(
-            self._index_owed_unionids(), name="index of owed unionids"
+            self._make_indexes(), name="indexes of owed unionids and aliases"
         )
 
     async def _try_commands(self) -> None:
@@ -215,31 +224,31 @@ class MongoUserStore:
         records = [LoginRecord(scene, "", 0.0, NOTHING_KNOWN, UserId(name)) for scene in scenes]
         first, *at_once = records[:-2]
         document = primary_record(key, None, first)
-        async with self._call("insert"):
+        async with self.call("insert"):
             await self._people.insert_one(document)
         try:
             for double in (document, {**document, "_id": f"{name}:double"}):
-                async with self._call("insert"):
+                async with self.call("insert"):
                     with contextlib.suppress(DuplicateKeyError):
                         await self._people.insert_one(double)
                         raise _unfit("it takes two documents of one unique key")
-            async with self._call("findAndModify"):
+            async with self.call("findAndModify"):
                 await asyncio.gather(*(self._counter.count(key, login) for login in at_once))
-            async with self._call("update"):
+            async with self.call("update"):
                 changes = [UpdateOne(uncounted(key, one), counting(one)) for one in records[-2:]]
                 await self._people.bulk_write(changes, ordered=False)
                 await self._people.update_one({"_id": key}, {"$set": {"home": False}})
-            async with self._call("find"):
+            async with self.call("find"):
                 found = await self._people.find({"_id": {"$in": [key]}}).to_list()
             if [(one["logins"], one["recent"][:1]) for one in found] != [
                 (len(records), scenes[:1])
             ]:
                 raise _unfit("of several changes of one document at once it loses some")
         finally:
-            async with self._call("delete"):
+            async with self.call("delete"):
                 await self._people.delete_many({"_id": {"$in": [key, f"{name}:double"]}})
 
-    async def _index_owed_unionids(self) -> None:
+    async def _make_indexes(self) -> None:
         # Not within the start: in a collection that is large already, it may take minutes.
         assert self._client is not None
         while True:
@@ -248,15 +257,22 @@ class MongoUserStore:
                     await self._people.create_index(
                         [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)], sparse=True
                     )
+                    # Of all links only those that once were a user: a few.
+                    await self._people.create_index(
+                        "of", partialFilterExpression={"user_id": {"$exists": True}}
+                    )
                 return
             except FOREIGN as error:
                 words = problem_of(error, self._client, "createIndexes").words
-                log.warning("MongoDB: unionids that are left owed wait for an index: %s", words)
+                log.warning(
+                    "MongoDB: owed unionids and users' aliases wait for an index: %s", words
+                )
                 await asyncio.sleep(INDEX_PAUSE_SECONDS)
 
     @contextlib.asynccontextmanager
-    async def _call(self, starting: str = "") -> AsyncIterator[None]:
-        """One deadline around a call, and one name for all that goes wrong in it.
+    async def call(self, starting: str = "") -> AsyncIterator[None]:
+        """One deadline around a call, and one name for all that goes wrong in it; also for what is
+        kept in other collections (`collection`).
 
         A primary that steps down (NotWritablePrimary), a majority that is not reached, a cut
         connection, no server in time: the caller may ask again.
@@ -294,7 +310,7 @@ class MongoUserStore:
         unionid_wanted: bool = False,
     ) -> Login:
         record = LoginRecord(scene_str, account, now, profile, user_id, unionid_wanted)
-        async with self._call():
+        async with self.call():
             for _ in range(TRIES):
                 login = await self._try_login(identity, record)
                 if login is not None:
@@ -372,7 +388,7 @@ class MongoUserStore:
         return Login(user_of(primary), True, "unionid_owed" in primary)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
-        async with self._call():
+        async with self.call():
             path = await self._links.path(key_of(identity))
             if not path and identity.unionid is not None:
                 path = await self._links.path(unionid_key(identity.unionid))
@@ -383,7 +399,7 @@ class MongoUserStore:
         return user_at(path), Identity(identity.app_id, identity.openid, stored)
 
     async def get(self, user_id: UserId) -> User | None:
-        async with self._call():
+        async with self.call():
             path = await self._path_of(user_id)
         return user_at(path) if path else None
 
@@ -395,7 +411,7 @@ class MongoUserStore:
         return [document, *await self._links.path(document["of"])]
 
     async def ban(self, user_id: UserId, banned: bool, now: float) -> User | None:
-        async with self._call():
+        async with self.call():
             for _ in range(TRIES):
                 path = await self._path_of(user_id)
                 if not path:
@@ -413,8 +429,29 @@ class MongoUserStore:
                     return user_of(changed)
         raise StoreUnavailable("MongoDB: too many users become one at once")
 
+    async def person(self, user_id: UserId) -> Person:
+        async with self.call():
+            path = await self._path_of(user_id)
+            if not path:
+                return Person((user_id,))
+            user = user_at(path)
+            # Without the index this would read all people.
+            await asyncio.shield(self._indexing)
+            ids, keys = [user.id], [path[-1]["_id"]]
+            while keys:
+                aliases = {"of": {"$in": keys}, "user_id": {"$exists": True}}
+                found = await self._people.find(aliases, ["user_id"]).to_list()
+                ids += [UserId(alias["user_id"]) for alias in found]
+                keys = [alias["_id"] for alias in found]
+        return Person(tuple(ids), user.banned)
+
+    def collection(self, name: str) -> AsyncCollection[Document]:
+        """Another collection of the same database, for a store that uses this one's connections."""
+        assert self._client is not None
+        return self._client[self._database][name]
+
     async def join(self, identity: Identity) -> None:
-        async with self._call():
+        async with self.call():
             await self._links.join(key_of(identity), identity.unionid)
 
     async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
@@ -422,7 +459,7 @@ class MongoUserStore:
         # By a mark of its own this call finds what it took: two callers may find the same first.
         mark = uuid.uuid4().hex
         lease = {"unionid_owed.due": now + LEASE_SECONDS, "unionid_owed.taken": mark}
-        async with self._call():
+        async with self.call():
             # Without the index this would read all people.
             await asyncio.shield(self._indexing)
             found = self._people.find(due, ["_id"]).sort("unionid_owed.due").limit(limit)
@@ -434,7 +471,7 @@ class MongoUserStore:
             return [identity_of(document["_id"]) for document in await taken.to_list()]
 
     async def count_owed_unionids(self, limit: int) -> int:
-        async with self._call():
+        async with self.call():
             await asyncio.shield(self._indexing)
             owed = {"unionid_owed.app_id": {"$gt": ""}}
             return await self._people.count_documents(owed, limit=limit)
@@ -443,7 +480,7 @@ class MongoUserStore:
         key = key_of(identity)
         noted: Document = {"following": following, "follow_changed_at": at}
         older = {"_id": key, "$or": [{"follow_changed_at": {"$lt": at}}, noted]}
-        async with self._call():
+        async with self.call():
             if not following and await self._people.find_one(older) is not None:
                 # Forgotten first, so that a repeat after a crash in between does it again.
                 names = [document["_id"] for document in await self._links.path(key)]
@@ -456,7 +493,7 @@ class MongoUserStore:
 
     async def ping(self) -> None:
         assert self._client is not None
-        async with self._call():
+        async with self.call():
             await self._client.admin.command("ping")
 
     async def close(self) -> None:

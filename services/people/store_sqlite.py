@@ -16,6 +16,7 @@ from services.people.store import (
     UNIONID_DUE_SECONDS,
     Identity,
     Login,
+    Person,
     Profile,
     User,
 )
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS users (
     created_at REAL NOT NULL, last_login_at REAL NOT NULL, logins INTEGER NOT NULL,
     alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL, banned_at REAL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS users_by_alias ON users (alias_of) WHERE alias_of IS NOT NULL;
 CREATE TABLE IF NOT EXISTS identities (
     app_id TEXT NOT NULL, openid TEXT NOT NULL, unionid TEXT, user_id TEXT NOT NULL,
     following INTEGER NOT NULL, follow_changed_at REAL NOT NULL,
@@ -55,6 +57,10 @@ _KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u
     u.banned_at FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
 _USER = """SELECT id, name, avatar, account, created_at, last_login_at, logins,
     banned_at IS NOT NULL FROM users"""
+
+_ALIASES = """WITH RECURSIVE person (id) AS (
+    VALUES (?) UNION SELECT users.id FROM users JOIN person ON users.alias_of = person.id
+) SELECT id FROM person"""
 
 _ABSORB = """UPDATE users SET
     logins = users.logins + gone.logins,
@@ -119,6 +125,10 @@ class SqliteUserStore:
             return _resolved(db, stayed)
 
         return await self._database.write(job)
+
+    async def person(self, user_id: UserId) -> Person:
+        with sqlite_errors():
+            return person_in_transaction(self._database.reader, user_id)
 
     async def join(self, identity: Identity) -> None:
         await self._database.write(lambda db: _join(db, identity))
@@ -194,6 +204,15 @@ def login_in_transaction(
         found, is_new = _find_or_register(db, identity, account, now, None)
         login = _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
     return _owing(db, login, identity, now) if unionid_wanted and not has_unionid else login
+
+
+def person_in_transaction(db: sqlite3.Connection, user_id: UserId) -> Person:
+    """`UserStore.person`, also for a caller's transaction."""
+    stayed = _id_after_aliases(db, user_id)
+    rows = db.execute(_ALIASES, (stayed,)).fetchall()
+    is_banned = "SELECT 1 FROM users WHERE id = ? AND banned_at IS NOT NULL"
+    banned = db.execute(is_banned, (stayed,)).fetchone() is not None
+    return Person(tuple(UserId(row[0]) for row in rows), banned)
 
 
 def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:

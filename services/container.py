@@ -47,6 +47,7 @@ from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.pictures import MiniProgramPictures, Pictures
 from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
+from services.scenes.session_words import SessionWords
 from services.scenes.states import Kind
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
@@ -269,6 +270,19 @@ class Container:
             self.typed_codes,
             OpenScenes(self.scenes, self.login, self.policy),
             self.texts,
+            self.session_words,
+            self.backend.sessions if self.settings.sessions.end_on_unsubscribe else None,
+        )
+
+    @cached_property
+    def session_words(self) -> SessionWords | None:
+        """What people say about their sessions, where there are any and that is wanted."""
+        sessions = self.settings.sessions
+        if not sessions.refresh_ttl_seconds or not sessions.chat_words:
+            return None
+        backend = self.backend
+        return SessionWords(
+            self.scenes, backend.users, backend.sessions, self.clock, self.site_name
         )
 
     @cached_property
@@ -571,6 +585,8 @@ class Container:
         settings = self.settings
         return OperatorService(
             self.scenes,
+            self.backend.users,
+            self.backend.sessions,
             self.accounts,
             self.metrics,
             self.history,

@@ -139,8 +139,8 @@ class UserStore(Protocol):
     async def join(self, identity: Identity) -> None:
         """Note what was learned of a unionid after the login; it is owed no more.
 
-        Users whom it shows to be one are joined; if one of them is banned, so is the user who stays.
-        Without a unionid: WeChat tells none.
+        Users whom it shows to be one are joined; if one of them is banned, so is the user who
+        stays. Without a unionid: WeChat tells none.
         """
 
     async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:

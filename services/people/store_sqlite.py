@@ -54,7 +54,8 @@ CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 
 # Identities never point to an alias: `_make_alias` moves them to the user who stays.
 _KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins,
-    u.banned_at FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
+    u.banned_at FROM identities i JOIN users u ON u.id = i.user_id
+    WHERE i.app_id = ? AND i.openid = ?"""
 _USER = """SELECT id, name, avatar, account, created_at, last_login_at, logins,
     banned_at IS NOT NULL FROM users"""
 
@@ -352,4 +353,7 @@ def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:
 
 def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
     row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
-    return None if row is None else User(UserId(row[0]), *row[1:-1], bool(row[-1]))
+    if row is None:
+        return None
+    *known, banned = row
+    return User._make((*known, bool(banned)))

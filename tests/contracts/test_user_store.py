@@ -465,7 +465,7 @@ async def test_the_last_change_of_following_may_be_repeated(people: UserBench) -
 
 @pytest.mark.gen_test
 async def test_a_ban_is_told_of_the_user(people: UserBench) -> None:
-    """By id, by identity and with each login, until it is lifted; doing either again is no error."""
+    """By id and by identity, until it is lifted; doing either again is no error."""
     store = people.store()
     user = (await logged_in(store, person())).user
     assert not user.banned

@@ -171,7 +171,9 @@ async def test_the_form_lets_no_banned_person_in(tmp_path: Path) -> None:
     async with HookServer() as hook, Shop(tmp_path, login={**login, **hook.login}) as stack:
         hook.answer = {"user_id": "customer-4711"}
         pages = [await stack.begin(lang="en") for _ in range(2)]
-        for page, name, state in zip(pages, ("alice", "bob"), ("authorized", "failed"), strict=True):
+        for page, name, state in zip(
+            pages, ("alice", "bob"), ("authorized", "failed"), strict=True
+        ):
             await Chatter(stack, name).scans(page)
             token = (await page.reaches("registering"))["registration_token"]
             for _ in range(2):

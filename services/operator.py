@@ -19,12 +19,12 @@ from services.errors import StoreUnavailable
 from services.events import emit
 from services.ids import SceneStr, UserId
 from services.metrics import Metrics
-from services.people.store import UserStore
+from services.people.store import User, UserStore
 from services.scenes.codes_ahead import WECHAT_DAILY_CODES, codes_key
 from services.scenes.history import KEPT_SECONDS, History, HistoryEvent
 from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore
-from services.sessions.store import SessionStore
+from services.sessions.service import SessionService
 from services.wechat.accounts import Account, Accounts
 
 log = logging.getLogger("scanpush.operator")
@@ -121,7 +121,7 @@ class OperatorService:
         self,
         scenes: SceneStore,
         users: UserStore,
-        sessions: SessionStore,
+        sessions: SessionService | None,
         accounts: Accounts,
         metrics: Metrics,
         history: History,
@@ -207,8 +207,7 @@ class OperatorService:
         if user is None:
             return False
         # After the ban: a session that begins meanwhile finds the ban, or is found here.
-        ended = await self._sessions.end_of_user(user.id)
-        log.info("user %s is banned, %d sessions ended", user.id, len(ended))
+        log.info("user %s is banned, %d sessions ended", user.id, await self._end_of(user))
         emit("banned", user=user.id)
         return True
 
@@ -224,9 +223,12 @@ class OperatorService:
         user = await self._users.get(user_id)
         if user is None:
             return False
-        ended = await self._sessions.end_of_user(user.id)
-        log.info("user %s: the operator ended %d sessions", user.id, len(ended))
+        log.info("user %s: the operator ended %d sessions", user.id, await self._end_of(user))
         return True
+
+    async def _end_of(self, user: User) -> int:
+        """End all sessions of the person; how many, 0 where none are kept."""
+        return 0 if self._sessions is None else len(await self._sessions.end_of_user(user.id))
 
 
 def percentiles(seconds: deque[float]) -> dict[str, float | int | None]:

@@ -24,7 +24,7 @@ from services.scenes.session_words import Request, SessionWords, Wish, read
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
-from services.sessions.store import SessionStore
+from services.sessions.service import SessionService
 from services.wechat.accounts import Account
 from services.wechat.messages import (
     ConsentRevoked,
@@ -104,7 +104,7 @@ class ChatService:
         open_scenes: "OpenScenes",
         texts: ChatTexts,
         words: SessionWords | None = None,
-        ends_on_unsubscribe: SessionStore | None = None,
+        ends_on_unsubscribe: SessionService | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users

@@ -18,8 +18,8 @@ from services.ids import OpenId
 from services.key_values import KeyValues
 from services.logs import short_hash
 from services.people.store import Identity, User, UserStore
+from services.sessions.service import SessionService
 from services.sessions.states import Session, SessionId
-from services.sessions.store import SessionStore
 from services.wechat.accounts import Account
 from services.wechat.replies import ago, inert, text
 from services.wechat.reply_texts import LANGUAGES
@@ -141,7 +141,7 @@ class SessionWords:
         self,
         values: KeyValues,
         users: UserStore,
-        sessions: SessionStore,
+        sessions: SessionService,
         clock: Clock,
         site_name: str,
     ) -> None:
@@ -259,7 +259,7 @@ class SessionWords:
         """The person's sessions, the latest first."""
         if user is None:
             return []
-        return await self._sessions.of_user(user.id, self._clock.now())
+        return await self._sessions.of_user(user.id)
 
     def _said(self, outcome: str, lang: str, **values: str) -> Answer:
         return Answer(outcome, text(outcome, lang, site=self._site_name, **values))

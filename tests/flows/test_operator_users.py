@@ -8,12 +8,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from services.ids import UserId
+from services.ids import AppId, OpenId, UnionId, UserId, new_scene_str
+from services.people.store import Identity
 from services.sessions.states import BROWSER
 from services.wechat.replies import text
 from tests.conftest import UnexpectedLogs
 from tests.flows.chatter import Chatter
 from tests.flows.test_session_words import SESSIONS, Shop, told
+from tests.flows.test_sessions import logged_in, me, refresh, refused
 from tests.stack import ON_LOOP
 
 pytestmark = ON_LOOP
@@ -124,3 +126,36 @@ async def test_a_ban_that_a_store_interrupts_is_done_again(
         assert await stack.alive(user_id) == [session_id]
         assert (await do(stack, "ban", user_id)).status_code == 204
         assert await stack.alive(user_id) == []
+
+
+async def test_a_banned_persons_login_is_renewed_by_nothing(tmp_path: Path) -> None:
+    """A real login: its refresh token and its token are refused from the ban on, and stay so when
+    the ban is lifted; one that was not collected yet brings a session that is over."""
+    async with Shop(tmp_path, **OPERATOR) as stack:
+        logins = [await logged_in(stack), await logged_in(stack, ack=False)]
+        page, alice = await stack.begin(), Chatter(stack)
+        await alice.scans(page)
+        user_id = logins[0]["user"]["id"]
+        assert (await do(stack, "ban", user_id)).status_code == 204
+        logins.append((await page.poll()).json()["login"])
+        for deed in ("ban", "unban"):
+            assert (await do(stack, deed, user_id)).status_code == 204
+            for login in logins:
+                assert refused(await refresh(stack, login["refresh_token"]))
+                assert await me(stack, login) == 401
+
+
+async def test_a_person_who_turns_out_to_be_banned_is_kept_out(tmp_path: Path) -> None:
+    """Two users become one, of whom one was banned: the other's sessions are over as well."""
+    async with Shop(tmp_path, **OPERATOR) as stack:
+        login = await logged_in(stack)
+        users = stack.container.backend.users
+        site = Identity(AppId("wx-site"), OpenId("alice-there"), UnionId("u-alice"))
+        other = await users.login(site, new_scene_str(), "default", stack.now)
+        assert (await do(stack, "ban", other.user.id)).status_code == 204
+        assert await me(stack, login) == 200
+        app_id = AppId(stack.container.accounts.named(None).app_id)
+        await users.join(Identity(app_id, OpenId(Chatter(stack).openid), UnionId("u-alice")))
+        assert await me(stack, login) == 401
+        assert refused(await refresh(stack, login["refresh_token"]))
+        assert await stack.alive(UserId(login["user"]["id"])) == []

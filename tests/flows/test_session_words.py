@@ -22,11 +22,14 @@ from tests.conftest import UnexpectedLogs
 from tests.flows.browsers import Walker, asks
 from tests.flows.chatter import Chatter
 from tests.flows.other_system import other_system
+from tests.flows.test_sessions import logged_in, me, refresh, refused
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
 
 SESSIONS = {"refresh_ttl_seconds": 30 * 86400}
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
 
 def said(outcome: str, **values: str) -> str:
@@ -396,3 +399,16 @@ async def test_unfollowing_ends_no_session_otherwise(tmp_path: Path) -> None:
         assert len(await stack.alive(user_id)) == 1
         await alice.sends(alice.event("unsubscribe", at=stack.now + 5))
         assert await stack.alive(user_id) == []
+
+
+async def test_a_login_that_was_not_theirs_is_over_at_once(tmp_path: Path) -> None:
+    """From the scan to the word: the page that has the login can no longer renew or use it."""
+    async with Shop(tmp_path) as stack:
+        alice = Chatter(stack)
+        kept, stolen = await logged_in(stack), await logged_in(stack, browser=FIREFOX)
+        listed = (await alice.says("devices")).split("\n")
+        assert listed[1].startswith("1. Firefox, Linux, since just now") and len(listed) == 4
+        assert "Firefox, Linux" in await alice.says("not me")
+        assert refused(await refresh(stack, stolen["refresh_token"]))
+        assert [await me(stack, login) for login in (kept, stolen)] == [200, 401]
+        assert (await refresh(stack, kept["refresh_token"])).status_code == 200

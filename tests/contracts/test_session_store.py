@@ -465,8 +465,6 @@ async def test_a_ban_leaves_no_session_that_begins_meanwhile(people: UserBench) 
             await users.ban(of, True, NOW)
             await stores[0].end_of_user(of)
 
-        begins = (
-            stores[n % 2].begin(session(user_id), most_per_user=0, now=NOW) for n in range(8)
-        )
+        begins = (stores[n % 2].begin(session(user_id), most_per_user=0, now=NOW) for n in range(8))
         await asyncio.gather(*begins, ban())
         assert await stores[1].of_user(user_id, NOW) == []

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -96,11 +96,11 @@ class _Rulebook:
     def login_rules(self) -> Rules:
         return self._login
 
-    def access_rules(self, audience: str, algorithm: Algorithm) -> Rules:
-        """Those of the OpenID Provider: always a key pair, and the client's or its own audience."""
-        if algorithm == "HS256":
+    def access_rules(self, audience: str, issuer: str | None) -> Rules:
+        """Those of the OpenID Provider, which does not exist with a shared secret."""
+        if self._secret is not None:
             raise ValueError("algorithm: access tokens are signed by a key pair")
-        return Rules(self._login.issuer, audience, algorithm, self._login.leeway_seconds)
+        return replace(self._login, audience=audience, issuer=issuer or self._login.issuer)
 
     def secret_for(self, token: str, rules: Rules) -> str | None:
         """The shared secret where one verifies; None: look for the key that the token names."""
@@ -253,18 +253,18 @@ class Scanpush:
         return login_claims(token, self._key(token, rules), rules)
 
     def verify_access_token(
-        self, token: str, *, audience: str, algorithm: Algorithm = "RS256"
+        self, token: str, *, audience: str, issuer: str | None = None
     ) -> AccessClaims:
         """What an access token of the OpenID Provider says, if it is valid.
 
         Args:
             audience: the client's ``audience`` in scanpush's settings, else the client's id.
-            algorithm: of the provider's access tokens.
+            issuer: the server's ``server.public_url``, where ``jwt.issuer`` is set to another.
 
         Raises:
             InvalidToken, Unavailable: as of `verify`.
         """
-        rules = self._rulebook.access_rules(audience, algorithm)
+        rules = self._rulebook.access_rules(audience, issuer)
         return access_claims(token, self._key(token, rules), rules)
 
     def refresh(self, refresh_token: str) -> Login:
@@ -399,10 +399,10 @@ class AsyncScanpush:
         return login_claims(token, await self._key(token, rules), rules)
 
     async def verify_access_token(
-        self, token: str, *, audience: str, algorithm: Algorithm = "RS256"
+        self, token: str, *, audience: str, issuer: str | None = None
     ) -> AccessClaims:
         """As `Scanpush.verify_access_token`."""
-        rules = self._rulebook.access_rules(audience, algorithm)
+        rules = self._rulebook.access_rules(audience, issuer)
         return access_claims(token, await self._key(token, rules), rules)
 
     async def refresh(self, refresh_token: str) -> Login:

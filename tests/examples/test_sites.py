@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +20,27 @@ from tests.examples.sites import COMMANDS, EXAMPLES, Site, each_site
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]+)"')
 
 
-class Login:
-    """A scanpush, the logins of people there, and tokens of any kind under its key."""
-
-    def __init__(self, folder: Path, real: Real) -> None:
-        self.url = real.url
-        self._real = real
-        jwk = json.loads((folder / "keys.json").read_text())["keys"][0]
-        key = read_private(jwk)
-        self._issuer = Issuer(KeySet(key, (key,)), issuer="scanpush", audience="scanpush")
-
-    def scanned(self, person: str) -> dict[str, Any]:
-        """The login document of a person who scanned."""
-        with httpx.Client(base_url=self.url, trust_env=False, timeout=20) as http:
-            page = http.post("/api/scenes", json={}).json()
-            bearer = {"Authorization": f"Bearer {page['watch_token']}"}
-            self._real.do("scan", person=person, url=page["qr"]["content"])
-            deadline = time.monotonic() + 20
-            while "login" not in (status := http.get(page["status"], headers=bearer).json()):
-                assert time.monotonic() < deadline, status
-        return dict(status["login"])
-
-    def token(self, user: str, *, ends_in: int = 300, **header: str) -> str:
-        now = int(time.time())
-        claims = Claims(jti="j", iat=now, exp=now + ends_in, is_new=False)
-        self._issuer._header = self._issuer._header | {"typ": "JWT"} | header
-        return self._issuer.mint(subject=UserId(user), claims=claims, account="default", amr=["x"])
+def scanned(real: Real, person: str, *, secret: str = "", **wish: str) -> dict[str, Any]:
+    """The status of a scene whose code that person scanned; `secret` is a kiosk's."""
+    with httpx.Client(base_url=real.url, trust_env=False, timeout=20) as http:
+        bearer = {"Authorization": f"Bearer {secret}"} if secret else {}
+        page = http.post("/api/scenes", json=wish, headers=bearer).json()
+        bearer = {"Authorization": f"Bearer {page['watch_token']}"}
+        real.do("scan", person=person, url=page["qr"]["content"])
+        deadline = time.monotonic() + 20
+        while (status := http.get(page["status"], headers=bearer).json())["state"] != "authorized":
+            assert time.monotonic() < deadline, status
+    return dict(status)
 
 
-@pytest.fixture(scope="module")
-def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
-    folder = tmp_path_factory.mktemp("scanpush")
-    jwt = {"key_file": str(folder / "keys.json")}
-    with Real(folder, jwt=jwt, limits={"exempt": ["127.0.0.0/8"]}) as real:
-        yield Login(folder, real)
+def signed_token(folder: Path, user: str, *, ends_in: int = 300, **header: str) -> str:
+    """A token under the server's own key, also one that it never makes."""
+    key = read_private(json.loads((folder / "keys.json").read_text())["keys"][0])
+    issuer = Issuer(KeySet(key, (key,)), issuer="scanpush", audience="scanpush")
+    issuer._header = issuer._header | header
+    now = int(time.time())
+    claims = Claims(jti="j", iat=now, exp=now + ends_in, is_new=False)
+    return issuer.mint(subject=UserId(user), claims=claims, account="default", amr=["x"])
 
 
 def post_session(http: httpx.Client, token: str) -> httpx.Response:
@@ -62,25 +48,25 @@ def post_session(http: httpx.Client, token: str) -> httpx.Response:
 
 
 @each_site
-def test_a_person_logs_in_and_out(name: str, login: Login, tmp_path: Path) -> None:
+def test_a_person_logs_in_and_out(name: str, real: Real, folder: Path, tmp_path: Path) -> None:
     """With a session of the site's own, which nothing but a valid login token opens."""
-    with Site(name, tmp_path, login.url, free_port()) as site:
+    with Site(name, tmp_path, real.url, free_port()) as site:
         with httpx.Client(base_url=site.url, trust_env=False, timeout=20) as http:
             shown = http.get("/").text
             assert "<scan-login>" in shown
-            assert f'src="{login.url}/static/scan-login.js"' in shown
+            assert f'src="{real.url}/static/scan-login.js"' in shown
 
-            good = login.token("u1")
+            good = signed_token(folder, "u1")
             for refused in (
                 "",
                 good[:-8] + "AAAAAAAA",
-                login.token("u1", ends_in=-600),
-                login.token("u1", typ="at+jwt"),
+                signed_token(folder, "u1", ends_in=-600),
+                signed_token(folder, "u1", typ="at+jwt"),
             ):
                 assert post_session(http, refused).status_code == 401
             assert "<scan-login>" in http.get("/").text
 
-            person = login.scanned("alice")
+            person = scanned(real, "alice")["login"]
             opened = post_session(http, person["token"])
             assert opened.status_code == 204
             assert re.search("httponly", opened.headers["Set-Cookie"], re.IGNORECASE)
@@ -97,7 +83,7 @@ def test_a_person_logs_in_and_out(name: str, login: Login, tmp_path: Path) -> No
             assert "<scan-login>" in thief.get("/").text
 
         with httpx.Client(base_url=site.url, trust_env=False) as http:
-            assert post_session(http, login.token("<b>x</b>")).status_code == 204
+            assert post_session(http, signed_token(folder, "<b>x</b>")).status_code == 204
             assert "&lt;b&gt;x&lt;/b&gt;" in http.get("/").text
 
 

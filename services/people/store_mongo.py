@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pymongo
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
@@ -210,7 +211,18 @@ class MongoUserStore:
             await self.close()
             raise
         self._indexing = self._supervisor.spawn(
-            self._make_indexes(), name="indexes of owed unionids and aliases"
+            self._make_index(
+                "owed unionids",
+                [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)],
+                sparse=True,
+            ),
+            name="index of owed unionids",
+        )
+        # Of all links only those that once were a user: a few.
+        once_a_user = {"user_id": {"$exists": True}}
+        self._indexing_aliases = self._supervisor.spawn(
+            self._make_index("aliases", [("of", 1)], partialFilterExpression=once_a_user),
+            name="index of aliases",
         )
 
     async def _try_commands(self) -> None:
@@ -248,25 +260,17 @@ class MongoUserStore:
             async with self.call("delete"):
                 await self._people.delete_many({"_id": {"$in": [key, f"{name}:double"]}})
 
-    async def _make_indexes(self) -> None:
+    async def _make_index(self, of: str, keys: list[tuple[str, int]], **options: Any) -> None:
         # Not within the start: in a collection that is large already, it may take minutes.
         assert self._client is not None
         while True:
             try:
                 with pymongo.timeout(INDEX_SECONDS):
-                    await self._people.create_index(
-                        [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)], sparse=True
-                    )
-                    # Of all links only those that once were a user: a few.
-                    await self._people.create_index(
-                        "of", partialFilterExpression={"user_id": {"$exists": True}}
-                    )
+                    await self._people.create_index(keys, **options)
                 return
             except FOREIGN as error:
                 words = problem_of(error, self._client, "createIndexes").words
-                log.warning(
-                    "MongoDB: owed unionids and users' aliases wait for an index: %s", words
-                )
+                log.warning("MongoDB: the index of %s is not there yet: %s", of, words)
                 await asyncio.sleep(INDEX_PAUSE_SECONDS)
 
     @contextlib.asynccontextmanager
@@ -435,9 +439,13 @@ class MongoUserStore:
             if not path:
                 return Person((user_id,))
             user = user_at(path)
-            # Without the index this would read all people.
-            await asyncio.shield(self._indexing)
             ids, keys = [user.id], [path[-1]["_id"]]
+            if not self._indexing_aliases.done():
+                # Without the index the search would read all people. This list lacks only users
+                # whose merge was cut off, until their next login.
+                known = {"_id": {"$in": path[-1].get("absorbed", [])}}
+                found = await self._people.find(known, ["user_id"]).to_list()
+                return Person((user.id, *(UserId(one["user_id"]) for one in found)), user.banned)
             while keys:
                 aliases = {"of": {"$in": keys}, "user_id": {"$exists": True}}
                 found = await self._people.find(aliases, ["user_id"]).to_list()

@@ -1,4 +1,4 @@
-"""examples/express: a site of its own process, which opens its own session for a person who scans."""
+"""examples/express: a site in a process of its own, with its own session for a person who scans."""
 
 import os
 import shutil

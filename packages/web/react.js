@@ -1,7 +1,7 @@
 "use client";
 // <ScanLogin> for React 18 and later. A server renders the bare tag, and the element draws itself in the browser.
 
-import { createElement, forwardRef, useCallback, useEffect, useRef } from "react";
+import { createElement, forwardRef, useCallback, useInsertionEffect, useRef } from "react";
 import { define } from "./lib/scan-element.js";
 
 const EVENTS = ["change", "scanned", "confirming", "registering", "login", "expired", "denied", "cancelled", "error"];
@@ -10,7 +10,8 @@ const HANDLERS = new Set(EVENTS.map(handlerOf));
 
 export const ScanLogin = forwardRef(function ScanLogin({ className, ...props }, outer) {
   const now = useRef(props);
-  useEffect(() => { now.current = props; });
+  // With the commit itself, so that no event meets the handlers of an earlier rendering.
+  useInsertionEffect(() => { now.current = props; });
   // A ref is set before the browser can do anything else, so that no event of the element is missed.
   const undo = useRef();
   const attach = useCallback((element) => {

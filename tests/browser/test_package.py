@@ -301,7 +301,7 @@ window.version = react.version;
 const tell = (from) => ({ state = "login", refresh_token }) =>
   window.told.push([from, state, refresh_token]);
 const handlers = (from) => ({
-  server: window.server, lang: "en",
+  id: from, server: window.server, lang: "en",
   onScanned: tell(from), onLogin: tell(from), onError: tell(from),
 });
 const field = (create) => create("input", { type: "text", name: "of-the-page" });
@@ -341,6 +341,7 @@ def test_a_component_passes_events_on(
     page.locator("scan-login.mine svg[part=qr]").wait_for()
     if framework == "react":
         page.evaluate("window.react('second')")
+        page.locator("scan-login#second").wait_for()
         assert page.evaluate("window.seen === document.querySelector('scan-login')")
     # A page may put fields of its own into the element.
     page.evaluate("""() => document.querySelector("[name=of-the-page]").dispatchEvent(

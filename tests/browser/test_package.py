@@ -25,7 +25,7 @@ from deploy.programs import free_port
 from handlers.assets import static_assets
 from tests.docs.pages import blocks
 
-from .conftest import ROOT, Fake, view
+from .conftest import ROOT, Fake, eventually, view
 from .real_server import Real
 
 pytestmark = pytest.mark.browser
@@ -348,9 +348,9 @@ def test_a_component_passes_events_on(
       new Event("error", { bubbles: true }))""")
     name = "second" if framework == "react" else "first"
     fake.move("scanned", user={"name": "王**"})
-    page.wait_for_function("window.told.length === 1")
+    eventually(lambda: page.evaluate("window.told.length") == 1)
     fake.move("authorized", refresh_token="once")
-    page.wait_for_function("window.told.length === 2")
+    eventually(lambda: page.evaluate("window.told.length") == 2)
     if framework == "react":
         assert page.evaluate("window.version").startswith(version or "19")
     assert page.evaluate("window.told") == [[name, "scanned", None], [name, "login", "once"]]

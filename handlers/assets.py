@@ -194,12 +194,12 @@ class Assets:
             imports = _ANY_IMPORT.findall(self._files[name].body.decode())
             names += sorted({found for found in imports if found not in names})
         hashes = {base + name: _integrity(self._files[name].body) for name in names}
-        script = hashes.pop(base + ELEMENT)
+        whole = f'src="{base}{ELEMENT}" integrity="{hashes.pop(base + ELEMENT)}"'
         import_map = json.dumps({"integrity": hashes}, indent=1)
         return (
             f"<!-- script-src {url.rstrip('/')}{_policy_hash(import_map)} -->\n"
             f'<script type="importmap">{import_map}</script>\n'
-            f'<script type="module" src="{base}{ELEMENT}" integrity="{script}" crossorigin></script>'
+            f'<script type="module" {whole} crossorigin></script>'
         )
 
     def _assembled(self, name: str, lang: str, facts: Mapping[str, str]) -> Page:

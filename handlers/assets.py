@@ -54,6 +54,7 @@ SHORTEST = 256
 
 TYPES = {
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".ts": "text/plain; charset=utf-8",

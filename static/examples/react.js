@@ -1,4 +1,4 @@
-import { createElement as h, createRoot, useEffect, useRef, useState } from "./vendor/react.js";
+import { createElement as h, createRoot, useEffect, useRef, useState } from "./vendor/react.mjs";
 import "../scan-login.js";
 
 // React 19 passes attributes and `on...` handlers to custom elements; a ref works in every version.

@@ -1,4 +1,4 @@
-import { createApp, h, ref } from "./vendor/vue.js";
+import { createApp, h, ref } from "./vendor/vue.mjs";
 import "../scan-login.js";
 
 // A render function: templates compiled in the browser need 'unsafe-eval' in the site's policy. In a

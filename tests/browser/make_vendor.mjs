@@ -18,14 +18,14 @@ buildSync({
       export { createRoot } from "react-dom/client";`,
     resolveDir: here,
   },
-  outfile: join(folder, "react.js"),
+  outfile: join(folder, "react.mjs"),
   define: { "process.env.NODE_ENV": '"production"' },
   bundle: true,
   format: "esm",
   minify: true,
   charset: "utf8",
 });
-copyFileSync(join(modules, "vue/dist/vue.runtime.esm-browser.prod.js"), join(folder, "vue.js"));
+copyFileSync(join(modules, "vue/dist/vue.runtime.esm-browser.prod.js"), join(folder, "vue.mjs"));
 
 const licenses = ["react", "react-dom", "scheduler", "vue"].map((name) => {
   const { version } = JSON.parse(readFileSync(join(modules, name, "package.json"), "utf8"));

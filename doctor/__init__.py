@@ -14,10 +14,10 @@ makes there (`examination.CALLS`, which its transport enforces):
     POST cgi-bin/callback/check                      the server URL of the console, as DNS knows it
     GET  cgi-bin/user/get, cgi-bin/user/info         a follower, and whether there is a unionid
     GET  cgi-bin/template/get_all_private_template   fields of the notice's template
-    GET  sns/oauth2/access_token                     with a code that is none: 40029 where the
-                                                     secret of the website app is right
+    GET  sns/oauth2/access_token                     with a made-up code: refused by 40029 where
+                                                     the website app's secret is right
 
-Towards the server it sends what WeChat, a proxy's visitor and a page send: the check of the server
-URL, ``/api/doctor``, the MP_verify files, and one scene of the kind ``web``, which costs no code and
-is cancelled.
+Towards the server it sends what WeChat and a page send: the check of the server URL, the MP_verify
+files, and one scene of the kind ``web``, which costs no code and is cancelled. Only ``/api/doctor``
+is asked by nothing else.
 """

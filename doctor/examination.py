@@ -54,23 +54,22 @@ class ObservedTransport(httpx.AsyncBaseTransport):
     """Lets only `CALLS` through to WeChat, and keeps how long each took and WeChat's time.
 
     Args:
-        transport: the server's own way out; it is closed with this one.
+        transport: the server's own way out.
+        folder: what comes before the path of an interface: ``/api`` of a simulator.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, bases: list[str], clock: Clock) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport, folder: str, clock: Clock) -> None:
         self._transport = transport
-        self._bases = bases
+        self._folder = folder
         self._clock = clock
         self.seconds: list[float] = []
         self.ahead: list[float] = []
         """By how much WeChat's clock was ahead of this machine's, at each answer with a Date."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = str(request.url)
-        base = next((base for base in self._bases if url.startswith(base)), None)
-        if base is None:
-            return await self._transport.handle_async_request(request)
-        path = url.removeprefix(base).partition("?")[0]
+        path = request.url.path
+        # A simulated one has its hosts below paths.
+        path = path.removeprefix(self._folder)
         is_creation = path == "/cgi-bin/qrcode/create"
         if (request.method, path) not in CALLS or (
             is_creation and json.loads(await request.aread()) != NO_ACTION
@@ -87,9 +86,6 @@ class ObservedTransport(httpx.AsyncBaseTransport):
         # It is the whole second in which the answer was made: on average, half of one before.
         self.ahead.append(date + 0.5 - (self._clock.now() - took / 2))
         return response
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
 
 
 @dataclass(frozen=True)
@@ -132,15 +128,15 @@ class Examination:
             if account.app_id and only in ("", name)
         }
         api_base = wechat.api_base.rstrip("/")
-        self.transport = ObservedTransport(
-            transport, [api_base, "https://api2.weixin.qq.com"], clock
-        )
+        self._way_out = transport
+        self.transport = ObservedTransport(transport, urlsplit(api_base).path, clock)
         self.client = WeChatClient(
             self.transport, api_base, clock, timeout_seconds=wechat.timeout_seconds
         )
         self.own = own_url(settings)
         self.base = settings.server.public_url or self.own
         """Where the server is asked: from outside, where that is known."""
+        self.trusted = outgoing.trusted or httpx.create_ssl_context(trust_env=False)
         self.tokens: dict[str, str] = {}
         """access_tokens by account."""
         self.reached: set[str] = set()
@@ -193,7 +189,7 @@ class Examination:
         try:
             async with asyncio.timeout(seconds):
                 return await exchange(
-                    self.transport,
+                    self._way_out,
                     method,
                     url,
                     query=query,
@@ -249,7 +245,7 @@ class Examination:
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
         context = None
         if parts.scheme == "https":
-            context = self.outgoing.trusted or httpx.create_ssl_context(trust_env=False)
+            context = self.trusted
         with _explained() as reason:
             if self.outgoing.proxies.of(url) is None:
                 async with asyncio.timeout(PROBE_SECONDS):
@@ -260,7 +256,7 @@ class Examination:
         return WHY["silent" if "Timeout" in str(error) or "time-out" in str(error) else "closed"]
 
     async def close(self) -> None:
-        await self.transport.aclose()
+        await self._way_out.aclose()
 
 
 @contextmanager

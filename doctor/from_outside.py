@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx
 
 from doctor.examination import (
     SERVER_SECONDS,
@@ -186,7 +185,6 @@ async def socket(exam: Examination, name: str) -> Findings:
 
 
 async def _opened(exam: Examination, origin: str, begun: Mapping[str, Any]) -> Finding:
-    context = exam.outgoing.trusted or httpx.create_ssl_context(trust_env=False)
     values: dict[str, object] = {"base": exam.base}
     timeout = aiohttp.ClientTimeout(total=SERVER_SECONDS)
     try:
@@ -197,7 +195,7 @@ async def _opened(exam: Examination, origin: str, begun: Mapping[str, Any]) -> F
                 "ws" + exam.base.removeprefix("http") + str(begun["ws"]),
                 protocols=("scanpush.v1", f"watch.{begun['watch_token']}"),
                 origin=origin,
-                ssl=context,
+                ssl=exam.trusted,
             ) as opened,
         ):
             status = json.loads(await opened.receive_str())

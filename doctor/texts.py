@@ -138,6 +138,13 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "先解决上面的问题，再运行一次。",
             ),
         ),
+        "no_time": Text(
+            Said("the doctor's minute is over", "一分钟的时限已到"),
+            Said(
+                "Mend what was found above and run the doctor again.",
+                "先解决上面的问题，再运行一次。",
+            ),
+        ),
         "no_token": Text(
             Said(
                 "needs an access_token, which WeChat did not give",
@@ -148,16 +155,6 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         # WeChat.
         "not_reached": Text(
             Said("WeChat is not reached at {host}: {why}", "连不上微信 {host}：{why}"), _CALL_OUT
-        ),
-        "unclear": Text(
-            Said(
-                "WeChat gives no usable answer here: {problem}",
-                "微信在这里没有给出可用的应答：{problem}",
-            ),
-            Said(
-                "Run the doctor again; if it stays so, look at the lines before.",
-                "再运行一次；若仍然如此，请看前面几行。",
-            ),
         ),
         "credentials": Text(
             Said("WeChat gives an access_token for {app_id}", "微信给了 {app_id} 的 access_token")
@@ -340,8 +337,10 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "服务器启动以来没有收到回调，无从得知",
             ),
             Said(
-                "Write a word to the account with WeChat, then run the doctor again.",
-                "用微信给这个公众号发一句话，再运行一次。",
+                "Write a word to the account with WeChat, then run the doctor again. If it "
+                "stays so, compare the server URL at {push_page} with that of server_url.",
+                "用微信给这个公众号发一句话，再运行一次。若仍然如此，请核对 {push_page} 的服务器地址与 server_url "
+                "一行是否一致。",
             ),
         ),
         "no_report": Text(

@@ -176,10 +176,10 @@ async def _run(options: argparse.Namespace) -> int:
         print(f"simulator: cannot listen: {error.strerror or error}", file=sys.stderr)
         return 1
     print(_settings(wechat))
-    print(f"Console: {wechat.url}/console")
-    print(f"Phone page: {wechat.phone_base}/phone  (Ctrl-C stops)", flush=True)
     for name in options.mistake:
         make_mistake(wechat.world, name)
+    print(f"Phone page: {wechat.phone_base}/phone  (Ctrl-C stops)")
+    print(f"Console: {wechat.url}/console", flush=True)
     await stopped.wait()
     await wechat.stop()
     return 0

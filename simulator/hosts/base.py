@@ -38,14 +38,19 @@ class WeChatHandler(RequestHandler):
         self.world = world
         self._fault: Fault | None = None
 
+    def set_default_headers(self) -> None:
+        """The Date by the simulator's clock. Tornado asks for it before `initialize`, too."""
+        world = getattr(self, "world", None)
+        if world is not None and world.clock.is_turned:  # else Tornado has set the same
+            self.set_header("Date", format_timestamp(world.clock.now()))
+
     @property
     def wechat_path(self) -> str:
         """The path as on WeChat's own host."""
         return "/" + self.request.path.split("/", 2)[2]
 
     async def prepare(self) -> None:
-        if self.world.clock.is_turned:  # else Tornado has set the same
-            self.set_header("Date", format_timestamp(self.world.clock.now()))
+        self.set_default_headers()
         # Before anything is checked: calls that are refused count, too.
         fault = self._fault = self.world.faults.called(self.host, self.wechat_path)
         if fault is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from doctor.findings import Finding, State
-from doctor.texts import ADVICE, SENTENCES, Said
+from doctor.texts import ADVICE, APP_KEYS, SENTENCES, Said
 from services.errors import WeChatRefused
 from services.wechat.errcodes import look_up
 
@@ -157,7 +157,8 @@ def refused(check: str, refusal: WeChatRefused, account: str = "", *, of_app: st
         return Finding(of_app or "ip_list", State.BAD, "ip_refused", values, account)
     if about == "account_type":
         return Finding(about, State.BAD, "account_type_bad", {"problem": said}, account)
-    return Finding(about, State.BAD, "errcode", {"problem": said}, account, ADVICE[group])
+    advice = APP_KEYS[of_app] if of_app and group == "keys" else ADVICE[group]
+    return Finding(about, State.BAD, "errcode", {"problem": said}, account, advice)
 
 
 def _row(refusal: WeChatRefused) -> tuple[str, str]:

@@ -82,9 +82,10 @@ _CALL_OUT = Said(
     "请让这台机器能访问它：检查 DNS、防火墙和 HTTPS_PROXY，然后再运行一次。",
 )
 _COMPARE_KEYS = Said(
-    "Compare app_id and app_secret with {keys_page}: same account, no blanks. A reset AppSecret is "
-    "shown only once.",
-    "请与 {keys_page} 核对 app_id 和 app_secret：同一个账号，没有空格。重置后的 AppSecret 只显示一次。",
+    "Compare app_id and app_secret with {keys_page}: same account, no blanks; a reset AppSecret is "
+    "shown only once. Restart scanpush after a change of config.yaml.",
+    "请与 {keys_page} 核对 app_id 和 app_secret：同一个账号，没有空格；重置后的 AppSecret 只显示一次。改了 "
+    "config.yaml 要重启 scanpush。",
 )
 _SAVE_TOKEN = Said(
     "Enter the same value as callback_token in config.yaml and "
@@ -769,6 +770,22 @@ ADVICE: Mapping[str, Said] = MappingProxyType(
     }
 )
 """What to do about errcodes, by the groups of doctor/errcodes.py."""
+
+APP_KEYS: Mapping[str, Said] = MappingProxyType(
+    {
+        "mini_program": Said(
+            "Compare wechat.mini_program.app_id and its app_secret with {mini_page}, and restart "
+            "scanpush after a change.",
+            "请与 {mini_page} 核对 wechat.mini_program.app_id 和它的 app_secret，改了要重启 scanpush。",
+        ),
+        "website": Said(
+            "Compare wechat.website.app_id and its app_secret with {website_page}, and restart "
+            "scanpush after a change.",
+            "请与 {website_page} 核对 wechat.website.app_id 和它的 app_secret，改了要重启 scanpush。",
+        ),
+    }
+)
+"""What to do where the keys of an app are wrong: they are on other pages than an account's."""
 
 SENTENCES: Mapping[str, Said] = MappingProxyType(
     {

@@ -29,7 +29,7 @@ APPS = ("mini_program", "website")
 FOUND: dict[str, tuple[str, State, str, str]] = {
     "ip": ("ip_list", State.BAD, "Add 127.0.0.1 to the IP allow list", "把 127.0.0.1 加进"),
     "secret": ("credentials", State.BAD, "Compare app_id and app_secret", "核对 app_id"),
-    "app-secrets": ("mini_program", State.BAD, "Compare app_id and app_secret", "核对 app_id"),
+    "app-secrets": ("mini_program", State.BAD, "Compare wechat.mini_program.app_id", "核对 wechat"),
     "frozen": ("credentials", State.BAD, "Unfreeze the AppSecret", "解冻 AppSecret"),
     "unverified": ("account_type", State.BAD, "verified service account", "认证服务号"),
     "subscription": ("account_type", State.BAD, "verified service account", "认证服务号"),

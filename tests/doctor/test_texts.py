@@ -10,7 +10,7 @@ import pytest
 import doctor
 from doctor.errcodes import ERRCODES
 from doctor.findings import Finding, State, document, is_well, language_of
-from doctor.texts import ADVICE, MARKS, NOTHING, PLACES, SENTENCES, TEXTS, WHY, Said
+from doctor.texts import ADVICE, APP_KEYS, MARKS, NOTHING, PLACES, SENTENCES, TEXTS, WHY, Said
 from tests.docs.pages import ROOT, table
 
 SOURCES = "".join(
@@ -20,7 +20,7 @@ SOURCES = "".join(
 
 def every_sentence() -> list[Said]:
     texts = chain.from_iterable(TEXTS.values())
-    others = (table.values() for table in (ADVICE, MARKS, PLACES, SENTENCES, WHY))
+    others = (table.values() for table in (ADVICE, APP_KEYS, MARKS, PLACES, SENTENCES, WHY))
     return [*texts, *chain.from_iterable(others)]
 
 

@@ -253,7 +253,6 @@ def examine(args: argparse.Namespace, environ: MutableMapping[str, str]) -> int:
     # Only here: its parts are not needed to serve.
     from doctor import walk
 
-    configure(LoggingSettings(level="ERROR"))
     told = {"language": args.lang, "as_json": args.json, "environ": environ}
     drop_key_log(environ)
     try:

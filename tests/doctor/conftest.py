@@ -7,4 +7,4 @@ from tests.conftest import UnexpectedLogs
 
 @pytest.fixture(autouse=True)
 def refusals_are_logged(logs: UnexpectedLogs) -> None:
-    logs.expect("scanpush.(wechat|codes)")
+    logs.expect("scanpush.(wechat|codes)|Redis may evict")

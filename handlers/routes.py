@@ -17,6 +17,7 @@ from handlers.mini_program import (
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
 from handlers.operations import (
+    DoctorHandler,
     HealthHandler,
     MetricsHandler,
     OwnMetricsHandler,
@@ -90,6 +91,7 @@ def routes(container: Container) -> list[Any]:
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, shared),
+        (r"/api/doctor", DoctorHandler, shared),
     ]
 
 

@@ -52,10 +52,9 @@ async def test_a_ban_ends_all_sessions_at_once(
         assert told(caplog) == [{"event": "banned", "user": ids[0]}]
         page = await stack.begin(lang="en")
         assert await alice.scans(page) == text("banned", "en", site="Teashop")
-        path, bearer = f"/api/operator/scenes/{page.scene_str}", {
-            "Authorization": f"Bearer {TOKEN}"
-        }
-        timeline = (await stack.http.get(path, headers=bearer)).json()["timeline"]
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        answer = await stack.http.get(f"/api/operator/scenes/{page.scene_str}", headers=bearer)
+        timeline = answer.json()["timeline"]
         assert [(event["event"], event["note"]) for event in timeline[-2:]] == [
             ("scanned", ""),
             ("failed", "banned"),

@@ -16,6 +16,14 @@ from handlers.mini_program import (
     MiniProgramScanHandler,
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
+from handlers.oidc import (
+    DiscoveryHandler,
+    IntrospectHandler,
+    ProviderKeysHandler,
+    RevokeHandler,
+    TokenHandler,
+    UserinfoHandler,
+)
 from handlers.operations import (
     HealthHandler,
     MetricsHandler,
@@ -38,8 +46,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback`` and
-    ``/api/scenes`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
+    and ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -66,6 +74,12 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/website/start", StartHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/website/callback", ReturnHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/allow", AllowHandler, shared),
+        (r"/\.well-known/openid-configuration", DiscoveryHandler, shared),
+        (r"/oauth/jwks", ProviderKeysHandler, shared),
+        (r"/oauth/token", TokenHandler, shared),
+        (r"/oauth/userinfo", UserinfoHandler, shared),
+        (r"/oauth/revoke", RevokeHandler, shared),
+        (r"/oauth/introspect", IntrospectHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +22,10 @@ from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
+from services.oidc import discovery
+from services.oidc.clients import Clients
+from services.oidc.grants import Codes
+from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -51,6 +56,7 @@ from services.scenes.states import Kind
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
+from services.sessions.tokens import RefreshTokens, derived_keys
 from services.settings.models import AccountSettings, AppSettings, Settings
 from services.settings.outgoing import Outgoing
 from services.tasks import Supervisor
@@ -548,6 +554,52 @@ class Container:
         if self._mini_program_api is None:
             return None
         return MiniProgramPictures(self._mini_program_api, self.supervisor, self.limits)
+
+    # The OpenID Provider.
+
+    @cached_property
+    def clients(self) -> Clients:
+        settings = self.settings
+        return Clients(settings.oidc, offline=settings.sessions.refresh_ttl_seconds > 0)
+
+    @cached_property
+    def codes(self) -> Codes:
+        return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
+
+    @cached_property
+    def provider_metadata(self) -> dict[str, Any]:
+        """What ``/.well-known/openid-configuration`` says."""
+        return discovery.metadata(
+            self.own_url,
+            self.settings.oidc,
+            offline=self.settings.sessions.refresh_ttl_seconds > 0,
+            amr=self.amr,
+        )
+
+    @cached_property
+    def client_tokens(self) -> TokenService:
+        settings = self.settings
+        return TokenService(
+            self.clients,
+            self.codes,
+            None,
+            self.backend.sessions,
+            self.refresh_tokens,
+            self.backend.users,
+            self.issuer,
+            self.verifier,
+            self.clock,
+            lambda ended: None,
+            issuer_url=self.own_url,
+            ttl_seconds=settings.jwt.ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            idle_seconds=settings.sessions.idle_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
+
+    @cached_property
+    def refresh_tokens(self) -> RefreshTokens:
+        return RefreshTokens(derived_keys(self._keys))
 
     # The operator.
 

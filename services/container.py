@@ -24,6 +24,7 @@ from services.logs import PacedLog
 from services.metrics import Metrics
 from services.oidc import discovery
 from services.oidc.clients import Clients
+from services.oidc.device import DeviceGrants
 from services.oidc.grants import Codes
 from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
@@ -567,6 +568,10 @@ class Container:
         return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
 
     @cached_property
+    def device_grants(self) -> DeviceGrants:
+        return DeviceGrants(self.scenes, self.clock)
+
+    @cached_property
     def provider_metadata(self) -> dict[str, Any]:
         """What ``/.well-known/openid-configuration`` says."""
         return discovery.metadata(
@@ -582,7 +587,7 @@ class Container:
         return TokenService(
             self.clients,
             self.codes,
-            None,
+            self.device_grants,
             self.backend.sessions,
             self.refresh_tokens,
             self.backend.users,

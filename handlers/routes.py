@@ -18,9 +18,9 @@ from handlers.mini_program import (
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
 from handlers.oidc import (
     DiscoveryHandler,
-    IntrospectHandler,
+    IntrospectionHandler,
     ProviderKeysHandler,
-    RevokeHandler,
+    RevocationHandler,
     TokenHandler,
     UserinfoHandler,
 )
@@ -35,6 +35,7 @@ from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.sessions import RefreshHandler, RevokeHandler, SessionHandler, SessionsHandler
 from handlers.sockets import SocketRouter
 from services.container import Container
 from services.scenes.states import Kind
@@ -46,8 +47,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
-    and ``/oauth/token`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``,
+    ``/api/token/refresh`` and ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -65,6 +66,10 @@ def routes(container: Container) -> list[Any]:
         (_SCENE + r"/ack", AckHandler, shared),
         (_SCENE + r"/qr\.(svg|png)", PictureHandler, shared),
         (r"/api/me", MeHandler, shared),
+        (r"/api/token/refresh", RefreshHandler, shared),
+        (r"/api/token/revoke", RevokeHandler, shared),
+        (r"/api/sessions", SessionsHandler, shared),
+        (r"/api/sessions/([^/]{1,64})", SessionHandler, shared),
         (r"/api/register", RegisterHandler, shared),
         (r"/api/exchange", ExchangeHandler, shared),
         (r"/\.well-known/jwks\.json", JwksHandler, shared),
@@ -78,8 +83,8 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/jwks", ProviderKeysHandler, shared),
         (r"/oauth/token", TokenHandler, shared),
         (r"/oauth/userinfo", UserinfoHandler, shared),
-        (r"/oauth/revoke", RevokeHandler, shared),
-        (r"/oauth/introspect", IntrospectHandler, shared),
+        (r"/oauth/revoke", RevocationHandler, shared),
+        (r"/oauth/introspect", IntrospectionHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

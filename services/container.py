@@ -218,7 +218,7 @@ class Container:
             amr=self.amr,
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
-            kiosks=bool(settings.kiosks),
+            tickets=bool(settings.kiosks or settings.oidc.clients),
             on_delivery=None if self.history is None else self.history.delivered,
         )
 

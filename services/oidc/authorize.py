@@ -11,16 +11,16 @@ itself, and leave ``prompt``, ``max_age``, ``response_mode`` and duplicates to t
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from services.settings.models import ClientSettings
+from services.errors import ScanpushError
+from services.oidc.clients import Client, Clients
 
 Parameters = Sequence[tuple[str, str]]
 """Of a query or a form, in their order, each as often as it came."""
-
-Clients = Mapping[str, ClientSettings]
 
 PUSHED = "urn:ietf:params:oauth:request_uri:"
 """How the ``request_uri`` of a pushed request begins (RFC 9126, section 2.2)."""
@@ -46,7 +46,7 @@ class AuthorizationRequest(NamedTuple):
     redirect_uri: str
     response_mode: str
     scope: str
-    """What of it the client may have, in its order."""
+    """What the client may have of what it asked for."""
     state: str
     nonce: str
     code_challenge: str
@@ -57,11 +57,11 @@ class AuthorizationRequest(NamedTuple):
     id_token_hint: str
 
 
-class Unshown(Exception):
+class Unshown(ScanpushError):
     """The request names no client, or no redirect URI of it: nothing is sent anywhere."""
 
 
-class Refused(Exception):
+class Refused(ScanpushError):
     """An error for the client, at its redirect URI."""
 
     def __init__(
@@ -75,24 +75,15 @@ class Refused(Exception):
         self.state = state
 
 
-def parsed(parameters: Parameters, clients: Clients, *, offline: bool) -> AuthorizationRequest:
+def parsed(parameters: Parameters, clients: Clients) -> AuthorizationRequest:
     """The request that these parameters make.
-
-    Args:
-        offline: whether this server gives refresh tokens.
 
     Raises:
         Unshown, Refused.
     """
-    values: dict[str, str] = {}
-    twice = set()
-    for name, value in parameters:
-        twice |= {name} & values.keys()
-        # A parameter without a value counts as left out (RFC 6749, section 3.1).
-        if value:
-            values[name] = value
-        elif name not in values:
-            values[name] = ""
+    # One without a value counts as left out (RFC 6749, section 3.1).
+    values = {name: value for name, value in parameters if value}
+    twice = {name for name, times in Counter(name for name, _ in parameters).items() if times > 1}
     client_id, redirect_uri = values.get("client_id", ""), values.get("redirect_uri", "")
     client = clients.get(client_id)
     if client is None or "client_id" in twice:
@@ -123,8 +114,8 @@ def parsed(parameters: Parameters, clients: Clients, *, offline: bool) -> Author
     scope = values.get("scope", "")
     if scope and not _SCOPES.fullmatch(scope):
         raise refused("invalid_scope", "scope is malformed")
-    scopes = _granted(scope, client, offline=offline)
-    if "openid" not in scopes:
+    granted_scope = client.granted(scope)
+    if "openid" not in granted_scope.split():
         raise refused("invalid_scope", "scope must hold openid")
     challenge, method = values.get("code_challenge", ""), values.get("code_challenge_method", "")
     if client.public and not challenge:
@@ -142,7 +133,7 @@ def parsed(parameters: Parameters, clients: Clients, *, offline: bool) -> Author
         client=client_id,
         redirect_uri=redirect_uri,
         response_mode=mode,
-        scope=" ".join(scopes),
+        scope=granted_scope,
         state=state,
         nonce=values.get("nonce", ""),
         code_challenge=challenge,
@@ -151,13 +142,6 @@ def parsed(parameters: Parameters, clients: Clients, *, offline: bool) -> Author
         ui_locales=values.get("ui_locales", ""),
         id_token_hint=values.get("id_token_hint", ""),
     )
-
-
-def _granted(scope: str, client: ClientSettings, *, offline: bool) -> Sequence[str]:
-    """Unknown scopes are ignored (OpenID Connect Core, section 3.1.2.1), and so are those that the
-    client may not have."""
-    allowed = set(client.scopes) - (set() if offline else {"offline_access"})
-    return [word for word in dict.fromkeys(scope.split()) if word in allowed]
 
 
 class Known(NamedTuple):
@@ -172,7 +156,7 @@ class Known(NamedTuple):
 def needs_login(
     request: AuthorizationRequest,
     known: Known | None,
-    client: ClientSettings,
+    client: Client,
     now: float,
     *,
     session_ttl_seconds: float,

@@ -164,13 +164,17 @@ class Container:
         return Issuer(self._keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
 
     @cached_property
-    def key_rotation(self) -> KeyRotation:
-        return KeyRotation(
-            self._keys,
-            self.issuer,
-            self.scenes,
-            self.clock,
-            publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+    def key_rotations(self) -> tuple[KeyRotation, ...]:
+        """One for each algorithm in use."""
+        return tuple(
+            KeyRotation(
+                self._keys.able_to_sign(algorithm),
+                self.issuer,
+                self.scenes,
+                self.clock,
+                publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+            )
+            for algorithm in self._keys.algorithms
         )
 
     @cached_property
@@ -589,8 +593,9 @@ class Container:
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
-        await self.key_rotation.begin()
-        self.supervisor.spawn(self.key_rotation.choose_in_time(), name="key rotation")
+        for rotation in self.key_rotations:
+            await rotation.begin()
+            self.supervisor.spawn(rotation.choose_in_time(), name="key rotation")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
@@ -648,7 +653,7 @@ async def build_container(
     node = secrets.token_hex(8)
     backend = await make_backend(settings, clock, node)
     try:
-        keys = open_keys(settings.jwt)
+        keys = open_keys(settings.jwt, settings.oidc.id_token_algs)
     except SettingsError:
         await backend.close()
         raise

@@ -282,6 +282,11 @@ class Settings(_Section):
         """The ``iss`` of tokens: the same on every node, and never from a Host header."""
         return self.jwt.issuer or self.server.public_url or "scanpush"
 
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether anything needs the store of sessions."""
+        return bool(self.sessions.refresh_ttl_seconds or self.oidc.clients)
+
 
 def simulated(settings: Settings) -> bool:
     """Whether WeChat is the bundled simulator.

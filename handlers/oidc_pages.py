@@ -24,6 +24,8 @@ COOKIE = "op_session"
 
 MOST_PARAMETERS = 100
 
+_PROOFS = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+
 _PLACE = b"$authorize$"
 """Stands in the login page for what differs by request."""
 
@@ -287,4 +289,37 @@ class PushedRequestHandler(BaseHandler):
     """``POST /oauth/par`` (RFC 9126)."""
 
     async def post(self) -> None:
-        raise OAuthError("invalid_request", "")
+        container = self.container
+        if not container.settings.oidc.clients:
+            raise ApiError("not_found", "There is nothing here.")
+        try:
+            form = parameters_of(self.request.body.decode("utf-8", "replace"))
+        except ValueError:
+            raise OAuthError("invalid_request", "Too many parameters.") from None
+        fields = {name: value for name, value in form if value}
+        client = container.clients.authenticate(self.asked.headers.get("Authorization", ""), fields)
+        if "request_uri" in fields:
+            raise OAuthError("invalid_request", "A pushed request cannot name another.")
+        # With HTTP Basic the id need not be in the body. What proves the client is not kept.
+        pushed = [(name, value) for name, value in form if name not in _PROOFS]
+        if "client_id" not in fields:
+            pushed.append(("client_id", client.id))
+        await container.limits.spend("authorize", self.asked.address)
+        try:
+            reference = await container.authorization.push(client, pushed)
+        except Unshown as problem:
+            raise OAuthError("invalid_request", f"{problem}.") from None
+        except Refused as refused:
+            raise OAuthError(refused.error, f"{refused}.") from None
+        self.set_status(201)
+        self.write_json({"request_uri": reference, "expires_in": PUSHED_SECONDS})
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        if not isinstance(error, OAuthError):
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(error.status)
+        if error.challenge:
+            self.set_header("WWW-Authenticate", error.challenge)
+        self.write_json({"error": error.code, "error_description": error.description})

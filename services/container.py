@@ -21,6 +21,12 @@ from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
+from services.oidc.browser import AuthorizationService
+from services.oidc.clients import Clients
+from services.oidc.grants import Codes
+from services.oidc.logout import ClientLogouts, LogoutService
+from services.oidc.requests import PendingLogins, PushedRequests
+from services.oidc.sessions import BrowserSessions, IdTokenHints
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -548,6 +554,75 @@ class Container:
         if self._mini_program_api is None:
             return None
         return MiniProgramPictures(self._mini_program_api, self.supervisor, self.limits)
+
+    # The OpenID Provider.
+
+    @cached_property
+    def clients(self) -> Clients:
+        settings = self.settings
+        return Clients(settings.oidc, offline=settings.sessions.refresh_ttl_seconds > 0)
+
+    @cached_property
+    def codes(self) -> Codes:
+        return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
+
+    @cached_property
+    def client_logouts(self) -> ClientLogouts:
+        return ClientLogouts(
+            self.clients,
+            self.backend.sessions,
+            self.issuer,
+            self.http,
+            self.supervisor,
+            self.clock,
+            issuer=self.settings.token_issuer,
+        )
+
+    @cached_property
+    def browser_sessions(self) -> BrowserSessions:
+        settings = self.settings
+        return BrowserSessions(
+            self.backend.sessions,
+            self.backend.users,
+            self.clock,
+            self.client_logouts.tell,
+            amr=self.amr,
+            ttl_seconds=settings.oidc.session_ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
+
+    @cached_property
+    def id_token_hints(self) -> IdTokenHints:
+        return IdTokenHints(self.verifier, self.clients, issuer=self.settings.token_issuer)
+
+    @cached_property
+    def authorization(self) -> AuthorizationService:
+        return AuthorizationService(
+            self.clients,
+            self.codes,
+            PushedRequests(self.scenes),
+            PendingLogins(self.scenes),
+            self.browser_sessions,
+            self.scenes,
+            self.login,
+            self.verifier,
+            self.id_token_hints,
+            self.client_logouts,
+            self.clock,
+            issuer=self.settings.token_issuer,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def logout(self) -> LogoutService:
+        return LogoutService(
+            self.clients,
+            self.backend.sessions,
+            self.browser_sessions,
+            self.id_token_hints,
+            self.clock,
+        )
 
     # The operator.
 

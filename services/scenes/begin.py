@@ -11,7 +11,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from services.clock import Clock
@@ -46,7 +46,7 @@ class BeginRequest:
     """The server's own origin, as the page reached it."""
     kiosk: str | None = None
     kiosk_secret: str = ""
-    details: Mapping[str, str] = NO_DETAILS
+    details: Mapping[str, str] = field(default_factory=lambda: NO_DETAILS)
     """What the scene keeps besides: of the authorization that its login is for."""
 
 

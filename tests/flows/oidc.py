@@ -3,7 +3,7 @@
 import re
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import httpx
 
@@ -149,8 +149,3 @@ class BrowserOfOne:
         """The id of the browser's session."""
         return self.jar["__Host-op_session"].partition(".")[0]
 
-
-def path_of(address: str) -> str:
-    """Path and query of an address of this server."""
-    parts = urlsplit(address)
-    return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -28,6 +28,7 @@ from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.sessions import RefreshHandler, RevokeHandler, SessionHandler, SessionsHandler
 from handlers.sockets import SocketRouter
 from services.container import Container
 from services.scenes.states import Kind
@@ -39,8 +40,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback`` and
-    ``/api/scenes`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
+    and ``/api/token/refresh`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -58,6 +59,10 @@ def routes(container: Container) -> list[Any]:
         (_SCENE + r"/ack", AckHandler, shared),
         (_SCENE + r"/qr\.(svg|png)", PictureHandler, shared),
         (r"/api/me", MeHandler, shared),
+        (r"/api/token/refresh", RefreshHandler, shared),
+        (r"/api/token/revoke", RevokeHandler, shared),
+        (r"/api/sessions", SessionsHandler, shared),
+        (r"/api/sessions/([^/]{1,64})", SessionHandler, shared),
         (r"/api/register", RegisterHandler, shared),
         (r"/api/exchange", ExchangeHandler, shared),
         (r"/\.well-known/jwks\.json", JwksHandler, shared),

@@ -8,7 +8,7 @@ import socket
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 
-from handlers import callbacks, scenes
+from handlers import callbacks, scenes, sessions
 from handlers.http1 import Http1Server
 from handlers.listener import Listener
 from handlers.routes import make_application, routes, routes_for_worker_peers
@@ -32,7 +32,7 @@ class Server:
         self.application = make_application(container, routes(container))
         self._http = Http1Server(
             self.application,
-            [callbacks.hot_route(container), scenes.hot_route(container)],
+            [route.hot_route(container) for route in (callbacks, scenes, sessions)],
             push.capacity,
             supervisor,
             IDLE_SECONDS,

@@ -16,6 +16,14 @@ from handlers.mini_program import (
     MiniProgramScanHandler,
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
+from handlers.oidc import (
+    DiscoveryHandler,
+    IntrospectHandler,
+    ProviderKeysHandler,
+    TokenHandler,
+    UserinfoHandler,
+)
+from handlers.oidc import RevokeHandler as ClientRevokeHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     HealthHandler,
@@ -41,7 +49,7 @@ def routes(container: Container) -> list[Any]:
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
     (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
-    and ``/api/token/refresh`` (handlers/http1.py).
+    and ``/api/token/refresh``, and with OpenID clients that of ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -72,9 +80,15 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/website/start", StartHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/website/callback", ReturnHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/allow", AllowHandler, shared),
+        (r"/\.well-known/openid-configuration", DiscoveryHandler, shared),
+        (r"/oauth/jwks", ProviderKeysHandler, shared),
         (r"/oauth/authorize", AuthorizeHandler, shared),
         (r"/oauth/par", PushedRequestHandler, shared),
         (r"/oauth/logout", LogoutHandler, shared),
+        (r"/oauth/token", TokenHandler, shared),
+        (r"/oauth/userinfo", UserinfoHandler, shared),
+        (r"/oauth/revoke", ClientRevokeHandler, shared),
+        (r"/oauth/introspect", IntrospectHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

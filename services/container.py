@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,12 +23,14 @@ from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
+from services.oidc import discovery
 from services.oidc.browser import AuthorizationService
 from services.oidc.clients import Clients
 from services.oidc.grants import Codes
 from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
 from services.oidc.sessions import BrowserSessions, IdTokenHints
+from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -625,6 +628,37 @@ class Container:
     @cached_property
     def codes(self) -> Codes:
         return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
+
+    @cached_property
+    def provider_metadata(self) -> dict[str, Any]:
+        """What ``/.well-known/openid-configuration`` says."""
+        return discovery.metadata(
+            self.own_url,
+            self.settings.oidc,
+            offline=self.settings.sessions.refresh_ttl_seconds > 0,
+            amr=self.amr,
+        )
+
+    @cached_property
+    def client_tokens(self) -> TokenService:
+        settings = self.settings
+        return TokenService(
+            self.clients,
+            self.codes,
+            None,
+            self.backend.sessions,
+            self.refresh_tokens,
+            self.backend.users,
+            self.issuer,
+            self.verifier,
+            self.clock,
+            self._tell_of_ended,
+            issuer_url=self.own_url,
+            ttl_seconds=settings.jwt.ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            idle_seconds=settings.sessions.idle_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
 
     @cached_property
     def client_logouts(self) -> ClientLogouts:

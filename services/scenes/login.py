@@ -316,6 +316,8 @@ class LoginService:
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
         """The login document of a kiosk's scene, for the operator's server: once, for the first
         caller, and None for every later one."""
+        if self._sessions is not None:
+            await self._confirm(await self._scenes.get(scene_str), seq)
         scene = await self.take(scene_str, seq)
         if scene is None:
             return None
@@ -328,8 +330,6 @@ class LoginService:
         # The scene keeps a mark of this call. Where the connection to the store is lost, the move
         # may have been made although no answer came: the second try finds its own mark then.
         mark = secrets.token_hex(8)
-        if self._sessions is not None:
-            await self._confirm(await self._scenes.get(scene_str), seq)
         move = Move(
             State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq, details={"exchange": mark}
         )

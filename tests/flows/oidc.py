@@ -1,5 +1,6 @@
 """Browsers and clients of the OpenID Provider, over real connections."""
 
+import atexit
 import contextlib
 import copy
 import functools
@@ -25,6 +26,7 @@ ISSUER = "https://login.example.test"
 CALLBACK = "https://wiki.example.test/cb"
 SECRET = "a-secret-of-the-wiki-alone"
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 """RFC 7636, appendix B."""
 
 WIKI: dict[str, Any] = {
@@ -54,7 +56,9 @@ def provider(**clients: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _keys() -> "tempfile.TemporaryDirectory[str]":
     """For the keys of all these servers: an RSA key takes longer to make than a server."""
-    return tempfile.TemporaryDirectory(prefix="scanpush-keys-")
+    folder = tempfile.TemporaryDirectory(prefix="scanpush-keys-")
+    atexit.register(folder.cleanup)
+    return folder
 
 
 def asking(client: str = "wiki", **changes: str | None) -> dict[str, str]:

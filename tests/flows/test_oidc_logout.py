@@ -11,7 +11,18 @@ import pytest
 from services.oidc.logout import EVENT
 from services.oidc.texts import PAGES
 from services.sessions.states import SessionId
-from tests.flows.oidc import ISSUER, BrowserOfOne, ClientServer, meta, provider, sent_to, visiting
+from tests.flows.oidc import (
+    CALLBACK,
+    ISSUER,
+    SECRET,
+    VERIFIER,
+    BrowserOfOne,
+    ClientServer,
+    meta,
+    provider,
+    sent_to,
+    visiting,
+)
 from tests.handlers.conftest import Running
 from tests.stack import ON_LOOP, Stack, eventually
 
@@ -83,6 +94,30 @@ async def test_a_client_ends_the_session_with_its_id_token(running: Running) -> 
             browser, id_token_hint=logins.sign(token), post_logout_redirect_uri=BYE
         )
         assert sent_to(again) == (BYE, {})
+
+
+async def test_the_id_token_of_a_login_ends_its_session(running: Running) -> None:
+    """From the code over the token endpoint to the log-out; the access token is of no use then."""
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
+        fields = sent_to(await browser.log_in())[1]
+        form = {
+            "grant_type": "authorization_code",
+            "code": fields["code"],
+            "redirect_uri": CALLBACK,
+            "code_verifier": VERIFIER,
+        }
+        answered = await stack.http.post("/oauth/token", data=form, auth=("wiki", SECRET))
+        assert answered.status_code == 200, answered.text
+        tokens = answered.json()
+        said = jwt.decode(tokens["id_token"], options={"verify_signature": False})
+        assert (said["sid"], said["nonce"]) == (await browser.sid(), "n-1")
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert (await stack.http.get("/oauth/userinfo", headers=bearer)).status_code == 200
+        back = await leave(
+            browser, id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE
+        )
+        assert sent_to(back) == (BYE, {})
+        assert (await stack.http.get("/oauth/userinfo", headers=bearer)).status_code == 401
 
 
 async def test_without_proof_the_person_is_asked(running: Running) -> None:

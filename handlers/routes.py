@@ -20,10 +20,9 @@ from handlers.oidc import (
     DiscoveryHandler,
     IntrospectHandler,
     ProviderKeysHandler,
-    TokenHandler,
-    UserinfoHandler,
 )
 from handlers.oidc import RevokeHandler as ClientRevokeHandler
+from handlers.oidc import TokenHandler, UserinfoHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     HealthHandler,
@@ -48,8 +47,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
-    and ``/api/token/refresh``, and with OpenID clients that of ``/oauth/token`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``,
+    ``/api/token/refresh`` and, with OpenID clients, ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.

@@ -26,6 +26,7 @@ from services.metrics import Metrics
 from services.oidc import discovery
 from services.oidc.browser import AuthorizationService
 from services.oidc.clients import Clients
+from services.oidc.device import DeviceGrants
 from services.oidc.grants import Codes
 from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
@@ -630,6 +631,10 @@ class Container:
         return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
 
     @cached_property
+    def device_grants(self) -> DeviceGrants:
+        return DeviceGrants(self.scenes, self.clock)
+
+    @cached_property
     def provider_metadata(self) -> dict[str, Any]:
         """What ``/.well-known/openid-configuration`` says."""
         return discovery.metadata(
@@ -640,24 +645,25 @@ class Container:
         )
 
     @cached_property
-    def client_tokens(self) -> TokenService:
+    def client_tokens(self) -> TokenService | None:
+        """None without clients."""
         settings = self.settings
+        if self.sessions is None or not settings.oidc.clients:
+            return None
         return TokenService(
             self.clients,
             self.codes,
-            None,
+            self.device_grants,
+            self.sessions,
             self.backend.sessions,
             self.refresh_tokens,
             self.backend.users,
             self.issuer,
             self.verifier,
             self.clock,
-            self._tell_of_ended,
             issuer_url=self.own_url,
             ttl_seconds=settings.jwt.ttl_seconds,
             refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
-            idle_seconds=settings.sessions.idle_seconds,
-            most_per_user=settings.sessions.most_per_user,
         )
 
     @cached_property

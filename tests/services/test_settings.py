@@ -424,6 +424,23 @@ def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
     assert line.startswith("login.registration")
 
 
+@pytest.mark.parametrize(
+    ("sessions", "warned"),
+    [
+        ({"refresh_ttl_seconds": 300}, "sessions.refresh_ttl_seconds"),
+        ({"refresh_ttl_seconds": 9000, "idle_seconds": 200}, "sessions.idle_seconds"),
+        ({"idle_seconds": 9000}, "sessions.idle_seconds"),
+        ({"refresh_ttl_seconds": 9000, "idle_seconds": 8000}, ""),
+    ],
+)
+def test_sessions_that_end_before_their_tokens_are_warned_about(
+    tmp_path: Path, sessions: dict[str, int], warned: str
+) -> None:
+    """Nothing could ever be renewed; nor does an idle time without sessions mean anything."""
+    lines = list(models.warnings(loaded(tmp_path, {"sessions": sessions})))
+    assert [line.split(":")[0] for line in lines] == ([warned] if warned else [])
+
+
 @pytest.mark.parametrize("registration", ["auto", "deny"])
 def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registration: str) -> None:
     """Who configures it may rely on it to keep strangers out."""

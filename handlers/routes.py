@@ -24,6 +24,7 @@ from handlers.oidc import (
     TokenHandler,
     UserinfoHandler,
 )
+from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     HealthHandler,
     MetricsHandler,
@@ -81,6 +82,9 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/allow", AllowHandler, shared),
         (r"/\.well-known/openid-configuration", DiscoveryHandler, shared),
         (r"/oauth/jwks", ProviderKeysHandler, shared),
+        (r"/oauth/authorize", AuthorizeHandler, shared),
+        (r"/oauth/par", PushedRequestHandler, shared),
+        (r"/oauth/logout", LogoutHandler, shared),
         (r"/oauth/token", TokenHandler, shared),
         (r"/oauth/userinfo", UserinfoHandler, shared),
         (r"/oauth/revoke", RevocationHandler, shared),

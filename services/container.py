@@ -9,6 +9,7 @@ in the settings stops the start, not a request.
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,9 +24,13 @@ from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.oidc import discovery
+from services.oidc.browser import AuthorizationService
 from services.oidc.clients import Clients
 from services.oidc.device import DeviceGrants
 from services.oidc.grants import Codes
+from services.oidc.logout import ClientLogouts, LogoutService
+from services.oidc.requests import PendingLogins, PushedRequests
+from services.oidc.sessions import BrowserSessions, IdTokenHints
 from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
@@ -58,6 +63,7 @@ from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.sessions.service import SessionService
+from services.sessions.states import Session
 from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
 from services.settings.models import AccountSettings, AppSettings, Settings
 from services.settings.outgoing import Outgoing
@@ -223,7 +229,7 @@ class Container:
         settings = self.settings
         if not settings.keeps_sessions:
             return None
-        return SessionService(
+        sessions = SessionService(
             self.backend.sessions,
             self.backend.users,
             self.refresh_tokens,
@@ -238,6 +244,12 @@ class Container:
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
         )
+        sessions.on_ended.append(self.client_logouts.tell)
+        return sessions
+
+    def _tell_of_ended(self, ended: Sequence[Session]) -> None:
+        if self.sessions is not None:
+            self.sessions.tell(ended)
 
     @property
     def login_sessions(self) -> SessionService | None:
@@ -278,7 +290,7 @@ class Container:
             amr=self.amr,
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
-            kiosks=bool(settings.kiosks),
+            tickets=bool(settings.kiosks or settings.oidc.clients),
             on_delivery=None if self.history is None else self.history.delivered,
             sessions=self.login_sessions,
         )
@@ -652,6 +664,64 @@ class Container:
             issuer_url=self.own_url,
             ttl_seconds=settings.jwt.ttl_seconds,
             refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+        )
+
+    @cached_property
+    def client_logouts(self) -> ClientLogouts:
+        return ClientLogouts(
+            self.clients,
+            self.backend.sessions,
+            self.issuer,
+            self.http,
+            self.supervisor,
+            self.clock,
+            issuer=self.own_url,
+        )
+
+    @cached_property
+    def browser_sessions(self) -> BrowserSessions:
+        settings = self.settings
+        return BrowserSessions(
+            self.backend.sessions,
+            self.backend.users,
+            self.clock,
+            self._tell_of_ended,
+            amr=self.amr,
+            ttl_seconds=settings.oidc.session_ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
+
+    @cached_property
+    def id_token_hints(self) -> IdTokenHints:
+        return IdTokenHints(self.verifier, self.clients, issuer=self.own_url)
+
+    @cached_property
+    def authorization(self) -> AuthorizationService:
+        return AuthorizationService(
+            self.clients,
+            self.codes,
+            PushedRequests(self.scenes),
+            PendingLogins(self.scenes),
+            self.browser_sessions,
+            self.scenes,
+            self.login,
+            self.verifier,
+            self.id_token_hints,
+            self.client_logouts,
+            self.clock,
+            issuer=self.own_url,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def logout(self) -> LogoutService:
+        return LogoutService(
+            self.clients,
+            self.backend.sessions,
+            self.browser_sessions,
+            self.id_token_hints,
+            self.clock,
         )
 
     # The operator.

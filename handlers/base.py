@@ -49,6 +49,10 @@ class BaseHandler(RequestHandler):
         for name, value in self.asked.cors_headers().items():
             self.set_header(name, value)
 
+    def share_with_all(self) -> None:
+        """CORS for any origin: what is here is public."""
+        self.set_header("Access-Control-Allow-Origin", "*")
+
     def head(self, *args: str) -> Awaitable[None] | None:
         """What ``GET`` answers, without the body, which Tornado leaves out (RFC 9110, 9.3.2)."""
         return self.get(*args)
@@ -105,6 +109,8 @@ def set_safe_headers(handler: RequestHandler) -> str:
 def write_response(handler: RequestHandler, response: HttpResponse) -> None:
     """Finish a handler's answer with one that was made without it."""
     handler.set_status(response.status)
+    if "Content-Type" not in response.headers:
+        handler.clear_header("Content-Type")  # Tornado's own, which is for pages
     for name, value in response.headers.items():
         handler.set_header(name, value)
     handler.finish(response.body)

@@ -16,6 +16,7 @@ from handlers.mini_program import (
     MiniProgramScanHandler,
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
+from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     HealthHandler,
     MetricsHandler,
@@ -66,6 +67,9 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/website/start", StartHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/website/callback", ReturnHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/allow", AllowHandler, shared),
+        (r"/oauth/authorize", AuthorizeHandler, shared),
+        (r"/oauth/par", PushedRequestHandler, shared),
+        (r"/oauth/logout", LogoutHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

@@ -18,6 +18,10 @@ from services.scenes.login import LoginStore
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
 from services.scenes.store_sqlite import SqliteLoginStore, SqliteSceneStore
+from services.sessions import store_sqlite as sessions_sqlite
+from services.sessions.store import SessionStore
+from services.sessions.store_mongo import MongoSessionStore
+from services.sessions.store_sqlite import SqliteSessionStore
 from services.settings.models import Settings
 from services.sqlite import Database
 from services.wechat.access_token import (
@@ -34,6 +38,7 @@ class Backend:
 
     scenes: SceneStore
     users: UserStore
+    sessions: SessionStore
     broker: Broker
     access_tokens: AccessTokenStore
     windows: Windows
@@ -72,7 +77,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     database = Database(
         settings.embedded.path,
         settings.embedded.synchronous,
-        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA),
+        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA, sessions_sqlite.SCHEMA),
     )
     database.open()
     broker = LocalBroker()
@@ -80,6 +85,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     return Backend(
         scenes=scenes,
         users=SqliteUserStore(database),
+        sessions=SqliteSessionStore(database),
         broker=broker,
         access_tokens=MemoryAccessTokenStore(),
         windows=MemoryWindows(clock.now),
@@ -92,11 +98,14 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
     """Redis for what is short-lived, MongoDB for the people; any number of nodes."""
     link = RedisLink(settings.redis.url.get_secret_value())
     users = MongoUserStore(settings.mongodb.url.get_secret_value(), settings.mongodb.database)
+    sessions = MongoSessionStore(users)
     async with contextlib.AsyncExitStack() as undo:
         await link.open()
         undo.push_async_callback(link.close)
         await users.open()
         undo.push_async_callback(users.close)
+        if settings.keeps_sessions:
+            await sessions.open()
         store_clock = StoreClock(clock, link)
         await store_clock.sync()
         undo.pop_all()
@@ -104,6 +113,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
     return Backend(
         scenes=RedisSceneStore(link, echo),
         users=users,
+        sessions=sessions,
         broker=RedisBroker(link, node, echo),
         access_tokens=RedisAccessTokenStore(link),
         windows=RedisWindows(link),

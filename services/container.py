@@ -21,6 +21,12 @@ from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
+from services.oidc.browser import AuthorizationService
+from services.oidc.clients import Clients
+from services.oidc.grants import Codes
+from services.oidc.logout import ClientLogouts, LogoutService
+from services.oidc.requests import PendingLogins, PushedRequests
+from services.oidc.sessions import BrowserSessions, IdTokenHints
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -164,13 +170,17 @@ class Container:
         return Issuer(self._keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
 
     @cached_property
-    def key_rotation(self) -> KeyRotation:
-        return KeyRotation(
-            self._keys,
-            self.issuer,
-            self.scenes,
-            self.clock,
-            publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+    def key_rotations(self) -> tuple[KeyRotation, ...]:
+        """One for each algorithm in use."""
+        return tuple(
+            KeyRotation(
+                self._keys.able_to_sign(algorithm),
+                self.issuer,
+                self.scenes,
+                self.clock,
+                publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+            )
+            for algorithm in self._keys.algorithms
         )
 
     @cached_property
@@ -218,7 +228,7 @@ class Container:
             amr=self.amr,
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
-            kiosks=bool(settings.kiosks),
+            tickets=bool(settings.kiosks or settings.oidc.clients),
             on_delivery=None if self.history is None else self.history.delivered,
         )
 
@@ -545,6 +555,75 @@ class Container:
             return None
         return MiniProgramPictures(self._mini_program_api, self.supervisor, self.limits)
 
+    # The OpenID Provider.
+
+    @cached_property
+    def clients(self) -> Clients:
+        settings = self.settings
+        return Clients(settings.oidc, offline=settings.sessions.refresh_ttl_seconds > 0)
+
+    @cached_property
+    def codes(self) -> Codes:
+        return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
+
+    @cached_property
+    def client_logouts(self) -> ClientLogouts:
+        return ClientLogouts(
+            self.clients,
+            self.backend.sessions,
+            self.issuer,
+            self.http,
+            self.supervisor,
+            self.clock,
+            issuer=self.settings.token_issuer,
+        )
+
+    @cached_property
+    def browser_sessions(self) -> BrowserSessions:
+        settings = self.settings
+        return BrowserSessions(
+            self.backend.sessions,
+            self.backend.users,
+            self.clock,
+            self.client_logouts.tell,
+            amr=self.amr,
+            ttl_seconds=settings.oidc.session_ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
+
+    @cached_property
+    def id_token_hints(self) -> IdTokenHints:
+        return IdTokenHints(self.verifier, self.clients, issuer=self.settings.token_issuer)
+
+    @cached_property
+    def authorization(self) -> AuthorizationService:
+        return AuthorizationService(
+            self.clients,
+            self.codes,
+            PushedRequests(self.scenes),
+            PendingLogins(self.scenes),
+            self.browser_sessions,
+            self.scenes,
+            self.login,
+            self.verifier,
+            self.id_token_hints,
+            self.client_logouts,
+            self.clock,
+            issuer=self.settings.token_issuer,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def logout(self) -> LogoutService:
+        return LogoutService(
+            self.clients,
+            self.backend.sessions,
+            self.browser_sessions,
+            self.id_token_hints,
+            self.clock,
+        )
+
     # The operator.
 
     @cached_property
@@ -589,8 +668,9 @@ class Container:
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
-        await self.key_rotation.begin()
-        self.supervisor.spawn(self.key_rotation.choose_in_time(), name="key rotation")
+        for rotation in self.key_rotations:
+            await rotation.begin()
+            self.supervisor.spawn(rotation.choose_in_time(), name="key rotation")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
@@ -648,7 +728,7 @@ async def build_container(
     node = secrets.token_hex(8)
     backend = await make_backend(settings, clock, node)
     try:
-        keys = open_keys(settings.jwt)
+        keys = open_keys(settings.jwt, settings.oidc.id_token_algs)
     except SettingsError:
         await backend.close()
         raise

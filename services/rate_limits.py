@@ -20,9 +20,10 @@ IPV6_PREFIX = 64
 
 MINUTE = 60
 
-PER_SCENE = MappingProxyType({"scenes": 1, "mini_program": 2, "pictures": 2})
+PER_SCENE = MappingProxyType({"scenes": 1, "mini_program": 2, "pictures": 2, "authorize": 2})
 """How often an action may be done for each scene that may be begun: a mini program asks twice, to
-scan and to confirm; a picture is looked at once, and once more when WeChat failed."""
+scan and to confirm; a picture is looked at once, and once more when WeChat failed; a client's
+request is kept, and kept again when its page is reloaded."""
 
 
 class Windows(Protocol):

@@ -117,7 +117,7 @@ const dress = (root, css) => {
 };
 
 class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ["server", "account", "kind", "lang"];
+  static observedAttributes = ["server", "account", "kind", "authorize", "lang"];
   #login;
   #words;
   #tick;
@@ -139,7 +139,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     const of = (name) => this.getAttribute(name) ?? undefined;
     const lang = language(this.closest("[lang]")?.lang || navigator.language);
     const server = new URL(of("server") ?? import.meta.url, location);
-    const login = this.#login = new ScanLogin({ server, account: of("account"), kind: of("kind"), lang });
+    const login = this.#login = new ScanLogin({
+      server, account: of("account"), kind: of("kind"), authorize: of("authorize"), lang });
     for (const name of "change scanned confirming registering login expired denied cancelled error".split(" "))
       login.addEventListener(name, ({ detail }) => {
         if (name === "change") this.#draw();
@@ -255,7 +256,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     else if (start) open(new URL(start, server), "_blank", "noopener,popup,width=480,height=640");
     else if (kind === "web") {
       const door = new URL(qr.content);
-      if (server.origin === location.origin) door.searchParams.set("next", location.pathname);
+      const pending = this.getAttribute("authorize");
+      const next = location.pathname + (pending ? `?pending=${pending}` : "");
+      if (server.origin === location.origin) door.searchParams.set("next", next);
       location.assign(door);
     }
   }

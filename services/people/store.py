@@ -51,6 +51,14 @@ class Login(NamedTuple):
     """WeChat is still to be asked for the unionid of the identity that logged in."""
 
 
+class Person(NamedTuple):
+    """Who a user id stands for: what sessions need to know of the person."""
+
+    ids: tuple[UserId, ...]
+    """All ids of the person: the one that stayed first, then its aliases."""
+    banned: bool = False
+
+
 NOTHING_KNOWN = Profile()
 
 UNIONID_DUE_SECONDS = 3.0
@@ -109,6 +117,9 @@ class UserStore(Protocol):
 
     async def get(self, user_id: UserId) -> User | None:
         """The user with that id; an alias brings the user it became."""
+
+    async def person(self, user_id: UserId) -> Person:
+        """Who has that id or alias; an id that is unknown stands for itself."""
 
     async def join(self, identity: Identity) -> None:
         """Note what was learned of a unionid after the login; it is owed no more.

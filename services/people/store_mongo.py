@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import pymongo
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import (
     BulkWriteError,
     DuplicateKeyError,
@@ -53,7 +54,15 @@ from services.people.mongo_identities import (
     unionid_owed,
     user_of,
 )
-from services.people.store import LEASE_SECONDS, NOTHING_KNOWN, Identity, Login, Profile, User
+from services.people.store import (
+    LEASE_SECONDS,
+    NOTHING_KNOWN,
+    Identity,
+    Login,
+    Person,
+    Profile,
+    User,
+)
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.people")
@@ -183,7 +192,7 @@ class MongoUserStore:
         try:
             try:
                 self._people = self._client[self._database]["people"]
-                async with self._call("ping"):
+                async with self.call("ping"):
                     await self._client.admin.command("ping")
             except InvalidName:
                 raise SettingsError("mongodb.database", "is no name of a database") from None
@@ -193,14 +202,14 @@ class MongoUserStore:
             reader = DocumentReader(self._people, self._supervisor, timeout_seconds=seconds)
             self._links = IdentityLinks(self._people, reader)
             self._counter = LoginCounter(self._people, self._supervisor, timeout_seconds=seconds)
-            async with self._call("createIndexes"):
+            async with self.call("createIndexes"):
                 await self._people.create_index("user_id", unique=True, sparse=True)
             await self._try_commands()
         except (SettingsError, StoreUnavailable, asyncio.CancelledError):
             await self.close()
             raise
         self._indexing = self._supervisor.spawn(
-            self._index_owed_unionids(), name="index of owed unionids"
+            self._make_indexes(), name="indexes of owed unionids and aliases"
         )
 
     async def _try_commands(self) -> None:
@@ -214,31 +223,31 @@ class MongoUserStore:
         records = [LoginRecord(scene, "", 0.0, NOTHING_KNOWN, UserId(name)) for scene in scenes]
         first, *at_once = records[:-2]
         document = primary_record(key, None, first)
-        async with self._call("insert"):
+        async with self.call("insert"):
             await self._people.insert_one(document)
         try:
             for double in (document, {**document, "_id": f"{name}:double"}):
-                async with self._call("insert"):
+                async with self.call("insert"):
                     with contextlib.suppress(DuplicateKeyError):
                         await self._people.insert_one(double)
                         raise _unfit("it takes two documents of one unique key")
-            async with self._call("findAndModify"):
+            async with self.call("findAndModify"):
                 await asyncio.gather(*(self._counter.count(key, login) for login in at_once))
-            async with self._call("update"):
+            async with self.call("update"):
                 changes = [UpdateOne(uncounted(key, one), counting(one)) for one in records[-2:]]
                 await self._people.bulk_write(changes, ordered=False)
                 await self._people.update_one({"_id": key}, {"$set": {"home": False}})
-            async with self._call("find"):
+            async with self.call("find"):
                 found = await self._people.find({"_id": {"$in": [key]}}).to_list()
             if [(one["logins"], one["recent"][:1]) for one in found] != [
                 (len(records), scenes[:1])
             ]:
                 raise _unfit("of several changes of one document at once it loses some")
         finally:
-            async with self._call("delete"):
+            async with self.call("delete"):
                 await self._people.delete_many({"_id": {"$in": [key, f"{name}:double"]}})
 
-    async def _index_owed_unionids(self) -> None:
+    async def _make_indexes(self) -> None:
         # Not within the start: in a collection that is large already, it may take minutes.
         assert self._client is not None
         while True:
@@ -247,15 +256,22 @@ class MongoUserStore:
                     await self._people.create_index(
                         [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)], sparse=True
                     )
+                    # Of all links only those that once were a user: a few.
+                    await self._people.create_index(
+                        "of", partialFilterExpression={"user_id": {"$exists": True}}
+                    )
                 return
             except FOREIGN as error:
                 words = problem_of(error, self._client, "createIndexes").words
-                log.warning("MongoDB: unionids that are left owed wait for an index: %s", words)
+                log.warning(
+                    "MongoDB: owed unionids and users' aliases wait for an index: %s", words
+                )
                 await asyncio.sleep(INDEX_PAUSE_SECONDS)
 
     @contextlib.asynccontextmanager
-    async def _call(self, starting: str = "") -> AsyncIterator[None]:
-        """One deadline around a call, and one name for all that goes wrong in it.
+    async def call(self, starting: str = "") -> AsyncIterator[None]:
+        """One deadline around a call, and one name for all that goes wrong in it; also for what is
+        kept in other collections (`collection`).
 
         A primary that steps down (NotWritablePrimary), a majority that is not reached, a cut
         connection, no server in time: the caller may ask again.
@@ -293,7 +309,7 @@ class MongoUserStore:
         unionid_wanted: bool = False,
     ) -> Login:
         record = LoginRecord(scene_str, account, now, profile, user_id, unionid_wanted)
-        async with self._call():
+        async with self.call():
             for _ in range(TRIES):
                 login = await self._try_login(identity, record)
                 if login is not None:
@@ -367,7 +383,7 @@ class MongoUserStore:
         return Login(user_of(primary), True, "unionid_owed" in primary)
 
     async def find(self, identity: Identity) -> tuple[User, Identity] | None:
-        async with self._call():
+        async with self.call():
             path = await self._links.path(key_of(identity))
             if not path and identity.unionid is not None:
                 path = await self._links.path(unionid_key(identity.unionid))
@@ -378,14 +394,36 @@ class MongoUserStore:
         return user_of(path[-1]), Identity(identity.app_id, identity.openid, stored)
 
     async def get(self, user_id: UserId) -> User | None:
-        async with self._call():
+        async with self.call():
             document = await self._people.find_one({"user_id": user_id})
             if document is not None and not document["home"]:
                 document = (await self._links.path(document["of"]))[-1]
         return None if document is None else user_of(document)
 
+    async def person(self, user_id: UserId) -> Person:
+        async with self.call():
+            document = await self._people.find_one({"user_id": user_id})
+            if document is None:
+                return Person((user_id,))
+            if not document["home"]:
+                document = (await self._links.path(document["of"]))[-1]
+            # Without the index this would read all people.
+            await asyncio.shield(self._indexing)
+            ids, keys = [UserId(document["user_id"])], [document["_id"]]
+            while keys:
+                aliases = {"of": {"$in": keys}, "user_id": {"$exists": True}}
+                found = await self._people.find(aliases, ["user_id"]).to_list()
+                ids += [UserId(alias["user_id"]) for alias in found]
+                keys = [alias["_id"] for alias in found]
+        return Person(tuple(ids))
+
+    def collection(self, name: str) -> AsyncCollection[Document]:
+        """Another collection of the same database, for a store that uses this one's connections."""
+        assert self._client is not None
+        return self._client[self._database][name]
+
     async def join(self, identity: Identity) -> None:
-        async with self._call():
+        async with self.call():
             await self._links.join(key_of(identity), identity.unionid)
 
     async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
@@ -393,7 +431,7 @@ class MongoUserStore:
         # By a mark of its own this call finds what it took: two callers may find the same first.
         mark = uuid.uuid4().hex
         lease = {"unionid_owed.due": now + LEASE_SECONDS, "unionid_owed.taken": mark}
-        async with self._call():
+        async with self.call():
             # Without the index this would read all people.
             await asyncio.shield(self._indexing)
             found = self._people.find(due, ["_id"]).sort("unionid_owed.due").limit(limit)
@@ -405,7 +443,7 @@ class MongoUserStore:
             return [identity_of(document["_id"]) for document in await taken.to_list()]
 
     async def count_owed_unionids(self, limit: int) -> int:
-        async with self._call():
+        async with self.call():
             await asyncio.shield(self._indexing)
             owed = {"unionid_owed.app_id": {"$gt": ""}}
             return await self._people.count_documents(owed, limit=limit)
@@ -414,7 +452,7 @@ class MongoUserStore:
         key = key_of(identity)
         noted: Document = {"following": following, "follow_changed_at": at}
         older = {"_id": key, "follow_changed_at": {"$lt": at}}
-        async with self._call():
+        async with self.call():
             if not following and await self._people.find_one(older) is not None:
                 # Forgotten first, so that a repeat after a crash in between does it again.
                 names = [document["_id"] for document in await self._links.path(key)]
@@ -427,7 +465,7 @@ class MongoUserStore:
 
     async def ping(self) -> None:
         assert self._client is not None
-        async with self._call():
+        async with self.call():
             await self._client.admin.command("ping")
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ from services.people.store import (
     UNIONID_DUE_SECONDS,
     Identity,
     Login,
+    Person,
     Profile,
     User,
 )
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS users (
     created_at REAL NOT NULL, last_login_at REAL NOT NULL, logins INTEGER NOT NULL,
     alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS users_by_alias ON users (alias_of) WHERE alias_of IS NOT NULL;
 CREATE TABLE IF NOT EXISTS identities (
     app_id TEXT NOT NULL, openid TEXT NOT NULL, unionid TEXT, user_id TEXT NOT NULL,
     following INTEGER NOT NULL, follow_changed_at REAL NOT NULL,
@@ -54,6 +56,10 @@ CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 _KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins
     FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
 _USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins FROM users"
+
+_ALIASES = """WITH RECURSIVE person (id) AS (
+    VALUES (?) UNION SELECT users.id FROM users JOIN person ON users.alias_of = person.id
+) SELECT id FROM person"""
 
 _ABSORB = """UPDATE users SET
     logins = users.logins + gone.logins,
@@ -107,6 +113,10 @@ class SqliteUserStore:
     async def get(self, user_id: UserId) -> User | None:
         with sqlite_errors():
             return _resolved(self._database.reader, user_id)
+
+    async def person(self, user_id: UserId) -> Person:
+        with sqlite_errors():
+            return person_in_transaction(self._database.reader, user_id)
 
     async def join(self, identity: Identity) -> None:
         await self._database.write(lambda db: _join(db, identity))
@@ -178,6 +188,12 @@ def login_in_transaction(
         found, is_new = _find_or_register(db, identity, account, now, None)
         login = _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
     return _owing(db, login, identity, now) if unionid_wanted and not has_unionid else login
+
+
+def person_in_transaction(db: sqlite3.Connection, user_id: UserId) -> Person:
+    """`UserStore.person`, also for a caller's transaction."""
+    rows = db.execute(_ALIASES, (_id_after_aliases(db, user_id),)).fetchall()
+    return Person(tuple(UserId(row[0]) for row in rows))
 
 
 def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:

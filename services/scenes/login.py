@@ -180,7 +180,8 @@ class LoginService:
     Args:
         logins: completes logins over `scenes` and `users`.
         amr: how people are authenticated here (``["simulated"]`` under the simulator).
-        kiosks: whether any are configured; without them an ack is spared a look.
+        tickets: whether a page may get a ticket in place of its login, at kiosks and for clients of
+            the OpenID Provider; where none does, an ack is spared a look.
         on_delivery: called for every delivery of a login, where the operator wants to know.
     """
 
@@ -196,7 +197,7 @@ class LoginService:
         amr: tuple[str, ...],
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
-        kiosks: bool = False,
+        tickets: bool = False,
         on_delivery: Callable[[Scene], None] | None = None,
     ) -> None:
         self._scenes = scenes
@@ -208,7 +209,7 @@ class LoginService:
         self._amr = amr
         self._collect_ttl_seconds = collect_ttl_seconds
         self._token_ttl_seconds = token_ttl_seconds
-        self._kiosks = kiosks
+        self._tickets = tickets
         self._on_delivery = on_delivery
 
     # What the page may do.
@@ -231,12 +232,13 @@ class LoginService:
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
         """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.
 
-        A kiosk's page has no login, only the code that its operator's server exchanges: its ack
-        says that the code was displayed, and leaves the login where it is.
+        A page that got a ticket has no login (a kiosk's operator exchanges it, and a page of the
+        OpenID Provider posts it): its ack says that it was received, and leaves the login where it
+        is.
         """
-        if self._kiosks:
+        if self._tickets:
             scene = await self._scenes.get(scene_str)
-            if scene is not None and status.of_kiosk(scene):
+            if scene is not None and (status.of_kiosk(scene) or status.of_authorization(scene)):
                 authorized_seq = scene.seq - (scene.state is State.CONSUMED)
                 if scene.state not in COLLECTABLE or seq != authorized_seq:
                     raise _stale_seq()
@@ -263,6 +265,14 @@ class LoginService:
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
         """The login document of a kiosk's scene, for the operator's server: once, for the first
         caller, and None for every later one."""
+        scene = await self.take(scene_str, seq)
+        if scene is None:
+            return None
+        return status.login_document(scene, self._clock.now(), self._token(scene))
+
+    async def take(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        """The authorized scene that a ticket is about, which is consumed: for the first caller,
+        and None for every later one."""
         # The scene keeps a mark of this call. Where the connection to the store is lost, the move
         # may have been made although no answer came: the second try finds its own mark then.
         mark = secrets.token_hex(8)
@@ -276,7 +286,7 @@ class LoginService:
         self._count_end(step)
         if step.scene is None or step.scene.details.get("exchange") != mark:
             return None
-        return status.login_document(step.scene, self._clock.now(), self._token(step.scene))
+        return step.scene
 
     # What login kinds do.
 

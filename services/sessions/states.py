@@ -13,6 +13,7 @@ A refresh token names its session and its generation, and proves itself by its h
 in tokens.py). Each works once and has one successor. RFC 9700, section 4.14.2.
 """
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -27,6 +28,9 @@ BROWSER = "@browser"
 
 REPEAT_SECONDS = 10.0
 """For how long the token before the current one brings the same pair again: a lost answer."""
+
+UNCONFIRMED_SECONDS = 60.0
+"""How much longer than its scene the session of a login lives that never was acknowledged."""
 
 
 class Session(NamedTuple):
@@ -51,6 +55,8 @@ class Session(NamedTuple):
     """When the person last proved themself (the claim ``auth_time``)."""
     used_at: float
     ends_at: float
+    """Of a login whose page has not acknowledged it, soon: `SessionStore.confirm` puts it off, and
+    so does the first refresh."""
     generation: int
     """Of the current token. The first is 1."""
     token_hash: bytes
@@ -78,6 +84,9 @@ class Refresh(NamedTuple):
     Only such a token can end a session by being used again."""
     idle_seconds: float
     """A session that was not used for so long is over; 0: no such limit."""
+    life_seconds: float = 0.0
+    """How long after its begin the session ends once a token of it was used; 0: when it was to
+    end anyway."""
 
 
 class Refreshed(StrEnum):
@@ -93,6 +102,16 @@ class Refreshed(StrEnum):
     """No such session, no such token, another client's, or over."""
 
 
+class Refreshing(NamedTuple):
+    """The answer of a store to a `Refresh`."""
+
+    outcome: Refreshed
+    session: Session | None = None
+    """As it is now; after ``REUSED`` as it was."""
+    ended: Sequence[Session] = ()
+    """What ended by this call, after ``REUSED``."""
+
+
 def refresh(
     session: Session | None, asked: Refresh, now: float
 ) -> tuple[Refreshed, Session | None]:
@@ -100,27 +119,48 @@ def refresh(
 
     The session returned is the one to keep: changed after `ROTATED`, to be ended after `REUSED`.
     """
-    if session is None or session.client != asked.client or is_over(session, asked, now):
+    if (
+        session is None
+        or session.client != asked.client
+        or is_over(session, asked.idle_seconds, now)
+    ):
         return Refreshed.REFUSED, session
     if asked.generation == session.generation and asked.token_hash == session.token_hash:
-        rotated = session._replace(
-            generation=session.generation + 1,
-            token_hash=asked.next_hash,
-            previous_hash=session.token_hash,
-            rotated_at=now,
-            used_at=now,
-        )
-        return Refreshed.ROTATED, rotated
+        return Refreshed.ROTATED, rotated(session, asked, now)
     if asked.generation == session.generation - 1 and asked.token_hash == session.previous_hash:
-        if now < session.rotated_at + REPEAT_SECONDS and asked.next_hash == session.token_hash:
+        if now >= session.rotated_at + REPEAT_SECONDS:
+            return Refreshed.REUSED, session
+        if asked.next_hash == session.token_hash:
             return Refreshed.REPEATED, session
-        return Refreshed.REUSED, session
+        # The key was lost since: the successor cannot be told again, and that is no theft.
+        return Refreshed.REFUSED, session
     if asked.is_genuine and asked.generation < session.generation:
         return Refreshed.REUSED, session
     return Refreshed.REFUSED, session
 
 
-def is_over(session: Session, asked: Refresh, now: float) -> bool:
-    """Whether its time, or the time it may stay unused, is up."""
-    unused_until = session.used_at + asked.idle_seconds if asked.idle_seconds else session.ends_at
-    return now >= min(session.ends_at, unused_until)
+def rotated(session: Session, asked: Refresh, now: float) -> Session:
+    """`session` after its current token was used at `now`."""
+    return session._replace(
+        generation=session.generation + 1,
+        token_hash=asked.next_hash,
+        previous_hash=session.token_hash,
+        rotated_at=now,
+        used_at=now,
+        ends_at=max(session.ends_at, session.begun_at + asked.life_seconds),
+    )
+
+
+def is_over(session: Session, idle_seconds: float, now: float) -> bool:
+    """Whether its time, or the time it may stay unused (0: any), is up."""
+    idle = bool(idle_seconds) and now >= session.used_at + idle_seconds
+    return idle or now >= session.ends_at
+
+
+def longest_unused(
+    sessions: Iterable[Session], new: SessionId, most_per_user: int
+) -> list[Session]:
+    """Which of a person's sessions without a parent end where `new` is one too many."""
+    # By a total order: of two that begin at once, not each may end the other.
+    latest_first = sorted(sessions, key=lambda one: (one.used_at, one.id), reverse=True)
+    return [one for one in latest_first[most_per_user:] if one.id != new] if most_per_user else []

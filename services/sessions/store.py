@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from services.ids import UserId
-from services.sessions.states import Refresh, Refreshed, Session, SessionId
+from services.sessions.states import Refresh, Refreshing, Session, SessionId
 
 
 class SessionStore(Protocol):
@@ -23,6 +23,9 @@ class SessionStore(Protocol):
     - **One person**: the sessions of two users who turned out to be one (`UserStore.join`) are
       found, listed and ended under either id.
 
+    Whatever ends this process between two writes loses no session and leaves none half ended: one
+    below another lives only as long as that one is there.
+
     Raises `errors.StoreUnavailable`, and only that; doing it again is then safe.
     """
 
@@ -33,9 +36,12 @@ class SessionStore(Protocol):
     async def get(self, session_id: SessionId, now: float) -> Session | None:
         """The session, if it has not ended."""
 
-    async def refresh(self, asked: Refresh, now: float) -> tuple[Refreshed, Session | None]:
+    async def refresh(self, asked: Refresh, now: float) -> Refreshing:
         """`states.refresh`, atomically; after ``REUSED`` the session (for a client's, its parent
         too) has ended."""
+
+    async def confirm(self, session_id: SessionId, ends_at: float) -> None:
+        """The login arrived where it was to go: the session does not end before `ends_at`."""
 
     async def prove(self, session_id: SessionId, auth_at: float) -> None:
         """The person proved themself again: a later `auth_at` for a browser session."""
@@ -54,3 +60,6 @@ class SessionStore(Protocol):
     ) -> Sequence[Session]:
         """End all of a person's sessions, with those below them, but for `except_id` and its own.
         Returns those that ended by this call."""
+
+    async def expire(self, now: float, limit: int) -> int:
+        """Forget sessions whose time is up, at most `limit`. Returns how many were."""

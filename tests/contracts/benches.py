@@ -17,6 +17,9 @@ from services.push.broker import Broker, LocalBroker
 from services.scenes.store import Notice, SceneStore
 from services.scenes.store_sqlite import SCHEMA as SCENES_SCHEMA
 from services.scenes.store_sqlite import SqliteSceneStore
+from services.sessions.store import SessionStore
+from services.sessions.store_sqlite import SCHEMA as SESSIONS_SCHEMA
+from services.sessions.store_sqlite import SqliteSessionStore
 from services.sqlite import Database
 
 
@@ -90,7 +93,7 @@ class SqliteSceneBench:
 
 
 class UserBench(Protocol):
-    """A `UserStore` backend under test."""
+    """A `UserStore` backend under test, and the `SessionStore` over it."""
 
     async def open(self) -> None: ...
 
@@ -98,6 +101,9 @@ class UserBench(Protocol):
 
     def store(self, node: str = "a") -> UserStore:
         """The store as `node` uses it, over connections of its own."""
+
+    def sessions(self, node: str = "a") -> SessionStore:
+        """Likewise."""
 
     async def kept(self) -> str:
         """Everything that is kept of people, as one text."""
@@ -107,7 +113,9 @@ class SqliteUserBench:
     """The embedded store: one file, one node."""
 
     def __init__(self, folder: Path) -> None:
-        self._database = Database(folder / "scanpush.db", "NORMAL", (PEOPLE_SCHEMA,))
+        self._database = Database(
+            folder / "scanpush.db", "NORMAL", (PEOPLE_SCHEMA, SESSIONS_SCHEMA)
+        )
 
     async def open(self) -> None:
         self._database.open()
@@ -117,6 +125,9 @@ class SqliteUserBench:
 
     def store(self, node: str = "a") -> UserStore:
         return SqliteUserStore(self._database)
+
+    def sessions(self, node: str = "a") -> SessionStore:
+        return SqliteSessionStore(self._database)
 
     async def kept(self) -> str:
         return await self._database.write(lambda db: "\n".join(db.iterdump()))

@@ -4,6 +4,8 @@ import uuid
 
 from services.people.store import UserStore
 from services.people.store_mongo import MongoUserStore
+from services.sessions.store import SessionStore
+from services.sessions.store_mongo import MongoSessionStore
 
 
 class MongoUserBench:
@@ -14,10 +16,12 @@ class MongoUserBench:
         self._stores = {
             node: MongoUserStore(url, database, timeout_seconds=30) for node in ("a", "b")
         }
+        self._sessions = {node: MongoSessionStore(users) for node, users in self._stores.items()}
 
     async def open(self) -> None:
-        for store in self._stores.values():
+        for node, store in self._stores.items():
             await store.open()
+            await self._sessions[node].open()
 
     async def close(self) -> None:
         for store in self._stores.values():
@@ -25,6 +29,9 @@ class MongoUserBench:
 
     def store(self, node: str = "a") -> UserStore:
         return self._stores[node]
+
+    def sessions(self, node: str = "a") -> SessionStore:
+        return self._sessions[node]
 
     async def kept(self) -> str:
         return repr(await self._stores["a"]._people.find().to_list())

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -106,6 +107,12 @@ async def test_and_in_no_other(shared: Running, half: tuple[str, ...]) -> None:
 def test_most_rows_that_are_tried_are_broken_once() -> None:
     """Here, on purpose."""
     assert len(BREAKABLE) > 0.8 * len(TRIED)
+
+
+def test_it_knows_nothing_of_the_inside() -> None:
+    """What it tells of a server, it has seen from outside."""
+    for path in (ROOT / "attack").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) (services|handlers|server)\b", path.read_text(), re.M)
 
 
 def test_the_table_is_that_of_the_documents() -> None:

@@ -575,7 +575,7 @@ class Container:
             self.http,
             self.supervisor,
             self.clock,
-            issuer=self.settings.token_issuer,
+            issuer=self.own_url,
         )
 
     @cached_property
@@ -594,7 +594,7 @@ class Container:
 
     @cached_property
     def id_token_hints(self) -> IdTokenHints:
-        return IdTokenHints(self.verifier, self.clients, issuer=self.settings.token_issuer)
+        return IdTokenHints(self.verifier, self.clients, issuer=self.own_url)
 
     @cached_property
     def authorization(self) -> AuthorizationService:
@@ -610,7 +610,7 @@ class Container:
             self.id_token_hints,
             self.client_logouts,
             self.clock,
-            issuer=self.settings.token_issuer,
+            issuer=self.own_url,
             session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
         )
 

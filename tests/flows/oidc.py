@@ -1,11 +1,17 @@
 """Browsers and clients of the OpenID Provider, over real connections."""
 
+import functools
 import re
+import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import httpx
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
 
 from tests.stack import WITHIN_SECONDS, Page, Stack
 
@@ -34,7 +40,17 @@ SHOP: dict[str, Any] = {
 def provider(**clients: dict[str, Any]) -> dict[str, Any]:
     """Sections of the settings of a server with the two clients, changed as given."""
     made = {"wiki": {**WIKI, **clients.pop("wiki", {})}, "shop": {**SHOP, **clients.pop("shop", {})}}
-    return {"server": {"public_url": ISSUER}, "oidc": {"clients": {**made, **clients}}}
+    return {
+        "server": {"public_url": ISSUER},
+        "jwt": {"key_file": Path(_keys().name) / "keys.json"},
+        "oidc": {"clients": {**made, **clients}},
+    }
+
+
+@functools.cache
+def _keys() -> "tempfile.TemporaryDirectory[str]":
+    """For the keys of all these servers: an RSA key takes longer to make than a server."""
+    return tempfile.TemporaryDirectory(prefix="scanpush-keys-")
 
 
 def asking(client: str = "wiki", **changes: str | None) -> dict[str, str]:
@@ -150,7 +166,33 @@ class BrowserOfOne:
         return self.jar["__Host-op_session"].partition(".")[0]
 
 
-def path_of(address: str) -> str:
-    """Path and query of an address of this server."""
-    parts = urlsplit(address)
-    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+class _BackChannel(RequestHandler):
+    def post(self) -> None:
+        self.settings["heard"].append(self.get_body_argument("logout_token"))
+
+
+class ClientServer:
+    """What listens at a client's ``backchannel_logout_uri``: `heard` has the log-out tokens."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        sockets = bind_sockets(0, "127.0.0.1")
+        self.uri = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/bcl"
+        application = Application(
+            [("/bcl", _BackChannel)], heard=self.heard, log_function=lambda handler: None
+        )
+        self._server = HTTPServer(application)
+        self._server.add_sockets(sockets)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.stop()
+        await self._server.close_all_connections()

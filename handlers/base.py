@@ -49,10 +49,6 @@ class BaseHandler(RequestHandler):
         for name, value in self.asked.cors_headers().items():
             self.set_header(name, value)
 
-    def share_with_all(self) -> None:
-        """CORS for any origin: what is here is public."""
-        self.set_header("Access-Control-Allow-Origin", "*")
-
     def head(self, *args: str) -> Awaitable[None] | None:
         """What ``GET`` answers, without the body, which Tornado leaves out (RFC 9110, 9.3.2)."""
         return self.get(*args)
@@ -119,11 +115,11 @@ def write_response(handler: RequestHandler, response: HttpResponse) -> None:
 def answer_error(handler: RequestHandler, error: ApiError) -> None:
     """Finish a handler's answer with the error document."""
     if error.code == "method_not_allowed":
-        handler.set_header("Allow", ", ".join(_methods(type(handler))))
+        handler.set_header("Allow", ", ".join(allowed_methods(type(handler))))
     write_response(handler, error_response(error, getattr(handler, "request_id", "")))
 
 
-def _methods(handler: type[RequestHandler]) -> list[str]:
+def allowed_methods(handler: type[RequestHandler]) -> list[str]:
     """What that kind of handler answers, for ``Allow`` (RFC 9110, section 15.5.6)."""
     names = [method.lower() for method in handler.SUPPORTED_METHODS]
     answered = [n for n in names if getattr(handler, n) is not getattr(RequestHandler, n)]

@@ -16,6 +16,7 @@ from handlers.mini_program import (
     MiniProgramScanHandler,
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
+from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     HealthHandler,
@@ -70,6 +71,8 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/authorize", AuthorizeHandler, shared),
         (r"/oauth/par", PushedRequestHandler, shared),
         (r"/oauth/logout", LogoutHandler, shared),
+        (r"/oauth/device_authorization", DeviceAuthorizationHandler, shared),
+        (r"/device", DeviceHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

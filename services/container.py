@@ -23,6 +23,7 @@ from services.logs import PacedLog
 from services.metrics import Metrics
 from services.oidc.browser import AuthorizationService
 from services.oidc.clients import Clients
+from services.oidc.device import DeviceGrants, DeviceService
 from services.oidc.grants import Codes
 from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
@@ -611,6 +612,20 @@ class Container:
             self.client_logouts,
             self.clock,
             issuer=self.own_url,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def device_grants(self) -> DeviceGrants:
+        return DeviceGrants(self.scenes, self.clock)
+
+    @cached_property
+    def devices(self) -> DeviceService:
+        return DeviceService(
+            self.device_grants,
+            self.clients,
+            self.browser_sessions,
+            self.clock,
             session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
         )
 

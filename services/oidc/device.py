@@ -98,6 +98,8 @@ class Opened(NamedTuple):
     answer: Answer
     id: str = ""
     device: Device | None = None
+    person: UserId | None = None
+    """Who has allowed it."""
 
 
 class Refusal(StrEnum):
@@ -217,8 +219,10 @@ class DeviceGrants:
         if await self._store.count(f"oidc-opened:{named}", KEPT_SECONDS) > MOST_OPENED:
             raise _too_often()
         answer = await self._store.recall(_answer_key(named))
+        if answer == _DENIED:
+            return Opened(Answer.DENIED, named)
         if answer is not None:
-            return Opened(Answer.DENIED if answer == _DENIED else Answer.ALLOWED, named)
+            return Opened(Answer.ALLOWED, named, person=Grant(*json.loads(answer)).user_id)
         kept = await self._store.recall(_device_key(named))
         device = None if kept is None else Device(*json.loads(kept))
         if device is None or self._clock.now() >= device.ends_at:
@@ -315,11 +319,11 @@ class DeviceService:
             ApiError: see `DeviceGrants.open`.
         """
         opened = await self._grants.open(user_code, guesser)
+        session = await self._sessions.of_cookie(session_cookie)
         client = self._client(opened)
         if client is None:
-            return opened.answer
+            return await self._over(opened, session)
         code = shown(read(user_code) or "")
-        session = await self._sessions.of_cookie(session_cookie)
         if session is None or not self._suffices(session, client):
             # `back`: whoever comes back without a login is not sent to it once more.
             return PendingLogin(client.id, None, next=f"/device?user_code={code}&back=1")
@@ -339,12 +343,19 @@ class DeviceService:
         opened = await self._grants.open(user_code, guesser)
         client = self._client(opened)
         if client is None:
-            return opened.answer
+            return await self._over(opened, session)
         if not self._suffices(session, client):
             return await self.visit(user_code, guesser, session_cookie)
         answer = await self._grants.answer(opened, session, allow=allow, label=client.name)
         log.info("device of %s: %s", client.id, answer)
         return answer
+
+    async def _over(self, opened: Opened, session: Session | None) -> Answer:
+        """What became of it, for the person of that session."""
+        if opened.person is None or session is None:
+            return opened.answer
+        is_own = await self._sessions.is_same(opened.person, session.user_id)
+        return opened.answer if is_own else Answer.TAKEN
 
     def _client(self, opened: Opened) -> Client | None:
         """Whose device waits for an answer; a client may have been taken out of the settings."""

@@ -1,7 +1,7 @@
 """Authorization codes and what they stand for.
 
-A code is a secret of 256 bits, kept by its hash in the store of scenes (`KeyValues`). It works once;
-what it brought is found again by `family` when it is used a second time.
+A code is a secret of 256 bits, kept by its hash in the store of scenes (`KeyValues`). It works
+once; what it brought is found again by `family` when it is used a second time.
 """
 
 import base64

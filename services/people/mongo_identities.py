@@ -64,7 +64,7 @@ RECENT = 32
 
 LOGIN_FIELDS = (
     *("unionid", "born", "user_id", "name", "avatar"),
-    *("account", "created_at", "last_login_at", "logins", "unionid_owed"),
+    *("account", "created_at", "last_login_at", "logins", "email", "unionid_owed"),
 )
 """What a login reads of a primary record; most of the rest are the scenes in `recent`."""
 
@@ -188,6 +188,7 @@ def user_of(primary: Document) -> User:
         created_at=primary["created_at"],
         last_login_at=primary["last_login_at"],
         logins=primary["logins"],
+        email=primary["email"],
     )
 
 

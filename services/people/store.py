@@ -40,6 +40,8 @@ class User(NamedTuple):
     created_at: float
     last_login_at: float
     logins: int
+    email: str = ""
+    """What the person typed at registration (`Profile`)."""
 
 
 class Login(NamedTuple):

@@ -118,5 +118,4 @@ class DeviceHandler(ProviderHandler):
             good=good,
             typed=typed,
             question=question,
-            client="" if question is None else question.client.name,
         )

@@ -20,10 +20,10 @@ PAGES: Mapping[str, Words] = MappingProxyType(
             ("機器に表示されたコードを入力", "ログインする機器の画面に、8 文字のコードが表示されています。"),
         ),
         "question": _words(
-            ("允许登录 {client}？", "允许后，显示这个代码的设备将以您的身份登录。"),
-            ("允許登入 {client}？", "允許後，顯示這個代碼的裝置將以您的身分登入。"),
-            ("Log in {client}?", "The device that shows this code will be logged in as you."),
-            ("{client} にログインしますか？", "このコードを表示している機器が、あなたとしてログインします。"),
+            ("允许这台设备登录？", "允许后，显示这个代码的设备将以您的身份登录。"),
+            ("允許這台裝置登入？", "允許後，顯示這個代碼的裝置將以您的身分登入。"),
+            ("Allow this device?", "The device that shows this code will be logged in as you."),
+            ("この機器を許可しますか？", "このコードを表示している機器が、あなたとしてログインします。"),
         ),
         "allowed": _words(
             ("设备已登录", "请回到设备上继续。"),

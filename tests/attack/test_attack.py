@@ -112,7 +112,9 @@ def test_most_rows_that_are_tried_are_broken_once() -> None:
 def test_it_knows_nothing_of_the_inside() -> None:
     """What it tells of a server, it has seen from outside."""
     for path in (ROOT / "attack").glob("*.py"):
-        assert not re.search(r"^\s*(from|import) (services|handlers|server)\b", path.read_text(), re.M)
+        assert not re.search(
+            r"^\s*(from|import) (services|handlers|server)\b", path.read_text(), re.M
+        )
 
 
 def test_the_table_is_that_of_the_documents() -> None:

@@ -157,7 +157,8 @@ async def test_a_television_is_allowed(tmp_path: Path, any_scenes: OpenBackend) 
         await stack.scan(page)
         back = await browser.post(shown, ticket=await browser.ticket(page))
         question = await browser.send("GET", back.headers["Location"])
-        assert title(question) == "Log in Tea TV?" and codes["user_code"] in question.text
+        assert title(question) == "Allow this device?"
+        assert "Tea TV" in question.text and codes["user_code"] in question.text
         assert not await is_allowed(stack, codes)
         assert title(await press(browser, question, True)) == "The device is logged in"
         assert await is_allowed(stack, codes)
@@ -170,7 +171,7 @@ async def test_a_logged_in_browser_is_only_asked(tmp_path: Path) -> None:
         second = await codes_of(stack)
         typed = {"user_code": second["user_code"].lower().replace("-", " ")}
         question = await browser.send("GET", "/device", params=typed)
-        assert question.status_code == 200 and title(question) == "Log in Tea TV?"
+        assert question.status_code == 200 and title(question) == "Allow this device?"
         assert not await is_allowed(stack, second)
         await press(browser, question, True)
         assert await is_allowed(stack, second)
@@ -229,7 +230,7 @@ async def test_another_person_is_asked_anew(tmp_path: Path) -> None:
         browser.jar.pop("__Host-op_session")
         again = await log_in(browser, codes["user_code"], "bob")
         stale = await press(browser, question, True)
-        assert title(stale) == title(again) == "Log in Tea TV?"
+        assert title(stale) == title(again) == "Allow this device?"
         assert not await is_allowed(stack, codes)
         await press(browser, stale, True)
         assert await is_allowed(stack, codes)

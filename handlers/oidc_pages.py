@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from handlers.api_request import as_api_error
 from handlers.assets import STATIC, static_assets
-from handlers.base import BaseHandler
+from handlers.base import BaseHandler, write_response
+from handlers.oidc import FORM, ClientHandler, client_of, form_of
 from handlers.pages import page_facts, page_policy
 from services.errors import ApiError, OAuthError, StoreUnavailable
 from services.oidc import authorize
@@ -72,7 +73,7 @@ class ProviderHandler(BaseHandler):
     def form(self) -> Parameters:
         """What a form posts (OpenID Connect Core, section 3.1.2.1)."""
         kind = self.asked.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind != "application/x-www-form-urlencoded":
+        if kind != FORM:
             raise Unshown("not a form")
         return self._parsed(self.request.body.decode("utf-8", "replace"))
 
@@ -285,41 +286,23 @@ class LogoutHandler(ProviderHandler):
             self.show("logged_out", lang, good=True, link=ended.address)
 
 
-class PushedRequestHandler(BaseHandler):
+class PushedRequestHandler(ClientHandler):
     """``POST /oauth/par`` (RFC 9126)."""
 
     async def post(self) -> None:
-        container = self.container
-        if not container.settings.oidc.clients:
-            raise ApiError("not_found", "There is nothing here.")
-        try:
-            form = parameters_of(self.request.body.decode("utf-8", "replace"))
-        except ValueError:
-            raise OAuthError("invalid_request", "Too many parameters.") from None
-        fields = {name: value for name, value in form if value}
-        client = container.clients.authenticate(self.asked.headers.get("Authorization", ""), fields)
-        if "request_uri" in fields:
+        form = form_of(self.asked)
+        client = client_of(self.asked, form)
+        if "request_uri" in form:
             raise OAuthError("invalid_request", "A pushed request cannot name another.")
+        await self.container.limits.spend("authorize", self.asked.address)
         # With HTTP Basic the id need not be in the body. What proves the client is not kept.
-        pushed = [(name, value) for name, value in form if name not in _PROOFS]
-        if "client_id" not in fields:
-            pushed.append(("client_id", client.id))
-        await container.limits.spend("authorize", self.asked.address)
+        named = {"client_id": client.id} | form
+        pushed = [(name, value) for name, value in named.items() if name not in _PROOFS]
         try:
-            reference = await container.authorization.push(client, pushed)
+            reference = await self.container.authorization.push(client, pushed)
         except Unshown as problem:
             raise OAuthError("invalid_request", f"{problem}.") from None
         except Refused as refused:
             raise OAuthError(refused.error, f"{refused}.") from None
-        self.set_status(201)
-        self.write_json({"request_uri": reference, "expires_in": PUSHED_SECONDS})
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        if not isinstance(error, OAuthError):
-            super().write_error(status_code, **kwargs)
-            return
-        self.set_status(error.status)
-        if error.challenge:
-            self.set_header("WWW-Authenticate", error.challenge)
-        self.write_json({"error": error.code, "error_description": error.description})
+        document = {"request_uri": reference, "expires_in": PUSHED_SECONDS}
+        write_response(self, self.asked.respond(document, 201))

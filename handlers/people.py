@@ -4,6 +4,7 @@ what turns a ticket into a login: registration by form, and the exchange of a ki
 from handlers.api_request import required_text
 from handlers.base import BaseHandler
 from handlers.operator import OperatorHandler
+from handlers.sessions import bearer_claims, unauthorized_token
 from services.errors import ApiError, TokenError, TokenExpired
 from services.tokens.claims import Purpose
 from services.tokens.issuer import MAX_TOKEN_CHARACTERS
@@ -41,16 +42,11 @@ class MeHandler(BaseHandler):
 
     async def get(self) -> None:
         self.share_with_origin()
-        try:
-            claims = await self.container.verifier.verify(
-                self.asked.bearer(), self.container.clock.now()
-            )
-        except TokenError:
-            raise ApiError("unauthorized", "The token is missing or not valid.") from None
+        claims = await bearer_claims(self)
         # A valid token may outlive the record of its person.
         user = await self.container.backend.users.get(claims.subject)
         if user is None:
-            raise ApiError("unauthorized", "The token is missing or not valid.")
+            raise unauthorized_token()
         self.write_json(
             {
                 "id": user.id,

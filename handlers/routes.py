@@ -16,6 +16,13 @@ from handlers.mini_program import (
     MiniProgramScanHandler,
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
+from handlers.oidc import (
+    DiscoveryHandler,
+    IntrospectHandler,
+    ProviderKeysHandler,
+)
+from handlers.oidc import RevokeHandler as ClientRevokeHandler
+from handlers.oidc import TokenHandler, UserinfoHandler
 from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
@@ -29,6 +36,7 @@ from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.sessions import RefreshHandler, RevokeHandler, SessionHandler, SessionsHandler
 from handlers.sockets import SocketRouter
 from services.container import Container
 from services.scenes.states import Kind
@@ -40,8 +48,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback`` and
-    ``/api/scenes`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
+    and ``/api/token/refresh``, and with OpenID clients that of ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -59,6 +67,10 @@ def routes(container: Container) -> list[Any]:
         (_SCENE + r"/ack", AckHandler, shared),
         (_SCENE + r"/qr\.(svg|png)", PictureHandler, shared),
         (r"/api/me", MeHandler, shared),
+        (r"/api/token/refresh", RefreshHandler, shared),
+        (r"/api/token/revoke", RevokeHandler, shared),
+        (r"/api/sessions", SessionsHandler, shared),
+        (r"/api/sessions/([^/]{1,64})", SessionHandler, shared),
         (r"/api/register", RegisterHandler, shared),
         (r"/api/exchange", ExchangeHandler, shared),
         (r"/\.well-known/jwks\.json", JwksHandler, shared),
@@ -68,11 +80,17 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/website/start", StartHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/website/callback", ReturnHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/allow", AllowHandler, shared),
+        (r"/\.well-known/openid-configuration", DiscoveryHandler, shared),
+        (r"/oauth/jwks", ProviderKeysHandler, shared),
         (r"/oauth/authorize", AuthorizeHandler, shared),
         (r"/oauth/par", PushedRequestHandler, shared),
         (r"/oauth/logout", LogoutHandler, shared),
         (r"/oauth/device_authorization", DeviceAuthorizationHandler, shared),
         (r"/device", DeviceHandler, shared),
+        (r"/oauth/token", TokenHandler, shared),
+        (r"/oauth/userinfo", UserinfoHandler, shared),
+        (r"/oauth/revoke", ClientRevokeHandler, shared),
+        (r"/oauth/introspect", IntrospectHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

@@ -9,7 +9,9 @@ in the settings stops the start, not a request.
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +23,7 @@ from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
+from services.oidc import discovery
 from services.oidc.browser import AuthorizationService
 from services.oidc.clients import Clients
 from services.oidc.device import DeviceGrants, DeviceService
@@ -28,6 +31,7 @@ from services.oidc.grants import Codes
 from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
 from services.oidc.sessions import BrowserSessions, IdTokenHints
+from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -58,6 +62,9 @@ from services.scenes.states import Kind
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
+from services.sessions.service import SessionService
+from services.sessions.states import Session
+from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
 from services.settings.models import AccountSettings, AppSettings, Settings
 from services.settings.outgoing import Outgoing
 from services.tasks import Supervisor
@@ -196,6 +203,59 @@ class Container:
     def verifier(self) -> Verifier:
         return Verifier(self.issuer, self.shared_keys)
 
+    # Sessions.
+
+    @cached_property
+    def refresh_tokens(self) -> RefreshTokens:
+        if self.refresh_key_is_shared:
+            return RefreshTokens([secrets.token_bytes(KEY_BYTES)])
+        return RefreshTokens(derived_keys(self._keys))
+
+    @property
+    def refresh_key_is_shared(self) -> bool:
+        """Whether the nodes have no secret in common but what their store holds."""
+        settings = self.settings
+        return settings.backend == "distributed" and settings.jwt.algorithm != "HS256"
+
+    @cached_property
+    def shared_refresh_key(self) -> SharedKey | None:
+        if not (self.settings.keeps_sessions and self.refresh_key_is_shared):
+            return None
+        return SharedKey(self.refresh_tokens, self.scenes)
+
+    @cached_property
+    def sessions(self) -> SessionService | None:
+        """None where neither logins nor OpenID clients have sessions."""
+        settings = self.settings
+        if not settings.keeps_sessions:
+            return None
+        sessions = SessionService(
+            self.backend.sessions,
+            self.backend.users,
+            self.refresh_tokens,
+            # Counted in this process: what costs a look at the store is what they limit.
+            RateLimits(settings.limits, None, self.metrics.rate_limited),
+            self.clock,
+            self.metrics,
+            amr=self.amr,
+            life_seconds=settings.sessions.refresh_ttl_seconds,
+            idle_seconds=settings.sessions.idle_seconds,
+            most_per_user=settings.sessions.most_per_user,
+            collect_ttl_seconds=settings.login.collect_ttl_seconds,
+            token_ttl_seconds=settings.jwt.ttl_seconds,
+        )
+        sessions.on_ended.append(self.client_logouts.tell)
+        return sessions
+
+    def _tell_of_ended(self, ended: Sequence[Session]) -> None:
+        if self.sessions is not None:
+            self.sessions.tell(ended)
+
+    @property
+    def login_sessions(self) -> SessionService | None:
+        """None where logins begin no sessions (``sessions.refresh_ttl_seconds: 0``)."""
+        return self.sessions if self.settings.sessions.refresh_ttl_seconds else None
+
     # Scenes and logins.
 
     @cached_property
@@ -213,7 +273,8 @@ class Container:
         logins = self.backend.logins
         if logins is None:
             # Its steps go through `scenes`, which records them already.
-            return SteppedLoginStore(self.scenes, self.backend.users, self.clock)
+            users, sessions = self.backend.users, self.login_sessions
+            return SteppedLoginStore(self.scenes, users, self.clock, sessions)
         return logins if self.history is None else RecordedLogins(logins, self.history)
 
     @cached_property
@@ -231,6 +292,7 @@ class Container:
             token_ttl_seconds=settings.jwt.ttl_seconds,
             tickets=bool(settings.kiosks or settings.oidc.clients),
             on_delivery=None if self.history is None else self.history.delivered,
+            sessions=self.login_sessions,
         )
 
     @cached_property
@@ -548,6 +610,7 @@ class Container:
             register=self.settings.login.registration == "auto",
             amr=self.amr,
             token_ttl_seconds=self.settings.jwt.ttl_seconds,
+            sessions=self.login_sessions,
         )
 
     @cached_property
@@ -568,6 +631,37 @@ class Container:
         return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
 
     @cached_property
+    def provider_metadata(self) -> dict[str, Any]:
+        """What ``/.well-known/openid-configuration`` says."""
+        return discovery.metadata(
+            self.own_url,
+            self.settings.oidc,
+            offline=self.settings.sessions.refresh_ttl_seconds > 0,
+            amr=self.amr,
+        )
+
+    @cached_property
+    def client_tokens(self) -> TokenService:
+        settings = self.settings
+        return TokenService(
+            self.clients,
+            self.codes,
+            None,
+            self.backend.sessions,
+            self.refresh_tokens,
+            self.backend.users,
+            self.issuer,
+            self.verifier,
+            self.clock,
+            self._tell_of_ended,
+            issuer_url=self.own_url,
+            ttl_seconds=settings.jwt.ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            idle_seconds=settings.sessions.idle_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
+
+    @cached_property
     def client_logouts(self) -> ClientLogouts:
         return ClientLogouts(
             self.clients,
@@ -586,7 +680,7 @@ class Container:
             self.backend.sessions,
             self.backend.users,
             self.clock,
-            self.client_logouts.tell,
+            self._tell_of_ended,
             amr=self.amr,
             ttl_seconds=settings.oidc.session_ttl_seconds,
             refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
@@ -683,11 +777,18 @@ class Container:
         if self.shared_keys is not None:
             await self.shared_keys.introduce()
             self.supervisor.spawn(self.shared_keys.exchange_forever(), name="shared keys")
+        if self.shared_refresh_key is not None:
+            await self.shared_refresh_key.introduce()
+            self.supervisor.spawn(
+                self.shared_refresh_key.renew_forever(), name="key of refresh tokens"
+            )
         for rotation in self.key_rotations:
             await rotation.begin()
             self.supervisor.spawn(rotation.choose_in_time(), name="key rotation")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
+        if self.sessions is not None:
+            self.supervisor.spawn(self.sessions.expire_forever(), name="expire sessions")
         self.supervisor.spawn(self.sweeper.finish_forever(), name="finish left logins")
         self.supervisor.spawn(self.sweeper.learn_unionids_forever(), name="learn unionids")
         for account, codes in self.account_codes.items():

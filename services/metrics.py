@@ -66,6 +66,7 @@ class MetricName(StrEnum):
         "Scenes that a move ended, by state; time ends others.",
     )
     LOGINS = "scanpush_logins_total", "Scenes authorized, by whether the person is new."
+    REFRESHES = "scanpush_refreshes_total", "Refresh tokens presented, by what came of them."
     UNIONIDS_OWED = (
         "scanpush_unionids_owed",
         "People whose unionid WeChat is still to be asked for, in the store of all nodes.",
@@ -115,6 +116,7 @@ class Metrics:
         self._scenes_begun = self._counters(MetricName.SCENES_BEGUN, "kind")
         self._scenes_ended = self._counters(MetricName.SCENES_ENDED, "state")
         self._logins = self._counters(MetricName.LOGINS, "is_new")
+        self._refreshes = self._counters(MetricName.REFRESHES, "outcome")
         self._unionids_owed = self._gauge(MetricName.UNIONIDS_OWED)
         self._callbacks = self._counters(MetricName.CALLBACKS, "outcome")
         self._callback_seconds = self._histogram(MetricName.CALLBACK_SECONDS)
@@ -141,6 +143,8 @@ class Metrics:
             self._sockets_ended(ending)
         for is_new in ("true", "false"):
             self._logins(is_new)
+        for outcome in ("rotated", "repeated", "reused", "refused"):
+            self._refreshes(outcome)
 
     def exposition(self) -> tuple[bytes, str]:
         """The document of ``/metrics`` and its content type."""
@@ -183,6 +187,10 @@ class Metrics:
 
     def login(self, is_new: bool) -> None:
         self._logins("true" if is_new else "false").inc()
+
+    def refresh(self, outcome: str) -> None:
+        """`outcome` is one of `sessions.states.Refreshed`."""
+        self._refreshes(outcome).inc()
 
     def unionids_owed(self, people: int) -> None:
         """So many were counted just now."""

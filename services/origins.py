@@ -1,4 +1,5 @@
-"""Where a request came from: the page's origin, the client's address, and the scheme it used.
+"""Where a request came from: the page's origin, the client's address, the scheme it used, and what
+its browser claims to be.
 
 The headers of proxies (X-Forwarded-For, X-Forwarded-Proto) count only from listed proxies.
 """
@@ -220,3 +221,33 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+# The first match counts: most browsers also name those they descend from.
+_BROWSERS = (
+    (re.compile(r"MicroMessenger/"), "WeChat"),
+    (re.compile(r"Edg(?:e|A|iOS)?/"), "Edge"),
+    (re.compile(r"OPR/|Opera"), "Opera"),
+    (re.compile(r"Firefox/|FxiOS/"), "Firefox"),
+    (re.compile(r"Chrome/|CriOS/|Chromium/"), "Chrome"),
+    (re.compile(r"Version/[\d.]+ .*Safari/"), "Safari"),
+)
+_SYSTEMS = (
+    (re.compile(r"iPhone"), "iPhone"),
+    (re.compile(r"iPad"), "iPad"),
+    (re.compile(r"Android"), "Android"),
+    (re.compile(r"Windows"), "Windows"),
+    (re.compile(r"Mac OS X|Macintosh"), "macOS"),
+    (re.compile(r"CrOS"), "ChromeOS"),
+    (re.compile(r"Linux|X11"), "Linux"),
+)
+
+
+def summary(user_agent: str) -> str:
+    """For example ``Chrome, Windows``; empty when nothing is recognised. The browser's own claim,
+    and no more than that."""
+    names = (
+        next((name for pattern, name in table if pattern.search(user_agent)), "")
+        for table in (_BROWSERS, _SYSTEMS)
+    )
+    return ", ".join(name for name in names if name)

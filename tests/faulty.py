@@ -74,9 +74,10 @@ def _strikes(switches: dict[str, list[int]], operation: str) -> bool:
 
 
 async def open_faulty(settings: Settings, clock: Clock, node: str) -> Backend:
-    """For `build_container`: the embedded backend with switches before both stores."""
+    """For `build_container`: the embedded backend with switches before its stores."""
     backend = await open_embedded(settings, clock, node)
     backend.scenes = FaultyStore(backend.scenes)
     backend.users = FaultyStore(backend.users)
+    backend.sessions = FaultyStore(backend.sessions)
     backend.logins = None  # so that each step passes its switch
     return backend

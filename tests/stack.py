@@ -218,6 +218,13 @@ class Stack:
         assert isinstance(store, FaultyStore)
         return store
 
+    @property
+    def sessions(self) -> FaultyStore:
+        """The session store's switches, with ``faulty=True``."""
+        store = self.container.backend.sessions
+        assert isinstance(store, FaultyStore)
+        return store
+
     async def scene(self, page: Page) -> Scene | None:
         """What the store knows of the page's scene."""
         return await self.container.backend.scenes.get(SceneStr(page.scene_str))

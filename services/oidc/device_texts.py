@@ -1,4 +1,4 @@
-"""The texts of ``/device``, where a person allows a device: a title and a sentence for each page."""
+"""The texts of ``/device``, where a person allows a device: a title and a sentence each."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,7 +16,8 @@ PAGES: Mapping[str, Words] = MappingProxyType(
         "enter": _words(
             ("输入设备上的代码", "代码有八个字母，显示在要登录的设备上。"),
             ("輸入裝置上的代碼", "代碼有八個字母，顯示在要登入的裝置上。"),
-            ("Enter the code on your device", "It has eight letters, on the screen that you want to log in."),
+            ("Enter the code on your device", "It has eight letters, on the screen that you want "
+             "to log in."),
             ("機器に表示されたコードを入力", "ログインする機器の画面に、8 文字のコードが表示されています。"),
         ),
         "question": _words(
@@ -46,15 +47,16 @@ PAGES: Mapping[str, Words] = MappingProxyType(
         "unknown": _words(
             ("代码不正确", "请对照设备屏幕上的代码再输入一次。代码十分钟内有效，过期后请在设备上重新开始。"),
             ("代碼不正確", "請對照裝置畫面上的代碼再輸入一次。代碼十分鐘內有效，過期後請在裝置上重新開始。"),
-            ("That is not the code", "Compare it with the screen and try again. A code works for ten "
-             "minutes; after that, start again at the device."),
+            ("That is not the code", "Compare it with the screen and try again. A code works for "
+             "ten minutes; after that, start again at the device."),
             ("コードが違います", "機器の画面と見比べて、もう一度入力してください。コードの有効期間は 10 分です。"
              "過ぎた場合は機器でやり直してください。"),
         ),
         "not_logged_in": _words(
             ("没有登录", "没有允许任何设备。要继续，请再提交一次代码并登录。"),
             ("沒有登入", "沒有允許任何裝置。要繼續，請再送出一次代碼並登入。"),
-            ("You are not logged in", "No device was allowed. To go on, send the code once more and log in."),
+            ("You are not logged in", "No device was allowed. To go on, send the code once more "
+             "and log in."),
             ("ログインしていません", "どの機器も許可していません。続けるには、もう一度コードを送信してログインしてください。"),
         ),
     }
@@ -83,8 +85,8 @@ LABELS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "en": {
             "client": "App",
             "code": "Code on the device",
-            "warning": "Allow only if a device in front of you shows this code right now. If the code "
-            "or a link was sent to you, refuse.",
+            "warning": "Allow only if a device in front of you shows this code right now. If the "
+            "code or a link was sent to you, refuse.",
             "allow": "Allow",
             "deny": "Refuse",
             "go": "Continue",

@@ -13,8 +13,8 @@ from services.clock import Clock
 from services.errors import TokenError
 from services.ids import UserId, secret_hash
 from services.oidc.clients import Clients
+from services.origins import summary
 from services.people.store import UserStore
-from services.scenes.policy import summary
 from services.scenes.states import Scene
 from services.sessions.states import BROWSER, Session, SessionId
 from services.sessions.store import SessionStore

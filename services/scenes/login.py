@@ -9,7 +9,7 @@ store in one transaction (`store_sqlite.SqliteLoginStore`). `LoginTerms` is what
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from services.errors import ApiError, StoreUnavailable, unauthorized
 from services.ids import OpenId, SceneStr, UserId, WatchToken, secret_hash
 from services.logs import short_hash
 from services.metrics import Metrics
+from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.scenes import status
 from services.scenes.states import (
@@ -35,6 +36,8 @@ from services.scenes.states import (
     Verdict,
 )
 from services.scenes.store import SceneStore
+from services.sessions.service import SessionService
+from services.sessions.states import Session, SessionId
 from services.tokens.claims import Purpose, Ticket
 from services.tokens.issuer import Issuer
 
@@ -52,6 +55,26 @@ Replies = Mapping[tuple[str, str], str]
 
 NO_REPLIES: Replies = MappingProxyType({})
 
+SID = "sid"
+"""Of a scene's details: the id of the session that its login began."""
+
+
+class SessionTerms(NamedTuple):
+    """What the session of a login begins with, as data, so that any store begins it."""
+
+    template: Session
+    """But for what only the claimed scene and its login tell."""
+    most_per_user: int
+
+    def begun(self, scene: Scene, login: Login) -> Session:
+        """The session to begin before the scene is authorized, or together with that."""
+        return self.template._replace(
+            user_id=login.user.id,
+            account=scene.account,
+            kind=scene.kind.value,
+            label=summary(scene.details.get("user_agent", "")),
+        )
+
 
 class LoginTerms(NamedTuple):
     """What a login is authorized with, besides its person: data, so that any store applies it.
@@ -65,10 +88,20 @@ class LoginTerms(NamedTuple):
     jti: str
     outcome_key: str = ""
     replies: Replies = NO_REPLIES
+    session: SessionTerms | None = None
+    """What the login's session begins with; None: it begins none."""
+
+    def session_of(self, scene: Scene) -> SessionTerms | None:
+        """What the session of that scene's login begins with. The OpenID Provider begins one of its
+        own, for the browser."""
+        return None if status.of_authorization(scene) else self.session
 
     def authorization(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Move:
         """The move that hands a claimed scene its login, with the reply to keep for its event."""
         user = login.user
+        details = {"name": user.name, "avatar": user.avatar} if user.name else NO_DETAILS
+        if (session := self.session_of(scene)) is not None:
+            details = {**details, SID: session.template.id}
         if outcome is None and self.outcome_key:
             reply = self.replies.get((outcome_of(login), scene.lang), "")
             outcome = Outcome(self.outcome_key, reply)
@@ -81,7 +114,7 @@ class LoginTerms(NamedTuple):
             jti=self.jti,
             is_new=login.is_new,
             token_ttl_seconds=self.token_ttl_seconds,
-            details={"name": user.name, "avatar": user.avatar} if user.name else NO_DETAILS,
+            details=details,
             outcome=outcome,
         )
 
@@ -99,6 +132,8 @@ class Completion(NamedTuple):
 
     step: Step
     login: Login | None = None
+    ended: Sequence[Session] = ()
+    """Sessions of the person that had to make room for this login's."""
 
 
 def is_claimed(step: Step) -> bool:
@@ -114,9 +149,9 @@ def is_claimed(step: Step) -> bool:
 class LoginStore(Protocol):
     """Completes a login over scenes and people.
 
-    The order of the writes: the claim; the person; the authorization together with the reply to
-    keep for the event; then one notice. `SqliteLoginStore` makes one transaction of the first
-    three, `SteppedLoginStore` three steps.
+    The order of the writes: the claim; the person; their session, where logins begin one; the
+    authorization together with the reply to keep for the event; then one notice.
+    `SqliteLoginStore` makes one transaction of all before the notice, `SteppedLoginStore` steps.
 
     Raises `errors.StoreUnavailable`; doing it again is then safe and ends in the same outcome.
     """
@@ -138,16 +173,23 @@ class LoginStore(Protocol):
 
 
 class SteppedLoginStore:
-    """`LoginStore` in three steps, for scenes and people in different stores.
+    """`LoginStore` in steps, for scenes, people and sessions in different stores.
 
     The claim records that the server owes the login: what a crash leaves between two steps is
     finished by the sweeper.
     """
 
-    def __init__(self, scenes: SceneStore, users: UserStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        scenes: SceneStore,
+        users: UserStore,
+        clock: Clock,
+        sessions: SessionService | None = None,
+    ) -> None:
         self._scenes = scenes
         self._users = users
         self._clock = clock
+        self._sessions = sessions
 
     async def complete_login(
         self,
@@ -167,6 +209,10 @@ class SteppedLoginStore:
         login = await self._users.login(
             identity, scene_str, scene.account, self._clock.now(), unionid_wanted=unionid_wanted
         )
+        # The session comes before the authorization: a login that is delivered has it.
+        session = terms.session_of(scene)
+        if session is not None and self._sessions is not None:
+            await self._sessions.begin(session.begun(scene, login))
         # The event's reply is written with this move. Kept any earlier, it would make WeChat's next
         # try after a crash look like a repeat of a login that never came.
         step = await self._scenes.advance(scene_str, terms.authorization(scene, login))
@@ -183,6 +229,7 @@ class LoginService:
         tickets: whether a page may get a ticket in place of its login, at kiosks and for clients of
             the OpenID Provider; where none does, an ack is spared a look.
         on_delivery: called for every delivery of a login, where the operator wants to know.
+        sessions: None where logins begin none.
     """
 
     def __init__(
@@ -199,6 +246,7 @@ class LoginService:
         token_ttl_seconds: int,
         tickets: bool = False,
         on_delivery: Callable[[Scene], None] | None = None,
+        sessions: SessionService | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -211,6 +259,8 @@ class LoginService:
         self._token_ttl_seconds = token_ttl_seconds
         self._tickets = tickets
         self._on_delivery = on_delivery
+        self._sessions = sessions
+        self._refresh_token = None if sessions is None else self._first_refresh_token
 
     # What the page may do.
 
@@ -227,7 +277,7 @@ class LoginService:
         """The status document, its token signed now."""
         if self._on_delivery is not None and scene.state is State.AUTHORIZED:
             self._on_delivery(scene)
-        return to_json(status.document(scene, self._clock.now(), self._mint))
+        return to_json(status.document(scene, self._clock.now(), self._mint, self._refresh_token))
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
         """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.
@@ -236,13 +286,14 @@ class LoginService:
         OpenID Provider posts it): its ack says that it was received, and leaves the login where it
         is.
         """
-        if self._tickets:
+        if self._tickets or self._sessions is not None:
             scene = await self._scenes.get(scene_str)
             if scene is not None and (status.of_kiosk(scene) or status.of_authorization(scene)):
                 authorized_seq = scene.seq - (scene.state is State.CONSUMED)
                 if scene.state not in COLLECTABLE or seq != authorized_seq:
                     raise _stale_seq()
                 return
+            await self._confirm(scene, seq)
         step = await self._scenes.advance(
             scene_str, Move(State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq)
         )
@@ -265,10 +316,13 @@ class LoginService:
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
         """The login document of a kiosk's scene, for the operator's server: once, for the first
         caller, and None for every later one."""
+        if self._sessions is not None:
+            await self._confirm(await self._scenes.get(scene_str), seq)
         scene = await self.take(scene_str, seq)
         if scene is None:
             return None
-        return status.login_document(scene, self._clock.now(), self._token(scene))
+        refresh = self._refresh_token(scene) if self._refresh_token is not None else ""
+        return status.login_document(scene, self._clock.now(), self._token(scene), refresh)
 
     async def take(self, scene_str: SceneStr, seq: int) -> Scene | None:
         """The authorized scene that a ticket is about, which is consumed: for the first caller,
@@ -287,6 +341,14 @@ class LoginService:
         if step.scene is None or step.scene.details.get("exchange") != mark:
             return None
         return step.scene
+
+    async def _confirm(self, scene: Scene | None, seq: int) -> None:
+        """The login of that status has arrived: its session lives on. Before the scene is consumed:
+        after that no page would ask for it again, and a crash in between would end the session."""
+        if self._sessions is None or scene is None or scene.state is not State.AUTHORIZED:
+            return
+        if scene.seq == seq and (sid := scene.details.get(SID)):
+            await self._sessions.confirm(SessionId(sid))
 
     # What login kinds do.
 
@@ -328,15 +390,23 @@ class LoginService:
             scene_str,
             claim,
             identity,
-            self._terms(outcome_key, replies),
+            self._terms(scene_str, outcome_key, replies),
             unionid_wanted=unionid_wanted,
         )
-        step, login = completion
+        step, login, ended = completion
+        if ended and self._sessions is not None:
+            self._sessions.tell(ended)
         if login is not None and step.verdict is Verdict.MOVED:
             self._metrics.login(login.is_new)
         return completion
 
-    def _terms(self, outcome_key: str = "", replies: Replies = NO_REPLIES) -> LoginTerms:
+    def _terms(
+        self, scene_str: SceneStr, outcome_key: str = "", replies: Replies = NO_REPLIES
+    ) -> LoginTerms:
+        session = None
+        if self._sessions is not None:
+            template = self._sessions.of_scene(scene_str)
+            session = SessionTerms(template, self._sessions.most_per_user)
         return LoginTerms(
             self._collect_ttl_seconds,
             self._token_ttl_seconds,
@@ -344,6 +414,7 @@ class LoginService:
             secrets.token_urlsafe(16),
             outcome_key,
             replies,
+            session,
         )
 
     async def log_in(
@@ -369,10 +440,16 @@ class LoginService:
     async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None) -> Step:
         """Hand the claimed scene its login, keeping the event's reply in the same transaction.
 
+        The session begins before.
+
         Args:
             outcome: that reply; None for login kinds without a chat.
         """
-        move = self._terms().authorization(scene, login, outcome)
+        terms = self._terms(scene.scene_str)
+        session = terms.session_of(scene)
+        if session is not None and self._sessions is not None:
+            await self._sessions.begin(session.begun(scene, login))
+        move = terms.authorization(scene, login, outcome)
         step = await self._scenes.advance(scene.scene_str, move)
         if step.verdict is Verdict.MOVED:
             self._metrics.login(login.is_new)
@@ -404,8 +481,18 @@ class LoginService:
         # any node, gives a token of the same id and end.
         assert scene.claims is not None and scene.user_id is not None
         return self._issuer.mint(
-            subject=scene.user_id, claims=scene.claims, account=scene.account, amr=self._amr
+            subject=scene.user_id,
+            claims=scene.claims,
+            account=scene.account,
+            amr=self._amr,
+            sid=scene.details.get(SID, ""),
         )
+
+    def _first_refresh_token(self, scene: Scene) -> str:
+        sid = scene.details.get(SID)
+        if sid is None or self._sessions is None:
+            return ""
+        return self._sessions.first_token(SessionId(sid))
 
 
 def _claim(

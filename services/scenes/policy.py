@@ -2,17 +2,16 @@
 
 Every login kind hands its claimed scenes to `LoginPolicy`. `complete_login` is the way of a scan in
 the chat where nothing is asked: one call down to the stores. `ask` and `admit` are the way where
-the person has to confirm or is new. `ChatTexts` has the words of the chat, and `summary` names the
-browser that a person is asked about.
+the person has to confirm or is new. `ChatTexts` has the words of the chat.
 """
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.clock import Clock
 from services.hooks import Hook
 from services.ids import SceneStr, UserId
+from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
 from services.scenes.login import LoginService, Replies, outcome_of
 from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
@@ -143,7 +142,7 @@ class LoginPolicy:
         # Under another policy the store must not register a person before they were asked.
         if self.confirms or self._settings.registration != "auto":
             return None
-        step, login = await self._login.complete_login(
+        step, login, _ = await self._login.complete_login(
             scene_str,
             identity,
             account=account.name,
@@ -282,33 +281,3 @@ class LoginPolicy:
             notices.send_later(
                 visit.identity.openid, scene.scene_str, login.user.name, self._clock.now()
             )
-
-
-# The first match counts: most browsers also name those they descend from.
-_BROWSERS = (
-    (re.compile(r"MicroMessenger/"), "WeChat"),
-    (re.compile(r"Edg(?:e|A|iOS)?/"), "Edge"),
-    (re.compile(r"OPR/|Opera"), "Opera"),
-    (re.compile(r"Firefox/|FxiOS/"), "Firefox"),
-    (re.compile(r"Chrome/|CriOS/|Chromium/"), "Chrome"),
-    (re.compile(r"Version/[\d.]+ .*Safari/"), "Safari"),
-)
-_SYSTEMS = (
-    (re.compile(r"iPhone"), "iPhone"),
-    (re.compile(r"iPad"), "iPad"),
-    (re.compile(r"Android"), "Android"),
-    (re.compile(r"Windows"), "Windows"),
-    (re.compile(r"Mac OS X|Macintosh"), "macOS"),
-    (re.compile(r"CrOS"), "ChromeOS"),
-    (re.compile(r"Linux|X11"), "Linux"),
-)
-
-
-def summary(user_agent: str) -> str:
-    """For example ``Chrome, Windows``; empty when nothing is recognised. The browser's own claim,
-    and no more than that."""
-    names = (
-        next((name for pattern, name in table if pattern.search(user_agent)), "")
-        for table in (_BROWSERS, _SYSTEMS)
-    )
-    return ", ".join(name for name in names if name)

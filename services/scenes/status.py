@@ -19,13 +19,19 @@ FAILURES: Mapping[str, str] = {
 Mint = Callable[[Scene, Purpose | None], str]
 """Signs a ticket of that purpose for the scene; None: its login token."""
 
+RefreshToken = Callable[[Scene], str]
+"""The refresh token of an authorized scene's session; empty where it began none."""
 
-def document(scene: Scene, now: float, mint: Mint) -> dict[str, Any]:
+
+def document(
+    scene: Scene, now: float, mint: Mint, refresh_token: RefreshToken | None = None
+) -> dict[str, Any]:
     """The fields of one status document, each named here: what else a scene holds stays inside.
 
     Args:
         now: the time by which the remaining seconds are counted.
         mint: signs what a page in this state gets. Not called in other states.
+        refresh_token: None where logins begin no sessions.
     """
     body: dict[str, Any] = {
         "type": "status",
@@ -47,7 +53,8 @@ def document(scene: Scene, now: float, mint: Mint) -> dict[str, Any]:
         elif of_authorization(scene):
             body["ticket"] = mint(scene, Purpose.AUTHORIZE)
         else:
-            body["login"] = login_document(scene, now, mint(scene, None))
+            refresh = refresh_token(scene) if refresh_token is not None else ""
+            body["login"] = login_document(scene, now, mint(scene, None), refresh)
     if scene.state is State.REGISTERING:
         body["registration_token"] = mint(scene, Purpose.REGISTER)
         body["register_fields"] = scene.details.get("register_fields", "").split()
@@ -71,17 +78,22 @@ def of_authorization(scene: Scene) -> bool:
     return "authorize" in scene.details
 
 
-def login_document(scene: Scene, now: float, token: str) -> dict[str, Any]:
+def login_document(scene: Scene, now: float, token: str, refresh_token: str = "") -> dict[str, Any]:
     """What a successful login brings: the token and whose it is."""
     assert scene.claims is not None and scene.user_id is not None
-    return login_fields(scene.user_id, scene.claims, now, token)
+    return login_fields(scene.user_id, scene.claims, now, token, refresh_token)
 
 
-def login_fields(user_id: UserId, claims: Claims, now: float, token: str) -> dict[str, Any]:
-    """The fields of that document, for a login with or without a scene."""
-    return {
+def login_fields(
+    user_id: UserId, claims: Claims, now: float, token: str, refresh_token: str = ""
+) -> dict[str, Any]:
+    """The fields of that document, for a login with or without a scene or a session."""
+    fields = {
         "token": token,
         "token_type": "Bearer",
         "expires_in": max(0, claims.exp - int(now)),
         "user": {"id": user_id, "is_new": claims.is_new},
     }
+    if refresh_token:
+        fields["refresh_token"] = refresh_token
+    return fields

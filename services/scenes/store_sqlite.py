@@ -32,6 +32,8 @@ from services.scenes.states import (
     stored,
 )
 from services.scenes.store import Attachment, Notice
+from services.sessions.states import Session
+from services.sessions.store_sqlite import begin_in_transaction
 from services.sqlite import Connection, Database, sqlite_errors
 
 _SQL_TYPES = {
@@ -391,8 +393,12 @@ class SqliteLoginStore:
             )
             move = terms.authorization(scene, login)
             step = apply(scene, move, now)
+            ended: Sequence[Session] = ()
             if step.verdict is Verdict.MOVED and step.scene is not None:
                 _save(db, step.scene, (claim, move), now)
-            return Completion(step, login)
+                if (session := terms.session_of(scene)) is not None:
+                    begun = session.begun(scene, login)
+                    ended = begin_in_transaction(db, begun, session.most_per_user, now)
+            return Completion(step, login, ended)
 
         return await self._scenes.write_move(scene_str, job)

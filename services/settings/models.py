@@ -510,6 +510,15 @@ def warnings(settings: Settings) -> Iterator[str]:
                 yield f"oidc.clients.{name}: {uri} is not https, so codes travel in the clear"
     if settings.kiosks and settings.login.registration == "ask":
         yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
+    ttl_seconds = settings.jwt.ttl_seconds
+    for name in ("refresh_ttl_seconds", "idle_seconds"):
+        if 0 < getattr(settings.sessions, name) <= ttl_seconds:
+            yield (
+                f"sessions.{name}: is not more than jwt.ttl_seconds ({ttl_seconds}), so a session "
+                "is over before its token; 300 is a good life for tokens"
+            )
+    if settings.sessions.idle_seconds and not settings.sessions.refresh_ttl_seconds:
+        yield "sessions.idle_seconds: has no effect while sessions.refresh_ttl_seconds is 0"
 
 
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:

@@ -43,3 +43,5 @@ class VerifiedClaims:
     jti: str
     iat: int
     exp: int
+    sid: str = ""
+    """The session; empty where none was begun."""

@@ -65,10 +65,19 @@ class Issuer:
             # A shared secret has no name: a verifier that finds one looks for a key of that name.
             self._header = {"typ": _TYPE} | ({} if key.kid == SECRET_KID else {"kid": key.kid})
 
-    def mint(self, *, subject: UserId, claims: Claims, account: str, amr: Sequence[str]) -> str:
+    def mint(
+        self,
+        *,
+        subject: UserId,
+        claims: Claims,
+        account: str,
+        amr: Sequence[str],
+        sid: str = "",
+    ) -> str:
         """A token for `subject` that says exactly `claims`.
 
-        ``amr`` holds how the person was recognised, ``simulated`` under the simulator.
+        ``amr`` holds how the person was recognised, ``simulated`` under the simulator; ``sid`` is
+        the session, where the login began one.
         """
         issued_at = claims.iat - BACKDATED_SECONDS
         payload = {
@@ -82,6 +91,8 @@ class Issuer:
             "account": account,
             "amr": list(amr),
         }
+        if sid:
+            payload["sid"] = sid
         return self._signed(payload, self._header)
 
     def mint_ticket(self, purpose: Purpose, ticket: Ticket, *, until: float) -> str:
@@ -208,6 +219,9 @@ class Issuer:
         amr = claims.get("amr")
         if not isinstance(amr, list) or not all(isinstance(item, str) for item in amr):
             raise TokenError("without a proper amr")
+        sid = claims.get("sid", "")
+        if not isinstance(sid, str):
+            raise TokenError("without a proper sid")
         return VerifiedClaims(
             subject=UserId(_text(claims, "sub")),
             account=_text(claims, "account"),
@@ -215,6 +229,7 @@ class Issuer:
             jti=_text(claims, "jti"),
             iat=iat,
             exp=exp,
+            sid=sid,
         )
 
     def _check_issuer(self, claims: Mapping[str, Any], audience: str) -> None:

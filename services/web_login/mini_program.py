@@ -20,6 +20,7 @@ from services.scenes.login import LoginService
 from services.scenes.policy import LoginPolicy, Visit
 from services.scenes.states import FINAL, Kind, Scene, State, Step
 from services.scenes.store import SceneStore
+from services.sessions.service import SessionService
 from services.tokens.claims import Claims
 from services.tokens.issuer import Issuer
 from services.wechat.accounts import Accounts
@@ -37,6 +38,7 @@ class MiniProgramLogin:
     Args:
         register: whether unknown people may log in (``login.registration: auto``).
         amr: how people are authenticated here, for the tokens' claim of that name.
+        sessions: None where logins begin none.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MiniProgramLogin:
         register: bool,
         amr: tuple[str, ...],
         token_ttl_seconds: int,
+        sessions: SessionService | None = None,
     ) -> None:
         self._api = api
         self._scenes = scenes
@@ -69,6 +72,7 @@ class MiniProgramLogin:
         self._register = register
         self._amr = amr
         self._token_ttl_seconds = token_ttl_seconds
+        self._sessions = sessions
 
     async def log_in(self, code: str, account: str | None, address: str) -> dict[str, Any]:
         """The person's ``login`` document, for the mini program itself: no scene, no page.
@@ -90,9 +94,16 @@ class MiniProgramLogin:
         self._metrics.login(login.is_new)
         end = int(now) + self._token_ttl_seconds
         claims = Claims(secrets.token_urlsafe(16), int(now), end, login.is_new)
-        token = self._issuer.mint(subject=login.user.id, claims=claims, account=name, amr=self._amr)
+        sid, refresh_token = "", ""
+        if self._sessions is not None:
+            kind, label = Kind.MINI_PROGRAM.value, "WeChat"
+            session = await self._sessions.begin_at_once(login.user.id, name, kind, label)
+            sid, refresh_token = session.id, self._sessions.first_token(session.id)
+        token = self._issuer.mint(
+            subject=login.user.id, claims=claims, account=name, amr=self._amr, sid=sid
+        )
         log.info("mini program: logged in %s", short_hash(identity.openid))
-        return status.login_fields(login.user.id, claims, now, token)
+        return status.login_fields(login.user.id, claims, now, token, refresh_token)
 
     async def scan(self, scene: str, code: str, address: str) -> State:
         """Claim the scene for the person who opened the mini program through its code.

@@ -18,11 +18,12 @@ from urllib.parse import unquote
 from services.errors import ApiError, ScanpushError, WeChatError, WeChatRefused
 from services.ids import AppId, OpenId, SceneStr, UnionId, is_scene_str, secret_hash
 from services.logs import short_hash
+from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Profile, UserStore
 from services.scenes.begin import begun_here
 from services.scenes.chat import asked_key
 from services.scenes.login import LoginService
-from services.scenes.policy import LoginPolicy, Visit, summary
+from services.scenes.policy import LoginPolicy, Visit
 from services.scenes.states import FINAL, Kind, Move, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.web_login.pages import Landing, Question

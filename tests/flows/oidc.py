@@ -1,8 +1,12 @@
 """Browsers and clients of the OpenID Provider, over real connections."""
 
+import atexit
+import contextlib
+import copy
 import functools
 import re
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from tests.handlers.conftest import Running
 from tests.stack import WITHIN_SECONDS, Page, Stack
 
 ISSUER = "https://login.example.test"
@@ -21,6 +26,7 @@ ISSUER = "https://login.example.test"
 CALLBACK = "https://wiki.example.test/cb"
 SECRET = "a-secret-of-the-wiki-alone"
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 """RFC 7636, appendix B."""
 
 WIKI: dict[str, Any] = {
@@ -50,7 +56,9 @@ def provider(**clients: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _keys() -> "tempfile.TemporaryDirectory[str]":
     """For the keys of all these servers: an RSA key takes longer to make than a server."""
-    return tempfile.TemporaryDirectory(prefix="scanpush-keys-")
+    folder = tempfile.TemporaryDirectory(prefix="scanpush-keys-")
+    atexit.register(folder.cleanup)
+    return folder
 
 
 def asking(client: str = "wiki", **changes: str | None) -> dict[str, str]:
@@ -85,6 +93,18 @@ def meta(answer: httpx.Response, name: str) -> str:
     found = re.search(rf'<meta name="scanpush-{name}" content="([^"]*)">', answer.text)
     assert found, answer.text[:300]
     return found[1]
+
+
+@contextlib.asynccontextmanager
+async def visiting(running: Running) -> AsyncIterator[Stack]:
+    """A server that tests share, for one of them: what it does over HTTP is done on its own loop.
+    Parts of the server are reached by `Running.do`."""
+    stack = copy.copy(running.stack)
+    stack.http = httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{stack.port}", timeout=WITHIN_SECONDS, verify=False
+    )
+    async with stack.http:
+        yield stack
 
 
 class BrowserOfOne:

@@ -631,6 +631,10 @@ class Container:
         return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
 
     @cached_property
+    def device_grants(self) -> DeviceGrants:
+        return DeviceGrants(self.scenes, self.clock)
+
+    @cached_property
     def provider_metadata(self) -> dict[str, Any]:
         """What ``/.well-known/openid-configuration`` says."""
         return discovery.metadata(
@@ -646,7 +650,7 @@ class Container:
         return TokenService(
             self.clients,
             self.codes,
-            None,
+            self.device_grants,
             self.backend.sessions,
             self.refresh_tokens,
             self.backend.users,
@@ -708,10 +712,6 @@ class Container:
             issuer=self.own_url,
             session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
         )
-
-    @cached_property
-    def device_grants(self) -> DeviceGrants:
-        return DeviceGrants(self.scenes, self.clock)
 
     @cached_property
     def devices(self) -> DeviceService:

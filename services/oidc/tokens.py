@@ -90,7 +90,6 @@ class TokenService:
     """What the endpoints answer.
 
     Args:
-        devices: None where no device flow is offered.
         on_ended: is given the sessions of persons that ended, not those that a client gave up.
         issuer_url: the claim ``iss``: the server's public address.
         ttl_seconds: how long access and ID tokens live.
@@ -102,7 +101,7 @@ class TokenService:
         self,
         clients: Clients,
         codes: Codes,
-        devices: DeviceFlow | None,
+        devices: DeviceFlow,
         sessions: SessionStore,
         refresh_tokens: RefreshTokens,
         users: UserStore,
@@ -147,8 +146,8 @@ class TokenService:
             return await self._by_code(client, form)
         if grant_type == REFRESH_GRANT and self._refresh_ttl_seconds:
             return await self._by_refresh(client, form)
-        if grant_type == DEVICE_GRANT and self._devices is not None:
-            return await self._by_device(self._devices, client, form)
+        if grant_type == DEVICE_GRANT:
+            return await self._by_device(client, form)
         raise OAuthError("unsupported_grant_type", "There is no such grant here.")
 
     async def _by_code(self, client: Client, form: Mapping[str, str]) -> dict[str, Any]:
@@ -187,15 +186,20 @@ class TokenService:
             if await self._codes.is_ended(brings):
                 raise await self._used_twice(client, brings)
         login = _Login(
-            *(client, scope, grant.user_id, brings, 1),
-            *(browser.id, grant.amr, grant.auth_at, now),
+            client=client,
+            scope=scope,
+            user_id=grant.user_id,
+            family=brings,
+            number=1,
+            sid=browser.id,
+            amr=grant.amr,
+            auth_at=grant.auth_at,
+            at=now,
         )
         return self._answer(login, user, refresh_token, grant.nonce)
 
-    async def _by_device(
-        self, devices: DeviceFlow, client: Client, form: Mapping[str, str]
-    ) -> dict[str, Any]:
-        grant = await devices.redeem(_required(form, "device_code"), client.id)
+    async def _by_device(self, client: Client, form: Mapping[str, str]) -> dict[str, Any]:
+        grant = await self._devices.redeem(_required(form, "device_code"), client.id)
         if isinstance(grant, str):
             raise OAuthError(grant, _DEVICE_ERRORS.get(grant, "The device code is not valid."))
         now = self._clock.now()
@@ -206,8 +210,15 @@ class TokenService:
         if await self._sessions.get(grant.session, now) is None:
             raise OAuthError("access_denied", "The person may not log in.")
         login = _Login(
-            *(client, scope, grant.user_id, grant.session, 1),
-            *(grant.session, grant.amr, grant.auth_at, now),
+            client=client,
+            scope=scope,
+            user_id=grant.user_id,
+            family=grant.session,
+            number=1,
+            sid=grant.session,
+            amr=grant.amr,
+            auth_at=grant.auth_at,
+            at=now,
         )
         return self._answer(login, user, refresh_token, grant.nonce)
 
@@ -238,9 +249,15 @@ class TokenService:
         # What is asked beyond the grant is left out, and what is left out stays with the token.
         narrowed = [one for one in scope.split() if one in form.get("scope", scope).split()]
         login = _Login(
-            *(client, " ".join(narrowed) or scope, session.user_id, session.id),
-            *(session.generation, session.parent or session.id),
-            *(session.amr, session.auth_at, session.rotated_at),
+            client=client,
+            scope=" ".join(narrowed) or scope,
+            user_id=session.user_id,
+            family=session.id,
+            number=session.generation,
+            sid=session.parent or session.id,
+            amr=session.amr,
+            auth_at=session.auth_at,
+            at=session.rotated_at,
         )
         return self._answer(login, user, successor, "")
 

@@ -53,8 +53,9 @@ CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 """
 
 # Identities never point to an alias: `_make_alias` moves them to the user who stays.
-_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at,
-    u.logins, u.email FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
+_KNOWN = """SELECT
+    i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins, u.email
+    FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
 _USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins, email FROM users"
 
 _ALIASES = """WITH RECURSIVE person (id) AS (

@@ -1,6 +1,7 @@
 """The device flow over the wire: a television asks, a person allows it in their browser."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,19 +12,32 @@ import pytest
 from services.backends import OpenBackend
 from services.oidc.device import MOST_GUESSES, MOST_OPENED
 from tests.flows.browsers import title
-from tests.flows.oidc import ISSUER, BrowserOfOne, provider
+from tests.flows.oidc import ISSUER, BrowserOfOne, provider, visiting
+from tests.handlers.conftest import Running
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
 
 TV = {"public": True, "name": "Tea TV", "kinds": ["official_account", "web"]}
 BOX_SECRET = "a-secret-of-the-box-alone"
+OWN = {"Origin": ISSUER}
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 BOX = {"secret": BOX_SECRET, "name": "Tea Box"}
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server for all tests that want no other."""
+    folder = tmp_path_factory.mktemp("server")
+    running = Running(lambda: with_devices(folder))
+    yield running
+    running.close()
+
+
 def with_devices(folder: Path, **options: Any) -> Stack:
-    """A server whose clients are devices, besides those of browsers."""
-    return Stack(folder, **{**provider(tv=TV, box=BOX), **options})
+    """A server whose clients are devices, besides those of browsers; sessions can be renewed."""
+    sessions = {"refresh_ttl_seconds": 86_400}
+    return Stack(folder, **{**provider(tv=TV, box=BOX), "sessions": sessions, **options})
 
 
 async def asks_for_codes(stack: Stack, **form: str) -> httpx.Response:
@@ -39,10 +53,16 @@ async def codes_of(stack: Stack) -> dict[str, Any]:
     return dict(answer.json())
 
 
+async def poll(stack: Stack, codes: dict[str, Any], **form: str) -> dict[str, Any]:
+    """What the token endpoint answers to the television's next poll."""
+    form = {"client_id": "tv", "grant_type": GRANT, "device_code": codes["device_code"], **form}
+    stack.http.cookies.clear()
+    return dict((await stack.http.post("/oauth/token", data=form)).json())
+
+
 async def is_allowed(stack: Stack, codes: dict[str, Any]) -> bool:
-    """Whether the television's next poll brings a grant."""
-    grant = await stack.container.device_grants.redeem(codes["device_code"], "tv")
-    return not isinstance(grant, str)
+    """Whether the television's next poll brings its tokens."""
+    return "access_token" in await poll(stack, codes)
 
 
 def path_of(address: str) -> str:
@@ -74,9 +94,9 @@ async def press(
     return await browser.send("POST", "/device", data=data, headers=headers)
 
 
-async def test_the_answer_has_the_fields_of_the_rfc(tmp_path: Path) -> None:
+async def test_the_answer_has_the_fields_of_the_rfc(running: Running) -> None:
     """RFC 8628, section 3.2: all of them, with addresses that people can open."""
-    async with with_devices(tmp_path) as stack:
+    async with visiting(running) as stack:
         answer = await asks_for_codes(stack)
         codes = answer.json()
         assert set(codes) == {
@@ -101,9 +121,9 @@ REFUSED = [
 ]
 
 
-async def test_refusals_have_the_form_of_oauth(tmp_path: Path) -> None:
+async def test_refusals_have_the_form_of_oauth(running: Running) -> None:
     """Who the client is comes first, then what it wants; what is no form is told so."""
-    async with with_devices(tmp_path) as stack:
+    async with visiting(running) as stack:
         for form, status, error in REFUSED:
             answer = await asks_for_codes(stack, **form)
             assert (answer.status_code, answer.json()["error"]) == (status, error), form
@@ -116,9 +136,9 @@ async def test_refusals_have_the_form_of_oauth(tmp_path: Path) -> None:
             assert answer.status_code in (400, 401) and "error_description" in answer.json()
 
 
-async def test_a_client_with_a_secret_proves_itself(tmp_path: Path) -> None:
+async def test_a_client_with_a_secret_proves_itself(running: Running) -> None:
     """By HTTP Basic or in the form, as at the token endpoint."""
-    async with with_devices(tmp_path) as stack:
+    async with visiting(running) as stack:
         posted = await asks_for_codes(stack, client_id="box", client_secret=BOX_SECRET)
         basic = await stack.http.post(
             "/oauth/device_authorization", data={"scope": "openid"}, auth=("box", BOX_SECRET)
@@ -164,9 +184,25 @@ async def test_a_television_is_allowed(tmp_path: Path, any_scenes: OpenBackend) 
         assert await is_allowed(stack, codes)
 
 
-async def test_a_logged_in_browser_is_only_asked(tmp_path: Path) -> None:
+async def test_the_television_has_a_session_of_its_own(running: Running) -> None:
+    """It waits, it is too fast, it gets tokens once; the browser's log-out does not end them."""
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
+        codes = dict((await asks_for_codes(stack, scope="openid offline_access")).json())
+        assert (await poll(stack, codes))["error"] == "authorization_pending"
+        assert (await poll(stack, codes))["error"] == "slow_down"
+        await press(browser, await log_in(browser, codes["user_code"]), True)
+        assert (await poll(stack, codes, client_id="stranger"))["error"] == "invalid_client"
+        tokens = await poll(stack, codes)
+        assert {"access_token", "id_token", "refresh_token"} <= set(tokens)
+        assert (await poll(stack, codes))["error"] == "invalid_grant"
+        await browser.send("POST", "/oauth/logout", data={"answer": "yes"}, headers=OWN)
+        refresh = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        assert "access_token" in await poll(stack, codes, **refresh)
+
+
+async def test_a_logged_in_browser_is_only_asked(running: Running) -> None:
     """Its second device needs no second scan, but its own yes."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         await log_in(browser, (await codes_of(stack))["user_code"])
         second = await codes_of(stack)
         typed = {"user_code": second["user_code"].lower().replace("-", " ")}
@@ -190,20 +226,19 @@ async def test_a_client_of_other_kinds_needs_its_own_login(tmp_path: Path) -> No
         assert off.status_code == 302 and off.headers["Location"].startswith("/oauth/authorize?")
 
 
-async def test_refusing_is_final(tmp_path: Path) -> None:
+async def test_refusing_is_final(running: Running) -> None:
     """The television is told, and a later yes changes nothing."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         codes = await codes_of(stack)
         question = await log_in(browser, codes["user_code"])
         assert title(await press(browser, question, False)) == "Refused"
         assert title(await press(browser, question, True)) == "Refused"
-        grant = await stack.container.device_grants.redeem(codes["device_code"], "tv")
-        assert grant == "access_denied"
+        assert (await poll(stack, codes))["error"] == "access_denied"
 
 
-async def test_who_does_not_log_in_is_not_sent_there_again(tmp_path: Path) -> None:
+async def test_who_does_not_log_in_is_not_sent_there_again(running: Running) -> None:
     """The login page's own Cancel ends at a page that says so, and offers the code once more."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         codes = await codes_of(stack)
         off = await browser.send("GET", "/device", params={"user_code": codes["user_code"]})
         shown = await browser.send("GET", off.headers["Location"])
@@ -213,18 +248,18 @@ async def test_who_does_not_log_in_is_not_sent_there_again(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://evil.test"], ids=str)
-async def test_only_the_servers_own_page_may_answer(tmp_path: Path, origin: str | None) -> None:
+async def test_only_the_servers_own_page_may_answer(running: Running, origin: str | None) -> None:
     """A form of another site, or of none, allows nothing."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         codes = await codes_of(stack)
         question = await log_in(browser, codes["user_code"])
         assert (await press(browser, question, True, origin)).status_code == 403
         assert not await is_allowed(stack, codes)
 
 
-async def test_another_person_is_asked_anew(tmp_path: Path) -> None:
+async def test_another_person_is_asked_anew(running: Running) -> None:
     """The answer to a question that the browser's former session was asked does not count."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         codes = await codes_of(stack)
         question = await log_in(browser, codes["user_code"])
         browser.jar.pop("__Host-op_session")
@@ -236,10 +271,10 @@ async def test_another_person_is_asked_anew(tmp_path: Path) -> None:
         assert await is_allowed(stack, codes)
 
 
-async def test_the_first_of_two_people_has_the_device(tmp_path: Path) -> None:
+async def test_the_first_of_two_people_has_the_device(running: Running) -> None:
     """The other is told that it is another's."""
     async with (
-        with_devices(tmp_path) as stack,
+        visiting(running) as stack,
         BrowserOfOne(stack) as ann,
         BrowserOfOne(stack) as bob,
     ):
@@ -252,9 +287,9 @@ async def test_the_first_of_two_people_has_the_device(tmp_path: Path) -> None:
         assert await is_allowed(stack, codes)
 
 
-async def test_a_mistyped_code_is_shown_again(tmp_path: Path) -> None:
+async def test_a_mistyped_code_is_shown_again(running: Running) -> None:
     """As text, whatever it is."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         for typed in ("BBBB-BBBB", "<b>", '"><script>x</script>', "x" * 500):
             told = await browser.send("GET", "/device", params={"user_code": typed})
             assert told.status_code == 404 and title(told) == "That is not the code"
@@ -276,9 +311,9 @@ async def test_guesses_are_limited_by_address(tmp_path: Path) -> None:
         assert "html" in refused.headers["Content-Type"]
 
 
-async def test_a_link_sent_to_many_is_soon_over(tmp_path: Path) -> None:
+async def test_a_link_sent_to_many_is_soon_over(running: Running) -> None:
     """Whatever addresses open it."""
-    async with with_devices(tmp_path, server={"public_url": ISSUER}) as stack:
+    async with visiting(running) as stack:
         codes = await codes_of(stack)
         right = {"user_code": codes["user_code"]}
         for _ in range(MOST_OPENED):
@@ -286,9 +321,9 @@ async def test_a_link_sent_to_many_is_soon_over(tmp_path: Path) -> None:
         assert (await stack.http.get("/device", params=right)).status_code == 429
 
 
-async def test_the_page_may_not_be_framed(tmp_path: Path) -> None:
+async def test_the_page_may_not_be_framed(running: Running) -> None:
     """Nobody presses its buttons by a click that was meant for another page."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as browser:
+    async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         shown = await browser.send("GET", "/device")
         assert title(shown) == "Enter the code on your device"
         policy = shown.headers["Content-Security-Policy"]
@@ -297,10 +332,10 @@ async def test_the_page_may_not_be_framed(tmp_path: Path) -> None:
         assert "unsafe" not in policy
 
 
-async def test_inside_wechat_the_person_only_taps(tmp_path: Path) -> None:
+async def test_inside_wechat_the_person_only_taps(running: Running) -> None:
     """A phone that scans the television's code with WeChat: logged in by web authorization, in the
     same browser, then asked."""
-    async with with_devices(tmp_path) as stack, BrowserOfOne(stack) as phone:
+    async with visiting(running) as stack, BrowserOfOne(stack) as phone:
         codes = await codes_of(stack)
         off = await phone.send("GET", path_of(codes["verification_uri_complete"]))
         shown = await phone.send("GET", off.headers["Location"])

@@ -19,7 +19,7 @@ MOST_REQUESTS = 500
 """Of one run, sockets included: no more than a page or two of an ordinary site."""
 
 ANSWER_SECONDS = 10.0
-"""How long one answer may take."""
+"""How long one answer, or the end of a socket, may take."""
 
 EVIL = "https://evil.example"
 """A site of another owner (RFC 2606)."""
@@ -136,18 +136,16 @@ class Target:
 
     Args:
         url: its origin.
-        patience: seconds that one answer, or the end of a socket, may take.
     """
 
     url: str
-    patience: float = ANSWER_SECONDS
     requests: int = 0
     _scenes: list[Scene] = field(default_factory=list)
     _named: dict[str, Scene] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=self.patience, follow_redirects=False, trust_env=False
+            base_url=self.url, timeout=ANSWER_SECONDS, follow_redirects=False, trust_env=False
         )
         return self
 
@@ -255,11 +253,11 @@ class Target:
         self.count()
         names: list[Any] = ["scanpush.v1", *([] if token is None else [f"watch.{token}"])]
         address = f"ws{self.url.removeprefix('http')}/ws/{scene_str}"
-        options: dict[str, Any] = {"subprotocols": names, "open_timeout": self.patience}
+        options: dict[str, Any] = {"subprotocols": names, "open_timeout": ANSWER_SECONDS}
         if origin is not None:
             options["origin"] = origin
         try:
-            socket = await connect(address, **options, proxy=None, close_timeout=self.patience / 5)
+            socket = await connect(address, **options, proxy=None, close_timeout=2)
         except InvalidStatus as refusal:
             yield refusal.response.status_code
         except InvalidHandshake:
@@ -283,7 +281,7 @@ class Target:
     async def closed_with(self, socket: ClientConnection) -> int | None:
         """The code with which the server closes the socket; None if it does not."""
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 while True:
                     await socket.recv()
         except ConnectionClosed:
@@ -300,7 +298,7 @@ class Target:
         tls = ssl.create_default_context() if self.is_https else None
         port = parts.port or (443 if self.is_https else 80)
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
         except (OSError, TimeoutError) as error:
             raise CannotLook(f"no connection: {type(error).__name__}") from None

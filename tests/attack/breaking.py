@@ -8,11 +8,14 @@ import contextlib
 import hashlib
 import json
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
+
+from services.push.close_codes import CloseCode
 
 
 @dataclass
@@ -92,7 +95,7 @@ class BreakingProxy:
     def __init__(self, target: int, *rows: str) -> None:
         self._target = target
         self._faults = [FAULTS[row] for row in rows if row in FAULTS]
-        self._keeps_replaced = "C8" in rows
+        self._misnames_replaced = "C8" in rows
         self._seen = Seen()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -159,14 +162,13 @@ class BreakingProxy:
             while data := await source.read(65536):
                 sink.write(change(data))
                 await sink.drain()
-                if data != change(data):
-                    # The peer is to see the socket open, although it is over.
-                    return
         sink.close()
 
     def _frames(self, data: bytes) -> bytes:
-        """Without the close frame of a socket that was replaced."""
-        return data.replace(b"\x88\x02\x11\x39", b"") if self._keeps_replaced else data
+        """A socket that was replaced is closed as if its page had made a mistake."""
+        wrong = struct.pack(">BBH", 0x88, 2, CloseCode.BAD_MESSAGE)
+        right = struct.pack(">BBH", 0x88, 2, CloseCode.REPLACED)
+        return data.replace(right, wrong) if self._misnames_replaced else data
 
     def _learn(self, request: Message, response: Message) -> None:
         if request.path == "/api/scenes" and response.status == 201:
@@ -312,6 +314,14 @@ def _takes_doubled_cookies(seen: Seen, request: Message, response: Message | Non
         response.put("Set-Cookie", f"{cookies[0]}; HttpOnly; SameSite=Lax; Path=/")
 
 
+def _offers_plain(seen: Seen, request: Message, response: Message | None) -> None:
+    if response is not None and request.path == "/.well-known/openid-configuration":
+        document = json.loads(response.body)
+        response.answer(
+            200, json.dumps({**document, "code_challenge_methods_supported": ["plain"]})
+        )
+
+
 FAULTS: dict[str, Fault] = {
     "C1": _token_in_the_query,
     "C2": _code_as_token,
@@ -333,5 +343,6 @@ FAULTS: dict[str, Fault] = {
     "C26": _no_policy,
     "C27": _fails_at_objects,
     "C31": _takes_doubled_cookies,
+    "C36": _offers_plain,
 }
 BREAKABLE = (*FAULTS, "C8")

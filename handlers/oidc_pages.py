@@ -104,19 +104,29 @@ class ProviderHandler(BaseHandler):
     def keep(self, name: str, value: str, days: int | None = None) -> None:
         self.add_header("Set-Cookie", self.asked.set_cookie(name, value, "/", days))
 
-    def go(self, address: str) -> None:
-        """Redirect. With 303, so that a form is not posted once more."""
-        # Not through `redirect`, which would join an address to its own path.
+    def go(self, path: str) -> None:
+        """Redirect to a path of this server; with 303, so that a form is not posted once more."""
         self.set_status(303 if self.request.method == "POST" else 302)
-        self.set_header("Location", address)
+        self.set_header("Location", path)
         self.finish()
+
+    def leave(self, address: str) -> None:
+        """Send the browser on to a client."""
+        if self.request.method == "GET":
+            # Not through `redirect`, which would take a relative address for one of this server.
+            self.go(address)
+            return
+        # Chromium holds what follows a form to the policy of its page (form-action), through all
+        # redirects. A client that sends the browser on to a third site would be blocked, so the
+        # way from a form to the client begins in a page.
+        self.show("onward", good=True, link=address, leaves=True)
 
     def answer(self, response: Response | str) -> None:
         """Send the browser on to a client, or to a path of this server."""
         if isinstance(response, str):
             self.go(response)
         elif response.mode == "query":
-            self.go(response.address)
+            self.leave(response.address)
         else:
             # OAuth 2.0 Form Post Response Mode, section 2.
             self.show(
@@ -140,8 +150,10 @@ class ProviderHandler(BaseHandler):
         forms: str = "'self'",
         posts: bool = False,
         link: str = "",
+        leaves: bool = False,
     ) -> None:
-        """A small page. `posts`: its form goes off by itself."""
+        """A small page. `posts`: its form goes off by itself; `leaves`: the browser follows its
+        link by itself."""
         lang = lang or self.spoken()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Language", lang)
@@ -157,6 +169,7 @@ class ProviderHandler(BaseHandler):
             action=action,
             posts=posts,
             link=link,
+            leaves=leaves,
         )
 
     def protect(self, policy: str) -> None:
@@ -238,10 +251,7 @@ class AuthorizeHandler(ProviderHandler):
         self.keep("begin", shown.begin_cookie, 365)
         self.set_header("Content-Type", page.content_type)
         self.set_header("Content-Language", lang)
-        forms = f"'self' {shown.action}".strip()
-        self.protect(
-            page_policy(self.request.host, page.script_hashes, page.style_hashes, forms=forms)
-        )
+        self.protect(page_policy(self.request.host, page.script_hashes, page.style_hashes))
         body = page.body.replace(_PLACE, shown.pending_id.encode())
         if "gzip" in self.request.headers.get("Accept-Encoding", ""):
             # 0.5 ms. Better codings take longer than they save on a page that is sent once.
@@ -281,7 +291,7 @@ class LogoutHandler(ProviderHandler):
         if self.session_cookie is not None:
             self.keep(COOKIE, "", 0)
         if ended.address and ended.is_sent:
-            self.go(ended.address)
+            self.leave(ended.address)
         else:
             self.show("logged_out", lang, good=True, link=ended.address)
 

@@ -41,8 +41,6 @@ class LoginPage(NamedTuple):
     begin_cookie: str
     """For the browser to keep; without it the page's scene is of no use."""
     ui_locales: str
-    action: str
-    """Where the form of this page may end, besides this server: a source of a policy."""
 
 
 class Finished(NamedTuple):
@@ -252,7 +250,6 @@ class AuthorizationService:
             pending_id,
             begin_cookie,
             "" if request is None else request.ui_locales,
-            "" if request is None else authorize.form_action(request.redirect_uri),
         )
 
     async def _requested(self, parameters: Parameters) -> tuple[AuthorizationRequest, str]:

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import copy
 import functools
+import html
 import re
 import tempfile
 from collections.abc import AsyncIterator
@@ -79,9 +80,15 @@ def asking(client: str = "wiki", **changes: str | None) -> dict[str, str]:
 
 
 def sent_to(answer: httpx.Response) -> tuple[str, dict[str, str]]:
-    """Where a browser is sent, and with which parameters."""
-    assert answer.status_code in (302, 303), (answer.status_code, answer.text)
-    target = answer.headers["Location"]
+    """Where a browser is sent, and with which parameters: by a redirect, or after a form by a page
+    of its own."""
+    if answer.request.method == "POST" and answer.status_code == 200:
+        found = re.search(r'<meta http-equiv="refresh" content="0; url=([^"]+)">', answer.text)
+        assert found, answer.text
+        target = html.unescape(found[1])
+    else:
+        assert answer.status_code in (302, 303), (answer.status_code, answer.text)
+        target = answer.headers["Location"]
     address, _, query = target.partition("?")
     fields = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     assert len(dict(fields)) == len(fields)

@@ -25,6 +25,7 @@ from services.container import Container
 from services.errors import ApiError, OAuthError
 from services.oidc.clients import Client
 from services.oidc.discovery import MAX_AGE_SECONDS
+from services.oidc.tokens import TokenService
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -63,7 +64,6 @@ def client_of(asked: ApiRequest, form: Mapping[str, str]) -> Client:
     """The client that sent the request.
 
     Raises:
-        ApiError: ``not_found``: there are no clients here.
         OAuthError: ``invalid_client``; ``invalid_request`` where a page may not do this.
     """
     container, origin = asked.container, asked.headers.get("Origin")
@@ -74,6 +74,14 @@ def client_of(asked: ApiRequest, form: Mapping[str, str]) -> Client:
     return container.clients.authenticate(asked.headers.get("Authorization", ""), form)
 
 
+def tokens_of(asked: ApiRequest) -> TokenService:
+    """The tokens of clients. Raises `ApiError`, ``not_found``, where there are none."""
+    tokens = asked.container.client_tokens
+    if tokens is None:
+        raise ApiError("not_found", "There is nothing here.")
+    return tokens
+
+
 async def token(asked: ApiRequest) -> HttpResponse:
     """The answer to ``POST /oauth/token`` (RFC 6749, section 5.1).
 
@@ -82,7 +90,7 @@ async def token(asked: ApiRequest) -> HttpResponse:
     """
     form = form_of(asked)
     client = client_of(asked, form)
-    body = await asked.container.client_tokens.redeem(client, form)
+    body = await tokens_of(asked).redeem(client, form, asked.address)
     return asked.respond(body, headers={"Pragma": "no-cache", **cors(asked)})
 
 
@@ -107,7 +115,7 @@ async def userinfo(asked: ApiRequest) -> HttpResponse:
         # Who shows no token is told no more than the scheme (RFC 6750, section 3.1).
         raise OAuthError("invalid_token", "There is no access token.", challenge=_REALM)
     try:
-        claims = await asked.container.client_tokens.userinfo(bearer)
+        claims = await tokens_of(asked).userinfo(bearer)
     except OAuthError as error:
         challenge = f'{_REALM}, error="{error.code}", error_description="{error.description}"'
         if error.code == "insufficient_scope":
@@ -127,7 +135,7 @@ async def introspect(asked: ApiRequest) -> HttpResponse:
     if client.public:
         # Section 2.1: only to those who prove themselves, or tokens could be tried.
         raise OAuthError("invalid_client", "Only clients with a secret may ask.")
-    return asked.respond(await asked.container.client_tokens.introspect(client, _token_of(form)))
+    return asked.respond(await tokens_of(asked).introspect(client, _token_of(form)))
 
 
 async def revoke(asked: ApiRequest) -> HttpResponse:
@@ -138,7 +146,7 @@ async def revoke(asked: ApiRequest) -> HttpResponse:
     """
     form = form_of(asked)
     client = client_of(asked, form)
-    await asked.container.client_tokens.revoke(client, _token_of(form))
+    await tokens_of(asked).revoke(client, _token_of(form))
     sent = {"Content-Length": "0", **SAFE_HEADERS, "X-Request-Id": asked.id, **cors(asked)}
     return HttpResponse(200, sent, b"")
 
@@ -187,8 +195,7 @@ class ClientHandler(BaseHandler):
 
     def prepare(self) -> None:
         super().prepare()
-        if not self.container.settings.oidc.clients:
-            raise ApiError("not_found", "There is nothing here.")
+        tokens_of(self.asked)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         failure = kwargs.get("exc_info", (None, None))[1] or HTTPError(status_code)
@@ -230,14 +237,14 @@ class UserinfoHandler(SharedHandler):
         write_response(self, await userinfo(self.asked))
 
 
-class RevokeHandler(SharedHandler):
+class RevocationHandler(SharedHandler):
     """``POST /oauth/revoke``."""
 
     async def post(self) -> None:
         write_response(self, await revoke(self.asked))
 
 
-class IntrospectHandler(ClientHandler):
+class IntrospectionHandler(ClientHandler):
     """``POST /oauth/introspect``: not for pages."""
 
     async def post(self) -> None:

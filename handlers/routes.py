@@ -18,11 +18,12 @@ from handlers.mini_program import (
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
 from handlers.oidc import (
     DiscoveryHandler,
-    IntrospectHandler,
+    IntrospectionHandler,
     ProviderKeysHandler,
+    RevocationHandler,
+    TokenHandler,
+    UserinfoHandler,
 )
-from handlers.oidc import RevokeHandler as ClientRevokeHandler
-from handlers.oidc import TokenHandler, UserinfoHandler
 from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
@@ -48,8 +49,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
-    and ``/api/token/refresh``, and with OpenID clients that of ``/oauth/token`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``,
+    ``/api/token/refresh`` and ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -89,8 +90,8 @@ def routes(container: Container) -> list[Any]:
         (r"/device", DeviceHandler, shared),
         (r"/oauth/token", TokenHandler, shared),
         (r"/oauth/userinfo", UserinfoHandler, shared),
-        (r"/oauth/revoke", ClientRevokeHandler, shared),
-        (r"/oauth/introspect", IntrospectHandler, shared),
+        (r"/oauth/revoke", RevocationHandler, shared),
+        (r"/oauth/introspect", IntrospectionHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

@@ -645,24 +645,25 @@ class Container:
         )
 
     @cached_property
-    def client_tokens(self) -> TokenService:
+    def client_tokens(self) -> TokenService | None:
+        """None without clients."""
         settings = self.settings
+        if self.sessions is None or not settings.oidc.clients:
+            return None
         return TokenService(
             self.clients,
             self.codes,
             self.device_grants,
+            self.sessions,
             self.backend.sessions,
             self.refresh_tokens,
             self.backend.users,
             self.issuer,
             self.verifier,
             self.clock,
-            self._tell_of_ended,
             issuer_url=self.own_url,
             ttl_seconds=settings.jwt.ttl_seconds,
             refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
-            idle_seconds=settings.sessions.idle_seconds,
-            most_per_user=settings.sessions.most_per_user,
         )
 
     @cached_property

@@ -22,7 +22,7 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from services.clock import Clock
@@ -31,7 +31,8 @@ from services.ids import UserId, secret_hash
 from services.oidc.clients import OFFLINE, Client, Clients
 from services.oidc.grants import Codes, Grant, family
 from services.people.store import User, UserStore
-from services.sessions.states import Refresh, Refreshed, Session, SessionId, is_over
+from services.sessions.service import SessionService
+from services.sessions.states import Session, SessionId
 from services.sessions.store import SessionStore
 from services.sessions.tokens import RefreshTokens
 from services.tokens.issuer import BACKDATED_SECONDS, Issuer
@@ -52,9 +53,6 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 """RFC 7636, section 4.1."""
-
-MOST_GENERATIONS = 2**32 - 1
-"""What a refresh token has room for."""
 
 _ALG_512 = "EdDSA"
 """The algorithm whose hash has 512 bits: of Ed25519 it is SHA-512 (RFC 8032)."""
@@ -90,11 +88,10 @@ class TokenService:
     """What the endpoints answer.
 
     Args:
-        on_ended: is given the sessions of persons that ended, not those that a client gave up.
+        store: of `sessions`, for what a client gives up by itself: that is no log-out to tell of.
         issuer_url: the claim ``iss``: the server's public address.
         ttl_seconds: how long access and ID tokens live.
         refresh_ttl_seconds: how long a session with a refresh token lives; 0: there are none.
-        idle_seconds, most_per_user: of sessions, as in their settings.
     """
 
     def __init__(
@@ -102,42 +99,39 @@ class TokenService:
         clients: Clients,
         codes: Codes,
         devices: DeviceFlow,
-        sessions: SessionStore,
+        sessions: SessionService,
+        store: SessionStore,
         refresh_tokens: RefreshTokens,
         users: UserStore,
         issuer: Issuer,
         verifier: Verifier,
         clock: Clock,
-        on_ended: Callable[[Sequence[Session]], None],
         *,
         issuer_url: str,
         ttl_seconds: int,
         refresh_ttl_seconds: int,
-        idle_seconds: int,
-        most_per_user: int,
     ) -> None:
         self._clients = clients
         self._codes = codes
         self._devices = devices
         self._sessions = sessions
+        self._store = store
         self._refresh_tokens = refresh_tokens
         self._users = users
         self._issuer = issuer
         self._verifier = verifier
         self._clock = clock
-        self._on_ended = on_ended
         self._issuer_url = issuer_url
         self._ttl_seconds = ttl_seconds
         self._refresh_ttl_seconds = refresh_ttl_seconds
-        self._idle_seconds = idle_seconds
-        self._most_per_user = most_per_user
 
     # The token endpoint.
 
-    async def redeem(self, client: Client, form: Mapping[str, str]) -> dict[str, Any]:
+    async def redeem(self, client: Client, form: Mapping[str, str], address: str) -> dict[str, Any]:
         """The answer to the token request of a client, which has proven itself.
 
         Raises:
+            ApiError: ``rate_limited``: too many forged refresh tokens from that address.
             OAuthError: RFC 6749, section 5.2; RFC 8628, section 3.5.
             StoreUnavailable: a store did not answer; the code may be spent.
         """
@@ -145,7 +139,7 @@ class TokenService:
         if grant_type == CODE_GRANT:
             return await self._by_code(client, form)
         if grant_type == REFRESH_GRANT and self._refresh_ttl_seconds:
-            return await self._by_refresh(client, form)
+            return await self._by_refresh(client, form, address)
         if grant_type == DEVICE_GRANT:
             return await self._by_device(client, form)
         raise OAuthError("unsupported_grant_type", "There is no such grant here.")
@@ -170,7 +164,7 @@ class TokenService:
             raise OAuthError("invalid_grant", "The code is for another redirect URI.")
         _check_verifier(grant.code_challenge, form.get("code_verifier", ""), public=client.public)
         now = self._clock.now()
-        browser = await self._sessions.get(grant.session, now)
+        browser = await self._sessions.get(grant.session)
         if browser is None:
             raise OAuthError("invalid_grant", "The person has logged out.")
         user = await self._user(grant.user_id)
@@ -207,7 +201,7 @@ class TokenService:
         scope = client.granted(grant.scope)
         # A device has no browser session, so the tokens have a session of their own in any case.
         refresh_token = await self._begin(client, grant, grant.session, None, scope, now)
-        if await self._sessions.get(grant.session, now) is None:
+        if await self._sessions.get(grant.session) is None:
             raise OAuthError("access_denied", "The person may not log in.")
         login = _Login(
             client=client,
@@ -222,28 +216,16 @@ class TokenService:
         )
         return self._answer(login, user, refresh_token, grant.nonce)
 
-    async def _by_refresh(self, client: Client, form: Mapping[str, str]) -> dict[str, Any]:
+    async def _by_refresh(
+        self, client: Client, form: Mapping[str, str], address: str
+    ) -> dict[str, Any]:
         if OFFLINE not in client.scopes:
             raise OAuthError("unauthorized_client", "The client gets no refresh tokens.")
-        now = self._clock.now()
-        presented = self._refresh_tokens.read(_required(form, "refresh_token"))
-        if presented is None or presented.generation >= MOST_GENERATIONS:
-            raise OAuthError("invalid_grant", "That is no refresh token.")
-        following = presented.generation + 1
-        successor = self._refresh_tokens.derive(presented.session_id, following)
-        asked = Refresh(
-            id=presented.session_id,
-            client=client.id,
-            generation=presented.generation,
-            token_hash=presented.token_hash,
-            next_hash=secret_hash(successor),
-            is_genuine=presented.is_genuine,
-            idle_seconds=self._idle_seconds,
-        )
-        outcome, session, ended = await self._sessions.refresh(asked, now)
-        self._on_ended(ended)
-        if session is None or outcome not in (Refreshed.ROTATED, Refreshed.REPEATED):
-            raise OAuthError("invalid_grant", "The refresh token is not valid any more.")
+        refresh_token = _required(form, "refresh_token")
+        renewal = await self._sessions.renew(refresh_token, address, client=client.id)
+        if renewal is None:
+            raise OAuthError("invalid_grant", "The refresh token is not valid, or not any more.")
+        session = renewal.session
         user = await self._user(session.user_id)
         scope = client.granted(session.scope)
         # What is asked beyond the grant is left out, and what is left out stays with the token.
@@ -259,7 +241,7 @@ class TokenService:
             auth_at=session.auth_at,
             at=session.rotated_at,
         )
-        return self._answer(login, user, successor, "")
+        return self._answer(login, user, renewal.refresh_token, "")
 
     async def _begin(
         self,
@@ -272,7 +254,7 @@ class TokenService:
     ) -> str:
         """Begin the session of a client's tokens; its refresh token, if it is to have one."""
         offline = OFFLINE in scope.split()
-        refresh_token = self._refresh_tokens.derive(brings, 1) if offline else ""
+        refresh_token = self._sessions.first_token(brings) if offline else ""
         life_seconds = self._refresh_ttl_seconds if offline else self._ttl_seconds
         session = Session(
             id=brings,
@@ -291,9 +273,7 @@ class TokenService:
             generation=1,
             token_hash=secret_hash(refresh_token) if offline else b"",
         )
-        self._on_ended(
-            await self._sessions.begin(session, most_per_user=self._most_per_user, now=now)
-        )
+        await self._sessions.begin(session)
         return refresh_token
 
     async def _used_twice(self, client: Client, brings: SessionId) -> OAuthError:
@@ -305,9 +285,9 @@ class TokenService:
         return OAuthError("invalid_grant", "The code was used before.")
 
     async def _end_family(self, client: Client, brings: SessionId) -> None:
-        session = await self._sessions.get(brings, self._clock.now())
+        session = await self._sessions.get(brings)
         if session is not None and session.client == client.id:
-            await self._sessions.end(brings)
+            await self._store.end(brings)
 
     async def _user(self, user_id: UserId) -> User:
         user = await self._users.get(user_id)
@@ -428,7 +408,7 @@ class TokenService:
         if claims is None:
             session = await self._of_refresh_token(client, token)
             if session is not None:
-                await self._sessions.end(session.id)
+                await self._store.end(session.id)
             return
         if claims["client_id"] != client.id:
             raise OAuthError("invalid_grant", "The token is of another client.")
@@ -442,16 +422,15 @@ class TokenService:
             claims = await self._verifier.opened(token, ACCESS_TOKEN)
         except TokenError:
             return None
-        now = self._clock.now()
         client = self._clients.get(claims["client_id"])
-        if claims["iss"] != self._issuer_url or client is None or now >= claims["exp"]:
+        expired = self._clock.now() >= claims["exp"]
+        if claims["iss"] != self._issuer_url or client is None or expired:
             return None
         brought = _family_of(claims)
         if OFFLINE in claims["scope"].split():
-            session = await self._sessions.get(brought, now)
-            over = session is None or is_over(session, self._idle_seconds, now)
+            over = await self._sessions.get(brought) is None
         else:
-            session = await self._sessions.get(claims["sid"], now)
+            session = await self._sessions.get(claims["sid"])
             over = session is None or await self._codes.is_ended(brought)
         return None if over else claims
 
@@ -460,12 +439,11 @@ class TokenService:
         presented = self._refresh_tokens.read(token)
         if presented is None or not self._refresh_ttl_seconds:
             return None
-        now = self._clock.now()
-        session = await self._sessions.get(presented.session_id, now)
+        session = await self._sessions.get(presented.session_id)
         if session is None or session.client != client.id:
             return None
         known = presented.is_genuine or presented.token_hash == session.token_hash
-        return session if known and not is_over(session, self._idle_seconds, now) else None
+        return session if known else None
 
 
 def profile_of(user: User, sub: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The OpenID Provider's routes for clients: discovery, keys, CORS, and the form of every refusal."""
+"""The OpenID Provider's routes for clients: discovery, keys, CORS, and the form of refusals."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +34,11 @@ def test_discovery_says_what_there_is(provider: Provider) -> None:
     document = OpenIDProviderMetadata(said)
     document.validate(metadata_classes=[LogoutMetadata])
     assert said["issuer"] == ISSUER
-    assert all(said[name].startswith(f"{ISSUER}/oauth/") for name in said if "endpoint" in name
-               and isinstance(said[name], str))
+    assert all(
+        said[name].startswith(f"{ISSUER}/oauth/")
+        for name in said
+        if "endpoint" in name and isinstance(said[name], str)
+    )
     assert said["response_types_supported"] == ["code"]
     assert said["code_challenge_methods_supported"] == ["S256"]
     assert said["response_modes_supported"] == ["query", "form_post"]
@@ -138,7 +141,17 @@ def test_the_servers_own_pages_may(provider: Provider) -> None:
         (b"token=\xff", FORM),
         (b"&".join(b"a%d=1" % n for n in range(100)), FORM),
     ],
-    ids=["json", "json body", "no type", "twice", "empty twice", "two clients", "utf-8", "bytes", "many"],
+    ids=[
+        "json",
+        "json body",
+        "no type",
+        "twice",
+        "empty twice",
+        "two clients",
+        "utf-8",
+        "bytes",
+        "many",
+    ],
 )
 def test_a_malformed_body_is_an_invalid_request(
     provider: Provider, path: str, body: bytes, headers: dict[str, str]

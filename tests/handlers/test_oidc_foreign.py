@@ -1,10 +1,10 @@
 """The OpenID Provider's tokens as Authlib and joserfc see them, which were written elsewhere."""
 
+import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from authlib.integrations.httpx_client import OAuth2Client
+from authlib.oauth2.rfc6750 import InvalidTokenError
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from authlib.oidc.core import CodeIDToken, UserInfo
 from joserfc import jwt
@@ -20,6 +20,11 @@ from tests.handlers.openid import (
     new_pkce,
     refusal,
 )
+
+with warnings.catch_warnings():
+    # Authlib would rather have httpx's successor, which nothing else here uses.
+    warnings.simplefilter("ignore")
+    from authlib.integrations.httpx_client import OAuth2Client
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,7 @@ def session(provider: Provider, client: str, method: str) -> OAuth2Client:
     )
 
 
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # RFC 9864 gives it another name
 @pytest.mark.parametrize(("client", "algorithm"), [("grafana", "RS256"), ("shop", "EdDSA")])
 def test_authlib_takes_the_id_token(provider: Provider, client: str, algorithm: str) -> None:
     """Signature, issuer, audience, nonce, times, and the hash of the access token."""
@@ -80,7 +86,9 @@ def test_an_id_token_of_another_algorithm_is_not_taken(provider: Provider) -> No
         jwt.decode(token, keys_of(provider), algorithms=["RS256"])
 
 
-@pytest.mark.parametrize(("client", "audience"), [("grafana", "grafana"), ("shop", "https://api.test")])
+@pytest.mark.parametrize(
+    ("client", "audience"), [("grafana", "grafana"), ("shop", "https://api.test")]
+)
 def test_authlib_takes_the_access_token(provider: Provider, client: str, audience: str) -> None:
     """As a resource server that knows the keys and no more (RFC 9068, section 4)."""
 
@@ -94,9 +102,8 @@ def test_authlib_takes_the_access_token(provider: Provider, client: str, audienc
     token.validate(now=provider.now)
     assert token["client_id"] == client and token["scope"].split()[0] == "openid"
     # An ID token is of another type.
-    wrong = validator.authenticate_token(tokens["id_token"])
-    with pytest.raises(JoseError):
-        wrong.validate(now=provider.now)
+    with pytest.raises((JoseError, InvalidTokenError)):
+        validator.authenticate_token(tokens["id_token"]).validate(now=provider.now)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The token endpoint of the OpenID Provider, and what becomes of its tokens, over the wire."""
 
+import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -280,8 +281,11 @@ def test_a_lost_answer_is_given_again(provider: Provider) -> None:
     assert provider.refresh(again["refresh_token"]).status_code == 200
 
 
-def test_a_refresh_token_that_is_used_again_ends_the_login(provider: Provider) -> None:
+def test_a_refresh_token_that_is_used_again_ends_the_login(
+    provider: Provider, logs: UnexpectedLogs
+) -> None:
     """Of the browser too, as it may be that browser that was robbed (RFC 9700, 4.14.2)."""
+    logs.expect("a refresh token was used again")
     first = provider.tokens(scope=OFFLINE_SCOPE)
     second = provider.refresh(first["refresh_token"]).json()
     provider.clock.advance(REPEAT_SECONDS + 1)
@@ -318,7 +322,12 @@ def test_offline_access_must_be_granted(provider: Provider) -> None:
     assert refusal(provider.refresh("x", "shop")) == (400, "unauthorized_client")
 
 
-@pytest.mark.parametrize("token", ["x", "AAAA" * 17 + "AAA", "a" * 5000, "\u540d"])
+LAST = base64.urlsafe_b64encode(b"\1" + b"i" * 16 + b"\xff" * 4 + b"m" * 32).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "AAAA" * 17 + "AAA", "a" * 5000, "\u540d", LAST], ids=range(5)
+)
 def test_what_is_no_refresh_token_is_an_invalid_grant(provider: Provider, token: str) -> None:
     """Whatever it is."""
     assert refusal(provider.refresh(token)) == INVALID_GRANT

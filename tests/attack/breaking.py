@@ -322,6 +322,11 @@ def _offers_plain(seen: Seen, request: Message, response: Message | None) -> Non
         )
 
 
+def _no_more_scenes(seen: Seen, request: Message, response: Message | None) -> None:
+    if response is not None and request.path == "/api/scenes":
+        response.answer(429, Retry_After="30")
+
+
 FAULTS: dict[str, Fault] = {
     "C1": _token_in_the_query,
     "C2": _code_as_token,
@@ -346,3 +351,5 @@ FAULTS: dict[str, Fault] = {
     "C36": _offers_plain,
 }
 BREAKABLE = (*FAULTS, "C8")
+FAULTS["limit"] = _no_more_scenes
+"""No row: the run cannot go on."""

@@ -192,6 +192,18 @@ def test_what_is_not_proven_ones_own_is_refused(
 
 
 @ON_LOOP
+async def test_a_used_up_limit_is_no_finding(
+    shared: Running, token_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run could not look: exit code 2, and when to try again."""
+    async with BreakingProxy(shared.stack.port, "limit") as limited:
+        code, out, err = await asyncio.to_thread(
+            attack, capsys, limited.url, "--token-file", token_file
+        )
+    assert (code, out) == (2, "") and "try again in 30 s" in err
+
+
+@ON_LOOP
 async def test_a_server_without_an_operator_is_refused(
     tmp_path: Path, token_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -424,6 +424,18 @@ def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
     assert line.startswith("login.registration")
 
 
+def test_devices_that_cannot_be_allowed_inside_wechat_are_warned_about(tmp_path: Path) -> None:
+    """Their codes are scanned with WeChat, whose browser can only log in by kind `web`."""
+    for kinds, lines in (["official_account"], 1), (["official_account", "web"], 0):
+        values: dict[str, object] = {
+            "server": {"public_url": "https://login.example.com"},
+            "wechat": account()["wechat"],
+            "oidc": {"clients": {"tv": {"public": True, "kinds": kinds}}},
+        }
+        found = [line for line in models.warnings(loaded(tmp_path, values)) if "oidc" in line]
+        assert len(found) == lines and all("oidc.clients.tv.kinds" in line for line in found)
+
+
 @pytest.mark.parametrize("registration", ["auto", "deny"])
 def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registration: str) -> None:
     """Who configures it may rely on it to keep strangers out."""

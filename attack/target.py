@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import re
 import ssl
@@ -20,6 +21,13 @@ MOST_REQUESTS = 500
 
 ANSWER_SECONDS = 10.0
 """How long one answer, or the end of a socket, may take."""
+
+MOST_TRIES = 3
+PROXY_SECONDS = 2.0
+"""How often, and after which pause, a request is sent that a proxy did not let through."""
+
+BY_PROXY = (429, 502, 503, 504)
+"""Statuses by which proxies say that they do not."""
 
 EVIL = "https://evil.example"
 """A site of another owner (RFC 2606)."""
@@ -136,9 +144,12 @@ class Target:
 
     Args:
         url: its origin.
+        pause: seconds between two requests, so that a proxy's limits for the address are not used
+            up.
     """
 
     url: str
+    pause: float = 0.0
     requests: int = 0
     _scenes: list[Scene] = field(default_factory=list)
     _named: dict[str, Scene] = field(default_factory=dict)
@@ -187,11 +198,20 @@ class Target:
         if body is not None:
             content = json.dumps(body).encode()
             sent = {**JSON_HEADERS, **sent}
-        self._http.cookies.clear()
-        try:
-            response = await self._http.request(method, path, headers=sent, content=content)
-        except httpx.HTTPError as error:
-            raise CannotLook(f"{method} {path}: {type(error).__name__}") from None
+        for _ in range(MOST_TRIES):
+            await asyncio.sleep(self.pause)
+            self._http.cookies.clear()
+            try:
+                response = await self._http.request(method, path, headers=sent, content=content)
+            except httpx.HTTPError as error:
+                raise CannotLook(f"{method} {path}: {type(error).__name__}") from None
+            is_json = "json" in response.headers.get("Content-Type", "")
+            if is_json or response.status_code not in BY_PROXY:
+                break
+            # Not the server's own answer. A limit passes soon.
+            await asyncio.sleep(PROXY_SECONDS)
+        else:
+            raise CannotLook(f"a proxy answers {response.status_code} to {method} {path}")
         return Answer(response, as_text(method, self.url + path, sent, content))
 
     async def begin(
@@ -308,6 +328,15 @@ class Target:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+def is_near(url: str) -> bool:
+    """Whether that is this machine or a private network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost"
 
 
 def as_text(method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> str:

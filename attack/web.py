@@ -1,11 +1,10 @@
 """Tries on what browsers guard: origins, cookies, redirects, policies, caches."""
 
-import ipaddress
 import secrets
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-from attack.target import EVIL, Answer, NotApplicable, Scene, Target
+from attack.target import EVIL, Answer, NotApplicable, Scene, Target, is_near
 
 START = "/oauth/wechat/start"
 
@@ -206,7 +205,7 @@ async def proxy_headers(target: Target) -> None:
     other = await target.begin(headers=spoofed, kind="web")
     plain, seen = (_code_origin(one) for one in (scene, other))
     other.begun.must("evil.example" not in seen, "the code leads to a host that the client named")
-    if plain != seen and _is_near(target.url):
+    if plain != seen and is_near(target.url):
         raise NotApplicable("this machine is a listed proxy: run it from another one")
     other.begun.must(plain == seen, "the code's scheme is the one that the client named")
 
@@ -214,14 +213,6 @@ async def proxy_headers(target: Target) -> None:
 def _code_origin(scene: Scene) -> str:
     parts = urlsplit(str(scene.document.get("qr", {}).get("content", "")))
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _is_near(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host == "localhost"
 
 
 # Markup.

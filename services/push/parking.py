@@ -90,8 +90,9 @@ class SocketTable:
     """
 
     def __init__(self) -> None:
-        self.keys = bytearray()
-        """Sixteen bytes a descriptor: the scene."""
+        self.keys: list[bytes] = []
+        """The scene. The very object that the hub's registry has as its key, so that a row holds
+        eight bytes of it, not sixteen."""
         self.connections = array("Q")
         """The connection id, unique in this process; 0: free."""
         self.states = bytearray()
@@ -112,7 +113,7 @@ class SocketTable:
         """Begin a row. The descriptor must be free."""
         if fd >= len(self.states):
             self._grow(fd + 1 - len(self.states))
-        self.keys[fd * KEY_BYTES : (fd + 1) * KEY_BYTES] = key
+        self.keys[fd] = key
         self.connections[fd] = connection
         self.states[fd] = SocketState.OPEN
         self.silence[fd] = self.codes[fd] = self.seqs[fd] = self.numbers[fd] = self.due[fd] = 0
@@ -121,11 +122,12 @@ class SocketTable:
     def remove(self, fd: int) -> None:
         """End a row; must come before the descriptor is closed, because its number is reused."""
         self.states[fd] = SocketState.FREE
+        self.keys[fd] = b""
         self.connections[fd] = 0
         self.count -= 1
 
     def key(self, fd: int) -> bytes:
-        return bytes(self.keys[fd * KEY_BYTES : (fd + 1) * KEY_BYTES])
+        return self.keys[fd]
 
     def holds(self, fd: int, connection: int) -> bool:
         """Whether the descriptor still belongs to that connection."""
@@ -140,7 +142,7 @@ class SocketTable:
 
     def _grow(self, missing: int) -> None:
         more = -(-missing // CHUNK) * CHUNK
-        self.keys.extend(bytes(more * KEY_BYTES))
+        self.keys.extend([b""] * more)
         self.states.extend(bytes(more))
         self.silence.extend(bytes(more))
         for column in (self.connections, self.codes, self.seqs, self.numbers, self.due):

@@ -37,9 +37,7 @@ def parameters_of(text: str) -> Parameters:
     Raises:
         ValueError: more than any client sends.
     """
-    return parse_qsl(
-        text, keep_blank_values=True, errors="replace", max_num_fields=MOST_PARAMETERS
-    )
+    return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MOST_PARAMETERS)
 
 
 class ProviderHandler(BaseHandler):

@@ -30,7 +30,7 @@ RESPONSE_MODES = ("query", "form_post")
 PROMPTS = frozenset({"none", "login", "select_account", "consent"})
 
 MAX_VALUE = 4096
-"""Characters of a parameter that is kept or sent back. `state` of known clients stays below 2,000."""
+"""Characters of a parameter that is kept or sent back; a `state` of 2,000 has been seen."""
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 """SHA-256 in base64url (RFC 7636, section 4.2)."""
@@ -125,7 +125,9 @@ def parsed(parameters: Parameters, clients: Clients) -> AuthorizationRequest:
         raise refused("invalid_request", "code_challenge_method must be S256, with its challenge")
     prompts = frozenset(values.get("prompt", "").split())
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
-        raise refused("invalid_request", "prompt must be none, or of login, select_account, consent")
+        raise refused(
+            "invalid_request", "prompt must be none, or of login, select_account, consent"
+        )
     max_age = values.get("max_age", "")
     if max_age and not _SECONDS.fullmatch(max_age):
         raise refused("invalid_request", "max_age must be a whole number of seconds")

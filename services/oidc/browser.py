@@ -195,9 +195,7 @@ class AuthorizationService:
             Unshown: the ticket is another browser's.
         """
         try:
-            asked = await self._verifier.verify_ticket(
-                Purpose.AUTHORIZE, ticket, self._clock.now()
-            )
+            asked = await self._verifier.verify_ticket(Purpose.AUTHORIZE, ticket, self._clock.now())
         except TokenError:
             return None
         scene = await self._scenes.get(asked.scene_str)

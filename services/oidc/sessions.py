@@ -96,9 +96,7 @@ class BrowserSessions:
             generation=1,
             token_hash=secret_hash(secret),
         )
-        self._on_ended(
-            await self._store.begin(session, most_per_user=self._most_per_user, now=now)
-        )
+        self._on_ended(await self._store.begin(session, most_per_user=self._most_per_user, now=now))
         # The store begins none for a person who was banned meanwhile.
         if await self._store.get(session.id, now) is None:
             return None

@@ -17,8 +17,8 @@ PAGES: Mapping[str, Words] = MappingProxyType(
         "bad_request": _words(
             ("无法继续登录", "发来的请求不正确，或者已经用过。请回到原来的网站重新开始；如果还是这样，请告诉网站的管理员。"),
             ("無法繼續登入", "傳來的請求不正確，或者已經用過。請回到原來的網站重新開始；如果還是這樣，請告訴網站的管理員。"),
-            ("This login cannot go on", "The request is not correct, or was used before. Go back to "
-             "the site and start again. If that does not help, tell its administrator."),
+            ("This login cannot go on", "The request is not correct, or was used before. Go back "
+             "to the site and start again. If that does not help, tell its administrator."),
             ("ログインを続けられません", "リクエストが正しくないか、使用済みです。元のサイトに戻ってやり直してください。"
              "それでも解決しない場合は、サイトの管理者にお知らせください。"),
         ),
@@ -38,8 +38,8 @@ PAGES: Mapping[str, Words] = MappingProxyType(
         "log_out_bad_request": _words(
             ("没有退出登录", "网站发来的请求不正确，您仍然是登录状态。请告诉网站的管理员。"),
             ("沒有登出", "網站傳來的請求不正確，您仍然是登入狀態。請告訴網站的管理員。"),
-            ("You are not logged out", "The site's request is not correct, and nothing has changed. "
-             "Please tell its administrator."),
+            ("You are not logged out", "The site's request is not correct, and nothing has "
+             "changed. Please tell its administrator."),
             ("ログアウトしていません", "サイトからのリクエストが正しくないため、ログインしたままです。サイトの管理者にお知らせください。"),
         ),
         "logged_out": _words(
@@ -65,7 +65,13 @@ PAGES: Mapping[str, Words] = MappingProxyType(
 
 BUTTONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "zh-CN": {"yes": "退出登录", "no": "取消", "back": "返回网站", "go": "继续", "site": "网站"},
+        "zh-CN": {
+            "yes": "退出登录",
+            "no": "取消",
+            "back": "返回网站",
+            "go": "继续",
+            "site": "网站",
+        },
         "zh-TW": {"yes": "登出", "no": "取消", "back": "返回網站", "go": "繼續", "site": "網站"},
         "en": {
             "yes": "Log out",

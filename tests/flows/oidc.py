@@ -46,7 +46,10 @@ SHOP: dict[str, Any] = {
 
 def provider(**clients: dict[str, Any]) -> dict[str, Any]:
     """Sections of the settings of a server with the two clients, changed as given."""
-    made = {"wiki": {**WIKI, **clients.pop("wiki", {})}, "shop": {**SHOP, **clients.pop("shop", {})}}
+    made = {
+        "wiki": {**WIKI, **clients.pop("wiki", {})},
+        "shop": {**SHOP, **clients.pop("shop", {})},
+    }
     return {
         "server": {"public_url": ISSUER},
         "jwt": {"key_file": Path(_keys().name) / "keys.json"},
@@ -191,7 +194,6 @@ class BrowserOfOne:
     async def sid(self) -> str:
         """The id of the browser's session."""
         return self.jar["__Host-op_session"].partition(".")[0]
-
 
 
 class _BackChannel(RequestHandler):

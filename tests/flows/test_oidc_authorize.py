@@ -45,6 +45,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield running
     running.close()
 
+
 SHOP_CALLBACK = "https://shop.example.test/cb"
 
 
@@ -286,7 +287,11 @@ async def test_a_ticket_works_once(tmp_path: Path, any_scenes: OpenBackend) -> N
         answers.append(await browser.post(shown, ticket=ticket))
         assert sum(answer.status_code == 200 for answer in answers) == 1
         again = [a.headers["Location"] for a in answers if a.status_code == 303]
-        assert len(again) == 4 and len(set(again)) == 1 and again[0].startswith("/oauth/authorize?client_id=wiki&")
+        assert (
+            len(again) == 4
+            and len(set(again)) == 1
+            and again[0].startswith("/oauth/authorize?client_id=wiki&")
+        )
         assert (await browser.send("GET", again[0])).status_code == 200
 
 
@@ -347,7 +352,9 @@ async def test_a_person_who_does_not_log_in_is_told_to_the_client(running: Runni
 async def push(
     stack: Stack, parameters: dict[str, str], auth: tuple[str, str] | None = ("wiki", SECRET)
 ) -> httpx.Response:
-    return await stack.http.post("/oauth/par", data=parameters, auth=auth or httpx.USE_CLIENT_DEFAULT)
+    return await stack.http.post(
+        "/oauth/par", data=parameters, auth=auth or httpx.USE_CLIENT_DEFAULT
+    )
 
 
 async def test_a_pushed_request_is_spent_with_its_code(running: Running) -> None:
@@ -359,7 +366,9 @@ async def test_a_pushed_request_is_spent_with_its_code(running: Running) -> None
         assert document["request_uri"].startswith("urn:ietf:params:oauth:request_uri:")
         assert 5 <= document["expires_in"] <= 600
         query = {"client_id": "wiki", "request_uri": document["request_uri"]}
-        stranger = await browser.send("GET", "/oauth/authorize", params=query | {"client_id": "shop"})
+        stranger = await browser.send(
+            "GET", "/oauth/authorize", params=query | {"client_id": "shop"}
+        )
         assert stranger.status_code == 400
         await browser.send("GET", "/oauth/authorize", params=query)
         # What stands beside the reference does not count.

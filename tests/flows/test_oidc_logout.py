@@ -37,6 +37,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield running
     running.close()
 
+
 BYE = "https://wiki.example.test/bye"
 
 
@@ -90,9 +91,7 @@ async def test_a_client_ends_the_session_with_its_id_token(running: Running) -> 
         )
         assert sent_to(back) == (BYE, {"state": "s 1"})
         assert "__Host-op_session" not in browser.jar and not logins.lives(token["sid"])
-        again = await leave(
-            browser, id_token_hint=logins.sign(token), post_logout_redirect_uri=BYE
-        )
+        again = await leave(browser, id_token_hint=logins.sign(token), post_logout_redirect_uri=BYE)
         assert sent_to(again) == (BYE, {})
 
 
@@ -113,9 +112,7 @@ async def test_the_id_token_of_a_login_ends_its_session(running: Running) -> Non
         assert (said["sid"], said["nonce"]) == (await browser.sid(), "n-1")
         bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
         assert (await stack.http.get("/oauth/userinfo", headers=bearer)).status_code == 200
-        back = await leave(
-            browser, id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE
-        )
+        back = await leave(browser, id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE)
         assert sent_to(back) == (BYE, {})
         assert (await stack.http.get("/oauth/userinfo", headers=bearer)).status_code == 401
 

@@ -64,6 +64,13 @@ class World:
         await self.server.kill()
         await self.server.start()
 
+    async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        answer = await self.http.post(
+            f"{self.server.url}/api/token/refresh", json={"refresh_token": refresh_token}
+        )
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
     async def me(self, token: str) -> dict[str, Any]:
         bearer = {"Authorization": f"Bearer {token}"}
         answer = await self.http.get(f"{self.server.url}/api/me", headers=bearer)
@@ -81,6 +88,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             "server": {"port": port},
             "limits": {"scenes_per_minute_per_address": 0},
             "login": {"poll_interval_seconds": 0},
+            "sessions": {"refresh_ttl_seconds": 86400, "most_per_user": 0},
             **simulator.settings,
         }
         config.write_text(yaml.safe_dump(sections))
@@ -105,6 +113,8 @@ async def survive(where: World, number: int) -> None:
     assert page.logins, "the page never got its login"
     claims = [jwt.decode(one["token"], options={"verify_signature": False}) for one in page.logins]
     assert len({claim["jti"] for claim in claims}) == 1
+    (refresh_token,) = {one["refresh_token"] for one in page.logins}
+    assert (await where.refresh(refresh_token))["user"]["id"] == page.logins[-1]["user"]["id"]
     me = await where.me(page.logins[-1]["token"])
     assert me["id"] == page.logins[-1]["user"]["id"] and page.logins[-1]["user"]["is_new"]
 
@@ -122,6 +132,29 @@ async def survive_in_the_middle(where: World, number: int) -> None:
     jtis = [jwt.decode(one["token"], options={"verify_signature": False}) for one in page.logins]
     assert len({claim["jti"] for claim in jtis}) == 1
     assert page.logins[-1]["user"]["is_new"]
+
+
+async def survive_a_refresh(where: World, refresh_token: str) -> str:
+    """Killed while a token is used: the same token again brings its pair. The next token."""
+    using = asyncio.ensure_future(where.refresh(refresh_token))
+    await asyncio.sleep(random.uniform(0, MOST_SECONDS / 3))
+    await where.restart()
+    with contextlib.suppress(httpx.HTTPError):
+        assert (await using)["refresh_token"]
+    again = await where.refresh(refresh_token)
+    assert again == {**await where.refresh(refresh_token), "token": again["token"]}
+    if using.exception() is None:
+        assert using.result()["refresh_token"] == again["refresh_token"]
+    return str(again["refresh_token"])
+
+
+@pytest.mark.gen_test(timeout=95)
+async def test_kills_in_the_middle_of_refreshes_end_no_session(tmp_path: Path) -> None:
+    """Whether or not the token was used already, its answer is lost and given again."""
+    async with world(tmp_path) as where:
+        token = (await where.own_login_of_the_program("ann"))["refresh_token"]
+        for _ in range(2):
+            token = await survive_a_refresh(where, token)
 
 
 @pytest.mark.gen_test(timeout=95)
@@ -170,6 +203,17 @@ async def test_two_hundred_kills_lose_no_login(tmp_path: Path) -> None:
     async with world(tmp_path) as where:
         for number in range(200):
             await survive(where, number)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.gen_test(timeout=1800)
+async def test_a_hundred_kills_in_the_middle_of_refreshes(tmp_path: Path) -> None:
+    """The same, until rare moments have been met as well."""
+    async with world(tmp_path) as where:
+        token = (await where.own_login_of_the_program("ann"))["refresh_token"]
+        for _ in range(100):
+            token = await survive_a_refresh(where, token)
 
 
 @pytest.mark.slow

@@ -63,12 +63,12 @@ class Codes:
     async def issue(self, grant: Grant) -> str:
         """A code for that grant."""
         code = secrets.token_urlsafe(32)
-        await self._store.remember(_code_key(family(code)), json.dumps(grant), CODE_SECONDS)
+        await self._store.remember(code_key(family(code)), json.dumps(grant), CODE_SECONDS)
         return code
 
     async def look(self, code: str) -> Code | None:
         """What `code` stands for; None where it never was, or its time is up."""
-        kept = await self._store.recall(_code_key(family(code)))
+        kept = await self._store.recall(code_key(family(code)))
         if kept is None:
             return None
         return Code(Grant(*json.loads(kept.removeprefix(_USED))), kept.startswith(_USED))
@@ -76,7 +76,7 @@ class Codes:
     async def use(self, code: str, grant: Grant) -> bool:
         """Use the code that `look` has found: True for one of any number of callers."""
         used = f"{_USED}{json.dumps(grant)}"
-        before = await self._store.replace(_code_key(family(code)), used, self._used_seconds)
+        before = await self._store.replace(code_key(family(code)), used, self._used_seconds)
         return before is not None and not before.startswith(_USED)
 
     async def end(self, family_id: SessionId) -> None:
@@ -97,7 +97,8 @@ def family(code: str) -> SessionId:
     return SessionId(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
 
 
-def _code_key(family_id: SessionId) -> str:
+def code_key(family_id: SessionId) -> str:
+    """Under which a code that brings that family is kept."""
     return f"oidc-code:{family_id}"
 
 

@@ -25,6 +25,8 @@ export interface Login {
   /** Seconds. */
   expires_in: number;
   user: { id: string; is_new: boolean };
+  /** Where the server keeps sessions: brings the next pair at `POST /api/token/refresh`, once. */
+  refresh_token?: string;
 }
 
 /** All there is to show. Times are milliseconds of this machine's clock. */

@@ -94,7 +94,9 @@ class LoginTerms(NamedTuple):
     def session_of(self, scene: Scene) -> SessionTerms | None:
         """What the session of that scene's login begins with. The OpenID Provider begins one of its
         own, for the browser."""
-        return None if status.of_authorization(scene) else self.session
+        if self.session is None or status.of_authorization(scene):
+            return None
+        return self.session
 
     def authorization(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Move:
         """The move that hands a claimed scene its login, with the reply to keep for its event."""

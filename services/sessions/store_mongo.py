@@ -16,6 +16,7 @@ every server that speaks MongoDB's protocol finds binary values.
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,10 +59,9 @@ class MongoSessionStore:
 
     async def begin(self, session: Session, *, most_per_user: int, now: float) -> Sequence[Session]:
         async with self._users.call():
-            try:
+            # Where it was begun before, what follows may not have been done.
+            with contextlib.suppress(DuplicateKeyError):
                 await self._sessions.insert_one(_document(session))
-            except DuplicateKeyError:
-                pass  # begun before; what follows may not have been done
             person, parent = await asyncio.gather(
                 self._users.person(session.user_id),
                 self._parent_of(session, now),

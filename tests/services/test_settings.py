@@ -424,6 +424,23 @@ def test_kiosks_that_would_have_to_ask_are_warned_about(tmp_path: Path) -> None:
     assert line.startswith("login.registration")
 
 
+@pytest.mark.parametrize(
+    ("sessions", "warned"),
+    [
+        ({"refresh_ttl_seconds": 300}, "sessions.refresh_ttl_seconds"),
+        ({"refresh_ttl_seconds": 9000, "idle_seconds": 200}, "sessions.idle_seconds"),
+        ({"idle_seconds": 9000}, "sessions.idle_seconds"),
+        ({"refresh_ttl_seconds": 9000, "idle_seconds": 8000}, ""),
+    ],
+)
+def test_sessions_that_end_before_their_tokens_are_warned_about(
+    tmp_path: Path, sessions: dict[str, int], warned: str
+) -> None:
+    """Nothing could ever be renewed; nor does an idle time without sessions mean anything."""
+    lines = list(models.warnings(loaded(tmp_path, {"sessions": sessions})))
+    assert [line.split(":")[0] for line in lines] == ([warned] if warned else [])
+
+
 def test_devices_that_cannot_be_allowed_inside_wechat_are_warned_about(tmp_path: Path) -> None:
     """Their codes are scanned with WeChat, whose browser can only log in by kind `web`."""
     for kinds, lines in (["official_account"], 1), (["official_account", "web"], 0):

@@ -17,6 +17,7 @@ export class SceneWatch extends EventTarget {
   transport = "";
   trouble = "";
   ended = "";
+  acked = false;
   #path;
   #lost = 0;
   #ws;
@@ -182,7 +183,11 @@ export class SceneWatch extends EventTarget {
   }
 
   async #ack(seq) {
-    if (this.#ws?.heard) return this.#ws.send(JSON.stringify({ type: "ack", seq }));
+    if (this.#ws?.heard) {
+      this.#ws.send(JSON.stringify({ type: "ack", seq }));
+      this.acked = true;
+      return this.dispatchEvent(new Event("ack"));
+    }
     const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq } };
     // Else the next poll brings the login again, and with it the next try.
     if ((await request(`${this.url}/ack`, ask)).status === 204) this.stop("finished");
@@ -322,6 +327,7 @@ export class ScanLogin extends EventTarget {
     const watch = new SceneWatch(this.server, scene, this.#path);
     watch.addEventListener("status", () => this.#onStatus(watch));
     watch.addEventListener("end", () => this.#onEnd(watch));
+    watch.addEventListener("ack", () => this.#save());
     watch.addEventListener("path", () => {
       if (watch !== this.#lead || this.view.retry) return;
       this.#set({ ...this.view, transport: watch.transport, trouble: watch.trouble });
@@ -391,9 +397,10 @@ export class ScanLogin extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
-  // What a reload needs, never a login: `seq` 0 has the server tell everything again.
+  // What a reload needs, never a login: `seq` 0 has the server tell everything again. Nothing of a login that
+  // the page has: a site that reloads at once, and shows the element again after a log-out, gets a new code.
   #save() {
-    const kept = this.#watches.map(({ scene, status: { state, ends } }) => (
+    const kept = this.#watches.filter(({ acked }) => !acked).map(({ scene, status: { state, ends } }) => (
       { ...scene, state: state === "authorized" ? "scanned" : state, seq: 0, ends }));
     try {
       sessionStorage[this.#key] = JSON.stringify(kept);

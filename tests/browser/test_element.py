@@ -96,6 +96,19 @@ def test_a_removed_element_disconnects(page: Page, fake: Fake) -> None:
     assert fake.count("begin") == 1
 
 
+def test_a_login_is_not_taken_up_again(page: Page, fake: Fake) -> None:
+    """A site may reload as soon as it has the login, and show the element again after a log-out:
+    the tab keeps nothing of the scene by then, before the server has answered the ack."""
+    embed(page, fake)
+    wait_for_state(page, "waiting")
+    page.evaluate("""() => scan.addEventListener("login", () => queueMicrotask(() => {
+      window.kept = Object.values(sessionStorage); }))""")
+    assert "waiting" in page.evaluate("Object.values(sessionStorage)")[0]
+    fake.move("authorized")
+    page.wait_for_function("window.kept")
+    assert page.evaluate("window.kept") == ["[]"]
+
+
 def test_a_person_can_cancel(page: Page, fake: Fake) -> None:
     """`cancel()` ends the scene at the server and says so."""
     embed(page, fake)

@@ -216,11 +216,17 @@ def test_the_readmes_are_short() -> None:
 
 
 def test_what_a_chinese_operator_needs_is_translated() -> None:
-    """Embedding, going live, login kinds, errors, operations, and the reference."""
+    """Which way to choose, embedding, going live, kinds, errors, operations, and the reference."""
     names = [page.stem for page in TRANSLATED]
     assert names == [
-        *("embedding", "errors", "going-live", "login-kinds"),
-        *("operations", "reference", "sessions"),
+        "choosing",
+        "embedding",
+        "errors",
+        "going-live",
+        "login-kinds",
+        "operations",
+        "reference",
+        "sessions",
     ]
 
 

@@ -24,6 +24,7 @@ from handlers.oidc import (
     TokenHandler,
     UserinfoHandler,
 )
+from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     HealthHandler,
@@ -85,6 +86,8 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/authorize", AuthorizeHandler, shared),
         (r"/oauth/par", PushedRequestHandler, shared),
         (r"/oauth/logout", LogoutHandler, shared),
+        (r"/oauth/device_authorization", DeviceAuthorizationHandler, shared),
+        (r"/device", DeviceHandler, shared),
         (r"/oauth/token", TokenHandler, shared),
         (r"/oauth/userinfo", UserinfoHandler, shared),
         (r"/oauth/revoke", RevocationHandler, shared),

@@ -27,6 +27,7 @@ from handlers.oidc import (
 from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
+    DoctorHandler,
     HealthHandler,
     MetricsHandler,
     OwnMetricsHandler,
@@ -99,6 +100,7 @@ def routes(container: Container) -> list[Any]:
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, shared),
+        (r"/api/doctor", DoctorHandler, shared),
     ]
 
 

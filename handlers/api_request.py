@@ -280,13 +280,19 @@ class ApiRequest:
             log.error("unexpected failure", exc_info=failure)
 
 
+def failure_response(asked: ApiRequest, failure: BaseException) -> HttpResponse:
+    """The error document of the API."""
+    return error_response(as_api_error(failure), asked.id, asked.cors_headers())
+
+
 async def answer(
     container: Container,
     request: Request,
     work: Callable[[ApiRequest], Awaitable[HttpResponse]],
+    failed: Callable[[ApiRequest, BaseException], HttpResponse] = failure_response,
 ) -> HttpResponse:
-    """What a hot route of the API answers: what `work` makes, or the error document. Never
-    raises."""
+    """What a hot route answers: what `work` makes, or what `failed` makes of its failure; by
+    default the error document. Never raises."""
     began = time.monotonic()
     named = new_request_id()
     request_id.set(named)
@@ -303,7 +309,7 @@ async def answer(
     except Exception as failure:
         # The edge: whatever the failure is, the client gets an answer.
         asked.log_failure(failure)
-        response = error_response(as_api_error(failure), named, asked.cors_headers())
+        response = failed(asked, failure)
     log_access(response.status, request.method, request.target, time.monotonic() - began)
     return response
 

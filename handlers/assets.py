@@ -37,7 +37,7 @@ from tornado.template import Loader
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 
-PAGES = ("index", "kiosk", "operator")
+PAGES = ("index", "kiosk", "operator", "authorize")
 """The sources of pages, without ``.html``; the words of a page alone are under its name."""
 
 ELEMENT = "scan-login.js"

@@ -105,6 +105,8 @@ def set_safe_headers(handler: RequestHandler) -> str:
 def write_response(handler: RequestHandler, response: HttpResponse) -> None:
     """Finish a handler's answer with one that was made without it."""
     handler.set_status(response.status)
+    if "Content-Type" not in response.headers:
+        handler.clear_header("Content-Type")  # Tornado's own, which is for pages
     for name, value in response.headers.items():
         handler.set_header(name, value)
     handler.finish(response.body)
@@ -113,11 +115,11 @@ def write_response(handler: RequestHandler, response: HttpResponse) -> None:
 def answer_error(handler: RequestHandler, error: ApiError) -> None:
     """Finish a handler's answer with the error document."""
     if error.code == "method_not_allowed":
-        handler.set_header("Allow", ", ".join(_methods(type(handler))))
+        handler.set_header("Allow", ", ".join(allowed_methods(type(handler))))
     write_response(handler, error_response(error, getattr(handler, "request_id", "")))
 
 
-def _methods(handler: type[RequestHandler]) -> list[str]:
+def allowed_methods(handler: type[RequestHandler]) -> list[str]:
     """What that kind of handler answers, for ``Allow`` (RFC 9110, section 15.5.6)."""
     names = [method.lower() for method in handler.SUPPORTED_METHODS]
     answered = [n for n in names if getattr(handler, n) is not getattr(RequestHandler, n)]

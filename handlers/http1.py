@@ -573,9 +573,11 @@ class Connection(asyncio.Protocol):
         if self._refusal is None and not self._last:
             if self._request is not None:
                 is_head = self._request.method == "HEAD"
+                target = self._request.target
             else:
                 is_head = bool(self._url) and self._parser.get_method() == b"HEAD"
-            self._refusal = Refusal(error, status, reason, is_head)
+                target = self._url.decode("latin-1")
+            self._refusal = Refusal(error, status, reason, is_head, target)
 
     # Answering
 
@@ -618,7 +620,9 @@ class Connection(asyncio.Protocol):
         has_reserve = route is not None and route.has_reserve
         if not has_reserve and self.has_reserved_descriptor():
             self.server.log_scarcity()
-            response = error_response(overloaded(), new_request_id(), {"Connection": "close"})
+            response = error_response(
+                overloaded(), new_request_id(), {"Connection": "close"}, target=request.target
+            )
             response.write_to(exchange, is_head=request.method == "HEAD")
             return
         if route is not None:
@@ -644,7 +648,7 @@ class Connection(asyncio.Protocol):
             self.server.requests.discard(exchange)
             exchange.lost()
             is_head = request.method == "HEAD"
-            self._refuse(Refusal(malformed(), 400, str(error)[:80], is_head))
+            self._refuse(Refusal(malformed(), 400, str(error)[:80], is_head, request.target))
         finally:
             # A failure of the application goes on to the loop, which logs it.
             if not handed_on:
@@ -717,7 +721,8 @@ class Connection(asyncio.Protocol):
         self._over = True
         request_id = new_request_id()
         log.info("%d %s", refusal.status, refusal.reason, extra={"request_id": request_id})
-        response = error_response(refusal.error, request_id)._replace(status=refusal.status)
+        response = error_response(refusal.error, request_id, target=refusal.target)
+        response = response._replace(status=refusal.status)
         self.transport.write(encoded(response, is_head=refusal.is_head))
         self._linger()
 

@@ -119,14 +119,38 @@ class HttpResponse(NamedTuple):
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+OAUTH_PATHS = ("token", "userinfo", "revoke", "introspect", "par", "device_authorization")
+"""Below ``/oauth/``: what clients of the OpenID Provider call. Their errors have OAuth's form."""
+
+_OAUTH_TARGET = re.compile(rf"/oauth/(?:{'|'.join(OAUTH_PATHS)})(?:\?.*)?")
+
+_OAUTH_CODES = {
+    429: "slow_down",
+    500: "server_error",
+    503: "temporarily_unavailable",
+}
+"""By the status of what is no error of OAuth. Everything else is an ``invalid_request``."""
+
+
 def error_response(
-    error: ApiError, request_id: str, headers: Mapping[str, str] = NO_HEADERS
+    error: ApiError, request_id: str, headers: Mapping[str, str] = NO_HEADERS, *, target: str = ""
 ) -> HttpResponse:
-    """The error document of the contract, with its headers and the further ones given."""
-    document = {"code": error.code, "message": error.message}
-    if error.field:
-        document["field"] = error.field
-    body = json.dumps({"error": document}, ensure_ascii=False).encode()
+    """The error document of the contract, with its headers and the further ones given.
+
+    Args:
+        target: of the request, where it is known: clients of the OpenID Provider are answered in
+            OAuth's form (RFC 6749, section 5.2).
+    """
+    document: dict[str, object]
+    if target.startswith("/oauth/") and _OAUTH_TARGET.fullmatch(target):
+        code = _OAUTH_CODES.get(error.status, "invalid_request")
+        document = {"error": code, "error_description": error.message.replace('"', "'")}
+    else:
+        about = {"code": error.code, "message": error.message}
+        if error.field:
+            about["field"] = error.field
+        document = {"error": about}
+    body = json.dumps(document, ensure_ascii=False).encode()
     sent = {
         "Content-Type": JSON,
         "Content-Length": str(len(body)),
@@ -185,6 +209,8 @@ class Refusal(NamedTuple):
     reason: str
     """For the log."""
     is_head: bool
+    target: str = ""
+    """As far as it was read."""
 
 
 def problem_of(request: Request) -> str:

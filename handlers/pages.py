@@ -16,13 +16,18 @@ _RANGE = re.compile(r"bytes=(?=[^-]|-[0-9])([0-9]{0,18})-([0-9]{0,18})")
 """One range (RFC 9110, section 14.1.2)."""
 
 
-def page_policy(host: str, script_hashes: str = "", style_hashes: str = "") -> str:
-    """The Content-Security-Policy of this server's pages: own files, and what is inline by hash."""
+def page_policy(
+    host: str, script_hashes: str = "", style_hashes: str = "", *, forms: str = "'self'"
+) -> str:
+    """The Content-Security-Policy of this server's pages: own files, and what is inline by hash.
+
+    `forms`: where the page's forms may go.
+    """
     # ws: and wss: are named because older Safari does not count them into 'self'.
     return (
         f"default-src 'none'; script-src 'self'{script_hashes}; style-src 'self'{style_hashes}; "
         f"img-src 'self' data: https:; connect-src 'self' ws://{host} wss://{host}; "
-        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+        f"font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action {forms}; "
         "frame-ancestors 'none'"
     )
 

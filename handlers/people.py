@@ -11,11 +11,28 @@ from services.tokens.issuer import MAX_TOKEN_CHARACTERS
 from services.tokens.verifier import JWKS_MAX_AGE_SECONDS
 
 
-class JwksHandler(BaseHandler):
+class PublicHandler(BaseHandler):
+    """What pages of any origin may read."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Access-Control-Allow-Origin", "*")
+
+    def share_with_origin(self) -> None:
+        """It is shared with all."""
+
+    def options(self, *args: str) -> None:
+        """A preflight; some clients send headers of their own with every request."""
+        self.set_header("Access-Control-Allow-Methods", "GET")
+        self.set_header("Access-Control-Allow-Headers", "authorization, content-type")
+        self.set_header("Access-Control-Max-Age", "600")
+        self.set_status(204)
+
+
+class JwksHandler(PublicHandler):
     """``GET /.well-known/jwks.json`` (RFC 7517): public keys, for any origin."""
 
     async def get(self) -> None:
-        self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("Cache-Control", f"public, max-age={JWKS_MAX_AGE_SECONDS}")
         self.write_json(await self.container.verifier.jwks())
 

@@ -16,6 +16,16 @@ from handlers.mini_program import (
     MiniProgramScanHandler,
 )
 from handlers.oauth import AllowHandler, ReturnHandler, StartHandler
+from handlers.oidc import (
+    DiscoveryHandler,
+    IntrospectionHandler,
+    ProviderKeysHandler,
+    RevocationHandler,
+    TokenHandler,
+    UserinfoHandler,
+)
+from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
+from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
     DoctorHandler,
     HealthHandler,
@@ -49,8 +59,8 @@ def routes(container: Container) -> list[Any]:
     """Every route of the server.
 
     Some requests are served before this table is asked: plain upgrades below ``/ws/``
-    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``
-    and ``/api/token/refresh`` (handlers/http1.py).
+    (handlers/listener.py), and the hot routes, the POSTs of ``/wechat/callback``, ``/api/scenes``,
+    ``/api/token/refresh`` and ``/oauth/token`` (handlers/http1.py).
     """
     shared = {"container": container}
     # Now, so that a mistake there stops the start and no visitor waits for it.
@@ -84,6 +94,17 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/website/start", StartHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/website/callback", ReturnHandler, {"kind": Kind.WEBSITE, **shared}),
         (r"/oauth/allow", AllowHandler, shared),
+        (r"/\.well-known/openid-configuration", DiscoveryHandler, shared),
+        (r"/oauth/jwks", ProviderKeysHandler, shared),
+        (r"/oauth/authorize", AuthorizeHandler, shared),
+        (r"/oauth/par", PushedRequestHandler, shared),
+        (r"/oauth/logout", LogoutHandler, shared),
+        (r"/oauth/device_authorization", DeviceAuthorizationHandler, shared),
+        (r"/device", DeviceHandler, shared),
+        (r"/oauth/token", TokenHandler, shared),
+        (r"/oauth/userinfo", UserinfoHandler, shared),
+        (r"/oauth/revoke", RevocationHandler, shared),
+        (r"/oauth/introspect", IntrospectionHandler, shared),
         (r"/api/miniprogram/login", MiniProgramLoginHandler, shared),
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),

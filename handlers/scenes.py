@@ -11,7 +11,7 @@ from services.ids import SceneStr, is_scene_str
 from services.push.hub import Waiter
 from services.push.polling import MOST_WAIT_SECONDS
 from services.scenes.begin import BeginRequest
-from services.scenes.states import Kind, State
+from services.scenes.states import NO_DETAILS, Kind, State
 
 _TARGET = re.compile(r"/api/scenes(?:\?.*)?")
 _BEGIN_COOKIE_DAYS = 365
@@ -26,17 +26,24 @@ async def begin(asked: ApiRequest) -> HttpResponse:
     """
     asked.refuse_foreign_origin()
     body = asked.json_object()
+    begin_cookie, kind = asked.own_cookie("begin"), optional_text(body, "kind")
+    pending, details = optional_text(body, "authorize"), NO_DETAILS
+    if pending is not None:
+        details = await asked.container.authorization.scene_details(pending, kind, begin_cookie)
+        if body.get("kiosk") is not None:
+            raise ApiError("bad_request", "A kiosk logs no browser in.", field="kiosk")
     begun = await asked.container.begin.begin(
         BeginRequest(
             address=asked.address,
             account=optional_text(body, "account"),
-            kind=optional_text(body, "kind"),
+            kind=kind,
             lang=optional_text(body, "lang"),
             kiosk=optional_text(body, "kiosk"),
             kiosk_secret=asked.bearer(),
-            begin_cookie=asked.own_cookie("begin"),
+            begin_cookie=begin_cookie,
             user_agent=asked.headers.get("User-Agent", ""),
             origin=asked.own_origin,
+            details=details,
         )
     )
     # Lax, so that it comes along when WeChat sends the browser back by a link; it proves there

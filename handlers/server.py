@@ -8,7 +8,7 @@ import socket
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 
-from handlers import callbacks, scenes, sessions
+from handlers import callbacks, oidc, scenes, sessions
 from handlers.http1 import Http1Server
 from handlers.listener import Listener
 from handlers.routes import make_application, routes, routes_for_worker_peers
@@ -30,9 +30,12 @@ class Server:
         self._container = container
         push, supervisor = container.push, container.supervisor
         self.application = make_application(container, routes(container))
+        hot_routes = [route.hot_route(container) for route in (callbacks, scenes, sessions)]
+        if container.settings.oidc.clients:
+            hot_routes.append(oidc.hot_route(container))
         self._http = Http1Server(
             self.application,
-            [route.hot_route(container) for route in (callbacks, scenes, sessions)],
+            hot_routes,
             push.capacity,
             supervisor,
             IDLE_SECONDS,

@@ -9,7 +9,9 @@ in the settings stops the start, not a request.
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +23,15 @@ from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
 from services.metrics import Metrics
+from services.oidc import discovery
+from services.oidc.browser import AuthorizationService
+from services.oidc.clients import Clients
+from services.oidc.device import DeviceGrants, DeviceService
+from services.oidc.grants import Codes
+from services.oidc.logout import ClientLogouts, LogoutService
+from services.oidc.requests import PendingLogins, PushedRequests
+from services.oidc.sessions import BrowserSessions, IdTokenHints
+from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -53,6 +64,7 @@ from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.typed_codes import TypedCodes
 from services.sessions.service import SessionService
+from services.sessions.states import Session
 from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
 from services.settings.models import AccountSettings, AppSettings, Settings
 from services.settings.outgoing import Outgoing
@@ -167,13 +179,17 @@ class Container:
         return Issuer(self._keys, issuer=settings.token_issuer, audience=settings.jwt.audience)
 
     @cached_property
-    def key_rotation(self) -> KeyRotation:
-        return KeyRotation(
-            self._keys,
-            self.issuer,
-            self.scenes,
-            self.clock,
-            publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+    def key_rotations(self) -> tuple[KeyRotation, ...]:
+        """One for each algorithm in use."""
+        return tuple(
+            KeyRotation(
+                self._keys.able_to_sign(algorithm),
+                self.issuer,
+                self.scenes,
+                self.clock,
+                publish_ahead_seconds=self.settings.jwt.publish_ahead_seconds,
+            )
+            for algorithm in self._keys.algorithms
         )
 
     @cached_property
@@ -214,7 +230,7 @@ class Container:
         settings = self.settings
         if not settings.keeps_sessions:
             return None
-        return SessionService(
+        sessions = SessionService(
             self.backend.sessions,
             self.backend.users,
             self.refresh_tokens,
@@ -229,6 +245,12 @@ class Container:
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
         )
+        sessions.on_ended.append(self.client_logouts.tell)
+        return sessions
+
+    def _tell_of_ended(self, ended: Sequence[Session]) -> None:
+        if self.sessions is not None:
+            self.sessions.tell(ended)
 
     @property
     def login_sessions(self) -> SessionService | None:
@@ -269,7 +291,7 @@ class Container:
             amr=self.amr,
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
-            kiosks=bool(settings.kiosks),
+            tickets=bool(settings.kiosks or settings.oidc.clients),
             on_delivery=None if self.history is None else self.history.delivered,
             sessions=self.login_sessions,
         )
@@ -608,6 +630,121 @@ class Container:
             return None
         return MiniProgramPictures(self._mini_program_api, self.supervisor, self.limits)
 
+    # The OpenID Provider.
+
+    @cached_property
+    def clients(self) -> Clients:
+        settings = self.settings
+        return Clients(settings.oidc, offline=settings.sessions.refresh_ttl_seconds > 0)
+
+    @cached_property
+    def codes(self) -> Codes:
+        return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
+
+    @cached_property
+    def device_grants(self) -> DeviceGrants:
+        return DeviceGrants(self.scenes, self.clock)
+
+    @cached_property
+    def provider_metadata(self) -> dict[str, Any]:
+        """What ``/.well-known/openid-configuration`` says."""
+        return discovery.metadata(
+            self.own_url,
+            self.settings.oidc,
+            offline=self.settings.sessions.refresh_ttl_seconds > 0,
+            amr=self.amr,
+        )
+
+    @cached_property
+    def client_tokens(self) -> TokenService | None:
+        """None without clients."""
+        settings = self.settings
+        if self.sessions is None or not settings.oidc.clients:
+            return None
+        return TokenService(
+            self.clients,
+            self.codes,
+            self.device_grants,
+            self.sessions,
+            self.backend.sessions,
+            self.refresh_tokens,
+            self.backend.users,
+            self.issuer,
+            self.verifier,
+            self.clock,
+            issuer_url=self.own_url,
+            ttl_seconds=settings.jwt.ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+        )
+
+    @cached_property
+    def client_logouts(self) -> ClientLogouts:
+        return ClientLogouts(
+            self.clients,
+            self.backend.sessions,
+            self.issuer,
+            self.http,
+            self.supervisor,
+            self.clock,
+            issuer=self.own_url,
+        )
+
+    @cached_property
+    def browser_sessions(self) -> BrowserSessions:
+        settings = self.settings
+        return BrowserSessions(
+            self.backend.sessions,
+            self.backend.users,
+            self.clock,
+            self._tell_of_ended,
+            amr=self.amr,
+            ttl_seconds=settings.oidc.session_ttl_seconds,
+            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
+            most_per_user=settings.sessions.most_per_user,
+        )
+
+    @cached_property
+    def id_token_hints(self) -> IdTokenHints:
+        return IdTokenHints(self.verifier, self.clients, issuer=self.own_url)
+
+    @cached_property
+    def authorization(self) -> AuthorizationService:
+        return AuthorizationService(
+            self.clients,
+            self.codes,
+            PushedRequests(self.scenes),
+            PendingLogins(self.scenes),
+            self.browser_sessions,
+            self.scenes,
+            self.login,
+            self.verifier,
+            self.id_token_hints,
+            self.client_logouts,
+            self.clock,
+            issuer=self.own_url,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def devices(self) -> DeviceService:
+        return DeviceService(
+            self.device_grants,
+            self.clients,
+            self.browser_sessions,
+            self.clock,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def logout(self) -> LogoutService:
+        return LogoutService(
+            self.clients,
+            self.backend.sessions,
+            self.browser_sessions,
+            self.id_token_hints,
+            self.clock,
+        )
+
     # The operator.
 
     @cached_property
@@ -659,8 +796,9 @@ class Container:
             self.supervisor.spawn(
                 self.shared_refresh_key.renew_forever(), name="key of refresh tokens"
             )
-        await self.key_rotation.begin()
-        self.supervisor.spawn(self.key_rotation.choose_in_time(), name="key rotation")
+        for rotation in self.key_rotations:
+            await rotation.begin()
+            self.supervisor.spawn(rotation.choose_in_time(), name="key rotation")
         await self.push.start()
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         if self.sessions is not None:
@@ -720,7 +858,7 @@ async def build_container(
     node = secrets.token_hex(8)
     backend = await make_backend(settings, clock, node)
     try:
-        keys = open_keys(settings.jwt)
+        keys = open_keys(settings.jwt, settings.oidc.id_token_algs)
     except SettingsError:
         await backend.close()
         raise

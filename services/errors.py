@@ -13,6 +13,7 @@
     ├── WeChatError              a call to WeChat failed; knows its answer to the client
     │   ├── WeChatUnavailable    time-out, connection, 5xx, no JSON, or still busy after retries
     │   └── WeChatRefused        an errcode
+    ├── OAuthError               the error of an OAuth endpoint: status, code, description
     └── ApiError                 the error a client gets: status, code, message, field
 
 Adapters translate foreign exceptions into these at their edge (one context manager each), so
@@ -137,6 +138,47 @@ class ApiError(ScanpushError):
     @property
     def status(self) -> int:
         return STATUS[self.code]
+
+
+OAUTH_STATUS: Mapping[str, int] = MappingProxyType(
+    {
+        "invalid_client": 401,
+        "invalid_token": 401,
+        "insufficient_scope": 403,
+        "server_error": 500,
+        "temporarily_unavailable": 503,
+    }
+)
+"""HTTP status of the codes that are not answered 400."""
+
+
+class OAuthError(ScanpushError):
+    """An error as the documents of OAuth name it, at the OpenID Provider's own addresses.
+
+    Args:
+        code: of RFC 6749 (5.2), 6750 (3.1), 7009, 8628 (3.5), 9126 or OpenID Connect Core.
+        description: a sentence for a developer, in ASCII without quotes and backslashes; no secret
+            and no input echoed back.
+        challenge: the value of ``WWW-Authenticate``.
+        retry_after: seconds for ``Retry-After``.
+        status: where it is not the code's own.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        description: str,
+        *,
+        challenge: str = "",
+        retry_after: int | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {description}")
+        self.code = code
+        self.description = description
+        self.challenge = challenge
+        self.retry_after = retry_after
+        self.status = status or OAUTH_STATUS.get(code, 400)
 
 
 STATUS: Mapping[str, int] = MappingProxyType(

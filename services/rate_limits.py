@@ -20,10 +20,13 @@ IPV6_PREFIX = 64
 
 MINUTE = 60
 
-PER_SCENE = MappingProxyType({"scenes": 1, "mini_program": 2, "pictures": 2, "refreshes": 1})
+PER_SCENE = MappingProxyType(
+    {"scenes": 1, "mini_program": 2, "pictures": 2, "refreshes": 1, "authorize": 2}
+)
 """How often an action may be done for each scene that may be begun: a mini program asks twice, to
-scan and to confirm; a picture is looked at once, and once more when WeChat failed. Of refresh
-tokens only those are counted that no key of this server has signed."""
+scan and to confirm; a picture is looked at once, and once more when WeChat failed; a client's
+request is kept, and kept again when its page is reloaded. Of refresh tokens only those are counted
+that no key of this server has signed."""
 
 
 class Windows(Protocol):

@@ -50,7 +50,8 @@ export function begin(server, wish, bearer) {
 }
 
 /** Under which name this tab keeps the scenes of such a wish. */
-export const keyOf = (server, { account, kind }) => `scanpush ${new URL(server).origin} ${account} ${kind}`;
+export const keyOf = (server, { account, kind, authorize }) =>
+  `scanpush ${new URL(server).origin} ${account} ${kind}${authorize ? ` ${authorize}` : ""}`;
 
 /** The scenes that this tab has and that have not ended. */
 export function keptScenes(key) {

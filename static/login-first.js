@@ -1,4 +1,4 @@
-// What the page `/` does before anything else: its appearance, and the request for its code.
+// What a login page does before anything else: its appearance, and the request for its code.
 
 import { beginEarly, keptScenes, keyOf } from "./begin.js";
 import { followTheme, keptDoor } from "./page.js";
@@ -24,7 +24,7 @@ export const firstKind = door === "official_account" ? undefined : door;
 followTheme();
 // Browsers may paint between the body and the script at its end, before the element has its size.
 document.documentElement.classList.add("coming");
-const wish = { kind: firstKind, lang: document.documentElement.lang };
+const wish = { kind: firstKind, authorize: meta("authorize") || undefined, lang: document.documentElement.lang };
 // As the element does it: no code for a tab that is not seen, nor for one that has one.
 if (document.visibilityState !== "hidden" && !keptScenes(keyOf(location.origin, wish)).length)
   beginEarly(location.origin, wish);

@@ -1,40 +1,8 @@
 // The page `/`: the element does the login; this file does everything around it.
 
-import { doors, firstKind, inWeChat, meta, onPhone } from "./login-first.js";
-import { chosenTheme, drawn, keepDoor, keepTheme, offerLanguages, speak } from "./page.js";
-import "./scan-login.js";
+import { by, open, page, scan, showDoors } from "./login-page.js";
 
-const by = (id) => document.getElementById(id);
-const scan = by("scan");
-const simulated = /^(true|1|yes)$/i.test(meta("simulated"));
-let words, login;
-
-function showDoors() {
-  const list = doors();
-  const now = scan.getAttribute("kind") ?? "official_account";
-  const buttons = list.map((kind) => {
-    const button = document.createElement("button");
-    Object.assign(button, { type: "button", textContent: words[`door_${kind}`] ?? kind });
-    button.setAttribute("aria-pressed", kind === now);
-    button.onclick = () => {
-      keepDoor(kind);
-      scan.setAttribute("kind", kind);
-      showDoors();
-      by("doors").querySelector("[aria-pressed=true]").focus();
-    };
-    return button;
-  });
-  const hint = document.createElement("p");
-  hint.textContent = words.phone_hint;
-  by("doors").replaceChildren(...(onPhone && !inWeChat ? [hint] : []), ...buttons);
-  closeDoors();
-}
-
-/** The login kind does not change while a login is in progress. */
-function closeDoors() {
-  const busy = ["scanned", "confirming", "registering", "authorized"].includes(scan.login.view.state);
-  by("doors").hidden = busy || doors().length < 2;
-}
+let login;
 
 const decode = (part) => JSON.parse(new TextDecoder().decode(
   Uint8Array.from(atob(part.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0))));
@@ -46,7 +14,7 @@ function showClaims(claims) {
     const row = document.createElement("div"), term = document.createElement("dt"), code = document.createElement("code");
     const text = document.createElement("dd");
     code.textContent = name;
-    term.append(words.claim[name] ?? "", code);
+    term.append(page.words.claim[name] ?? "", code);
     text.textContent = ["iat", "nbf", "exp"].includes(name) ? when(value) : [value].flat().join(", ");
     row.append(term, text);
     return row;
@@ -100,9 +68,9 @@ async function askServer() {
 function showMe() {
   const { me, user } = login;
   const date = me && new Date(me.created_at * 1000 || me.created_at).toLocaleDateString(document.documentElement.lang, { dateStyle: "long" });
-  by("me-name").textContent = me?.name || login.name || words.nameless;
-  const sub = [user.is_new ? words.sub_new : words.sub_known];
-  if (me) sub.push(words.since.replace("{date}", date), words.confirmed);
+  by("me-name").textContent = me?.name || login.name || page.words.nameless;
+  const sub = [user.is_new ? page.words.sub_new : page.words.sub_known];
+  if (me) sub.push(page.words.since.replace("{date}", date), page.words.confirmed);
   // A dot never begins a line.
   by("me-sub").textContent = sub.join("\u00a0· ");
   showClaims(decode(login.token.split(".")[1]));
@@ -112,7 +80,7 @@ function showMe() {
 
 function show() {
   // A login may arrive before the words: they call this again.
-  if (!words) return;
+  if (!page.words) return;
   document.body.classList.toggle("logged-in", !!login);
   by("me").hidden = !login;
   by("talk").hidden = !!login;
@@ -131,25 +99,6 @@ scan.addEventListener("login", ({ detail }) => {
 // A page that comes back out of the browser's memory knows no login, as after a reload.
 addEventListener("pageshow", ({ persisted }) => persisted && login && location.reload());
 
-/** Where the simulated phone does what a person would do with this code. */
-function atThePhone({ state, trouble, kind, qr, scene_str }) {
-  if (!simulated || state !== "waiting" || trouble) return "";
-  if (kind === "mini_program") return `${meta("phone")}/m/?scene=${scene_str.replaceAll("-", "")}`;
-  if (kind === "code") return `${meta("phone")}/phone`;
-  return /^https?:/.test(qr?.content) ? qr.content : "";
-}
-
-scan.addEventListener("change", ({ detail }) => {
-  if (detail.scene_str) drawn(true);
-  const address = atThePhone(detail), link = by("phone-link");
-  // Its room stays, so that the code does not move.
-  by("phone").classList.toggle("unready", !address);
-  closeDoors();
-  link.dataset.t = scan.getAttribute("kind") === "code" ? "phone_chat" : "phone";
-  link.textContent = words?.[link.dataset.t] ?? "";
-  if (address) link.href = address;
-});
-
 by("logout").onclick = () => {
   login = null;
   by("token").textContent = "";
@@ -160,7 +109,7 @@ by("logout").onclick = () => {
 
 by("copy").onclick = async () => {
   const copied = await navigator.clipboard?.writeText(login.token).then(() => true, () => false);
-  by("copied").textContent = copied ? words.copied : words.copy_failed;
+  by("copied").textContent = copied ? page.words.copied : page.words.copy_failed;
   if (!copied) getSelection().selectAllChildren(by("token"));
 };
 
@@ -172,26 +121,5 @@ document.querySelector("[role=tablist]").onkeydown = ({ key, target }) => {
   by(other).focus();
 };
 
-async function changeLanguage(lang) {
-  const spoken = await speak(lang);
-  if (!spoken) return false;
-  words = spoken;
-  document.title = `${words.title} · ${meta("site")}`;
-  by("steps").replaceChildren(...words.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
-  scan.lang = lang;
-  show();
-  document.documentElement.classList.remove("coming");
-  drawn();
-  return true;
-}
-
-// Before the element's first request, so that no code is spent on a login kind that is not used.
-scan.lang = document.documentElement.lang;
-if (firstKind) scan.setAttribute("kind", firstKind);
-
-by("site").textContent = meta("site");
-by("simulated").hidden = by("phone").hidden = !simulated;
-offerLanguages(changeLanguage);
-by("theme").value = chosenTheme();
-by("theme").onchange = ({ target }) => keepTheme(target.value);
-changeLanguage(document.documentElement.lang);
+page.show = show;
+open();

@@ -1,4 +1,5 @@
-// The pages at the end of a door: appearance as chosen, and a way to close what can be closed.
+// The pages at the end of a door, and those of the OpenID Provider: appearance as chosen, and a way to close what can be
+// closed.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -29,5 +30,7 @@ function offer() {
 offer();
 document.getElementById("plain").remove();
 document.addEventListener("WeixinJSBridgeReady", offer);
+// An answer for another site: its button is for browsers without scripts.
+if ("posts" in document.body.dataset) document.getElementById("form").submit();
 // A popup has done its part: the page that opened it hears the result on its own socket.
 if (popup) globalThis.close();

@@ -19,7 +19,7 @@ export const keptDoor = () => keep("door", undefined, "sessionStorage");
  * server may not be found, it stays until something of the server `came`.
  */
 export function drawn(came = false) {
-  if (came || ["/", "/kiosk", "/operator"].includes(location.pathname)) document.getElementById("plain")?.remove();
+  if (came || ["/", "/kiosk", "/operator", "/oauth/authorize"].includes(location.pathname)) document.getElementById("plain")?.remove();
 }
 
 let wanted;

@@ -177,8 +177,8 @@ export class SceneWatch extends EventTarget {
     const news = seq > this.status.seq || state === "authorized";
     this.status = { ...status, ends: Date.now() + 1000 * (status.expires_in ?? 0) };
     if (news) this.dispatchEvent(new Event("status"));
-    // An exchange code is collected by a server, and that is its ack.
-    if (state === "authorized") status.exchange_code || await this.#ack(seq);
+    // An exchange code is collected by a server, a ticket is posted, and that is its ack.
+    if (state === "authorized") status.exchange_code || status.ticket || await this.#ack(seq);
     else if (FINAL.includes(state)) this.stop("finished");
   }
 
@@ -209,11 +209,11 @@ export class ScanLogin extends EventTarget {
   #pulse;
   #beat;
 
-  constructor({ server = globalThis.location?.origin, account, kind, lang, refreshes = 3 } = {}) {
+  constructor({ server = globalThis.location?.origin, account, kind, authorize, lang, refreshes = 3 } = {}) {
     super();
     this.server = new URL(server);
     Object.assign(this, { refreshes, lang });
-    this.#wish = { account, kind };
+    this.#wish = { account, kind, authorize };
     this.#key = keyOf(this.server, this.#wish);
   }
 

@@ -20,7 +20,7 @@ const AGAIN = "expired paused denied cancelled failed replaced";
 
 class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   static server = "";
-  static observedAttributes = ["server", "account", "kind", "lang"];
+  static observedAttributes = ["server", "account", "kind", "authorize", "lang"];
   #login;
   #words;
   #tick;
@@ -42,7 +42,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     const of = (name) => this.getAttribute(name) ?? undefined;
     const lang = bestLanguage(this.closest("[lang]")?.lang || navigator.language);
     const server = new URL(of("server") ?? ScanLoginElement.server, location);
-    const login = this.#login = new ScanLogin({ server, account: of("account"), kind: of("kind"), lang });
+    const login = this.#login = new ScanLogin({
+      server, account: of("account"), kind: of("kind"), authorize: of("authorize"), lang });
     for (const name of "change scanned confirming registering login expired denied cancelled error".split(" "))
       login.addEventListener(name, ({ detail }) => {
         if (name === "change") this.#draw();
@@ -158,7 +159,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     else if (start) open(new URL(start, server), "_blank", "noopener,popup,width=480,height=640");
     else if (kind === "web") {
       const door = new URL(qr.content);
-      if (server.origin === location.origin) door.searchParams.set("next", location.pathname);
+      const pending = this.getAttribute("authorize");
+      const next = location.pathname + (pending ? `?pending=${pending}` : "");
+      if (server.origin === location.origin) door.searchParams.set("next", next);
       location.assign(door);
     }
   }

@@ -8,7 +8,7 @@ export type State =
   | "scanned"       // a person scanned or followed
   | "confirming"    // the person is asked in the chat
   | "registering"   // known to WeChat, not yet here: answer with `register()`
-  | "authorized"    // `login` or `exchange_code` is there
+  | "authorized"    // `login`, `exchange_code` or `ticket` is there
   | "expired" | "denied" | "cancelled" | "failed"
   | "paused"        // the automatic refreshes are used up: `again()` goes on
   | "replaced";     // another tab took this scene over
@@ -38,6 +38,8 @@ export interface View {
   user?: User;
   login?: Login;
   exchange_code?: string;
+  /** In place of `login` on the page of the OpenID Provider, which posts it. */
+  ticket?: string;
   registration_token?: string;
   /** State `registering`: what `register()` must be given, in the order to ask for it. */
   register_fields?: ("name" | "phone" | "email")[];
@@ -73,6 +75,8 @@ export interface Options {
   /** The official account's name in config.yaml; default: the first. */
   account?: string;
   kind?: "official_account" | "mini_program" | "web" | "website" | "code";
+  /** The authorization that the login is for; only on the page of the OpenID Provider. */
+  authorize?: string;
   /** Of the replies in the chat. */
   lang?: string;
   /** How often a code is renewed by itself, in a visible tab. Default: 3. */
@@ -84,7 +88,7 @@ export interface ScanLoginEvents {
   scanned: CustomEvent<View>;
   confirming: CustomEvent<View>;
   registering: CustomEvent<View>;
-  /** Once per login; a View with `exchange_code` where the scene is a kiosk's. */
+  /** Once per login; a View with `exchange_code` where the scene is a kiosk's, or with `ticket`. */
   login: CustomEvent<Login>;
   expired: CustomEvent<View>;
   denied: CustomEvent<View>;

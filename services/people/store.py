@@ -42,6 +42,8 @@ class User(NamedTuple):
     logins: int
     banned: bool = False
     """The operator keeps this person out."""
+    email: str = ""
+    """What the person typed at registration (`Profile`)."""
 
 
 class Login(NamedTuple):

@@ -11,7 +11,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from services.clock import Clock
@@ -46,6 +46,8 @@ class BeginRequest:
     """The server's own origin, as the page reached it."""
     kiosk: str | None = None
     kiosk_secret: str = ""
+    details: Mapping[str, str] = field(default_factory=lambda: NO_DETAILS)
+    """What the scene keeps besides: of the authorization that its login is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,12 @@ class BeginService:
                 ends_at=now + life,
                 watch_hash=secret_hash(watch_token),
                 begin_hash=secret_hash(begin_cookie),
-                details={**kept, **details, "user_agent": request.user_agent[:256]},
+                details={
+                    **kept,
+                    **details,
+                    **request.details,
+                    "user_agent": request.user_agent[:256],
+                },
             )
         )
         self._metrics.scene_begun(kind)

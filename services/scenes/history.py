@@ -16,7 +16,7 @@ from services.ids import SceneStr
 from services.people.store import Identity
 from services.scenes.login import Completion, LoginStore, LoginTerms
 from services.scenes.states import Move, Scene, State, Step, Verdict
-from services.scenes.status import of_kiosk
+from services.scenes.status import of_authorization, of_kiosk
 from services.scenes.store import Attachment, SceneStore
 
 MOST_EVENTS = 100_000
@@ -239,7 +239,7 @@ def note_step(history: History, scene_str: SceneStr, move: Move, step: Step) -> 
 def _note_of(scene: Scene) -> str:
     match scene.state:
         case State.CONSUMED:
-            return "exchanged" if of_kiosk(scene) else "acked"
+            return "exchanged" if of_kiosk(scene) or of_authorization(scene) else "acked"
         case State.AUTHORIZED:
             return _person(scene)
         case State.FAILED:

@@ -94,13 +94,20 @@ class LoginTerms(NamedTuple):
     session: SessionTerms | None = None
     """What the login's session begins with; None: it begins none."""
 
+    def session_of(self, scene: Scene) -> SessionTerms | None:
+        """What the session of that scene's login begins with. The OpenID Provider begins one of its
+        own, for the browser."""
+        if self.session is None or status.of_authorization(scene):
+            return None
+        return self.session
+
     def authorization(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Move:
         """The move that hands a claimed scene its login, with the reply to keep for its event; that
         of a banned person fails."""
         user = login.user
         details = {"name": user.name, "avatar": user.avatar} if user.name else NO_DETAILS
-        if self.session is not None:
-            details = {**details, SID: self.session.template.id}
+        if (session := self.session_of(scene)) is not None:
+            details = {**details, SID: session.template.id}
         if outcome is None and self.outcome_key:
             reply = self.replies.get((outcome_of(login), scene.lang), "")
             outcome = Outcome(self.outcome_key, reply)
@@ -220,8 +227,9 @@ class SteppedLoginStore:
             identity, scene_str, scene.account, self._clock.now(), unionid_wanted=unionid_wanted
         )
         # The session comes before the authorization: a login that is delivered has it.
-        if terms.session is not None and self._sessions is not None:
-            await self._sessions.begin(terms.session.begun(scene, login))
+        session = terms.session_of(scene)
+        if session is not None and self._sessions is not None:
+            await self._sessions.begin(session.begun(scene, login))
         # The event's reply is written with this move. Kept any earlier, it would make WeChat's next
         # try after a crash look like a repeat of a login that never came.
         step = await self._scenes.advance(scene_str, terms.authorization(scene, login))
@@ -235,7 +243,8 @@ class LoginService:
     Args:
         logins: completes logins over `scenes` and `users`.
         amr: how people are authenticated here (``["simulated"]`` under the simulator).
-        kiosks: whether any are configured; without them an ack is spared a look.
+        tickets: whether a page may get a ticket in place of its login, at kiosks and for clients of
+            the OpenID Provider; where none does, an ack is spared a look.
         on_delivery: called for every delivery of a login, where the operator wants to know.
         sessions: None where logins begin none.
     """
@@ -252,7 +261,7 @@ class LoginService:
         amr: tuple[str, ...],
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
-        kiosks: bool = False,
+        tickets: bool = False,
         on_delivery: Callable[[Scene], None] | None = None,
         sessions: SessionService | None = None,
     ) -> None:
@@ -265,7 +274,7 @@ class LoginService:
         self._amr = amr
         self._collect_ttl_seconds = collect_ttl_seconds
         self._token_ttl_seconds = token_ttl_seconds
-        self._kiosks = kiosks
+        self._tickets = tickets
         self._on_delivery = on_delivery
         self._sessions = sessions
         self._refresh_token = None if sessions is None else self._first_refresh_token
@@ -290,12 +299,13 @@ class LoginService:
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
         """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.
 
-        A kiosk's page has no login, only the code that its operator's server exchanges: its ack
-        says that the code was displayed, and leaves the login where it is.
+        A page that got a ticket has no login (a kiosk's operator exchanges it, and a page of the
+        OpenID Provider posts it): its ack says that it was received, and leaves the login where it
+        is.
         """
-        if self._kiosks or self._sessions is not None:
+        if self._tickets or self._sessions is not None:
             scene = await self._scenes.get(scene_str)
-            if scene is not None and status.of_kiosk(scene):
+            if scene is not None and (status.of_kiosk(scene) or status.of_authorization(scene)):
                 authorized_seq = scene.seq - (scene.state is State.CONSUMED)
                 if scene.state not in COLLECTABLE or seq != authorized_seq:
                     raise _stale_seq()
@@ -323,11 +333,20 @@ class LoginService:
     async def exchange(self, scene_str: SceneStr, seq: int) -> Mapping[str, Any] | None:
         """The login document of a kiosk's scene, for the operator's server: once, for the first
         caller, and None for every later one."""
+        if self._sessions is not None:
+            await self._confirm(await self._scenes.get(scene_str), seq)
+        scene = await self.take(scene_str, seq)
+        if scene is None:
+            return None
+        refresh = self._refresh_token(scene) if self._refresh_token is not None else ""
+        return status.login_document(scene, self._clock.now(), self._token(scene), refresh)
+
+    async def take(self, scene_str: SceneStr, seq: int) -> Scene | None:
+        """The authorized scene that a ticket is about, which is consumed: for the first caller,
+        and None for every later one."""
         # The scene keeps a mark of this call. Where the connection to the store is lost, the move
         # may have been made although no answer came: the second try finds its own mark then.
         mark = secrets.token_hex(8)
-        if self._sessions is not None:
-            await self._confirm(await self._scenes.get(scene_str), seq)
         move = Move(
             State.CONSUMED, frozenset({State.AUTHORIZED}), seq=seq, details={"exchange": mark}
         )
@@ -338,9 +357,7 @@ class LoginService:
         self._count_end(step)
         if step.scene is None or step.scene.details.get("exchange") != mark:
             return None
-        refresh = self._refresh_token(step.scene) if self._refresh_token is not None else ""
-        token = self._token(step.scene)
-        return status.login_document(step.scene, self._clock.now(), token, refresh)
+        return step.scene
 
     async def _confirm(self, scene: Scene | None, seq: int) -> None:
         """The login of that status has arrived: its session lives on. Before the scene is consumed:
@@ -453,8 +470,9 @@ class LoginService:
             outcome: that reply; None for login kinds without a chat.
         """
         terms = self._terms(scene.scene_str)
-        if terms.session is not None and self._sessions is not None:
-            await self._sessions.begin(terms.session.begun(scene, login))
+        session = terms.session_of(scene)
+        if session is not None and self._sessions is not None:
+            await self._sessions.begin(session.begun(scene, login))
         move = terms.authorization(scene, login, outcome)
         step = await self._scenes.advance(scene.scene_str, move)
         self._count_login(step, login)

@@ -52,7 +52,7 @@ class ChatTexts:
         return text(
             outcome,
             scene.lang,
-            site=self._site_name,
+            site=scene.details.get("site", self._site_name),
             browser=summary(scene.details.get("user_agent", "")),
             label=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
             time=beijing_time(scene.created_at),

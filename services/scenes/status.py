@@ -51,6 +51,8 @@ def document(
     if scene.state is State.AUTHORIZED and scene.claims is not None:
         if of_kiosk(scene):
             body["exchange_code"] = mint(scene, Purpose.EXCHANGE)
+        elif of_authorization(scene):
+            body["ticket"] = mint(scene, Purpose.AUTHORIZE)
         else:
             refresh = refresh_token(scene) if refresh_token is not None else ""
             body["login"] = login_document(scene, now, mint(scene, None), refresh)
@@ -70,6 +72,11 @@ def mask(name: str) -> str:
 def of_kiosk(scene: Scene) -> bool:
     """Whether the scene is shown on a public screen."""
     return "kiosk" in scene.details
+
+
+def of_authorization(scene: Scene) -> bool:
+    """Whether the scene is shown on a page of the OpenID Provider, which logs the browser in."""
+    return "authorize" in scene.details
 
 
 def login_document(scene: Scene, now: float, token: str, refresh_token: str = "") -> dict[str, Any]:

@@ -396,9 +396,9 @@ class SqliteLoginStore:
             ended: Sequence[Session] = ()
             if step.verdict is Verdict.MOVED and step.scene is not None:
                 _save(db, step.scene, (claim, move), now)
-                if terms.session is not None:
-                    session = terms.session.begun(scene, login)
-                    ended = begin_in_transaction(db, session, terms.session.most_per_user, now)
+                if (session := terms.session_of(scene)) is not None:
+                    begun = session.begun(scene, login)
+                    ended = begin_in_transaction(db, begun, session.most_per_user, now)
             return Completion(step, login, ended)
 
         return await self._scenes.write_move(scene_str, job)

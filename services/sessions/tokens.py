@@ -48,6 +48,7 @@ MAX_CHARACTERS = 512
 KEY_BYTES = 32
 
 _HEAD = struct.Struct(">B16sI")
+LAST_GENERATION = 2**32 - 1
 
 KEY = "refresh-token-key"
 KEY_KEPT_SECONDS = 366 * 86400
@@ -95,7 +96,8 @@ class RefreshTokens:
             return None
         head, mac = raw[: _HEAD.size], raw[_HEAD.size :]
         version, id_bytes, generation = _HEAD.unpack(head)
-        if version != VERSION or _text(raw) != text:
+        # The last generation has no successor: no session lives so long, but a forger may write it.
+        if version != VERSION or generation == LAST_GENERATION or _text(raw) != text:
             return None
         is_genuine = any(
             hmac.compare_digest(hmac.digest(key, b"refresh|" + head, "sha256"), mac)

@@ -225,6 +225,13 @@ class OidcSettings(_Section):
     session_ttl_seconds: Annotated[Whole, Field(ge=60, le=366 * 86400)] = 28800
     clients: Mapping[Name, ClientSettings] = {}
 
+    @property
+    def id_token_algs(self) -> tuple[str, ...]:
+        """What signs ID tokens, by name; RS256 is always there where there are clients, as every
+        client knows it (OpenID Connect Discovery, section 3)."""
+        used = {client.id_token_alg for client in self.clients.values()}
+        return tuple(sorted(used | {"RS256"})) if used else ()
+
 
 class PushSettings(_Section):
     ping_seconds: Annotated[Number, Field(gt=0, le=3600)] = 30
@@ -344,6 +351,10 @@ def check(settings: Settings, *, simulated: bool) -> None:
             "is empty, but login.hook_url is set: the hook could not tell us from others",
         )
     _check_jwt(settings)
+    if settings.oidc.clients:
+        _check_oidc(settings)
+        if not simulated:
+            _check_client_kinds(settings)
 
 
 def _check_processes(settings: Settings, simulated: bool) -> None:
@@ -422,6 +433,52 @@ def _check_jwt(settings: Settings) -> None:
         )
 
 
+def _check_oidc(settings: Settings) -> None:
+    _require(
+        settings.server.public_url,
+        "server.public_url",
+        "is empty, but oidc.clients is set: the address is the issuer of their tokens",
+    )
+    if settings.jwt.algorithm == "HS256":
+        raise SettingsError(
+            "jwt.algorithm",
+            "must be ES256, EdDSA or RS256 with oidc.clients: with HS256 clients could not verify "
+            "a token without being able to sign it",
+        )
+    for name, client in settings.oidc.clients.items():
+        key = f"oidc.clients.{name}"
+        if client.public:
+            problem = "must be empty with public: true: what runs at people's cannot keep a secret"
+            _require(not client.secret, f"{key}.secret", problem)
+            problem = "needs a secret, and public is true"
+            _require(not client.introspect, f"{key}.introspect", problem)
+        else:
+            problem = "is empty; without a secret, a client needs public: true"
+            _require(client.secret, f"{key}.secret", problem)
+        _require("openid" in client.scopes, f"{key}.scopes", "must name openid")
+        # RFC 8725, section 3.12: an API that takes this server's own tokens must refuse others.
+        if settings.jwt.audience in (name, client.audience):
+            raise SettingsError(
+                f"{key}.audience" if client.audience else key,
+                "must differ from jwt.audience, which names this server's own tokens",
+            )
+
+
+def _check_client_kinds(settings: Settings) -> None:
+    """Each of a client's login kinds must be offered."""
+    wechat = settings.wechat
+    needs = {
+        "website": ("wechat.website.app_id", wechat.website.app_id),
+        "mini_program": ("wechat.mini_program.app_id", wechat.mini_program.app_id),
+    }
+    accounts = any(account.app_id for account in wechat.accounts.values())
+    of_account = (f"wechat.accounts.{next(iter(wechat.accounts))}.app_id", accounts)
+    for name, client in settings.oidc.clients.items():
+        for kind in client.kinds:
+            setting, is_set = needs.get(kind, of_account)
+            _require(is_set, f"oidc.clients.{name}.kinds", f"names {kind}, but {setting} is empty")
+
+
 def _require(present: object, key: str, problem: str) -> None:
     if not present:
         raise SettingsError(key, problem)
@@ -445,6 +502,17 @@ def warnings(settings: Settings) -> Iterator[str]:
             "login.hook_url: is never called, for it is asked about the forms of "
             "login.registration: ask, and told of the logins of kiosks"
         )
+    for name, client in settings.oidc.clients.items():
+        for uri in (*client.redirect_uris, client.backchannel_logout_uri):
+            host = urlsplit(uri).hostname or ""
+            here = [address.is_loopback for address in hosts.literal_addresses(host)]
+            if uri.startswith("http://") and host != "localhost" and not any(here):
+                yield f"oidc.clients.{name}: {uri} is not https, so codes travel in the clear"
+        if not client.redirect_uris and "web" not in client.kinds:
+            yield (
+                f"oidc.clients.{name}.kinds: has no web, so people who open a device's code inside "
+                "WeChat cannot log in there"
+            )
     if settings.kiosks and settings.login.registration == "ask":
         yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
     ttl_seconds = settings.jwt.ttl_seconds

@@ -22,6 +22,7 @@ class Purpose(StrEnum):
 
     REGISTER = "register"
     EXCHANGE = "exchange"
+    AUTHORIZE = "authorize"
 
 
 @dataclass(frozen=True, slots=True)

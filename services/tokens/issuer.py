@@ -1,4 +1,5 @@
-"""Login tokens and tickets: signed from claims that are fixed before, verified as RFC 8725 says.
+"""Login tokens, tickets and the OpenID Provider's tokens: signed from claims that are fixed before,
+verified as RFC 8725 says.
 
 Pure. The same claims give the same payload at every delivery. Verification trusts nothing that the
 token says about itself: not its algorithm, not where its key could be found.
@@ -34,10 +35,11 @@ _TYPE = "JWT"
 
 
 class Issuer:
-    """Signs with one of this node's keys; verifies with all of them and the other nodes'.
+    """Signs with one of this node's keys of each algorithm; verifies with all of them and the other
+    nodes'.
 
     Args:
-        keys: this node's. Its `signing` signs until `sign_with` names another.
+        keys: this node's. The newest of each algorithm signs until `sign_with` names another.
         issuer: the claim ``iss``, the same on every node (`Settings.token_issuer`).
         audience: the claim ``aud``.
     """
@@ -49,15 +51,19 @@ class Issuer:
         self._jws = jwt.PyJWS()
         self._foreign: tuple[Key, ...] = ()
         self._known = {key.kid: key for key in keys.keys}
-        self.sign_with(keys.signing)
+        self._signing: dict[str, Key] = {}
+        for algorithm in keys.algorithms:
+            self.sign_with(keys.able_to_sign(algorithm)[0])
 
     def sign_with(self, key: Key) -> None:
-        """Sign with `key`, one of this node's, from now on."""
+        """Sign with `key`, one of this node's, from now on, where its algorithm is asked for."""
         if key.private is None:
             raise ValueError("the signing key has no private part")
-        self._private, self._algorithm = key.private, key.algorithm
-        # A shared secret has no name: a verifier that finds one looks for a key of that name.
-        self._header = {"typ": _TYPE} | ({} if key.kid == SECRET_KID else {"kid": key.kid})
+        self._signing[key.algorithm] = key
+        if key.algorithm == self._own.signing.algorithm:
+            self._private, self._algorithm = key.private, key.algorithm
+            # A shared secret has no name: a verifier that finds one looks for a key of that name.
+            self._header = {"typ": _TYPE} | ({} if key.kid == SECRET_KID else {"kid": key.kid})
 
     def mint(
         self,
@@ -107,6 +113,18 @@ class Issuer:
         # PyJWT's lower half: the upper one would only look for dates among the claims.
         return self._jws.encode(to_json(payload), self._private, self._algorithm, header)
 
+    def sign(self, claims: Mapping[str, Any], *, typ: str, algorithm: str = "") -> str:
+        """A token of that type that says exactly `claims`.
+
+        Args:
+            algorithm: one of the key set's; by default the configured one.
+        """
+        key = self._signing[algorithm or self._algorithm]
+        assert key.private is not None  # `sign_with` takes no other
+        return self._jws.encode(
+            to_json(claims), key.private, key.algorithm, {"typ": typ, "kid": key.kid}
+        )
+
     def verify_ticket(self, purpose: Purpose, ticket: str, now: float) -> Ticket:
         """What `ticket` says, if a node signed it for that purpose and it is not over at `now`.
 
@@ -115,7 +133,7 @@ class Issuer:
             UnknownKey: it may be another node's, whose key is not known here.
             TokenError: it is not valid.
         """
-        claims = self._opened(ticket, _ticket_type(purpose))
+        claims = self.opened(ticket, _ticket_type(purpose))
         self._check_issuer(claims, f"{self._audience}/{purpose}")
         subject, seq, exp = _text(claims, "sub"), _time(claims, "seq"), _time(claims, "exp")
         if not is_scene_str(subject):
@@ -131,10 +149,15 @@ class Issuer:
             UnknownKey: it may be another node's, whose key is not known here.
             TokenError: it is not; the text says why and is for the log, not for the client.
         """
-        return self._checked(self._opened(token, _TYPE), now)
+        return self._checked(self.opened(token, _TYPE), now)
 
-    def _opened(self, token: str, typ: str) -> Mapping[str, Any]:
-        """The claims of a token of that type, its signature verified; no claim is checked yet."""
+    def opened(self, token: str, typ: str) -> Mapping[str, Any]:
+        """The claims of a token of that type, its signature verified; no claim is checked yet.
+
+        Raises:
+            UnknownKey: it may be another node's, whose key is not known here.
+            TokenError: no node has signed it, or it is of another type.
+        """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise TokenError("longer than any that this server issues")
         key = self._key(_header(token), typ)

@@ -1,9 +1,10 @@
-"""The keys that sign login tokens: what a key is, and the file that holds them.
+"""The keys that sign tokens: what a key is, and the file that holds them.
 
 The file is a JSON Web Key Set (RFC 7517) with the private parts, newest key first, mode 0600. All
-of its keys are published and verify. The newest one of the configured algorithm signs, once it has
-been published for jwt.publish_ahead_seconds; until then the one before it does. To rotate, without
-stopping anything for longer than a restart:
+of its keys are published and verify. Of each algorithm that is in use (jwt.algorithm, and those of
+the ID tokens of oidc.clients, RS256 for most) the newest key signs, once it has been published for
+jwt.publish_ahead_seconds; until then the one before it does. To rotate, without stopping anything
+for longer than a restart (with --algorithm RS256 for the key of the ID tokens):
 
     .venv/bin/python -m services.tokens.keys add data/jwt-keys.json    # then restart every node
     .venv/bin/python -m services.tokens.keys list data/jwt-keys.json
@@ -26,7 +27,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,24 +195,33 @@ def _members(key: PrivateKey | PublicKey | bytes | None) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class KeySet:
     """This node's keys, newest first. Each of `keys` verifies; `signing` is the newest one of the
-    configured algorithm, which signs in the end."""
+    configured algorithm, which signs in the end. `others`: the further algorithms in use."""
 
     signing: Key
     keys: tuple[Key, ...]
+    others: tuple[str, ...] = ()
 
-    def able_to_sign(self) -> tuple[Key, ...]:
-        """Every key of the configured algorithm, newest first."""
-        return tuple(key for key in self.keys if key.algorithm == self.signing.algorithm)
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """All that are in use, the configured one first."""
+        return (self.signing.algorithm, *self.others)
+
+    def able_to_sign(self, algorithm: str) -> tuple[Key, ...]:
+        """Every key of that algorithm, newest first."""
+        return tuple(key for key in self.keys if key.algorithm == algorithm)
 
     def public_jwks(self) -> list[dict[str, str]]:
         """The public keys as JSON Web Keys; empty with HS256, which has none."""
         return [dict(key.jwk) for key in self.keys if key.jwk]
 
 
-def open_keys(settings: JwtSettings) -> KeySet:
+def open_keys(settings: JwtSettings, others: Iterable[str] = ()) -> KeySet:
     """The keys of `settings`; a missing file, or one without a key of the algorithm, gets one.
 
     Any number of processes may start at once: they end up with the same keys.
+
+    Args:
+        others: further algorithms that sign, each with a key of its own in the same file.
 
     Raises:
         SettingsError: ``jwt.key_file`` cannot be read, made or understood.
@@ -220,16 +230,18 @@ def open_keys(settings: JwtSettings) -> KeySet:
         key = shared_secret(settings.secret.get_secret_value().encode())
         return KeySet(key, (key,))
     path = settings.key_file
+    algorithms = tuple(dict.fromkeys((settings.algorithm, *sorted(others))))
     keys = _read(path)
-    if not any(key.algorithm == settings.algorithm for key in keys):
+    if _lacking(keys, algorithms):
         with _alone_in(path.parent):
-            # Read again under the lock: another process may just have made one.
+            # Read again under the lock: another process may just have made them.
             keys = _read(path)
-            if not any(key.algorithm == settings.algorithm for key in keys):
-                keys = (generate(settings.algorithm), *keys)
+            if made := tuple(generate(algorithm) for algorithm in _lacking(keys, algorithms)):
+                keys = (*made, *keys)
                 _write(path, keys)
-                made = {"kid": keys[0].kid, "algorithm": settings.algorithm}
-                log.info("made a signing key", extra=made)
+                for key in made:
+                    about = {"kid": key.kid, "algorithm": key.algorithm}
+                    log.info("made a signing key", extra=about)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         # Only a warning: secrets mounted into a container often are open, to no other user there.
@@ -238,7 +250,12 @@ def open_keys(settings: JwtSettings) -> KeySet:
             extra={"path": str(path), "mode": f"{mode:04o}"},
         )
     signing = next(key for key in keys if key.algorithm == settings.algorithm)
-    return KeySet(signing, keys)
+    return KeySet(signing, keys, algorithms[1:])
+
+
+def _lacking(keys: Sequence[Key], algorithms: Sequence[str]) -> list[str]:
+    present = {key.algorithm for key in keys}
+    return [algorithm for algorithm in algorithms if algorithm not in present]
 
 
 def add_key(path: Path, algorithm: str) -> Key:

@@ -16,7 +16,7 @@ A writer to the store can add a key. The store already holds every login, so tha
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.clock import Clock
@@ -24,7 +24,7 @@ from services.errors import StoreUnavailable, UnknownKey
 from services.key_values import KeyValues
 from services.tokens.claims import Purpose, Ticket, VerifiedClaims
 from services.tokens.issuer import Issuer
-from services.tokens.keys import Key, KeySet
+from services.tokens.keys import Key
 
 log = logging.getLogger("scanpush.tokens")
 
@@ -58,7 +58,8 @@ Known = Mapping[str, tuple[float, Mapping[str, Any]]]
 
 
 class KeyRotation:
-    """Has `issuer` sign with the newest key that has been published for long enough.
+    """Has `issuer` sign with the newest key of an algorithm that has been published for long
+    enough.
 
     Verifiers keep the JWKS for a while, so that they refuse a token of a key which was published a
     moment ago. When a key was published first is kept in the store, for all nodes and over
@@ -66,19 +67,20 @@ class KeyRotation:
     verifiers may know.
 
     Args:
+        keys: those of one algorithm, newest first; at least one.
         publish_ahead_seconds: for how long a key is published before it signs.
     """
 
     def __init__(
         self,
-        keys: KeySet,
+        keys: Sequence[Key],
         issuer: Issuer,
         store: KeyValues,
         clock: Clock,
         *,
         publish_ahead_seconds: float,
     ) -> None:
-        self._keys = keys.able_to_sign()
+        self._keys = keys
         self._issuer = issuer
         self._store = store
         self._clock = clock
@@ -248,6 +250,19 @@ class Verifier:
         except UnknownKey:
             await self._look()
         return self._issuer.verify(token, now)
+
+    async def opened(self, token: str, typ: str) -> Mapping[str, Any]:
+        """As `Issuer.opened`.
+
+        Raises:
+            TokenError: no node has signed it, or it is of another type.
+            StoreUnavailable: whether the key is another node's cannot be said now.
+        """
+        try:
+            return self._issuer.opened(token, typ)
+        except UnknownKey:
+            await self._look()
+        return self._issuer.opened(token, typ)
 
     async def verify_ticket(self, purpose: Purpose, ticket: str, now: float) -> Ticket:
         """As `Issuer.verify_ticket`.

@@ -55,6 +55,17 @@ async def test_a_second_login_counts(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
+async def test_an_email_is_told_with_the_user(people: UserBench) -> None:
+    """As the person typed it, also by later logins, which bring none."""
+    store = people.store()
+    profile = Profile(name="Ann", email="ann@example.com")
+    first = await store.login(person(), scene(), "default", NOW, profile=profile)
+    again = await logged_in(store, person(), NOW + 1)
+    assert {first.user.email, again.user.email} == {"ann@example.com"}
+    assert await store.get(first.user.id) == again.user
+
+
+@pytest.mark.gen_test
 async def test_unknown_people_are_none(people: UserBench) -> None:
     """Looking for an unknown identity finds and makes no user; joining one is no error."""
     store = people.store()

@@ -112,7 +112,7 @@ async def test_a_rotation_refuses_nothing(
                     assert await early(token(stack)) == "ok"
             async with Stack(tmp_path, clock) as stack:
                 clock.advance(30)
-                stack.container.key_rotation.choose()
+                stack.container.key_rotations[0].choose()
                 assert jwt.get_unverified_header(token(stack))["kid"] == new.kid
                 # No node can be asked any more: the client has the key already.
                 assert await late(token(stack)) == "ok"

@@ -20,7 +20,14 @@ from tests.handlers.conftest import Running
 from tests.stack import Stack
 
 PATHS = {"index": "/", "kiosk": "/kiosk", "operator": "/operator"}
-FACTS = {"simulated": "false", "site": "Tea", "phone": "", "kinds": "official_account"}
+FACTS = {
+    "simulated": "false",
+    "site": "Tea",
+    "phone": "",
+    "kinds": "official_account",
+    "client": "Wiki",
+    "authorize": "x",
+}
 LASTING = "public, max-age=31536000, immutable"
 
 

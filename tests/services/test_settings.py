@@ -795,3 +795,109 @@ def test_a_settings_file_of_another_encoding(tmp_path: Path, content: bytes, fin
     else:
         with pytest.raises(SettingsError, match="^the settings file [^\n]*$"):
             load_settings(path, {})
+
+
+# The OpenID Provider
+
+
+GRAFANA = {"secret": SECRET, "redirect_uris": ["https://grafana.test/login/generic_oauth"]}
+
+
+def provider(**sections: Any) -> dict[str, Any]:
+    """Settings with one client, or others."""
+    return {
+        "server": {"public_url": "https://login.test"},
+        "oidc": {"clients": {"grafana": GRAFANA}},
+    } | {
+        **account(),
+        **sections,
+    }
+
+
+def client(**changes: Any) -> dict[str, Any]:
+    return provider(oidc={"clients": {"grafana": GRAFANA | changes}})
+
+
+def test_a_client_loads(tmp_path: Path) -> None:
+    """With RS256, for official accounts; without a redirect URI it is one of the device flow."""
+    settings = loaded(tmp_path, client(redirect_uris=[]))
+    grafana = settings.oidc.clients["grafana"]
+    assert (grafana.id_token_alg, grafana.kinds) == ("RS256", ("official_account",))
+    assert settings.oidc.id_token_algs == ("RS256",)
+    assert loaded(tmp_path, account()).oidc.id_token_algs == ()
+    other = loaded(tmp_path, client(id_token_alg="EdDSA"))
+    assert other.oidc.id_token_algs == ("EdDSA", "RS256")
+    assert not list(models.warnings(other))
+
+
+@pytest.mark.parametrize(("kinds", "lines"), [(["code"], 1), (["code", "web"], 0)])
+def test_devices_without_a_login_inside_wechat_are_warned_about(
+    tmp_path: Path, kinds: list[str], lines: int
+) -> None:
+    """Their codes are scanned with WeChat, whose browser can log in by kind `web` only."""
+    found = list(models.warnings(loaded(tmp_path, client(redirect_uris=[], kinds=kinds))))
+    assert len(found) == lines and all("oidc.clients.grafana.kinds" in line for line in found)
+
+
+def test_a_clients_secret_may_come_from_the_environment(tmp_path: Path) -> None:
+    """Beside the rest of the client in the file, and from a file of its own."""
+    values = provider(oidc={"clients": {"grafana": {"redirect_uris": GRAFANA["redirect_uris"]}}})
+    given = loaded(tmp_path, values, OIDC__CLIENTS__GRAFANA__SECRET=SECRET)
+    (tmp_path / "secret").write_text(SECRET)
+    read = loaded(tmp_path, values, OIDC__CLIENTS__GRAFANA__SECRET_FILE=tmp_path / "secret")
+    for settings in (given, read):
+        assert settings.oidc.clients["grafana"].secret.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        (provider(server={}), "server.public_url"),
+        (provider(jwt={"algorithm": "HS256", "secret": "s" * 32}), "jwt.algorithm"),
+        (client(secret=""), "oidc.clients.grafana.secret"),
+        (client(public=True), "oidc.clients.grafana.secret"),
+        (client(public=True, secret="", introspect=True), "oidc.clients.grafana.introspect"),
+        (client(scopes=["profile"]), "oidc.clients.grafana.scopes"),
+        (client(audience="scanpush"), "oidc.clients.grafana.audience"),
+        (provider(oidc={"clients": {"scanpush": GRAFANA}}), "oidc.clients.scanpush"),
+        (client(kinds=["website"]), "oidc.clients.grafana.kinds"),
+        (client(kinds=["official_account", "mini_program"]), "oidc.clients.grafana.kinds"),
+        (client(redirect_uris=["https://a.test/#x"]), "oidc.clients.grafana.redirect_uris.0"),
+        (client(redirect_uris=["javascript:alert(1)"]), "oidc.clients.grafana.redirect_uris.0"),
+        (client(id_token_alg="none"), "oidc.clients.grafana.id_token_alg"),
+        (client(id_token_alg="HS256"), "oidc.clients.grafana.id_token_alg"),
+    ],
+)
+def test_what_would_not_work_for_a_client_stops_the_start(
+    tmp_path: Path, values: dict[str, Any], key: str
+) -> None:
+    """One line that names the setting, and never the secret."""
+    error = mistake(tmp_path, values)
+    assert error.key == key, error
+    assert SECRET not in str(error)
+
+
+def test_two_clients_of_one_id_are_a_mistake(tmp_path: Path) -> None:
+    """YAML itself would take the last one."""
+    text = "oidc:\n  clients:\n    a: {public: true}\n    a: {public: true}\n"
+    assert "twice" in str(mistake(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("uri", "warned"),
+    [
+        ("https://grafana.test/cb", False),
+        ("http://grafana.test/cb", True),
+        ("http://10.0.0.5/cb", True),
+        ("http://127.0.0.1:3000/cb", False),
+        ("http://[::1]:3000/cb", False),
+        ("http://localhost/cb", False),
+        ("com.example.app:/cb", False),
+    ],
+)
+def test_a_redirect_uri_in_the_clear_is_warned_about(
+    tmp_path: Path, uri: str, warned: bool
+) -> None:
+    """Unless the way leads to the same machine."""
+    lines = list(models.warnings(loaded(tmp_path, client(redirect_uris=[uri]))))
+    assert bool(lines) is warned

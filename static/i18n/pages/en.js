@@ -51,6 +51,7 @@ export default {
     screen: "Screen {label}",
     somebody: "Hello",
   },
+  authorize: { to: "Log in to {client}", cancel: "Cancel and go back" },
   operator: {
     title: "Operations",
     token: "Operator token",

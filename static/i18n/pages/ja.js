@@ -51,6 +51,7 @@ export default {
     screen: "画面 {label}",
     somebody: "お客様",
   },
+  authorize: { to: "{client} にログイン", cancel: "キャンセルして戻る" },
   operator: {
     title: "稼働状況",
     token: "運用トークン",

@@ -51,6 +51,7 @@ export default {
     screen: "屏幕 {label}",
     somebody: "您好",
   },
+  authorize: { to: "登录 {client}", cancel: "取消并返回" },
   operator: {
     title: "运行状况",
     token: "运营令牌",

@@ -51,6 +51,7 @@ export default {
     screen: "螢幕 {label}",
     somebody: "您好",
   },
+  authorize: { to: "登入 {client}", cancel: "取消並返回" },
   operator: {
     title: "運作狀況",
     token: "營運權杖",

@@ -54,12 +54,21 @@ class Node:
     def __init__(self, keys: KeySet, store: Kept, clock: Clock) -> None:
         self.issuer = Issuer(keys, issuer="i", audience="a")
         self.clock = clock
-        self.rotation = KeyRotation(
-            keys, self.issuer, store, clock, publish_ahead_seconds=AHEAD  # type: ignore[arg-type]
-        )
+        self.rotations = [
+            KeyRotation(
+                keys.able_to_sign(algorithm),
+                self.issuer,
+                store,  # type: ignore[arg-type]
+                clock,
+                publish_ahead_seconds=AHEAD,
+            )
+            for algorithm in keys.algorithms
+        ]
+        self.rotation = self.rotations[0]
 
     async def start(self) -> "Node":
-        await self.rotation.begin()
+        for rotation in self.rotations:
+            await rotation.begin()
         return self
 
     def token(self) -> str:
@@ -150,6 +159,28 @@ async def test_only_keys_of_the_configured_algorithm_sign(tmp_path: Path) -> Non
     assert node.kid() == first.kid and len(node.issuer.jwks()["keys"]) == 2
 
 
+@pytest.mark.gen_test
+async def test_the_key_of_id_tokens_is_rotated_beside_the_other(tmp_path: Path) -> None:
+    """Each algorithm for itself: the new RSA key waits until verifiers can know it, and the tokens
+    of the configured algorithm go on with their key."""
+    path, store, clock = tmp_path / "keys.json", Kept(), Clock()
+    settings = JwtSettings(key_file=path)
+    own, rsa = open_keys(settings).signing, open_keys(settings, ["RS256"]).keys[0]
+    new = add_key(path, "RS256")
+    node = await Node(open_keys(settings, ["RS256"]), store, clock).start()
+
+    def kids() -> list[str]:
+        for rotation in node.rotations:
+            rotation.choose()
+        tokens = [node.token(), node.issuer.sign({}, typ="JWT", algorithm="RS256")]
+        return [str(jwt.get_unverified_header(token)["kid"]) for token in tokens]
+
+    assert kids() == [own.kid, rsa.kid]
+    assert {key["kid"] for key in node.issuer.jwks()["keys"]} == {own.kid, rsa.kid, new.kid}
+    clock.time += AHEAD
+    assert kids() == [own.kid, new.kid]
+
+
 MANY_KEYS = [generate("EdDSA") for _ in range(5)]
 
 STEPS = st.lists(
@@ -180,7 +211,7 @@ def test_no_node_ever_signs_with_a_key_that_verifiers_may_not_know(
             nodes[value] = Node(KeySet(file[0], tuple(file)), store, clock)
             for key in file:
                 published_at.setdefault(key.kid, clock.time)
-            asyncio.run(nodes[value].rotation.begin())
+            asyncio.run(nodes[value].start())
         elif step == "stop":
             nodes.pop(value, None)
         elif step == "wait":

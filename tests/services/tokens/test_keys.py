@@ -57,6 +57,16 @@ def test_each_algorithm_gets_its_key(path: Path, algorithm: str) -> None:
     assert jwk["alg"] == algorithm and jwk["kid"] == made.signing.kid
 
 
+def test_further_algorithms_get_keys_beside_it(path: Path) -> None:
+    """The key of ID tokens lies in the same file, is made once, and the first key still signs."""
+    alone = keys.open_keys(settings(path))
+    made = keys.open_keys(settings(path), ["RS256", "ES256"])
+    again = keys.open_keys(settings(path), ["RS256", "ES256"])
+    assert made.signing.kid == alone.signing.kid and made.algorithms == ("ES256", "RS256")
+    assert [key.kid for key in made.keys] == [key.kid for key in again.keys]
+    assert sorted(jwk["alg"] for jwk in made.public_jwks()) == ["ES256", "RS256"]
+
+
 def test_changing_the_algorithm_keeps_the_old_key(path: Path) -> None:
     """Tokens signed before the change stay valid."""
     old = keys.open_keys(settings(path)).signing
@@ -79,7 +89,7 @@ def test_an_added_key_comes_first_and_the_old_one_verifies(path: Path) -> None:
     new = keys.add_key(path, "ES256")
     opened = keys.open_keys(settings(path))
     assert opened.signing.kid == new.kid
-    assert [key.kid for key in opened.able_to_sign()] == [new.kid, old.kid]
+    assert [key.kid for key in opened.able_to_sign("ES256")] == [new.kid, old.kid]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -1,0 +1,43 @@
+// The page of the OpenID Provider: the element does the login, and its ticket goes to the server, which sends the browser
+// back to the client.
+
+import { meta } from "./login-first.js";
+import { by, open, page, scan, showDoors } from "./login-page.js";
+
+const REFUSED = ["banned", "not_registered", "hook_refused"];
+const READ_SECONDS = 3;
+let sent = false;
+
+scan.setAttribute("authorize", meta("authorize"));
+
+scan.addEventListener("login", ({ detail }) => {
+  if (sent) return;
+  sent = true;
+  by("ticket").value = detail.ticket;
+  by("answer").submit();
+});
+
+/** The client hears it, once the person has read why. */
+const refuse = () => setTimeout(() => sent || by("cancel").click(), READ_SECONDS * 1000);
+
+by("answer").onsubmit = () => { sent = true; };
+scan.addEventListener("denied", refuse);
+scan.addEventListener("error", ({ detail }) => {
+  if (REFUSED.includes(detail.error)) refuse();
+  // The page stood open for too long: loaded again, it is as new. Not again and again, where no cookie is kept.
+  if (detail.error !== "bad_request") return;
+  const now = Date.now(), before = Number(sessionStorage["scanpush reloaded"] ?? 0);
+  sessionStorage["scanpush reloaded"] = now;
+  if (now - before > 60000) location.reload();
+});
+
+// A page that comes back out of the browser's memory has sent its ticket.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
+page.show = () => {
+  const { to, cancel } = page.words.authorize;
+  by("to").textContent = to.replace("{client}", meta("client"));
+  by("cancel").textContent = cancel;
+  showDoors();
+};
+open();

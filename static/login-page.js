@@ -1,0 +1,85 @@
+// What the login page and the page of the OpenID Provider have in common: the element, the login kinds, language and
+// appearance, the simulated phone.
+
+import { doors, firstKind, inWeChat, meta, onPhone } from "./login-first.js";
+import { chosenTheme, drawn, keepDoor, keepTheme, offerLanguages, speak } from "./page.js";
+import "./scan-login.js";
+
+export const by = (id) => document.getElementById(id);
+export const scan = by("scan");
+const simulated = /^(true|1|yes)$/i.test(meta("simulated"));
+
+/** `words` of the page's language, once they are there; `show` puts them where `data-t` does not. */
+export const page = { words: null, show: () => {} };
+
+export function showDoors() {
+  const list = doors();
+  const now = scan.getAttribute("kind") ?? "official_account";
+  const buttons = list.map((kind) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: page.words[`door_${kind}`] ?? kind });
+    button.setAttribute("aria-pressed", kind === now);
+    button.onclick = () => {
+      keepDoor(kind);
+      scan.setAttribute("kind", kind);
+      showDoors();
+      by("doors").querySelector("[aria-pressed=true]").focus();
+    };
+    return button;
+  });
+  const hint = document.createElement("p");
+  hint.textContent = page.words.phone_hint;
+  by("doors").replaceChildren(...(onPhone && !inWeChat ? [hint] : []), ...buttons);
+  closeDoors();
+}
+
+/** The login kind does not change while a login is in progress. */
+function closeDoors() {
+  const busy = ["scanned", "confirming", "registering", "authorized"].includes(scan.login.view.state);
+  by("doors").hidden = busy || doors().length < 2;
+}
+
+/** Where the simulated phone does what a person would do with this code. */
+function atThePhone({ state, trouble, kind, qr, scene_str }) {
+  if (!simulated || state !== "waiting" || trouble) return "";
+  if (kind === "mini_program") return `${meta("phone")}/m/?scene=${scene_str.replaceAll("-", "")}`;
+  if (kind === "code") return `${meta("phone")}/phone`;
+  return /^https?:/.test(qr?.content) ? qr.content : "";
+}
+
+scan.addEventListener("change", ({ detail }) => {
+  if (detail.scene_str) drawn(true);
+  const address = atThePhone(detail), link = by("phone-link");
+  // Its room stays, so that the code does not move.
+  by("phone").classList.toggle("unready", !address);
+  closeDoors();
+  link.dataset.t = scan.getAttribute("kind") === "code" ? "phone_chat" : "phone";
+  link.textContent = page.words?.[link.dataset.t] ?? "";
+  if (address) link.href = address;
+});
+
+async function changeLanguage(lang) {
+  const spoken = await speak(lang);
+  if (!spoken) return false;
+  page.words = spoken;
+  document.title = `${spoken.title} · ${meta("site")}`;
+  by("steps").replaceChildren(...spoken.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
+  scan.lang = lang;
+  page.show();
+  document.documentElement.classList.remove("coming");
+  drawn();
+  return true;
+}
+
+/** To be called when `page.show` is set. */
+export function open() {
+  // Before the element's first request, so that no code is spent on a login kind that is not used.
+  scan.lang = document.documentElement.lang;
+  if (firstKind) scan.setAttribute("kind", firstKind);
+  by("site").textContent = meta("site");
+  by("simulated").hidden = by("phone").hidden = !simulated;
+  offerLanguages(changeLanguage);
+  by("theme").value = chosenTheme();
+  by("theme").onchange = ({ target }) => keepTheme(target.value);
+  changeLanguage(document.documentElement.lang);
+}

@@ -53,7 +53,7 @@ class Store:
         raise NotImplementedError
 
 
-@given(IDS, st.integers(1, 2**32 - 1))
+@given(IDS, st.integers(1, 2**32 - 2))
 def test_what_is_derived_is_read_back(session_id: SessionId, generation: int) -> None:
     """Session, generation, hash, and that it is genuine; the same whenever it is derived."""
     tokens = RefreshTokens([ONE])

@@ -1,7 +1,7 @@
 """scanpush: the entry point. Arguments, settings, container, listening, signals, drain.
 
 ``python server.py`` runs the config.yaml beside it. Exit codes: 0 after a clean stop, 2 for a
-mistake in the settings or arguments, 1 for everything else.
+mistake in the settings or arguments, 1 for everything else. Those of ``--doctor``: its help.
 """
 
 import signal
@@ -61,13 +61,34 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--check-config", action="store_true", help="check the settings, say so and stop"
     )
     parser.add_argument(
+        "--doctor",
+        action="store_true",
+        help="look for what keeps logins from working, tell each with its remedy and stop; exit "
+        "code 1: something is to be mended, 2: it could not look",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with --doctor: the findings as one JSON document"
+    )
+    parser.add_argument(
+        "--account", default="", metavar="NAME", help="with --doctor: this account only"
+    )
+    parser.add_argument(
+        "--lang",
+        choices=("zh", "en"),
+        default="",
+        help="with --doctor: its language (by default the locale's, else the account's)",
+    )
+    parser.add_argument(
         "--lan",
         action="store_true",
         help="with simulated WeChat: let a real phone on this network try, by binding only the "
         "simulated phone's page to this machine's LAN address behind an unguessable path",
     )
     parser.add_argument("--version", action="version", version=f"scanpush {VERSION}")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.doctor and (args.json or args.account or args.lang):
+        parser.error("--json, --account and --lang belong to --doctor")
+    return args
 
 
 def bound_sockets(settings: Settings, *, shared: bool = False) -> list[socket.socket]:
@@ -227,6 +248,21 @@ def exit_code(work: Callable[[], int | None]) -> int:
         return 1
 
 
+def examine(args: argparse.Namespace, environ: MutableMapping[str, str]) -> int:
+    """Have the doctor look at what the settings name; the exit code."""
+    # Only here: its parts are not needed to serve.
+    from doctor import walk
+
+    told = {"language": args.lang, "as_json": args.json, "environ": environ}
+    drop_key_log(environ)
+    try:
+        settings = load_settings(args.config, environ)
+        outgoing = load_outgoing(settings, environ)
+    except SettingsError as error:
+        return walk.tell_mistake(error, **told)
+    return walk.examine(settings, outgoing, only=args.account, **told)
+
+
 def start(args: argparse.Namespace, environ: MutableMapping[str, str]) -> int:
     """Do what the arguments and the environment ask for; the exit code."""
     configure(LoggingSettings())  # until the settings are known
@@ -251,7 +287,7 @@ def start(args: argparse.Namespace, environ: MutableMapping[str, str]) -> int:
 
 def main(argv: Sequence[str] | None = None, environ: MutableMapping[str, str] = os.environ) -> int:
     args = arguments(argv)
-    return exit_code(lambda: start(args, environ))
+    return exit_code(lambda: (examine if args.doctor else start)(args, environ))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import html
 import json
 import mimetypes
 import re
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,6 +54,7 @@ SHORTEST = 256
 
 TYPES = {
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".ts": "text/plain; charset=utf-8",
@@ -74,6 +76,7 @@ _EXPORT = re.compile(
     r"^export (?=(?:async )?(?:function|class|const) (?:(\w+)|\[([\w, ]+)\]))", re.M
 )
 _REEXPORT = re.compile(r"^export \{ ([\w, ]+) \};\n", re.M)
+_ANY_IMPORT = re.compile(r'\b(?:from |import |import\()"\./([\w./-]+)"')
 _DYNAMIC_IMPORT = re.compile(r"\bimport\(")
 _COMMENT = re.compile(r"^[ \t]*//.*\n|^\s*/\*(?:.|\n)*?\*/\n?|^[ \t]+", re.M)
 """Comments on lines of their own, and indentation: an eighth of what is sent compressed. No text of
@@ -178,6 +181,27 @@ class Assets:
         loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         words: dict[str, Any] = yaml.load(text, loader)
         return words
+
+    def tags(self, url: str) -> str:
+        """The markup with which a page loads the element from the server at `url` and has the
+        browser check every file by its hash (Subresource Integrity; HTML, "import map integrity").
+
+        What comes later is in the import map, which stands first and is inline: a comment says what
+        a policy must name to allow it.
+        """
+        base = f"{url.rstrip('/')}/static/{self.digest}/"
+        names = [ELEMENT]
+        for name in names:
+            imports = _ANY_IMPORT.findall(self._files[name].body.decode())
+            names += sorted({found for found in imports if found not in names})
+        hashes = {base + name: _integrity(self._files[name].body) for name in names}
+        whole = f'src="{base}{ELEMENT}" integrity="{hashes.pop(base + ELEMENT)}"'
+        import_map = json.dumps({"integrity": hashes}, indent=1)
+        return (
+            f"<!-- script-src {url.rstrip('/')}{_policy_hash(import_map)} -->\n"
+            f'<script type="importmap">{import_map}</script>\n'
+            f'<script type="module" {whole} crossorigin></script>'
+        )
 
     def _assembled(self, name: str, lang: str, facts: Mapping[str, str]) -> Page:
         files = (f"i18n/pages/{lang}.js", f"i18n/{lang}.js")
@@ -293,6 +317,15 @@ def _policy_hash(inside: str) -> str:
     return f" 'sha256-{b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
 
 
+def _integrity(body: bytes) -> str:
+    """What an ``integrity`` attribute holds (SRI, section 3.1)."""
+    return f"sha384-{b64encode(hashlib.sha384(body).digest()).decode()}"
+
+
 def _type_of(name: str) -> str:
     suffix = Path(name).suffix
     return TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+if __name__ == "__main__":
+    print(static_assets().tags(sys.argv[1]))

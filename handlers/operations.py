@@ -1,11 +1,13 @@
-"""What the operator's machines ask: ``/healthz``, ``/readyz``, ``/metrics``.
+"""What the operator's machines ask: ``/healthz``, ``/readyz``, ``/metrics``, ``/api/doctor``.
 
 With several workers each answers for all. `OwnReadyHandler` and `OwnMetricsHandler` answer for one
 process alone: the workers ask each other there.
 """
 
 from handlers.base import BaseHandler
-from services.errors import ApiError
+from services import VERSION
+from services.errors import ApiError, unauthorized
+from services.scenes.codes_ahead import codes_left
 
 
 class HealthHandler(BaseHandler):
@@ -59,3 +61,54 @@ class MetricsHandler(OwnMetricsHandler):
             await super().get()
         else:
             self.write_exposition(*await peers.exposition(self.container.metrics))
+
+
+PROXY_HEADERS = (
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Real-Ip",
+    "Forwarded",
+    "Via",
+)
+
+
+class DoctorHandler(BaseHandler):
+    """``GET /api/doctor?account=``: how this request arrived, and what this process last had from
+    and of WeChat for the account.
+
+    For ``scripts/doctor``, which shows by a `proof` that it has the account's settings; everybody
+    else gets 401, for any name.
+    """
+
+    async def get(self) -> None:
+        container, asked = self.container, self.asked
+        try:
+            account = container.accounts.named(self.get_query_argument("account", ""))
+        except ApiError:
+            raise unauthorized() from None
+        moment, _, shown = asked.bearer().partition(".")
+        now = container.clock.now()
+        if not (moment.isascii() and moment.isdecimal() and len(moment) < 12):
+            raise unauthorized()
+        if not account.proves(shown, int(moment), now):
+            raise unauthorized()
+        self.write_json(
+            {
+                "version": VERSION,
+                "now": now,
+                "public_url": container.settings.server.public_url,
+                "peer": asked.peer,
+                "address": asked.address,
+                "scheme": asked.scheme,
+                "host": asked.host,
+                "headers": {
+                    name: asked.headers[name] for name in PROXY_HEADERS if name in asked.headers
+                },
+                "codes_left": await codes_left(container.scenes, account.name, now),
+                "callbacks": {
+                    outcome: last._asdict() for outcome, last in account.watch.callbacks.items()
+                },
+            }
+        )

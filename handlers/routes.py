@@ -24,8 +24,10 @@ from handlers.oidc import (
     TokenHandler,
     UserinfoHandler,
 )
+from handlers.oidc_device import DeviceAuthorizationHandler, DeviceHandler
 from handlers.oidc_pages import AuthorizeHandler, LogoutHandler, PushedRequestHandler
 from handlers.operations import (
+    DoctorHandler,
     HealthHandler,
     MetricsHandler,
     OwnMetricsHandler,
@@ -85,6 +87,8 @@ def routes(container: Container) -> list[Any]:
         (r"/oauth/authorize", AuthorizeHandler, shared),
         (r"/oauth/par", PushedRequestHandler, shared),
         (r"/oauth/logout", LogoutHandler, shared),
+        (r"/oauth/device_authorization", DeviceAuthorizationHandler, shared),
+        (r"/device", DeviceHandler, shared),
         (r"/oauth/token", TokenHandler, shared),
         (r"/oauth/userinfo", UserinfoHandler, shared),
         (r"/oauth/revoke", RevocationHandler, shared),
@@ -96,6 +100,7 @@ def routes(container: Container) -> list[Any]:
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, shared),
+        (r"/api/doctor", DoctorHandler, shared),
     ]
 
 

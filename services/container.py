@@ -26,7 +26,7 @@ from services.metrics import Metrics
 from services.oidc import discovery
 from services.oidc.browser import AuthorizationService
 from services.oidc.clients import Clients
-from services.oidc.device import DeviceGrants
+from services.oidc.device import DeviceGrants, DeviceService
 from services.oidc.grants import Codes
 from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
@@ -711,6 +711,16 @@ class Container:
             self.client_logouts,
             self.clock,
             issuer=self.own_url,
+            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
+        )
+
+    @cached_property
+    def devices(self) -> DeviceService:
+        return DeviceService(
+            self.device_grants,
+            self.clients,
+            self.browser_sessions,
+            self.clock,
             session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
         )
 

@@ -17,11 +17,11 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.metrics import Metrics
-from services.scenes.codes_ahead import WECHAT_DAILY_CODES, codes_key
+from services.scenes.codes_ahead import codes_left
 from services.scenes.history import KEPT_SECONDS, History, HistoryEvent
 from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore
-from services.wechat.accounts import Account, Accounts
+from services.wechat.accounts import Accounts
 
 log = logging.getLogger("scanpush.nodes")
 
@@ -155,22 +155,13 @@ class OperatorService:
                 {
                     "account": account.name,
                     "credential_expires_in": account.watch.credential_expires_in,
-                    "codes_left": await self._codes_left(account),
+                    "codes_left": await codes_left(self._scenes, account.name, self._clock.now()),
                     "errors": {str(code): times for code, times in account.watch.errors().items()},
                 }
                 for account in self._accounts
             ],
             "nodes": nodes,
         }
-
-    async def _codes_left(self, account: Account) -> int | None:
-        """Of today's codes of that account; None while the store does not say."""
-        try:
-            made = await self._scenes.recall(codes_key(account.name, self._clock.now()))
-        except StoreUnavailable as error:
-            log.info("today's codes are not known now: %s", error)
-            return None
-        return max(0, WECHAT_DAILY_CODES - int(made or 0))
 
     async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:
         """The document of ``GET /api/operator/scenes/<scene_str>``; None for an unknown scene.

@@ -149,6 +149,8 @@ class RedisLink:
         """Around whatever uses a connection of this link."""
         self.timeout_seconds = timeout_seconds
         self._protocol = 2
+        self.introduced = Introduction("", 2, "", "")
+        """What the server says of itself, once it is open."""
         self._is_open = False
         self._supervisor = Supervisor()
         self._batchers: dict[str, Batcher[Command | bytes, Any]] = {}
@@ -174,7 +176,7 @@ class RedisLink:
         server, introduced, check = await self._introduce()
         if introduced.mode == "sentinel":
             raise SettingsError("redis.url", "names a Sentinel, which redis+sentinel:// is for")
-        self._protocol = introduced.protocol
+        self._protocol, self.introduced = introduced.protocol, introduced
         if introduced.mode == "cluster":
             await self._open_cluster()
         elif len(address.servers) > 1 and not address.master:

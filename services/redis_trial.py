@@ -278,6 +278,8 @@ class Introduction:
     """3 where it knows HELLO, else 2."""
     eviction: str
     """The ``maxmemory-policy``; empty where the user may not ask."""
+    version: str
+    """As ``HELLO`` or ``INFO`` tell it; empty where neither may be asked."""
 
 
 def commands_of_an_introduction(protocol: int | None) -> list[Command]:
@@ -309,4 +311,7 @@ def introduction(protocol: int | None, answers: Sequence[Any]) -> Introduction:
     eviction = told.get("maxmemory_policy", "")
     if not eviction and isinstance(policy, list) and len(policy) == 2:
         eviction = str(policy[1])
-    return Introduction(mode, 3 if knows_3 else 2, eviction)
+    version = told.get("valkey_version") or told.get("redis_version", "")
+    if not version and knows_3:
+        version = str(hello[0].get("version", ""))
+    return Introduction(mode, 3 if knows_3 else 2, eviction, version)

@@ -15,6 +15,7 @@ from services.logs import guard_output
 from services.settings import hosts
 from services.settings.outgoing import drop_key_log, trusted_authorities
 from simulator.config import SimulatorConfig
+from simulator.mistakes import MISTAKES, make_mistake
 from simulator.wechat import SimulatedWeChat
 
 DESCRIPTION = """A simulated WeChat: its api, mp and open hosts on one port, and a phone page that
@@ -56,6 +57,15 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         default=[],
         metavar="ADDRESS",
         help="IP allow list of the accounts: an address or a network (10.0.0.0/8); may be repeated",
+    )
+    parser.add_argument(
+        "--mistake",
+        choices=tuple(MISTAKES),
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="set WeChat's side up wrongly, for scripts/doctor to find; may be repeated: "
+        + "; ".join(f"{name}: {mistake.meaning}" for name, mistake in MISTAKES.items()),
     )
     parser.add_argument(
         "--lan", type=_host, metavar="ADDRESS", help="serve the phone page there as well"
@@ -166,7 +176,10 @@ async def _run(options: argparse.Namespace) -> int:
         print(f"simulator: cannot listen: {error.strerror or error}", file=sys.stderr)
         return 1
     print(_settings(wechat))
-    print(f"Phone page: {wechat.phone_base}/phone  (Ctrl-C stops)", flush=True)
+    for name in options.mistake:
+        make_mistake(wechat.world, name)
+    print(f"Phone page: {wechat.phone_base}/phone  (Ctrl-C stops)")
+    print(f"Console: {wechat.url}/console", flush=True)
     await stopped.wait()
     await wechat.stop()
     return 0

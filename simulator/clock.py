@@ -10,6 +10,10 @@ class TurnableClock:
         self._base = base
         self._ahead = 0.0
 
+    @property
+    def is_turned(self) -> bool:
+        return self._ahead > 0
+
     def now(self) -> float:
         return self._base.now() + self._ahead
 

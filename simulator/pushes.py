@@ -117,11 +117,17 @@ class Pusher:
     ) -> None:
         self._config = config
         self._clock = clock
+        self._rng = rng
         self._sealers = {account.app_id: Sealer(account, rng) for account in config.accounts}
         self._failures: dict[str, int] = {}
         self._suspended_until: dict[str, float] = {}
         self._held: list[tuple[SimulatedAccount, Fields, PushOptions]] = []
         self._connections = Connections()
+
+    def know(self, account: SimulatedAccount) -> None:
+        """Push by the settings of `account` from now on, and without waiting for MarkFail's end."""
+        self._sealers[account.app_id] = Sealer(account, self._rng)
+        self._suspended_until.pop(account.app_id, None)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -154,7 +160,8 @@ class Pusher:
 
     async def check(self, account: SimulatedAccount) -> bool:
         """The console's configuration check: a GET whose answer is exactly the echostr."""
-        url, echo = self._sealers[account.app_id].check_request(int(self._clock.now()))
+        # Made here: the console checks what is typed in before it is kept.
+        url, echo = Sealer(account, self._rng).check_request(int(self._clock.now()))
         try:
             async with self._limited(), self._connections.lend() as client:
                 answer = await client.get(url)

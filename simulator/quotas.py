@@ -87,6 +87,21 @@ class Quotas:
         self._counts[key] = (period, count)
         return count > limit
 
+    def use(self, app_id: str, path: str, *, leave: int) -> None:
+        """Count so many calls at once that `leave` of today's are left; a path without a limit for
+        the day stays as it is."""
+        limit = self._quotas.get(path, Quota()).per_day
+        if limit is not None:
+            day = (int(self._clock.now()) + BEIJING_SECONDS) // 86_400
+            self._counts[app_id, path, "day"] = (day, max(0, limit - leave))
+
+    def give_back(self, app_id: str, path: str) -> None:
+        """Take back the call counted last: what it asked for was not made."""
+        for length in ("day", "minute"):
+            period, count = self._counts.get((app_id, path, length), (0, 0))
+            if count:
+                self._counts[app_id, path, length] = (period, count - 1)
+
     def report(self, app_id: str, path: object) -> dict[str, Any]:
         """What is left of a path's quota, as ``openapi/quota/get`` tells it.
 

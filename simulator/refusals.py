@@ -53,6 +53,7 @@ ERRMSG: Mapping[int, str] = MappingProxyType(
         40201: "callback url not set",
         40202: "invalid action",
         40203: "invalid check_operator",
+        40243: "the appsecret is frozen",
         41001: "access_token missing",
         41002: "appid missing",
         41003: "refresh_token missing",
@@ -93,6 +94,7 @@ ERRMSG: Mapping[int, str] = MappingProxyType(
         48001: "api unauthorized",
         48006: "forbid to clear quota because of reaching the limit",
         76021: "cgi_path not found, please check",
+        76022: "could not use this cgi_path, no permission",
         87009: "invalid signature",
     }
 )

@@ -83,6 +83,27 @@ class World:
             or self.websites.get(app_id)
         )
 
+    def change(self, app_id: str, **values: object) -> None:
+        """Give fields of an account or app other values, as its console does.
+
+        Raises:
+            ValueError: there is no such app, or a value is none for its field.
+            TypeError: there is no such field.
+            CryptoError: the key is none.
+        """
+        app = self.app(app_id)
+        if app is None:
+            raise ValueError("unknown app_id")
+        changed: SimulatedAccount | SimulatedApp = replace(app, **values)  # type: ignore[arg-type]
+        if isinstance(changed, SimulatedAccount):
+            self.pusher.know(changed)
+            self.accounts[app_id] = changed
+        elif app_id in self.mini_program_apps:
+            self.mini_program_apps[app_id] = changed
+        else:
+            self.websites[app_id] = changed
+        self.state.put("secrets", app_id, _secrets_of(changed))
+
     def code_url(self, code: Code) -> str:
         """What the picture of this code contains: the page of the simulated phone."""
         return f"{self.phone_base}/q/{code.code_id}"
@@ -109,11 +130,9 @@ def _with_kept_secrets(config: SimulatorConfig, state: State) -> SimulatorConfig
     kept = state.documents("secrets") if config.seed is None else {}
 
     def restored(app: App) -> App:
-        names = ("app_secret", "callback_token", "encoding_aes_key")
-        own = {name: getattr(app, name) for name in names if hasattr(app, name)}
         if kept_ones := kept.get(app.app_id):
             return replace(app, **kept_ones)
-        state.put("secrets", app.app_id, own)
+        state.put("secrets", app.app_id, _secrets_of(app))
         return app
 
     return replace(
@@ -122,3 +141,8 @@ def _with_kept_secrets(config: SimulatorConfig, state: State) -> SimulatorConfig
         mini_programs=tuple(restored(app) for app in config.mini_programs),
         websites=tuple(restored(app) for app in config.websites),
     )
+
+
+def _secrets_of(app: SimulatedAccount | SimulatedApp) -> dict[str, str]:
+    names = ("app_secret", "callback_token", "encoding_aes_key")
+    return {name: getattr(app, name) for name in names if hasattr(app, name)}

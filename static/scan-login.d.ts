@@ -1,4 +1,5 @@
 // Types and contract of scan-login.js: the <scan-login> element and the ScanLogin class beneath it.
+// The npm package (packages/web) has the same, with React and Vue beside it.
 
 /** What a scene can be in; `starting` and `paused` are the page's own, the rest is the server's. */
 export type State =
@@ -25,7 +26,7 @@ export interface Login {
   /** Seconds. */
   expires_in: number;
   user: { id: string; is_new: boolean };
-  /** Where the server keeps sessions: brings the next pair at `POST /api/token/refresh`, once. */
+  /** Where the server keeps sessions: what POST /api/token/refresh takes, once. It is a secret of this person's. */
   refresh_token?: string;
 }
 
@@ -142,7 +143,35 @@ export interface ScanLoginElement extends HTMLElement {
   readonly login?: ScanLogin;
   again(): Promise<void> | undefined;
   cancel(): void;
+  addEventListener<K extends keyof ScanLoginElementEventMap>(
+    type: K, listener: (this: ScanLoginElement, event: ScanLoginElementEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions): void;
+  addEventListener(
+    type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<K extends keyof ScanLoginElementEventMap>(
+    type: K, listener: (this: ScanLoginElement, event: ScanLoginElementEventMap[K]) => unknown,
+    options?: boolean | EventListenerOptions): void;
+  removeEventListener(
+    type: string, listener: EventListenerOrEventListenerObject, options?: boolean | EventListenerOptions): void;
 }
+
+/** The element's attributes, as markup has them. */
+export interface ScanLoginAttributes {
+  server?: string;
+  account?: string;
+  kind?: Options["kind"];
+  lang?: string;
+  theme?: "light" | "dark";
+}
+
+/** What the element itself tells. */
+export interface ScanLoginElementEvents extends Omit<ScanLoginEvents, "change"> {
+  change: CustomEvent<View>;
+}
+
+/** All events of the element, those of every HTMLElement among them. */
+export interface ScanLoginElementEventMap
+  extends Omit<HTMLElementEventMap, keyof ScanLoginElementEvents>, ScanLoginElementEvents {}
 
 /** The language that serves a tag best. */
 export function language(tag?: string): "zh-CN" | "zh-TW" | "en" | "ja";

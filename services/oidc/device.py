@@ -9,6 +9,7 @@ handed out once, whichever nodes are asked.
 """
 
 import json
+import logging
 import re
 import secrets
 import unicodedata
@@ -16,12 +17,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from services.clock import Clock
-from services.errors import ApiError, StoreUnavailable
+from services.errors import ApiError, OAuthError, StoreUnavailable
 from services.ids import UserId, secret_hash
 from services.key_values import KeyValues
+from services.oidc.clients import Client, Clients
 from services.oidc.grants import Grant, family
+from services.oidc.requests import PendingLogin
+from services.oidc.sessions import BrowserSessions
 from services.scenes.typed_codes import LETTERS
 from services.sessions.states import Session, SessionId
+
+log = logging.getLogger("scanpush.oidc")
 
 EXPIRES_SECONDS = 600
 """How long a person has to type the code and to log in (RFC 8628, section 3.2: ``expires_in``)."""
@@ -92,6 +98,8 @@ class Opened(NamedTuple):
     answer: Answer
     id: str = ""
     device: Device | None = None
+    person: UserId | None = None
+    """Who has allowed it."""
 
 
 class Refusal(StrEnum):
@@ -211,18 +219,25 @@ class DeviceGrants:
         if await self._store.count(f"oidc-opened:{named}", KEPT_SECONDS) > MOST_OPENED:
             raise _too_often()
         answer = await self._store.recall(_answer_key(named))
+        if answer == _DENIED:
+            return Opened(Answer.DENIED, named)
         if answer is not None:
-            return Opened(Answer.DENIED if answer == _DENIED else Answer.ALLOWED, named)
+            return Opened(Answer.ALLOWED, named, person=Grant(*json.loads(answer)).user_id)
         kept = await self._store.recall(_device_key(named))
         device = None if kept is None else Device(*json.loads(kept))
         if device is None or self._clock.now() >= device.ends_at:
             return Opened(Answer.UNKNOWN)
         return Opened(Answer.WAITING, named, device)
 
-    async def answer(self, opened: Opened, session: Session, *, allow: bool) -> Answer:
+    async def answer(
+        self, opened: Opened, session: Session, *, allow: bool, label: str = ""
+    ) -> Answer:
         """Keep the answer of the person who is logged in by `session`; the first one counts.
 
         Returns what is kept, as that person sees it: a second tap on the button is told the same.
+
+        Args:
+            label: what the person will know the device's session by.
         """
         if opened.device is None:
             return opened.answer
@@ -239,6 +254,8 @@ class DeviceGrants:
                 account=session.account,
                 amr=session.amr,
                 auth_at=session.auth_at,
+                kind=session.kind,
+                label=label,
             )
             value = json.dumps(grant)
         kept = await self._store.remember(_answer_key(opened.id), value, KEPT_SECONDS)
@@ -246,6 +263,108 @@ class DeviceGrants:
             return Answer.DENIED
         person: UserId = Grant(*json.loads(kept)).user_id
         return Answer.ALLOWED if person == session.user_id else Answer.TAKEN
+
+
+class Question(NamedTuple):
+    """Whether the person allows the device."""
+
+    client: Client
+    user_code: str
+    """As the device shows it."""
+    sid: SessionId
+    """The session that was asked: should another person log in meanwhile, they are asked anew."""
+
+
+class DeviceService:
+    """The page ``/device``: whose code it is, who is logged in, and what they answer.
+
+    Args:
+        session_ttl_seconds: how long after a login a browser needs no other.
+    """
+
+    def __init__(
+        self,
+        grants: DeviceGrants,
+        clients: Clients,
+        sessions: BrowserSessions,
+        clock: Clock,
+        *,
+        session_ttl_seconds: float,
+    ) -> None:
+        self._grants = grants
+        self._clients = clients
+        self._sessions = sessions
+        self._clock = clock
+        self._session_ttl_seconds = session_ttl_seconds
+
+    async def begin(self, client: Client, scope: str) -> DeviceCodes:
+        """Codes for a device of `client`.
+
+        Raises:
+            OAuthError: ``invalid_scope``.
+            ApiError: ``overloaded``.
+        """
+        granted = client.granted(scope)
+        if "openid" not in granted.split():
+            raise OAuthError("invalid_scope", "scope must hold openid.")
+        return await self._grants.begin(client.id, granted)
+
+    async def visit(
+        self, user_code: str, guesser: str, session_cookie: str | None
+    ) -> Answer | PendingLogin | Question:
+        """What a browser is shown that brings a user code: what became of it, a login, or the
+        question.
+
+        Raises:
+            ApiError: see `DeviceGrants.open`.
+        """
+        opened = await self._grants.open(user_code, guesser)
+        session = await self._sessions.of_cookie(session_cookie)
+        client = self._client(opened)
+        if client is None:
+            return await self._over(opened, session)
+        code = shown(read(user_code) or "")
+        if session is None or not self._suffices(session, client):
+            # `back`: whoever comes back without a login is not sent to it once more.
+            return PendingLogin(client.id, None, next=f"/device?user_code={code}&back=1")
+        return Question(client, code, session.id)
+
+    async def answer(
+        self, user_code: str, guesser: str, session_cookie: str | None, sid: str, *, allow: bool
+    ) -> Answer | PendingLogin | Question:
+        """Keep the answer to the question that the session `sid` was asked.
+
+        Raises:
+            ApiError: see `DeviceGrants.open`.
+        """
+        session = await self._sessions.of_cookie(session_cookie)
+        if session is None or session.id != sid:
+            return await self.visit(user_code, guesser, session_cookie)
+        opened = await self._grants.open(user_code, guesser)
+        client = self._client(opened)
+        if client is None:
+            return await self._over(opened, session)
+        if not self._suffices(session, client):
+            return await self.visit(user_code, guesser, session_cookie)
+        answer = await self._grants.answer(opened, session, allow=allow, label=client.name)
+        log.info("device of %s: %s", client.id, answer)
+        return answer
+
+    async def _over(self, opened: Opened, session: Session | None) -> Answer:
+        """What became of it, for the person of that session."""
+        if opened.person is None or session is None:
+            return opened.answer
+        is_own = await self._sessions.is_same(opened.person, session.user_id)
+        return opened.answer if is_own else Answer.TAKEN
+
+    def _client(self, opened: Opened) -> Client | None:
+        """Whose device waits for an answer; a client may have been taken out of the settings."""
+        return None if opened.device is None else self._clients.get(opened.device.client)
+
+    def _suffices(self, session: Session, client: Client) -> bool:
+        """Whether the person need not log in first, as for the client's other authorizations."""
+        age = self._clock.now() - session.auth_at
+        return session.kind in client.kinds and age < self._session_ttl_seconds
 
 
 def read(text: str) -> str | None:

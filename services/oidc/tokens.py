@@ -190,7 +190,7 @@ class TokenService:
             auth_at=grant.auth_at,
             at=now,
         )
-        return self._answer(login, user, refresh_token, grant.nonce)
+        return self._answer(login, user, refresh_token, grant.nonce, now)
 
     async def _by_device(self, client: Client, form: Mapping[str, str]) -> dict[str, Any]:
         grant = await self._devices.redeem(_required(form, "device_code"), client.id)
@@ -214,7 +214,7 @@ class TokenService:
             auth_at=grant.auth_at,
             at=now,
         )
-        return self._answer(login, user, refresh_token, grant.nonce)
+        return self._answer(login, user, refresh_token, grant.nonce, now)
 
     async def _by_refresh(
         self, client: Client, form: Mapping[str, str], address: str
@@ -241,7 +241,7 @@ class TokenService:
             auth_at=session.auth_at,
             at=session.rotated_at,
         )
-        return self._answer(login, user, renewal.refresh_token, "")
+        return self._answer(login, user, renewal.refresh_token, "", self._clock.now())
 
     async def _begin(
         self,
@@ -297,12 +297,14 @@ class TokenService:
 
     # Tokens.
 
-    def _answer(self, login: _Login, user: User, refresh_token: str, nonce: str) -> dict[str, Any]:
+    def _answer(
+        self, login: _Login, user: User, refresh_token: str, nonce: str, now: float
+    ) -> dict[str, Any]:
         access_token = self._access_token(login)
         answer: dict[str, Any] = {
             "access_token": access_token,
             "token_type": "Bearer",
-            "expires_in": int(login.at) + self._ttl_seconds - int(self._clock.now()),
+            "expires_in": self._ttl_seconds - int(max(now - login.at, 0)),
             "scope": login.scope,
         }
         if refresh_token:

@@ -80,7 +80,7 @@ class CallbackService:
             ApiError: ``internal`` when the stores did not answer in time; WeChat tries again.
         """
         began = self._clock.monotonic()
-        outcome = "failed"
+        outcome, opened = "failed", None
         try:
             opened = account.gate.open(request.query, request.body, self._clock.now())
             deadline = asyncio.get_running_loop().time() + self._deadline_seconds
@@ -96,6 +96,11 @@ class CallbackService:
             raise ApiError("internal", "Not finished in time.") from None
         finally:
             self._metrics.callback(outcome, self._clock.monotonic() - began)
+            account.watch.callback(
+                outcome,
+                encrypted="encrypt_type" in request.query,
+                as_json=opened is not None and opened.as_json,
+            )
 
     async def _reply(
         self,

@@ -327,6 +327,16 @@ def codes_key(account: str, now: float) -> str:
     return f"codes:{account}:{datetime.fromtimestamp(now, BEIJING).date()}"
 
 
+async def codes_left(counters: KeyValues, account: str, now: float) -> int | None:
+    """How many of today's codes this server may still make; None while the store does not say."""
+    try:
+        made = await counters.recall(codes_key(account, now))
+    except StoreUnavailable as error:
+        log.info("today's codes are not known now: %s", error)
+        return None
+    return max(0, WECHAT_DAILY_CODES - int(made or 0))
+
+
 def _quota_used_up(unix_time: float) -> ApiError:
     now = datetime.fromtimestamp(unix_time, BEIJING)
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -508,6 +508,11 @@ def warnings(settings: Settings) -> Iterator[str]:
             here = [address.is_loopback for address in hosts.literal_addresses(host)]
             if uri.startswith("http://") and host != "localhost" and not any(here):
                 yield f"oidc.clients.{name}: {uri} is not https, so codes travel in the clear"
+        if not client.redirect_uris and "web" not in client.kinds:
+            yield (
+                f"oidc.clients.{name}.kinds: has no web, so people who open a device's code inside "
+                "WeChat cannot log in there"
+            )
     if settings.kiosks and settings.login.registration == "ask":
         yield "login.registration: ask has no form at a kiosk, so strangers cannot log in there"
     ttl_seconds = settings.jwt.ttl_seconds

@@ -3,9 +3,12 @@
 `AccountWatch` is what the operator sees of one account's dealings with WeChat.
 """
 
+import hashlib
+import hmac
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.clock import Clock
 from services.errors import ApiError
@@ -24,6 +27,27 @@ MOST_REFUSALS = 1000
 """The newest ones are kept; more than this within the hour are one long trouble anyway."""
 
 
+PROOF_SECONDS = 300
+"""How far the moment of a proof may be from now, either way."""
+
+
+def proof(app_secret: str, moment: int) -> str:
+    """What shows that its bearer has the account's settings, without sending any of them: HMAC
+    (RFC 2104) over the unix time `moment`. `scripts/doctor` asks a running server with it."""
+    message = f"scanpush doctor {moment}".encode()
+    return hmac.new(app_secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+class LastCallback(NamedTuple):
+    """The newest callback of one outcome."""
+
+    at: float
+    """Unix time."""
+    encrypted: bool
+    """Whether its query said so; only an accepted one is known to be WeChat's."""
+    as_json: bool
+
+
 class AccountWatch:
     """A `client.CallObserver` that reports to the metrics and remembers the last hour."""
 
@@ -33,6 +57,12 @@ class AccountWatch:
         self._account = account
         self._refusals: deque[tuple[float, int]] = deque(maxlen=MOST_REFUSALS)
         self._credential_ends_at: float | None = None
+        self.callbacks: dict[str, LastCallback] = {}
+        """By outcome, as `metrics` counts them: a closed set."""
+
+    def callback(self, outcome: str, *, encrypted: bool, as_json: bool) -> None:
+        """A request to the account's callback ended."""
+        self.callbacks[outcome] = LastCallback(self._clock.now(), encrypted, as_json)
 
     def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
         self._metrics.wechat_call(endpoint, outcome, seconds)
@@ -78,6 +108,13 @@ class Account:
     @property
     def app_id(self) -> AppId:
         return AppId(self.settings.app_id)
+
+    def proves(self, shown: str, moment: int, now: float) -> bool:
+        """Whether `shown` is a `proof` of this account's settings, made about now."""
+        if not self.app_id or abs(now - moment) > PROOF_SECONDS:
+            return False
+        expected = proof(self.settings.app_secret.get_secret_value(), moment)
+        return hmac.compare_digest(expected.encode(), shown.encode("utf-8", "surrogatepass"))
 
     def can_tell_unionid(self, identity: Identity, now_monotonic: float) -> bool:
         """Whether user/info could tell a unionid that `identity` lacks: it knows this account's

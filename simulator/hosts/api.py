@@ -2,11 +2,12 @@
 mp.weixin.qq.com, which has only the picture of a code.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from simulator.codes import MAX_SHORT_SECONDS, SHORT_LINKS
 from simulator.config import SimulatedAccount, SimulatedApp
-from simulator.hosts.base import CredentialHandler, WeChatHandler
+from simulator.hosts.base import CredentialHandler, Needs, WeChatHandler
 from simulator.pictures import qr_jpeg
 from simulator.refusals import Refusal
 
@@ -52,7 +53,12 @@ class CreateCodeHandler(CredentialHandler):
     needs = "verified service"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
-        code = self.world.codes.create(app.app_id, self.json_body())
+        try:
+            code = self.world.codes.create(app.app_id, self.json_body())
+        except Refusal:
+            # Whether WeChat counts what it refuses is not documented; no code was made.
+            self.world.quotas.give_back(app.app_id, self.wechat_path)
+            raise
         document: dict[str, Any] = {"ticket": code.ticket}
         if code.expires_at is not None:
             document["expire_seconds"] = code.expire_seconds
@@ -160,13 +166,27 @@ class ClearQuotaBySecretHandler(WeChatHandler):
         self.answer({"errcode": 0, "errmsg": "ok"})
 
 
+GRANTS: Mapping[str, Needs] = {
+    "/cgi-bin/qrcode/create": "verified service",
+    "/cgi-bin/message/template/send": "verified service",
+    "/cgi-bin/user/info": "verified",
+    "/cgi-bin/user/info/batchget": "verified",
+    "/cgi-bin/user/get": "verified",
+}
+"""What an account must be for paths whose quota is asked for; anything for the others."""
+
+
 class QuotaHandler(CredentialHandler):
-    """``POST /cgi-bin/openapi/quota/get``: what is left of a path's quota."""
+    """``POST /cgi-bin/openapi/quota/get``: what is left of a path's quota; 76022 for a path that
+    the account may not call, or that begins with ``/sns/``.
+    """
 
     method = "POST"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
         path = self.json_body().get("cgi_path")
+        if str(path).startswith("/sns/") or not self.is_granted(app, GRANTS.get(str(path), "")):
+            raise Refusal(76022)
         self.ok(**self.world.quotas.report(app.app_id, path))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Literal
 
+from tornado.httputil import format_timestamp
 from tornado.web import RequestHandler
 
 from simulator.config import SimulatedAccount, SimulatedApp, networks
@@ -14,6 +15,8 @@ from simulator.faults import Fault
 from simulator.people import Person
 from simulator.refusals import Refusal, refusal_document
 from simulator.world import World
+
+Needs = Literal["", "verified", "service", "verified service"]
 
 GARBAGE = b"<html><body><h1>upstream request time-out</h1></body></html>"
 JSON = "application/json; encoding=utf-8"
@@ -35,12 +38,19 @@ class WeChatHandler(RequestHandler):
         self.world = world
         self._fault: Fault | None = None
 
+    def set_default_headers(self) -> None:
+        """The Date by the simulator's clock. Tornado asks for it before `initialize`, too."""
+        world = getattr(self, "world", None)
+        if world is not None and world.clock.is_turned:  # else Tornado has set the same
+            self.set_header("Date", format_timestamp(world.clock.now()))
+
     @property
     def wechat_path(self) -> str:
         """The path as on WeChat's own host."""
         return "/" + self.request.path.split("/", 2)[2]
 
     async def prepare(self) -> None:
+        self.set_default_headers()
         # Before anything is checked: calls that are refused count, too.
         fault = self._fault = self.world.faults.called(self.host, self.wechat_path)
         if fault is None:
@@ -209,7 +219,7 @@ class CredentialHandler(WeChatHandler):
     "verified service"; mini programs may call what is not only for accounts.
     """
 
-    needs: ClassVar[Literal["", "verified", "service", "verified service"]] = ""
+    needs: ClassVar[Needs] = ""
     for_mini_programs: ClassVar[bool] = False
 
     async def call(self) -> None:
@@ -222,19 +232,20 @@ class CredentialHandler(WeChatHandler):
         if isinstance(app, SimulatedAccount):
             self.check_address(app)
         # Before the quota: a call that is not granted does not count.
-        if not self._granted(app):
+        if not self.is_granted(app, self.needs):
             raise Refusal(48001)
         self.world.quotas.spend(app_id, self.wechat_path)
         await self.call_for(app)
 
-    def _granted(self, app: SimulatedAccount | SimulatedApp) -> bool:
+    def is_granted(self, app: SimulatedAccount | SimulatedApp, needs: Needs) -> bool:
+        """Whether the app is of a kind that may call what has these needs."""
         if isinstance(app, SimulatedApp):
-            return not self.needs or self.for_mini_programs
-        if self.needs == "service":
+            return not needs or self.for_mini_programs
+        if needs == "service":
             return app.verified or app.kind == "service"
-        if not self.needs or not app.verified:
-            return not self.needs
-        return self.needs == "verified" or app.kind == "service"
+        if not needs or not app.verified:
+            return not needs
+        return needs == "verified" or app.kind == "service"
 
     async def call_for(self, app: SimulatedAccount | SimulatedApp) -> None:
         """Do what the interface does for this app."""

@@ -13,6 +13,7 @@ from simulator.authorisations import ErrorPage, read_authorize, read_qrconnect
 from simulator.faults import Fault
 from simulator.hosts.open import consent, decide_login
 from simulator.messages import PushOptions
+from simulator.mistakes import MISTAKES, make_mistake
 from simulator.pushes import Delivery
 from simulator.world import World
 
@@ -170,6 +171,17 @@ class FaultsHandler(ControlHandler):
 
     def delete(self) -> None:
         self.world.faults.clear()
+        self.set_status(204)
+
+
+class MistakesHandler(ControlHandler):
+    """``POST /simulator/mistakes {"name"}`` makes one of `MISTAKES`; ``GET`` tells which."""
+
+    def get(self) -> None:
+        self.write({name: mistake.meaning for name, mistake in MISTAKES.items()})
+
+    def post(self) -> None:
+        make_mistake(self.world, self.body()["name"])
         self.set_status(204)
 
 

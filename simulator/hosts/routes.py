@@ -7,7 +7,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from simulator.hosts import api, control, followers, messages
+from simulator.hosts import api, console, control, followers, messages
 from simulator.hosts import open as open_host
 from simulator.hosts import phone, sns, wxa
 from simulator.hosts.base import UnknownHandler
@@ -104,6 +104,7 @@ def whole_application(world: World) -> Application:
         (r"/simulator/release", control.ReleaseHandler),
         (r"/simulator/check", control.CheckHandler),
         (r"/simulator/faults", control.FaultsHandler),
+        (r"/simulator/mistakes", control.MistakesHandler),
         (r"/simulator/clock", control.ClockHandler),
         (r"/simulator/subscribe", control.SubscribeHandler),
         (r"/simulator/tokens/expire", control.TokensHandler),
@@ -113,6 +114,7 @@ def whole_application(world: World) -> Application:
     ]
     routes: _Routes = [(path, handler, shared) for path, handler in wechat]
     pages: _Routes = [
+        (r"/console", console.ConsoleHandler, {**shared, "base": ""}),
         (r"/open/connect/oauth2/authorize", open_host.AuthorizeHandler, {**shared, "base": ""}),
         (r"/open/connect/qrconnect", open_host.QrConnectHandler, {**shared, "base": ""}),
         # The script's real address is on res.wx.qq.com.

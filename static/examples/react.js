@@ -1,6 +1,5 @@
-import { createElement as h, useEffect, useRef, useState } from "https://assets.example.com/react.mjs";
-import { createRoot } from "https://assets.example.com/react-dom-client.mjs";
-import "https://login.example.com/static/scan-login.js";
+import { createElement as h, createRoot, useEffect, useRef, useState } from "./vendor/react.mjs";
+import "../scan-login.js";
 
 // React 19 passes attributes and `on...` handlers to custom elements; a ref works in every version.
 function ScanLogin({ onLogin, onState, ...attributes }) {

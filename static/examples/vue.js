@@ -1,5 +1,5 @@
-import { createApp, h, ref } from "https://assets.example.com/vue.runtime.esm-browser.prod.js";
-import "https://login.example.com/static/scan-login.js";
+import { createApp, h, ref } from "./vendor/vue.mjs";
+import "../scan-login.js";
 
 // A render function: templates compiled in the browser need 'unsafe-eval' in the site's policy. In a
 // template it is <scan-login lang="en" @login="login">, with isCustomElement in the compiler's options.

@@ -469,7 +469,10 @@ class ControlScene(Base):
             name = said.pop("login", None)
             if state == "authorized":
                 key = {"exchange_code": "xc_fake"} if scene.kiosk else {}
+                refresh = said.pop("refresh_token", None)
                 said = {**said, **(key or login_of(self.world, name or "王小明"))}
+                if refresh:
+                    said["login"]["refresh_token"] = refresh
             if state == "registering":
                 said["registration_token"] = scene.scene_str
             scene.move(state, **said)

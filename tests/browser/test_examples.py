@@ -1,9 +1,12 @@
-"""The example pages, as they stand but for their addresses, on a site with a strict policy."""
+"""The example pages: from the server as they are, and on a site with a strict policy."""
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,45 +18,13 @@ from .real_server import Real
 pytestmark = pytest.mark.browser
 
 EXAMPLES = ROOT / "static" / "examples"
-MODULES = Path(__file__).parent / "node_modules"
+VENDOR = EXAMPLES / "vendor"
+HERE = Path(__file__).resolve().parent
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 
 
-def react(*needed: str) -> str:
-    """React as one ES module: its packages are CommonJS, which browsers do not load.
-
-    The last of `needed` is what the module gives; React itself must be one for the whole page.
-    """
-    wrapped = "".join(
-        f"modules[{name!r}] = (module, exports, require) => {{\n"
-        f"{(MODULES / path).read_text(encoding='utf-8')}\n}};\n"
-        for name, path in REACT.items()
-        if name in needed
-    )
-    return REQUIRE + wrapped + f"const given = require({needed[-1]!r});\n"
-
-
-REACT = {
-    "react": "react/cjs/react.production.js",
-    "scheduler": "scheduler/cjs/scheduler.production.js",
-    "react-dom": "react-dom/cjs/react-dom.production.js",
-    "react-dom/client": "react-dom/cjs/react-dom-client.production.js",
-}
-REQUIRE = """const modules = {}, loaded = globalThis.loadedModules ??= {};
-const process = { env: { NODE_ENV: "production" } };
-function require(name) {
-  if (!loaded[name]) {
-    const module = loaded[name] = { exports: {} };
-    modules[name](module, module.exports, require);
-  }
-  return loaded[name].exports;
-}
-"""
-
-
 class Site(ThreadingHTTPServer):
-    """A site of another operator: the examples with `server` and the site itself in place of
-    example.com."""
+    """A site of another operator: the examples with `server` in place of their own server."""
 
     daemon_threads = True
     server_url = ""
@@ -70,20 +41,11 @@ class Site(ThreadingHTTPServer):
         return self._named(" ".join(line.split()).replace("wss://login.example.com", socket))
 
     def file(self, name: str) -> str:
-        if name == "react.mjs":
-            return react("react") + (
-                "export const { createElement, useEffect, useRef, useState } = given;"
-            )
-        if name == "react-dom-client.mjs":
-            return react(*REACT) + "export const { createRoot } = given;"
-        if name.startswith("vue.runtime"):
-            return (MODULES / "vue" / "dist" / name).read_text(encoding="utf-8")
         return self._named((EXAMPLES / name).read_text(encoding="utf-8"))
 
     def _named(self, text: str) -> str:
         named = text.replace("https://login.example.com", self.server_url)
-        named = named.replace("../scan-login.js", f"{self.server_url}/static/scan-login.js")
-        return named.replace("https://assets.example.com", self.url)
+        return named.replace('"../scan-login.js"', f'"{self.server_url}/static/scan-login.js"')
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -110,8 +72,6 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Real]]:
     """A site, and the scanpush that allows it."""
-    if not (MODULES / "vue").exists():
-        pytest.skip("React and Vue are not installed: npm install in tests/browser")
     with Site(("127.0.0.1", 0), Handler) as shop:
         folder = tmp_path_factory.mktemp("allowing")
         with Real(folder, server={"allowed_origins": [shop.url]}) as real:
@@ -123,9 +83,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Real]
             serving.join()
 
 
-@pytest.mark.parametrize(
+each_example = pytest.mark.parametrize(
     ("name", "words"), [("plain", "user "), ("react", "Logged in: "), ("vue", "Logged in: ")]
 )
+
+
+@each_example
 def test_an_example_logs_in(page: Page, site: tuple[Site, Real], name: str, words: str) -> None:
     """Under the policy it names, without a complaint, from the code to the person's id."""
     shop, real = site
@@ -141,3 +104,30 @@ def test_an_example_logs_in(page: Page, site: tuple[Site, Real], name: str, word
     # The browser asks for a favicon by itself, which this policy refuses.
     assert [text for text in complaints if "favicon" not in text] == []
     assert not wrong, wrong
+
+
+@each_example
+def test_an_example_works_as_it_is(
+    page: Page, site: tuple[Site, Real], name: str, words: str
+) -> None:
+    """Opened from the server that it came with, it logs in there, and asks no other host."""
+    _, real = site
+    hosts: set[str] = set()
+    page.on("request", lambda asked: hosts.add(urlsplit(asked.url).netloc))
+    page.goto(f"{real.url}/static/examples/{name}.html")
+    wait_for_state(page, "waiting")
+    real.do("scan", person=f"{name}2", url=view(page)["qr"]["content"])
+    expect(page.locator("main")).to_contain_text(words)
+    assert hosts == {urlsplit(real.url).netloc}
+
+
+def test_the_vendored_files_are_made_from_their_packages(tmp_path: Path) -> None:
+    """React and Vue of the examples are those of package.json, made by make_vendor.mjs."""
+    node = shutil.which("node")
+    if node is None or not (HERE / "node_modules" / "esbuild").exists():
+        pytest.skip("node, React or Vue is not installed: npm install in tests/browser")
+    subprocess.run([node, str(HERE / "make_vendor.mjs"), str(tmp_path)], check=True, timeout=60)
+    names = sorted(path.name for path in VENDOR.iterdir())
+    assert names == sorted(path.name for path in tmp_path.iterdir())
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (VENDOR / name).read_bytes(), name

@@ -16,10 +16,11 @@ from handlers.sockets import SocketRouter
 from services import hooks
 from services.errors import STATUS
 from services.metrics import MetricName
+from services.oidc.discovery import CLAIMS
 from services.push.close_codes import CloseCode
 from services.scenes.states import FINAL, NEXT, State
 from services.scenes.status import FAILURES, document
-from services.settings.models import Settings
+from services.settings.models import ClientSettings, Settings
 from services.wechat.errcodes import TABLE, Action
 from tests.docs.pages import (
     PAGES,
@@ -209,6 +210,19 @@ async def test_every_route_is_in_the_table(reference: Path, tmp_path: Path) -> N
         assert any(re.fullmatch(pattern, path) for _, path in documented), pattern
 
 
+def test_every_setting_of_a_client_is_in_the_table() -> None:
+    """config.yaml has no room for them."""
+    rows = table(ROOT / "docs" / "openid.md", "`secret`")
+    assert {row[0].strip("`") for row in rows} == set(ClientSettings.model_fields)
+
+
+def test_every_claim_is_in_the_table() -> None:
+    """Those that discovery names, and what only access tokens have."""
+    rows = table(ROOT / "docs" / "openid.md", "`sub`")
+    named = {claim for row in rows for claim in spans(row[0])}
+    assert named == {*CLAIMS, "client_id", "scope", "jti"}
+
+
 def test_the_readmes_are_short() -> None:
     """The rest has pages of its own."""
     for page in READMES:
@@ -219,14 +233,8 @@ def test_what_a_chinese_operator_needs_is_translated() -> None:
     """Which way to choose, embedding, going live, kinds, errors, operations, and the reference."""
     names = [page.stem for page in TRANSLATED]
     assert names == [
-        "choosing",
-        "embedding",
-        "errors",
-        "going-live",
-        "login-kinds",
-        "operations",
-        "reference",
-        "sessions",
+        *("choosing", "embedding", "errors", "going-live", "login-kinds", "openid", "operations"),
+        *("reference", "sessions"),
     ]
 
 

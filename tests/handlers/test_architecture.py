@@ -116,7 +116,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 FLOORS = (
     ("server.py",),
-    ("handlers/",),
+    ("handlers/", "doctor/"),
     ("services/container.py",),
     ("services/backends.py", "services/operator.py"),
     ("services/push/", "services/web_login/", "services/oidc/"),
@@ -140,7 +140,7 @@ def folder_of(name: str) -> str:
 
 
 def product() -> list[Path]:
-    return [ROOT / "server.py", *modules("handlers", "services")]
+    return [ROOT / "server.py", *modules("handlers", "doctor", "services")]
 
 
 def test_services_know_no_tornado() -> None:
@@ -153,7 +153,14 @@ def test_imports_point_one_way() -> None:
     """From the entry point to the handlers to the services, which do not know the simulator."""
     for path in modules("services"):
         tops = {name.split(".")[0] for name in imports(path)}
-        assert not tops & {"handlers", "tests", "bench", "server", "simulator"}, path
+        assert not tops & {"handlers", "doctor", "tests", "bench", "server", "simulator"}, path
+
+
+def test_the_doctor_knows_only_services() -> None:
+    """It runs without the server: no web framework, and no simulated WeChat of its own."""
+    for path in modules("doctor"):
+        tops = {name.split(".")[0] for name in imports(path)}
+        assert not tops & {"tornado", "handlers", "tests", "bench", "server", "simulator"}, path
 
 
 def test_imports_lead_down() -> None:
@@ -209,7 +216,7 @@ def test_background_tasks_belong_to_the_supervisor() -> None:
 
 def test_failures_are_caught_by_name() -> None:
     """No bare except and nothing swallowed; everything is caught only at the named edges."""
-    for path in modules("handlers", "services"):
+    for path in modules("handlers", "doctor", "services"):
         for node in nodes(path):
             if not isinstance(node, ast.ExceptHandler):
                 continue
@@ -240,7 +247,7 @@ def test_every_error_that_is_raised_is_of_the_contract() -> None:
 
 def test_nothing_is_left_to_do() -> None:
     """No notes to oneself in the code."""
-    for path in [*modules("handlers", "services", "simulator"), ROOT / "server.py"]:
+    for path in [*modules("handlers", "doctor", "services", "simulator"), ROOT / "server.py"]:
         assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", path.read_text()), path
 
 

@@ -1,5 +1,6 @@
 """The OpenID Provider's routes for clients: discovery, keys, CORS, and the form of refusals."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.conftest import UnexpectedLogs
 from tests.handlers.answers import error_of, parsed
 from tests.handlers.conftest import Running
 from tests.handlers.openid import ISSUER, Provider, refusal, stack
-from tests.stack import ON_LOOP
+from tests.stack import ON_LOOP, early_in_a_minute
 
 PAGE = {"Origin": "https://app.test"}
 FOREIGN = {"Origin": "https://evil.test"}
@@ -195,6 +196,22 @@ async def test_a_store_that_is_away_is_told_in_oauths_form(
         answer = await running.http.post("/oauth/token", data=form, auth=secret)
         assert refusal(answer) == (503, "temporarily_unavailable")
         assert answer.headers["Retry-After"] == "2"
+
+
+@ON_LOOP
+async def test_a_flood_of_forged_refresh_tokens_is_slowed_down(tmp_path: Path) -> None:
+    """429 in OAuth's form, with a time to come back."""
+    limits = {"scenes_per_minute_per_address": 1}
+    async with stack(tmp_path, early_in_a_minute(), limits=limits) as running:
+        forged = base64.urlsafe_b64encode(b"\1" + b"i" * 16 + b"\0\0\0\1" + b"m" * 32)
+        form = {"grant_type": "refresh_token", "refresh_token": forged.decode().rstrip("=")}
+        answers = set()
+        while (429, "slow_down") not in answers and len(answers) < 3:
+            auth = ("grafana", "a-secret-of-0123456789")
+            answer = await running.http.post("/oauth/token", data=form, auth=auth)
+            answers.add(refusal(answer))
+        assert answers == {(400, "invalid_grant"), (429, "slow_down")}
+        assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_the_plain_path_answers_alike(tmp_path: Path) -> None:

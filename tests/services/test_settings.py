@@ -827,7 +827,16 @@ def test_a_client_loads(tmp_path: Path) -> None:
     assert loaded(tmp_path, account()).oidc.id_token_algs == ()
     other = loaded(tmp_path, client(id_token_alg="EdDSA"))
     assert other.oidc.id_token_algs == ("EdDSA", "RS256")
-    assert not list(models.warnings(settings))
+    assert not list(models.warnings(other))
+
+
+@pytest.mark.parametrize(("kinds", "lines"), [(["code"], 1), (["code", "web"], 0)])
+def test_devices_without_a_login_inside_wechat_are_warned_about(
+    tmp_path: Path, kinds: list[str], lines: int
+) -> None:
+    """Their codes are scanned with WeChat, whose browser can log in by kind `web` only."""
+    found = list(models.warnings(loaded(tmp_path, client(redirect_uris=[], kinds=kinds))))
+    assert len(found) == lines and all("oidc.clients.grafana.kinds" in line for line in found)
 
 
 def test_a_clients_secret_may_come_from_the_environment(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_each_algorithm_gets_its_key(path: Path, algorithm: str) -> None:
 
 
 def test_further_algorithms_get_keys_beside_it(path: Path) -> None:
-    """The key of ID tokens lies in the same file; it is made once, and the first key still signs."""
+    """The key of ID tokens lies in the same file, is made once, and the first key still signs."""
     alone = keys.open_keys(settings(path))
     made = keys.open_keys(settings(path), ["RS256", "ES256"])
     again = keys.open_keys(settings(path), ["RS256", "ES256"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.errors import StoreUnavailable, UnknownKey
+from services.errors import StoreUnavailable, TokenError, UnknownKey
 from services.ids import SceneStr, UserId
 from services.settings.models import JwtSettings
 from services.tokens.claims import Claims, Purpose, Ticket
@@ -90,6 +90,17 @@ async def test_nodes_learn_each_others_keys(tmp_path: Path) -> None:
     for node in (a, b, a):
         await node.exchange()
     assert a.kids == b.kids == {a.kid, b.kid}
+
+
+async def test_tokens_for_clients_are_opened_on_every_node(tmp_path: Path) -> None:
+    """Also on one that has not met the key yet, and only as what they are."""
+    store, clock = Kept(), Clock()
+    a, b = (Node(tmp_path, name, store, clock) for name in "ab")
+    await a.exchange()
+    token = a.issuer.sign({"sub": "u"}, typ="at+jwt")
+    assert await b.verifier.opened(token, "at+jwt") == {"sub": "u"}
+    with pytest.raises(TokenError):
+        await b.verifier.opened(token, "JWT")
 
 
 async def test_a_lost_addition_is_made_again(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+// Registers <scan-login>.
+
+import { define } from "./lib/scan-element.js";
+
+define();

@@ -1,0 +1,94 @@
+"""Every sentence is there in both languages and says the same."""
+
+import re
+import string
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import doctor
+from doctor.errcodes import ERRCODES
+from doctor.findings import Finding, State, document, is_well, language_of
+from doctor.texts import ADVICE, APP_KEYS, MARKS, NOTHING, PLACES, SENTENCES, TEXTS, WHY, Said
+from tests.docs.pages import ROOT, table
+
+SOURCES = "".join(
+    path.read_text() for path in Path(doctor.__file__).parent.glob("*.py") if path.stem != "texts"
+)
+
+
+def every_sentence() -> list[Said]:
+    texts = chain.from_iterable(TEXTS.values())
+    others = (table.values() for table in (ADVICE, APP_KEYS, MARKS, PLACES, SENTENCES, WHY))
+    return [*texts, *chain.from_iterable(others)]
+
+
+def test_both_languages_say_the_same() -> None:
+    """The same placeholders in both, and Chinese characters in the Chinese one."""
+    for said in every_sentence():
+        names = [
+            {name for _, name, _, _ in string.Formatter().parse(half) if name} for half in said
+        ]
+        assert names[0] == names[1], said.en
+        assert bool(said.en) == bool(said.zh)
+        words = re.sub(r"{\w+}", "", said.zh)
+        assert not words.strip("：；") or re.search(r"[\u4e00-\u9fff]", words), said.zh
+
+
+def test_every_text_is_used_and_every_used_one_is_there() -> None:
+    """The keys in the checks are those of the table."""
+    for key in (*TEXTS, *SENTENCES):
+        assert f'"{key}"' in SOURCES, key
+    for key in re.findall(r'State\.\w+, "(\w+)"', SOURCES):
+        assert key in TEXTS, key
+
+
+def test_what_is_bad_has_a_remedy() -> None:
+    """Nobody is left with a finding and nothing to do."""
+    for key in re.findall(r'State\.BAD, "(\w+)"', SOURCES):
+        assert key == "errcode" or TEXTS[key].remedy != NOTHING, key
+    assert {group for group, _ in ERRCODES.values()} == set(ADVICE)
+
+
+def test_chinese_meanings_are_those_of_the_page() -> None:
+    """As docs/zh-CN/errors.md has them."""
+    rows = table(ROOT / "docs" / "zh-CN" / "errors.md", "-1")
+    assert {int(row[0]): row[1] for row in rows} == {
+        errcode: meaning for errcode, (_, meaning) in ERRCODES.items() if errcode != 76022
+    }
+
+
+def test_a_finding_is_one_line_and_one_object() -> None:
+    """Whatever a peer put into it; a simulated console stands for WeChat's pages."""
+    finding = Finding("ip_list", State.BAD, "ip_refused", {"problem": "a\nb", "address": "1.2.3.4"})
+    line = finding.line("en", "http://127.0.0.1:8889/console")
+    assert "\n" not in line and line.startswith("BAD      ip_list: a b; the address is 1.2.3.4 → ")
+    assert "at http://127.0.0.1:8889/console" in line
+    assert "开发密钥" in finding.line("zh")
+    told = document([finding], "zh", "")
+    assert told["ok"] is False and list(told["findings"][0]) == ["check", "state", "what", "remedy"]
+    assert told["findings"][0]["state"] == "bad"
+    assert is_well([Finding("ip_list", State.WARN, "ip_list")])
+
+
+@pytest.mark.parametrize(
+    ("asked", "environ", "accounts", "expected"),
+    [
+        ("zh", {"LANG": "en_US.UTF-8"}, ["en"], "zh"),
+        ("en", {"LANG": "zh_CN.UTF-8"}, ["zh-CN"], "en"),
+        ("", {"LANG": "zh_CN.UTF-8"}, ["en"], "zh"),
+        ("", {"LANG": "zh_CN.UTF-8", "LC_ALL": "en_GB.UTF-8"}, ["zh-CN"], "en"),
+        ("", {"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_TW"}, [], "zh"),
+        ("", {"LANG": "de_DE.UTF-8"}, ["zh-CN"], "en"),
+        ("", {"LANG": "C.UTF-8"}, ["zh-CN"], "zh"),
+        ("", {"LC_ALL": "C", "LANG": "zh_CN"}, ["en"], "en"),
+        ("", {}, ["en", "zh-TW"], "zh"),
+        ("", {}, ["ja"], "en"),
+    ],
+)
+def test_the_language_is_the_operators(
+    asked: str, environ: dict[str, str], accounts: list[str], expected: str
+) -> None:
+    """What was asked for, the locale, the accounts', in this order."""
+    assert language_of(asked, environ, accounts) == expected

@@ -5,7 +5,7 @@ import hmac
 from handlers.base import BaseHandler
 from handlers.pages import PageHandler
 from services.errors import ApiError
-from services.ids import SceneStr, is_scene_str
+from services.ids import SceneStr, UserId, is_scene_str
 from services.operator import OperatorService
 
 
@@ -42,6 +42,34 @@ class StoryHandler(OperatorHandler):
         if story is None:
             raise ApiError("not_found", "Nothing is known of that scene.")
         self.write_json(story)
+
+
+class UserHandler(OperatorHandler):
+    """``POST /api/operator/users/<id>/ban|unban`` and ``DELETE .../sessions``, each by its verb."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.asked.refuse_foreign_origin()
+
+    def answer(self, known: bool) -> None:
+        if not known:
+            raise ApiError("not_found", "There is no such user.")
+        self.set_status(204)
+
+
+class BanHandler(UserHandler):
+    async def post(self, user_id: str) -> None:
+        self.answer(await self.operator.ban(UserId(user_id)))
+
+
+class UnbanHandler(UserHandler):
+    async def post(self, user_id: str) -> None:
+        self.answer(await self.operator.unban(UserId(user_id)))
+
+
+class UserSessionsHandler(UserHandler):
+    async def delete(self, user_id: str) -> None:
+        self.answer(await self.operator.end_sessions(UserId(user_id)))
 
 
 class OperatorPageHandler(PageHandler):

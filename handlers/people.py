@@ -43,9 +43,9 @@ class MeHandler(BaseHandler):
     async def get(self) -> None:
         self.share_with_origin()
         claims = await bearer_claims(self)
-        # A valid token may outlive the record of its person.
+        # A valid token may outlive the record of its person, and their welcome.
         user = await self.container.backend.users.get(claims.subject)
-        if user is None:
+        if user is None or user.banned:
             raise unauthorized_token()
         self.write_json(
             {

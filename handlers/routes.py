@@ -34,7 +34,14 @@ from handlers.operations import (
     OwnReadyHandler,
     ReadyHandler,
 )
-from handlers.operator import OperatorPageHandler, OverviewHandler, StoryHandler
+from handlers.operator import (
+    BanHandler,
+    OperatorPageHandler,
+    OverviewHandler,
+    StoryHandler,
+    UnbanHandler,
+    UserSessionsHandler,
+)
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
@@ -44,6 +51,8 @@ from services.container import Container
 from services.scenes.states import Kind
 
 _SCENE = r"/api/scenes/([^/]{1,64})"
+_USER = r"/api/operator/users/([^/]{1,384})"
+"""An id of the operator's own system has up to 128 characters, each of which may be escaped."""
 
 
 def routes(container: Container) -> list[Any]:
@@ -62,6 +71,9 @@ def routes(container: Container) -> list[Any]:
         (r"/operator", OperatorPageHandler, {"page": "operator", **shared}),
         (r"/api/operator/overview", OverviewHandler, shared),
         (r"/api/operator/scenes/([^/]{1,64})", StoryHandler, shared),
+        (_USER + r"/ban", BanHandler, shared),
+        (_USER + r"/unban", UnbanHandler, shared),
+        (_USER + r"/sessions", UserSessionsHandler, shared),
         (r"/static/(.*)", FilesHandler, shared),
         (r"/ws/.*", SocketRouter(container.push.admission, container.metrics)),
         (r"/api/scenes", ScenesHandler, shared),

@@ -58,6 +58,7 @@ from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.pictures import MiniProgramPictures, Pictures
 from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
+from services.scenes.session_words import SessionWords
 from services.scenes.states import Kind
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
@@ -342,7 +343,17 @@ class Container:
             self.typed_codes,
             OpenScenes(self.scenes, self.login, self.policy),
             self.texts,
+            self.session_words,
+            self.sessions if self.settings.sessions.end_on_unsubscribe else None,
         )
+
+    @cached_property
+    def session_words(self) -> SessionWords | None:
+        """What people say about their sessions, where there are any and that is wanted."""
+        sessions = self.login_sessions
+        if sessions is None or not self.settings.sessions.chat_words:
+            return None
+        return SessionWords(self.scenes, self.backend.users, sessions, self.clock, self.site_name)
 
     @cached_property
     def callbacks(self) -> CallbackService:
@@ -760,6 +771,8 @@ class Container:
         settings = self.settings
         return OperatorService(
             self.scenes,
+            self.backend.users,
+            self.sessions,
             self.accounts,
             self.metrics,
             self.history,

@@ -1,4 +1,5 @@
 """What the operator's page shows: this node's figures, the other nodes, the history of one scene.
+And what the operator does about people: keep them out, let them in, end their sessions.
 
 Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made.
 Nodes that share stores also know of one another (`Nodes`), and the sockets shown are those of all.
@@ -15,15 +16,18 @@ from typing import Any
 from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
-from services.ids import SceneStr
+from services.events import emit
+from services.ids import SceneStr, UserId
 from services.metrics import Metrics
+from services.people.store import User, UserStore
 from services.scenes.codes_ahead import codes_left
 from services.scenes.history import KEPT_SECONDS, History, HistoryEvent
 from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore
+from services.sessions.service import SessionService
 from services.wechat.accounts import Accounts
 
-log = logging.getLogger("scanpush.nodes")
+log = logging.getLogger("scanpush.operator")
 
 KEY = "nodes"
 ANNOUNCE_SECONDS = 5.0
@@ -107,7 +111,7 @@ class Nodes:
 
 
 class OperatorService:
-    """The documents of the operator's page.
+    """The documents of the operator's page, and the operator's deeds.
 
     Args:
         facts: what never changes: ``backend`` and ``simulated``.
@@ -116,6 +120,8 @@ class OperatorService:
     def __init__(
         self,
         scenes: SceneStore,
+        users: UserStore,
+        sessions: SessionService | None,
         accounts: Accounts,
         metrics: Metrics,
         history: History,
@@ -124,6 +130,8 @@ class OperatorService:
         facts: Mapping[str, Any],
     ) -> None:
         self._scenes = scenes
+        self._users = users
+        self._sessions = sessions
         self._accounts = accounts
         self._metrics = metrics
         self._history = history
@@ -180,6 +188,38 @@ class OperatorService:
                 {**asdict(event), "node": self._nodes.node} for event in _with_end(story, scene)
             ],
         }
+
+    async def ban(self, user_id: UserId) -> bool:
+        """Keep the person out from now on, and end all their sessions; False for an unknown id.
+
+        Doing it again is no error: it ends what a failure has left.
+        """
+        user = await self._users.ban(user_id, True, self._clock.now())
+        if user is None:
+            return False
+        # After the ban: a session that begins meanwhile finds the ban, or is found here.
+        log.info("user %s is banned, %d sessions ended", user.id, await self._end_of(user))
+        emit("banned", user=user.id)
+        return True
+
+    async def unban(self, user_id: UserId) -> bool:
+        """Let the person in again; False for an unknown id."""
+        user = await self._users.ban(user_id, False, self._clock.now())
+        if user is not None:
+            log.info("user %s is no longer banned", user.id)
+        return user is not None
+
+    async def end_sessions(self, user_id: UserId) -> bool:
+        """End all sessions of the person; False for an unknown id."""
+        user = await self._users.get(user_id)
+        if user is None:
+            return False
+        log.info("user %s: the operator ended %d sessions", user.id, await self._end_of(user))
+        return True
+
+    async def _end_of(self, user: User) -> int:
+        """End all sessions of the person; how many, 0 where none are kept."""
+        return 0 if self._sessions is None else len(await self._sessions.end_of_user(user.id))
 
 
 def percentiles(seconds: deque[float]) -> dict[str, float | int | None]:

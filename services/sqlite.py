@@ -48,7 +48,8 @@ COPIES = 4
 """How often at most the log is copied at a time."""
 LONG_LOG_PAGES = 16_384
 """64 MB of 4 KB pages: reached only where a writer never pauses."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: without `users.banned_at`."""
 
 FREE_BYTES = 1 << 20
 """Below this the disk counts as full: SQLite could still write where its log has room from before,
@@ -88,7 +89,9 @@ class Database:
         path: the file; its directory is made. One process at a time may use it, also where the file
             is deleted meanwhile.
         synchronous: ``NORMAL`` or ``FULL``.
-        schemas: SQL scripts of ``CREATE ... IF NOT EXISTS``, one of each store.
+        schemas: SQL scripts of ``CREATE ... IF NOT EXISTS``, one of each store. A table that an
+            older version made gets the columns it lacks, each of which must be optional or have a
+            constant default.
     """
 
     def __init__(self, path: Path, synchronous: str, schemas: tuple[str, ...]) -> None:
@@ -172,7 +175,9 @@ class Database:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"made by a newer scanpush (schema {version})")
-        for schema in (_PROBE_SCHEMA, *self._schemas):
+        schemas = (_PROBE_SCHEMA, *self._schemas)
+        _add_columns(connection, schemas)
+        for schema in schemas:
             connection.executescript(schema)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -320,6 +325,22 @@ class Database:
         if self._name is not None:
             self._name.close()
         self._lock.close()
+
+
+def _add_columns(connection: sqlite3.Connection, schemas: tuple[str, ...]) -> None:
+    """Add to the tables that are there what the schemas have and they have not."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as wanted:
+        for schema in schemas:
+            wanted.executescript(schema)
+        tables = wanted.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            columns = f"SELECT name, type, [notnull], dflt_value FROM pragma_table_info('{table}')"
+            known = {name for name, *_ in connection.execute(columns)}
+            for name, kind, required, default in wanted.execute(columns) if known else ():
+                if name not in known:
+                    rule = " NOT NULL" if required else ""
+                    rule += "" if default is None else f" DEFAULT {default}"
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{rule}")
 
 
 def _locked_name(path: Path) -> socket.socket | None:

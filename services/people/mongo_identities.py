@@ -18,6 +18,7 @@ The names of the fields are stored for ever; some say less than the code does:
     left        true in a primary record that became a link and whose logins are yet to be added
                 to the other's; false once they are
     absorbed    in a primary record: the ``_id`` of each record whose logins were added to it
+    banned_at   in a primary record: since when the operator keeps the person out; absent in others
     unionid_owed
                 in an identity whose unionid WeChat is still to be asked for: the ``app_id``, the
                 time from which on any node may ask (``due``), and the mark of the last one that did
@@ -64,7 +65,8 @@ RECENT = 32
 
 LOGIN_FIELDS = (
     *("unionid", "born", "user_id", "name", "avatar"),
-    *("account", "created_at", "last_login_at", "logins", "email", "unionid_owed"),
+    *("account", "created_at", "last_login_at", "logins", "email"),
+    *("banned_at", "unionid_owed"),
 )
 """What a login reads of a primary record; most of the rest are the scenes in `recent`."""
 
@@ -163,8 +165,14 @@ def unionid_document(unionid: UnionId, of: str) -> Document:
 
 
 def uncounted(key: str, login: LoginRecord) -> Document:
-    """A filter: the primary record at `key`, unless this login is counted there."""
-    return {"_id": key, "home": True, "recent": {"$nin": [login.scene_str]}}
+    """A filter: the primary record at `key`, unless this login is counted there, or is of a banned
+    person."""
+    return {
+        "_id": key,
+        "home": True,
+        "recent": {"$nin": [login.scene_str]},
+        "banned_at": None,
+    }
 
 
 def counting(login: LoginRecord) -> Document:
@@ -189,7 +197,17 @@ def user_of(primary: Document) -> User:
         last_login_at=primary["last_login_at"],
         logins=primary["logins"],
         email=primary["email"],
+        banned=primary.get("banned_at") is not None,
     )
+
+
+def user_at(path: Sequence[Document]) -> User:
+    """The user to whom a path leads. The ban of an alias counts before it is merged, too."""
+    *aliases, primary = path
+    absorbed = primary.get("absorbed", ())
+    left = any("banned_at" in alias for alias in aliases if alias["_id"] not in absorbed)
+    user = user_of(primary)
+    return user._replace(banned=True) if left else user
 
 
 class BatchedCommand(ABC, Generic[Question]):
@@ -359,6 +377,8 @@ class IdentityLinks:
                 "$push": {"absorbed": {"$each": [alias["_id"], *alias["absorbed"]]}},
             }
             learned = {name: alias[name] for name in PROFILE if alias[name] and not primary[name]}
+            if "banned_at" in alias and "banned_at" not in primary:
+                learned["banned_at"] = alias["banned_at"]
             if learned:
                 change["$set"] = learned
             added = await self._people.find_one_and_update(
@@ -369,7 +389,9 @@ class IdentityLinks:
             primary = added or primary
             if alias["_id"] in primary["absorbed"]:
                 settled = {"left": False, **profile_fields(NOTHING_KNOWN)}
-                await self._people.update_one({"_id": alias["_id"]}, {"$set": settled})
+                await self._people.update_one(
+                    {"_id": alias["_id"]}, {"$set": settled, "$unset": {"banned_at": ""}}
+                )
             else:
                 finished = False
         return finished

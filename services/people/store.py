@@ -42,10 +42,15 @@ class User(NamedTuple):
     logins: int
     email: str = ""
     """What the person typed at registration (`Profile`)."""
+    banned: bool = False
+    """The operator keeps this person out."""
 
 
 class Login(NamedTuple):
-    """What `UserStore.login` did, the same however often it is asked for one scene."""
+    """What `UserStore.login` did, the same however often it is asked for one scene.
+
+    Where `user` is banned, nothing was done.
+    """
 
     user: User
     is_new: bool
@@ -83,6 +88,8 @@ class UserStore(Protocol):
       two users turn out to be one, the older id stays and the other is its alias for ever, no
       identity is lost, and one log line says so. What is known of the other fills what is not
       known of the older, and is kept nowhere else.
+    - **A ban is of the person**: it holds under every id and identity of theirs, also those that
+      turn out later to be theirs, and once `ban` has returned no login of theirs is counted.
     - **A unionid that is owed is not forgotten**: that is noted with the login itself, and stands
       until `join` has done all that follows from WeChat's answer. Whatever ends in between (this
       process, the store, WeChat) is made up for by the next caller of `owed_unionids`.
@@ -103,6 +110,8 @@ class UserStore(Protocol):
     ) -> Login:
         """Find or register the person, note what is newly known of them, and note this login.
 
+        Of a banned person nothing is noted but further identities and a unionid that is owed.
+
         Args:
             user_id: the id a new person is to get, from the operator's own system; where a user
                 of that id exists, the new identity is theirs. Ignored for known identities.
@@ -120,13 +129,20 @@ class UserStore(Protocol):
     async def get(self, user_id: UserId) -> User | None:
         """The user with that id; an alias brings the user it became."""
 
+    async def ban(self, user_id: UserId, banned: bool, now: float) -> User | None:
+        """Keep the person out from now on, or let them in again; None for an unknown id.
+
+        The user as it is then. Doing it again is no error.
+        """
+
     async def person(self, user_id: UserId) -> Person:
         """Who has that id or alias; an id that is unknown stands for itself."""
 
     async def join(self, identity: Identity) -> None:
         """Note what was learned of a unionid after the login; it is owed no more.
 
-        Users whom it shows to be one are joined. Without a unionid: WeChat tells none.
+        Users whom it shows to be one are joined; if one of them is banned, so is the user who
+        stays. Without a unionid: WeChat tells none.
         """
 
     async def owed_unionids(self, app_id: AppId, now: float, limit: int) -> Sequence[Identity]:
@@ -143,7 +159,8 @@ class UserStore(Protocol):
         the user's profile (WeChat: "on unsubscribe the developer must delete that user's data").
 
         Changes arrive in any order: one that is older (`at`, WeChat's CreateTime) than the last
-        one noted changes nothing and returns False, as does an unknown identity.
+        one noted changes nothing and returns False, as does an unknown identity. The last one
+        noted returns True however often it comes, so that what follows from it can be repeated.
         """
 
     async def ping(self) -> None:

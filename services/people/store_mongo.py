@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pymongo
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
@@ -52,6 +53,7 @@ from services.people.mongo_identities import (
     uncounted,
     unionid_key,
     unionid_owed,
+    user_at,
     user_of,
 )
 from services.people.store import (
@@ -209,7 +211,18 @@ class MongoUserStore:
             await self.close()
             raise
         self._indexing = self._supervisor.spawn(
-            self._make_indexes(), name="indexes of owed unionids and aliases"
+            self._make_index(
+                "owed unionids",
+                [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)],
+                sparse=True,
+            ),
+            name="index of owed unionids",
+        )
+        # Of all links only those that once were a user: a few.
+        once_a_user = {"user_id": {"$exists": True}}
+        self._indexing_aliases = self._supervisor.spawn(
+            self._make_index("aliases", [("of", 1)], partialFilterExpression=once_a_user),
+            name="index of aliases",
         )
 
     async def _try_commands(self) -> None:
@@ -247,25 +260,17 @@ class MongoUserStore:
             async with self.call("delete"):
                 await self._people.delete_many({"_id": {"$in": [key, f"{name}:double"]}})
 
-    async def _make_indexes(self) -> None:
+    async def _make_index(self, of: str, keys: list[tuple[str, int]], **options: Any) -> None:
         # Not within the start: in a collection that is large already, it may take minutes.
         assert self._client is not None
         while True:
             try:
                 with pymongo.timeout(INDEX_SECONDS):
-                    await self._people.create_index(
-                        [("unionid_owed.app_id", 1), ("unionid_owed.due", 1)], sparse=True
-                    )
-                    # Of all links only those that once were a user: a few.
-                    await self._people.create_index(
-                        "of", partialFilterExpression={"user_id": {"$exists": True}}
-                    )
+                    await self._people.create_index(keys, **options)
                 return
             except FOREIGN as error:
                 words = problem_of(error, self._client, "createIndexes").words
-                log.warning(
-                    "MongoDB: owed unionids and users' aliases wait for an index: %s", words
-                )
+                log.warning("MongoDB: the index of %s is not there yet: %s", of, words)
                 await asyncio.sleep(INDEX_PAUSE_SECONDS)
 
     @contextlib.asynccontextmanager
@@ -334,6 +339,10 @@ class MongoUserStore:
             other = replace(record, unionid_wanted=False)
             return await self._make_primary(path[-1]["of"], path[-1].get("unionid"), other)
         await self._links.finish_merges(path)
+        user = user_at(path)
+        if user.banned:
+            owes = record.unionid_wanted and await self._owes_unionid(key, path[0], record)
+            return Login(user, False, owes)
         if any(record.scene_str in document.get("recent", ()) for document in path):
             # Counted before, perhaps under an identity whose user has become an alias since.
             is_new = any(document.get("born") == record.scene_str for document in path)
@@ -391,31 +400,58 @@ class MongoUserStore:
             return None
         unionid = path[0].get("unionid", identity.unionid)
         stored = None if unionid is None else UnionId(unionid)
-        return user_of(path[-1]), Identity(identity.app_id, identity.openid, stored)
+        return user_at(path), Identity(identity.app_id, identity.openid, stored)
 
     async def get(self, user_id: UserId) -> User | None:
         async with self.call():
-            document = await self._people.find_one({"user_id": user_id})
-            if document is not None and not document["home"]:
-                document = (await self._links.path(document["of"]))[-1]
-        return None if document is None else user_of(document)
+            path = await self._path_of(user_id)
+        return user_at(path) if path else None
+
+    async def _path_of(self, user_id: UserId) -> list[Document]:
+        """As `IdentityLinks.path`, from the record of that user."""
+        document = await self._people.find_one({"user_id": user_id})
+        if document is None or document["home"]:
+            return [] if document is None else [document]
+        return [document, *await self._links.path(document["of"])]
+
+    async def ban(self, user_id: UserId, banned: bool, now: float) -> User | None:
+        async with self.call():
+            for _ in range(TRIES):
+                path = await self._path_of(user_id)
+                if not path:
+                    return None
+                # A ban that an alias brings after this would undo what is asked for now.
+                if not await self._links.finish_merges(path):
+                    continue
+                primary = {"_id": path[-1]["_id"], "home": True}
+                # The first ban's time stays.
+                change = {"$min": {"banned_at": now}} if banned else {"$unset": {"banned_at": ""}}
+                changed = await self._people.find_one_and_update(
+                    primary, change, return_document=ReturnDocument.AFTER
+                )
+                if changed is not None:
+                    return user_of(changed)
+        raise StoreUnavailable("MongoDB: too many users become one at once")
 
     async def person(self, user_id: UserId) -> Person:
         async with self.call():
-            document = await self._people.find_one({"user_id": user_id})
-            if document is None:
+            path = await self._path_of(user_id)
+            if not path:
                 return Person((user_id,))
-            if not document["home"]:
-                document = (await self._links.path(document["of"]))[-1]
-            # Without the index this would read all people.
-            await asyncio.shield(self._indexing)
-            ids, keys = [UserId(document["user_id"])], [document["_id"]]
+            user = user_at(path)
+            ids, keys = [user.id], [path[-1]["_id"]]
+            if not self._indexing_aliases.done():
+                # Without the index the search would read all people. This list lacks only users
+                # whose merge was cut off, until their next login.
+                known = {"_id": {"$in": path[-1].get("absorbed", [])}}
+                found = await self._people.find(known, ["user_id"]).to_list()
+                return Person((user.id, *(UserId(one["user_id"]) for one in found)), user.banned)
             while keys:
                 aliases = {"of": {"$in": keys}, "user_id": {"$exists": True}}
                 found = await self._people.find(aliases, ["user_id"]).to_list()
                 ids += [UserId(alias["user_id"]) for alias in found]
                 keys = [alias["_id"] for alias in found]
-        return Person(tuple(ids))
+        return Person(tuple(ids), user.banned)
 
     def collection(self, name: str) -> AsyncCollection[Document]:
         """Another collection of the same database, for a store that uses this one's connections."""
@@ -451,7 +487,7 @@ class MongoUserStore:
     async def follow(self, identity: Identity, at: float, *, following: bool) -> bool:
         key = key_of(identity)
         noted: Document = {"following": following, "follow_changed_at": at}
-        older = {"_id": key, "follow_changed_at": {"$lt": at}}
+        older = {"_id": key, "$or": [{"follow_changed_at": {"$lt": at}}, noted]}
         async with self.call():
             if not following and await self._people.find_one(older) is not None:
                 # Forgotten first, so that a repeat after a crash in between does it again.

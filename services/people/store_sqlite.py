@@ -31,7 +31,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, avatar TEXT NOT NULL, account TEXT NOT NULL,
     created_at REAL NOT NULL, last_login_at REAL NOT NULL, logins INTEGER NOT NULL,
-    alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL
+    alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL, banned_at REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS users_by_alias ON users (alias_of) WHERE alias_of IS NOT NULL;
 CREATE TABLE IF NOT EXISTS identities (
@@ -53,10 +53,11 @@ CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 """
 
 # Identities never point to an alias: `_make_alias` moves them to the user who stays.
-_KNOWN = """SELECT
-    i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins, u.email
-    FROM identities i JOIN users u ON u.id = i.user_id WHERE i.app_id = ? AND i.openid = ?"""
-_USER = "SELECT id, name, avatar, account, created_at, last_login_at, logins, email FROM users"
+_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins, u.email,
+    u.banned_at FROM identities i JOIN users u ON u.id = i.user_id
+    WHERE i.app_id = ? AND i.openid = ?"""
+_USER = """SELECT id, name, avatar, account, created_at, last_login_at, logins, email,
+    banned_at IS NOT NULL FROM users"""
 
 _ALIASES = """WITH RECURSIVE person (id) AS (
     VALUES (?) UNION SELECT users.id FROM users JOIN person ON users.alias_of = person.id
@@ -68,7 +69,8 @@ _ABSORB = """UPDATE users SET
     name = iif(users.name = '', gone.name, users.name),
     avatar = iif(users.avatar = '', gone.avatar, users.avatar),
     phone = iif(users.phone = '', gone.phone, users.phone),
-    email = iif(users.email = '', gone.email, users.email)
+    email = iif(users.email = '', gone.email, users.email),
+    banned_at = ifnull(users.banned_at, gone.banned_at)
     FROM users AS gone WHERE users.id = ? AND gone.id = ?"""
 
 
@@ -115,6 +117,16 @@ class SqliteUserStore:
         with sqlite_errors():
             return _resolved(self._database.reader, user_id)
 
+    async def ban(self, user_id: UserId, banned: bool, now: float) -> User | None:
+        def job(db: sqlite3.Connection) -> User | None:
+            stayed = _id_after_aliases(db, user_id)
+            # The first ban's time stays.
+            change = "UPDATE users SET banned_at = iif(?, ifnull(banned_at, ?), NULL) WHERE id = ?"
+            db.execute(change, (banned, now, stayed))
+            return _resolved(db, stayed)
+
+        return await self._database.write(job)
+
     async def person(self, user_id: UserId) -> Person:
         with sqlite_errors():
             return person_in_transaction(self._database.reader, user_id)
@@ -145,8 +157,9 @@ class SqliteUserStore:
         def job(db: sqlite3.Connection) -> bool:
             changed = db.execute(
                 "UPDATE identities SET following = ?, follow_changed_at = ?"
-                " WHERE app_id = ? AND openid = ? AND follow_changed_at < ? RETURNING user_id",
-                (following, at, identity.app_id, identity.openid, at),
+                " WHERE app_id = ? AND openid = ? AND (follow_changed_at < ?"
+                " OR follow_changed_at = ? AND following = ?) RETURNING user_id",
+                (following, at, identity.app_id, identity.openid, at, at, following),
             ).fetchone()
             if changed is not None and not following:
                 _forget_profile(db, _id_after_aliases(db, changed[0]))
@@ -180,12 +193,15 @@ def login_in_transaction(
     has_unionid = row is not None and row[0] is not None
     if row is not None and (has_unionid or identity.unionid is None):
         # Nothing new is known of the person, the common case: one more statement is enough.
-        _, user_id, name, avatar, created_account, created_at, logins, email = row
-        change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
-        db.execute(change, (now, logins + 1, user_id))
-        times = (created_at, now, logins + 1)
-        user = User(UserId(user_id), name, avatar, created_account, *times, email)
-        login = Login(user, is_new=False)
+        _, user_id, name, avatar, created_account, created_at, logins, email, banned_at = row
+        if banned_at is None:
+            change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
+            db.execute(change, (now, logins + 1, user_id))
+            times = (created_at, now, logins + 1)
+            user = User(UserId(user_id), name, avatar, created_account, *times, email)
+            login = Login(user, is_new=False)
+        else:
+            login = _noted(db, UserId(user_id), False, scene_str, NOTHING_KNOWN, now)
     else:
         found, is_new = _find_or_register(db, identity, account, now, None)
         login = _noted(db, found, is_new, scene_str, NOTHING_KNOWN, now)
@@ -194,8 +210,11 @@ def login_in_transaction(
 
 def person_in_transaction(db: sqlite3.Connection, user_id: UserId) -> Person:
     """`UserStore.person`, also for a caller's transaction."""
-    rows = db.execute(_ALIASES, (_id_after_aliases(db, user_id),)).fetchall()
-    return Person(tuple(UserId(row[0]) for row in rows))
+    stayed = _id_after_aliases(db, user_id)
+    rows = db.execute(_ALIASES, (stayed,)).fetchall()
+    is_banned = "SELECT 1 FROM users WHERE id = ? AND banned_at IS NOT NULL"
+    banned = db.execute(is_banned, (stayed,)).fetchone() is not None
+    return Person(tuple(UserId(row[0]) for row in rows), banned)
 
 
 def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
@@ -230,15 +249,19 @@ def _noted(
     profile: Profile,
     now: float,
 ) -> Login:
-    """Count the login, note what is newly known, and remember the login by its scene."""
-    db.execute(
-        "UPDATE users SET last_login_at = ?, logins = logins + 1 WHERE id = ?", (now, user_id)
+    """Count the login, note what is newly known, and remember the login by its scene; of a banned
+    person nothing."""
+    counted = db.execute(
+        "UPDATE users SET last_login_at = ?, logins = logins + 1"
+        " WHERE id = ? AND banned_at IS NULL",
+        (now, user_id),
     )
-    for column in ("name", "avatar", "phone", "email"):
-        if value := getattr(profile, column):
-            db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
-    db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
-    db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
+    if counted.rowcount:
+        for column in ("name", "avatar", "phone", "email"):
+            if value := getattr(profile, column):
+                db.execute(f"UPDATE users SET {column} = ? WHERE id = ?", (value, user_id))
+        db.execute("DELETE FROM logins WHERE at < ?", (now - LOGIN_SECONDS,))
+        db.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (scene_str, user_id, is_new, now))
     user = _resolved(db, user_id)
     assert user is not None  # inserted or found in this transaction
     return Login(user, is_new)
@@ -273,7 +296,7 @@ def _find_or_register(
     if user_id is None:
         user_id = wanted or UserId(uuid.uuid4().hex)
         db.execute(
-            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL, '', '')",
+            "INSERT INTO users VALUES (?, '', '', ?, ?, ?, 0, NULL, '', '', NULL)",
             (user_id, account, now, now),
         )
     db.execute(
@@ -331,4 +354,7 @@ def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:
 
 def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
     row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
-    return None if row is None else User(UserId(row[0]), *row[1:])
+    if row is None:
+        return None
+    *known, banned = row
+    return User._make((*known, bool(banned)))

@@ -1,8 +1,9 @@
 """What people do in an account's chat, and what it means for their scenes.
 
 `ChatService.handle` takes one event. A scan or a follow claims a scene, and so does a typed code;
-``1`` and ``0`` answer the question that a scan brought; an unfollow ends what is open. Everything
-else is no login, and is forwarded where another system wants it. `OpenScenes` knows which scene a
+``1`` and ``0`` answer the question that a scan brought; an unfollow ends what is open. Words about
+one's sessions are done by `SessionWords`, where they are on. Everything else is no login, and is
+forwarded where another system wants it. `OpenScenes` knows which scene a
 person has open, and so what their ``1`` means.
 """
 
@@ -13,14 +14,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.errors import ApiError
+from services.events import emit
 from services.ids import AppId, OpenId, SceneStr, is_scene_str
 from services.logs import short_hash
 from services.people.store import Identity, UserStore
-from services.scenes.login import LoginService, is_claimed
-from services.scenes.policy import ChatTexts, LoginPolicy, LoginResult, Visit
+from services.scenes.login import BANNED, LoginService, is_claimed
+from services.scenes.policy import NOT_REGISTERED, ChatTexts, LoginPolicy, LoginResult, Visit
+from services.scenes.session_words import Request, SessionWords, Wish, read
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
+from services.sessions.service import SessionService
 from services.wechat.accounts import Account
 from services.wechat.messages import (
     ConsentRevoked,
@@ -44,7 +48,7 @@ ALLOW = frozenset("1 是 好 允许 允許 同意 确认 確認 はい 許可 ye
 DENY = frozenset("0 否 不 拒绝 拒絕 取消 いいえ 拒否 no n deny cancel".split())
 """The answers to the question in the chat, after `plain`."""
 
-_FAILURES = frozenset({"not_registered"})
+_FAILURES = frozenset({NOT_REGISTERED, BANNED})
 """Errors of a failed scene that have words of their own."""
 
 _OUTCOMES: Mapping[State, str] = {
@@ -83,7 +87,12 @@ def plain(message: str) -> str:
 
 
 class ChatService:
-    """Handles one event at a time; every step may be repeated and ends in the same outcome."""
+    """Handles one event at a time; every step may be repeated and ends in the same outcome.
+
+    Args:
+        words: for what people say about their sessions; without it that is forwarded.
+        ends_on_unsubscribe: whose sessions end when their person unfollows; None: they do not.
+    """
 
     def __init__(
         self,
@@ -94,6 +103,8 @@ class ChatService:
         codes: TypedCodes,
         open_scenes: "OpenScenes",
         texts: ChatTexts,
+        words: SessionWords | None = None,
+        ends_on_unsubscribe: SessionService | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -102,6 +113,8 @@ class ChatService:
         self._codes = codes
         self._open = open_scenes
         self._texts = texts
+        self._words = words
+        self._ends_on_unsubscribe = ends_on_unsubscribe
 
     async def handle(self, account: Account, event: Event) -> ChatReply:
         """What `event` means for the scenes of its sender, done and answered.
@@ -196,6 +209,9 @@ class ChatService:
 
     async def _message(self, account: Account, event: TextMessage) -> ChatReply:
         key = _outcome_key(account.app_id, event)
+        request = None if self._words is None else read(plain(event.text))
+        if self._words is not None and request is not None:
+            return await self._about_sessions(account, event, self._words, request, key)
         if self._policy.confirms:
             scene = await self._open.of(account.name, event.openid, event.created)
             asked = scene.scene_str if scene is not None and scene.state is State.CONFIRMING else ""
@@ -212,6 +228,65 @@ class ChatService:
         if code is not None and await self._codes.expected(account.name):
             return await self._typed(account, event, code, key)
         return NOT_A_LOGIN
+
+    async def _about_sessions(
+        self,
+        account: Account,
+        event: TextMessage,
+        words: SessionWords,
+        request: Request,
+        key: str,
+    ) -> ChatReply:
+        # A repeat gets the first reply, and ends nothing more.
+        kept = await self._scenes.recall(key)
+        if kept is not None:
+            return ChatReply("repeated", kept)
+        if request.wish is Wish.NOT_ME:
+            scene_str = await self._undecided(account, event, key)
+            if scene_str:
+                return await self._disown(account, event, scene_str, key)
+        answer = await words.answer(account, event.openid, request, created=event.created, key=key)
+        return await self._kept(key, ChatReply(answer.outcome, answer.reply))
+
+    async def _undecided(self, account: Account, event: TextMessage, key: str) -> str:
+        """The scene of theirs that waited for a decision when the message first came, if any."""
+        noted = ""
+        for find in (self._open.of, self._open.asked):
+            scene = await find(account.name, event.openid, event.created)
+            if scene is not None and scene.state in OPEN:
+                noted = scene.scene_str
+                break
+        # Noted, so that a repeat does not take the end of that scene for none, and ends a session.
+        return await self._scenes.remember(f"undecided:{key}", noted, REPLY_SECONDS)
+
+    async def _disown(
+        self, account: Account, event: TextMessage, scene_str: str, key: str
+    ) -> ChatReply:
+        """Another person is behind that scene, says the one who is asked about it."""
+        identity = Identity(account.app_id, event.openid)
+        scene = await self._scenes.get(SceneStr(scene_str))
+        if scene is None:
+            reply = self._texts.general("denied", account.settings.language)
+            return await self._kept(key, ChatReply("denied", reply))
+        if scene.state in OPEN:
+            found = await self._users.find(identity)
+            user_id = None if found is None else found[0].id
+            emit(
+                "not_me",
+                openid=event.openid,
+                user=user_id,
+                account=account.name,
+                scene=scene_str,
+            )
+        if scene.state is State.REGISTERING:
+            outcome = Outcome(key, self._texts.about("confirm_denied", scene))
+            sources = frozenset({State.REGISTERING})
+            move = Move(State.CANCELLED, sources, openid=event.openid, outcome=outcome)
+            result = LoginResult("confirm_denied", await self._login.end(scene.scene_str, move))
+        else:
+            result = await self._policy.deny(Visit(account, scene, identity, key))
+        log.info("scene %s: %s %s", scene_str, result.outcome, short_hash(event.openid))
+        return await self._reply(account, result, event.openid, key, scene.kind)
 
     async def _decision(
         self, account: Account, event: TextMessage, scene: Scene, key: str
@@ -261,7 +336,12 @@ class ChatService:
         # WeChat also tells of consent to the owner's other apps, which ends nothing here.
         revokes = isinstance(event, ConsentRevoked) and event.app_id in (None, account.app_id)
         if isinstance(event, UnsubscribeEvent) or revokes:
-            await self._users.follow(identity, event.created, following=False)
+            is_last = await self._users.follow(identity, event.created, following=False)
+            sessions = self._ends_on_unsubscribe
+            if is_last and sessions is not None and isinstance(event, UnsubscribeEvent):
+                found = await self._users.find(identity)
+                if found is not None:
+                    await sessions.end_of_user(found[0].id)
             for find in (self._open.of, self._open.asked):
                 scene = await find(account.name, event.openid, event.created)
                 if scene is not None:

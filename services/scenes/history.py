@@ -221,7 +221,7 @@ class RecordedLogins:
             # Claimed and authorized by one transaction: the scan is noted for both.
             self._history.note(scene_str, "scanned")
             self._history.funnel["scanned"].add(step.now)
-            self._history.moved(step.scene, _person(step.scene))
+            self._history.moved(step.scene, _note_of(step.scene))
         return completion
 
 

@@ -50,6 +50,9 @@ COLLECTABLE = frozenset({State.AUTHORIZED, State.CONSUMED})
 
 WAITING = frozenset({State.WAITING})
 
+BANNED = "banned"
+"""The outcome, and the `error` of the scene, for a person whom the operator has banned."""
+
 Replies = Mapping[tuple[str, str], str]
 """What a person reads in the chat, by outcome and language of the scene."""
 
@@ -99,7 +102,8 @@ class LoginTerms(NamedTuple):
         return self.session
 
     def authorization(self, scene: Scene, login: Login, outcome: Outcome | None = None) -> Move:
-        """The move that hands a claimed scene its login, with the reply to keep for its event."""
+        """The move that hands a claimed scene its login, with the reply to keep for its event; that
+        of a banned person fails."""
         user = login.user
         details = {"name": user.name, "avatar": user.avatar} if user.name else NO_DETAILS
         if (session := self.session_of(scene)) is not None:
@@ -107,6 +111,8 @@ class LoginTerms(NamedTuple):
         if outcome is None and self.outcome_key:
             reply = self.replies.get((outcome_of(login), scene.lang), "")
             outcome = Outcome(self.outcome_key, reply)
+        if user.banned:
+            return keeping_out(scene, outcome)
         return Move(
             State.AUTHORIZED,
             frozenset({scene.state}),
@@ -121,15 +127,24 @@ class LoginTerms(NamedTuple):
         )
 
 
+def keeping_out(scene: Scene, outcome: Outcome | None) -> Move:
+    """The move that ends the scene of a banned person, with the reply to keep for its event."""
+    sources = frozenset({scene.state})
+    return Move(State.FAILED, sources, openid=scene.openid, error=BANNED, outcome=outcome)
+
+
 def outcome_of(login: Login) -> str:
     """The outcome of a login, as the reply texts name it."""
+    if login.user.banned:
+        return BANNED
     return "registered" if login.is_new else "logged_in"
 
 
 class Completion(NamedTuple):
     """What became of `LoginStore.complete_login`: the last move that was tried.
 
-    Without a `login` it is the claim, which was in vain.
+    Without a `login` it is the claim, which was in vain. With that of a banned person the scene has
+    failed.
     """
 
     step: Step
@@ -398,9 +413,15 @@ class LoginService:
         step, login, ended = completion
         if ended and self._sessions is not None:
             self._sessions.tell(ended)
-        if login is not None and step.verdict is Verdict.MOVED:
-            self._metrics.login(login.is_new)
+        if login is not None:
+            self._count_login(step, login)
         return completion
+
+    def _count_login(self, step: Step, login: Login) -> None:
+        if login.user.banned:
+            self._count_end(step)
+        elif step.verdict is Verdict.MOVED:
+            self._metrics.login(login.is_new)
 
     def _terms(
         self, scene_str: SceneStr, outcome_key: str = "", replies: Replies = NO_REPLIES
@@ -440,7 +461,8 @@ class LoginService:
         )
 
     async def authorize(self, scene: Scene, login: Login, outcome: Outcome | None) -> Step:
-        """Hand the claimed scene its login, keeping the event's reply in the same transaction.
+        """Hand the claimed scene its login, keeping the event's reply in the same transaction. For
+        a banned person it ends in ``failed``.
 
         The session begins before.
 
@@ -453,8 +475,7 @@ class LoginService:
             await self._sessions.begin(session.begun(scene, login))
         move = terms.authorization(scene, login, outcome)
         step = await self._scenes.advance(scene.scene_str, move)
-        if step.verdict is Verdict.MOVED:
-            self._metrics.login(login.is_new)
+        self._count_login(step, login)
         return step
 
     async def end(self, scene_str: SceneStr, move: Move) -> Step:

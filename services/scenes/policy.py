@@ -13,7 +13,7 @@ from services.hooks import Hook
 from services.ids import SceneStr, UserId
 from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
-from services.scenes.login import LoginService, Replies, outcome_of
+from services.scenes.login import BANNED, LoginService, Replies, keeping_out, outcome_of
 from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.status import of_kiosk
 from services.scenes.store import SceneStore
@@ -40,7 +40,7 @@ class ChatTexts:
         self._kiosk_labels = kiosk_labels
         self.of_logins: Replies = {
             (outcome, lang): text(outcome, lang, site=site_name)
-            for outcome in ("logged_in", "registered")
+            for outcome in ("logged_in", "registered", BANNED)
             for lang in LANGUAGES
         }
         """The replies to a login that needs no question, ready for the store's transaction."""
@@ -160,6 +160,8 @@ class LoginPolicy:
         """Have the person confirm in the chat where that is configured; else go on to `admit`."""
         if not self.confirms:
             return await self.admit(visit)
+        if refused := await self.refuse_banned(visit):
+            return refused
         move = Move(
             State.CONFIRMING,
             frozenset({State.SCANNED}),
@@ -169,6 +171,17 @@ class LoginPolicy:
         )
         step = await self._scenes.advance(visit.scene.scene_str, move)
         return LoginResult("confirm_ask", step)
+
+    async def refuse_banned(self, visit: Visit) -> LoginResult | None:
+        """End the scene of a banned person; None for all others.
+
+        For where they would be asked something first; `admit` refuses them by itself.
+        """
+        found = await self._users.find(visit.identity)
+        if found is None or not found[0].banned:
+            return None
+        move = keeping_out(visit.scene, self._kept(visit, BANNED))
+        return LoginResult(BANNED, await self._login.end(visit.scene.scene_str, move))
 
     async def admit(self, visit: Visit, *, allowed: str = "") -> LoginResult:
         """The person consents (by scanning, or expressly): log in, register, or refuse.
@@ -216,7 +229,9 @@ class LoginPolicy:
             user_id,
             unionid_wanted=account.can_tell_unionid(identity, self._clock.monotonic()),
         )
-        outcome = allowed or outcome_of(login)
+        outcome = outcome_of(login)
+        if allowed and outcome != BANNED:
+            outcome = allowed
         step = await self._login.authorize(visit.scene, login, self._kept(visit, outcome))
         self._follow_up(visit, login, step)
         return LoginResult(outcome, step)
@@ -260,8 +275,8 @@ class LoginPolicy:
         if login.owes_unionid:
             self._unionids.ask_later(visit.account, visit.identity)
         scene = step.scene
-        # A repeat is not told again.
-        if step.verdict is not Verdict.MOVED or scene is None:
+        # A repeat is not told again, and of a banned person there is nothing to tell.
+        if step.verdict is not Verdict.MOVED or scene is None or login.user.banned:
             return
         if self._hook is not None and of_kiosk(scene):
             user = login.user

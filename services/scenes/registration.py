@@ -17,7 +17,7 @@ from services.errors import ApiError, HookUnavailable, TokenError, TokenExpired
 from services.hooks import Decision, Hook
 from services.ids import AppId, UnionId
 from services.people.store import Identity, Profile
-from services.scenes.login import COLLECTABLE, LoginService
+from services.scenes.login import BANNED, COLLECTABLE, LoginService
 from services.scenes.policy import LoginPolicy, Visit
 from services.scenes.states import Move, Scene, State
 from services.scenes.store import SceneStore
@@ -156,7 +156,7 @@ def _settled(scene: Scene | None) -> State:
     """The outcome of a registration that is over, by this form or by an earlier one."""
     if scene is None:
         raise _gone()
-    refused = scene.state is State.FAILED and scene.error == HOOK_REFUSED
+    refused = scene.state is State.FAILED and scene.error in (HOOK_REFUSED, BANNED)
     if scene.state not in COLLECTABLE and not refused:
         raise _gone()
     return scene.state

@@ -12,6 +12,7 @@ FAILURES: Mapping[str, str] = {
     "try_again": "The login could not be finished in time; please try again.",
     "not_registered": "This person has no account here.",
     "hook_refused": "The site did not admit this person.",
+    "banned": "The site keeps this person out.",
 }
 """What `error.code` of a failed scene may be, and its sentence."""
 

@@ -39,8 +39,8 @@ log = logging.getLogger("scanpush.sessions")
 EXPIRE_SECONDS = 30.0
 """Between two rounds of forgetting."""
 
-SLICE = 200
-"""Sessions forgotten at once: less than a millisecond of the store's writer."""
+SLICE = 50
+"""Sessions forgotten at once: a millisecond of the store's writer."""
 
 
 class Renewal(NamedTuple):

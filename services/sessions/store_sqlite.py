@@ -28,7 +28,10 @@ CREATE INDEX IF NOT EXISTS sessions_by_end ON sessions (ends_at);
 
 _COLUMNS = ", ".join(Session._fields)
 _SELECT = f"SELECT {_COLUMNS} FROM sessions"
-_INSERT = f"INSERT OR IGNORE INTO sessions VALUES ({', '.join('?' * len(Session._fields))})"
+_INSERT = (
+    f"INSERT INTO sessions VALUES ({', '.join('?' * len(Session._fields))})"
+    " ON CONFLICT (id) DO NOTHING"
+)
 _ROTATE = """UPDATE sessions SET generation = ?, token_hash = ?, previous_hash = ?, rotated_at = ?,
     used_at = ?, ends_at = ? WHERE id = ?"""
 _DELETE = f"DELETE FROM sessions WHERE id = ? OR parent = ? RETURNING {_COLUMNS}"

@@ -78,8 +78,8 @@ class MiniProgramLogin:
         """The person's ``login`` document, for the mini program itself: no scene, no page.
 
         Raises:
-            ApiError: ``forbidden`` for an unknown person where they may not log in;
-                ``unknown_account``; ``rate_limited``.
+            ApiError: ``forbidden`` for a banned person, and for an unknown one where they may not
+                log in; ``unknown_account``; ``rate_limited``.
             StoreUnavailable: the person was not found or registered.
             WeChatError: the code was refused (``bad_request``), or WeChat did not answer.
         """
@@ -91,6 +91,9 @@ class MiniProgramLogin:
         # Each call is a login, as each scene is; so it gets the id of a scene.
         scene_str = new_scene_str()
         login = await self._users.login(identity, scene_str, name, now)
+        if login.user.banned:
+            log.info("mini program: banned %s", short_hash(identity.openid))
+            raise ApiError("forbidden", "The site keeps this person out.")
         self._metrics.login(login.is_new)
         end = int(now) + self._token_ttl_seconds
         claims = Claims(secrets.token_urlsafe(16), int(now), end, login.is_new)
@@ -106,7 +109,8 @@ class MiniProgramLogin:
         return status.login_fields(login.user.id, claims, now, token, refresh_token)
 
     async def scan(self, scene: str, code: str, address: str) -> State:
-        """Claim the scene for the person who opened the mini program through its code.
+        """Claim the scene for the person who opened the mini program through its code. That of a
+        banned person fails at once.
 
         Raises:
             ApiError: ``not_found``, ``gone``, ``wrong_door``, ``already_claimed`` or
@@ -115,7 +119,10 @@ class MiniProgramLogin:
         """
         found = await self._scene(scene)
         identity = await self._identity(code, address)
-        return (await self._claim(found, identity.openid)).state
+        claimed = await self._claim(found, identity.openid)
+        visit = Visit(self._accounts.named(claimed.account), claimed, identity)
+        refused = await self._policy.refuse_banned(visit)
+        return claimed.state if refused is None else _theirs(refused.step, identity.openid).state
 
     async def confirm(self, scene: str, code: str, allow: bool, address: str) -> State:
         """Carry out what the person who scanned decided. Deciding the same again is no error.

@@ -22,8 +22,8 @@ from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Profile, UserStore
 from services.scenes.begin import begun_here
 from services.scenes.chat import asked_key
-from services.scenes.login import LoginService
-from services.scenes.policy import LoginPolicy, Visit
+from services.scenes.login import BANNED, LoginService
+from services.scenes.policy import NOT_REGISTERED, LoginPolicy, Visit
 from services.scenes.states import FINAL, Kind, Move, Scene, State, Step, Verdict
 from services.scenes.store import SceneStore
 from services.web_login.pages import Landing, Question
@@ -53,6 +53,9 @@ _OUTCOMES = {
     State.REGISTERING: "register_ask",
     State.DENIED: "denied",
 }
+
+_FAILURES = frozenset({NOT_REGISTERED, BANNED})
+"""Errors of a failed scene that have words of their own."""
 
 MAX_PATH = 512
 
@@ -259,6 +262,8 @@ class OAuthLogin:
         visit = Visit(self._accounts.named(scene.account), step.scene, identity, profile=profile)
         if begun_here(scene, browser.begin_cookie):
             return _outcome((await self._policy.admit(visit)).step, grant.openid), ""
+        if refused := await self._policy.refuse_banned(visit):
+            return _outcome(refused.step, grant.openid), ""
         left = step.scene.ends_at - step.now
         key = asked_key(scene.account, grant.openid)
         await self._scenes.replace(key, f"{scene.scene_str} {int(step.now)}", max(1.0, left))
@@ -353,8 +358,8 @@ def _outcome(step: Step, openid: OpenId) -> str:
         return "expired"
     if scene.openid is not None and scene.openid != openid:
         return "already_used"
-    if scene.state is State.FAILED and scene.error == "not_registered":
-        return "not_registered"
+    if scene.state is State.FAILED and scene.error in _FAILURES:
+        return scene.error
     return _OUTCOMES.get(scene.state, "expired")
 
 

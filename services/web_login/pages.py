@@ -16,6 +16,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "stale_link": 400,
         "code_refused": 400,
         "not_registered": 403,
+        "banned": 403,
         "snapshot": 403,
         "already_used": 409,
         "wrong_door": 409,

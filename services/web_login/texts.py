@@ -44,6 +44,12 @@ OUTCOMES: Mapping[str, Words] = MappingProxyType(
             ("No account", "This WeChat has no account here. Please ask the site."),
             ("アカウントがありません", "この WeChat のアカウントは登録されていません。サイトへお問い合わせください。"),
         ),
+        "banned": _words(
+            ("账号已被封禁", "本网站已封禁您的账号。如有疑问，请联系网站。"),
+            ("帳號已被停權", "本網站已將您的帳號停權。如有疑問，請聯絡網站。"),
+            ("Account blocked", "This site has blocked your account. Please ask the site."),
+            ("ご利用いただけません", "このサイトでのご利用が停止されています。サイトへお問い合わせください。"),
+        ),
         "already_used": _words(
             ("已被他人使用", "其他人已使用此二维码，请刷新登录页面后重试。"),
             ("已被他人使用", "其他人已使用此 QR Code，請重新整理登入頁面後再試。"),

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 
 from services.wechat.crypto import Cipher, signature
 from services.wechat.messages import NOT_XML, Event
-from services.wechat.reply_texts import LANGUAGES, TEXTS, THIS_SITE
+from services.wechat.reply_texts import AGO, LANGUAGES, TEXTS, THIS_SITE
 
 SUCCESS = b"success"
 """The answer that says nothing to the person; it is never encrypted."""
@@ -91,6 +91,18 @@ def inert(value: str, longest: int = MAX_VALUE) -> str:
 def beijing_time(now: float) -> str:
     """`now` in `BEIJING`, with the zone named."""
     return datetime.fromtimestamp(now, BEIJING).strftime("%Y-%m-%d %H:%M (UTC+8)")
+
+
+def ago(seconds: float, lang: str) -> str:
+    """How long ago that was, in words that need no time zone: whole minutes, hours or days."""
+    now, minutes, hours, days = AGO[language(lang)]
+    if seconds < 60:
+        return now
+    if seconds < 3600:
+        return minutes.format(n=int(seconds // 60))
+    if seconds < 86_400:
+        return hours.format(n=int(seconds // 3600))
+    return days.format(n=int(seconds // 86_400))
 
 
 def text_reply(event: Event, content: str, now: float, *, as_json: bool = False) -> bytes:

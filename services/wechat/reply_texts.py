@@ -1,8 +1,8 @@
 """What the account says in the chat, per outcome and language.
 
-`{site}`, `{browser}`, `{label}` and `{time}` are filled in by `replies.text`; a line whose value
-is missing is left out. Every sentence after a login names the site and says what to do when the
-code was sent by another person: that is what helps against QRLjacking.
+`{site}`, `{browser}`, `{label}`, `{time}` and the others are filled in by `replies.text`; a line
+whose value is missing is left out. Every sentence after a login names the site and says what to do
+when the code was sent by another person: that is what helps against QRLjacking.
 """
 
 from collections.abc import Mapping
@@ -116,6 +116,14 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "ja": "あなたの WeChat に対応する {site} のアカウントがないため、ログインできません。"
             "{site} にお問い合わせください。",
         },
+        "banned": {
+            "zh-CN": "您在 {site} 的账号已被封禁，无法登录。如有疑问，请联系 {site}。",
+            "zh-TW": "您在 {site} 的帳號已被停權，無法登入。如有疑問，請聯絡 {site}。",
+            "en": "{site} has blocked your account, so you cannot log in. If you think this is a "
+            "mistake, please contact {site}.",
+            "ja": "{site} でのご利用が停止されているため、ログインできません。お心当たりがない場合は "
+            "{site} にお問い合わせください。",
+        },
         "code_unknown": {
             "zh-CN": "登录码不正确或已过期，请核对 {site} 页面上的登录码后重新发送。",
             "zh-TW": "登入碼不正確或已過期，請核對 {site} 頁面上的登入碼後重新傳送。",
@@ -123,6 +131,67 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "and send it again.",
             "ja": "ログインコードが正しくないか、期限切れです。{site} のページのコードを確認して"
             "もう一度送信してください。",
+        },
+        "sessions_listed": {
+            "zh-CN": "您在 {site} 的登录：",
+            "zh-TW": "您在 {site} 的登入：",
+            "en": "You are logged in to {site} on:",
+            "ja": "{site} にログイン中の端末：",
+        },
+        "session_line": {
+            "zh-CN": "{number}. {label}，{begun}登录，{used}用过",
+            "zh-TW": "{number}. {label}，{begun}登入，{used}用過",
+            "en": "{number}. {label}, since {begun}, last used {used}",
+            "ja": "{number}. {label}（ログイン：{begun}、最終利用：{used}）",
+        },
+        "sessions_more": {
+            "zh-CN": "另有 {number} 个更早的登录",
+            "zh-TW": "另有 {number} 個更早的登入",
+            "en": "and {number} older ones",
+            "ja": "ほかに以前のログインが {number} 件",
+        },
+        "sessions_hint": {
+            "zh-CN": "回复“退出 1”退出第 1 个。最近的登录不是您本人？回复“不是我”。",
+            "zh-TW": "回覆「登出 1」登出第 1 個。最近的登入不是您本人？回覆「不是我」。",
+            "en": "Reply “end 1” to log out number 1. Is the latest login not yours? Reply "
+            "“not me”.",
+            "ja": "「ログアウト 1」と返信すると 1 番をログアウトします。"
+            "最新のログインに心当たりがない場合は「私ではない」と返信してください。",
+        },
+        "sessions_none": {
+            "zh-CN": "您在 {site} 没有任何登录。",
+            "zh-TW": "您在 {site} 沒有任何登入。",
+            "en": "You are not logged in to {site} anywhere.",
+            "ja": "{site} にログイン中の端末はありません。",
+        },
+        "session_ended": {
+            "zh-CN": "已退出 {site}：{label}。",
+            "zh-TW": "已登出 {site}：{label}。",
+            "en": "Logged out of {site}: {label}.",
+            "ja": "{site} からログアウトしました：{label}",
+        },
+        "session_unknown": {
+            "zh-CN": "没有这个编号。请先回复“设备”，查看最新的列表。",
+            "zh-TW": "沒有這個編號。請先回覆「裝置」，查看最新的清單。",
+            "en": "There is no such number. Reply “devices” for the current list.",
+            "ja": "その番号はありません。「端末」と返信して最新の一覧をご確認ください。",
+        },
+        "not_me_ended": {
+            "zh-CN": "已退出您最近的登录：{label}，{begun}。我们已通知 {site}。\n"
+            "回复“设备”查看其余的登录。请不要扫描别人发来的二维码。",
+            "zh-TW": "已登出您最近的登入：{label}，{begun}。我們已通知 {site}。\n"
+            "回覆「裝置」查看其餘的登入。請不要掃描別人傳來的 QR Code。",
+            "en": "Your latest login is over: {label}, {begun}. {site} has been told.\n"
+            "Reply “devices” to see the others. Do not scan codes that others send you.",
+            "ja": "最新のログインを終了しました：{label}、{begun}。{site} に通知しました。\n"
+            "ほかのログインは「端末」と返信して確認できます。"
+            "他人から送られた QR コードは読み取らないでください。",
+        },
+        "not_me_none": {
+            "zh-CN": "您在 {site} 没有可以退出的登录。如有疑问，请联系 {site}。",
+            "zh-TW": "您在 {site} 沒有可以登出的登入。如有疑問，請聯絡 {site}。",
+            "en": "There is no login to {site} to end. If you are in doubt, contact {site}.",
+            "ja": "終了できる {site} のログインはありません。ご不明な点は {site} にお問い合わせください。",
         },
         "code_locked": {
             "zh-CN": "尝试次数过多，请稍后再试。",
@@ -132,3 +201,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
     }
 )
+
+AGO: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
+    {
+        "zh-CN": ("刚刚", "{n} 分钟前", "{n} 小时前", "{n} 天前"),
+        "zh-TW": ("剛剛", "{n} 分鐘前", "{n} 小時前", "{n} 天前"),
+        "en": ("just now", "{n} min ago", "{n} h ago", "{n} d ago"),
+        "ja": ("たった今", "{n} 分前", "{n} 時間前", "{n} 日前"),
+    }
+)
+"""How long ago: less than a minute, an hour, a day, and more."""

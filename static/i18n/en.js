@@ -33,6 +33,7 @@ export default {
   "failed try_again": ["Login did not work", "The server could not finish in time. Please scan again"],
   "failed not_registered": ["No account yet", "Only registered people can log in here. Please ask the administrator"],
   "failed hook_refused": ["Not admitted", "This site did not accept your account. Please ask the administrator"],
+  "failed banned": ["Account blocked", "This site has blocked your account. Please ask the administrator"],
   "failed already_used": ["This code was already used", "Its login has been collected. Please get a new one"],
   "failed forbidden_origin": ["Login is not available on this site", "Its address is not in the allowed list (forbidden_origin)"],
   "failed opaque_origin": ["Login is not available in this frame", "Please open this page in a window of its own (opaque_origin)"],

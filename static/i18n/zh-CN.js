@@ -33,6 +33,7 @@ export default {
   "failed try_again": ["登录失败", "服务器没能按时完成，请再扫一次"],
   "failed not_registered": ["还没有账号", "这里只接受已登记的用户，请联系管理员"],
   "failed hook_refused": ["没有登录权限", "此网站没有接受您的账号，请联系管理员"],
+  "failed banned": ["账号已被封禁", "此网站已封禁您的账号，如有疑问请联系管理员"],
   "failed already_used": ["这个二维码已用过", "登录已经被领取，请换一个新的"],
   "failed forbidden_origin": ["此网站不能使用该登录", "站点地址不在允许名单内（forbidden_origin）"],
   "failed opaque_origin": ["在此框架内无法登录", "请在单独的窗口中打开本页（opaque_origin）"],

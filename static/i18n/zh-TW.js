@@ -33,6 +33,7 @@ export default {
   "failed try_again": ["登入失敗", "伺服器未能及時完成，請再掃一次"],
   "failed not_registered": ["還沒有帳號", "這裡只接受已登記的使用者，請聯絡管理員"],
   "failed hook_refused": ["沒有登入權限", "此網站沒有接受您的帳號，請聯絡管理員"],
+  "failed banned": ["帳號已被停權", "此網站已將您的帳號停權，如有疑問請聯絡管理員"],
   "failed already_used": ["這個 QR 碼已用過", "登入已被領取，請換一個新的"],
   "failed forbidden_origin": ["此網站不能使用這個登入", "網站位址不在允許名單內（forbidden_origin）"],
   "failed opaque_origin": ["在此框架內無法登入", "請在單獨的視窗中開啟本頁（opaque_origin）"],

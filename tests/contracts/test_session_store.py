@@ -428,3 +428,43 @@ async def test_sessions_are_forgotten_in_slices(people: UserBench) -> None:
     # By an earlier time they would be found again, were they still there.
     assert [one.id for one in await store.of_user(UserId(user_id), NOW)] == [left.id]
     assert await store.get(below.id, NOW) is None
+
+
+async def person(people: UserBench) -> UserId:
+    """A person who has logged in once."""
+    identity = Identity(AppId("wx1"), OpenId(f"ann-{uuid.uuid4()}"))
+    login = await people.store().login(identity, SceneStr(str(uuid.uuid4())), "default", NOW)
+    return login.user.id
+
+
+@pytest.mark.gen_test
+async def test_no_session_of_a_banned_person_begins(people: UserBench) -> None:
+    """Of whichever sort; once the ban is lifted they do again."""
+    users, store = people.store(), people.sessions("b")
+    user_id = await person(people)
+    browser = await begun(store, session(user_id, client=BROWSER))
+    await users.ban(user_id, True, NOW)
+    await store.begin(session(user_id), most_per_user=0, now=NOW)
+    below = session(user_id, client="grafana", parent=browser.id)
+    await store.begin(below, most_per_user=0, now=NOW)
+    assert [one.id for one in await store.of_user(user_id, NOW)] == [browser.id]
+    assert await store.get(below.id, NOW) is None
+    await users.ban(user_id, False, NOW)
+    await begun(store, session(user_id))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_ban_leaves_no_session_that_begins_meanwhile(people: UserBench) -> None:
+    """The ban is written, then all sessions end: whichever way the two race, none is left."""
+    users = people.store()
+    stores = people.sessions("a"), people.sessions("b")
+    for _ in range(5):
+        user_id = await person(people)
+
+        async def ban(of: UserId = user_id) -> None:
+            await users.ban(of, True, NOW)
+            await stores[0].end_of_user(of)
+
+        begins = (stores[n % 2].begin(session(user_id), most_per_user=0, now=NOW) for n in range(8))
+        await asyncio.gather(*begins, ban())
+        assert await stores[1].of_user(user_id, NOW) == []

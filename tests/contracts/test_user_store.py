@@ -462,6 +462,135 @@ async def test_an_older_change_of_following_changes_nothing(people: UserBench) -
     assert not await store.follow(person("nobody"), NOW, following=False)
 
 
+@pytest.mark.gen_test
+async def test_the_last_change_of_following_may_be_repeated(people: UserBench) -> None:
+    """What follows from it may have failed: it is told again that the change counts."""
+    store = people.store()
+    await logged_in(store, person())
+    for _ in range(2):
+        assert await store.follow(person(), NOW + 5, following=False)
+
+
+# Bans.
+
+
+@pytest.mark.gen_test
+async def test_a_ban_is_told_of_the_user(people: UserBench) -> None:
+    """By id and by identity, until it is lifted; doing either again is no error."""
+    store = people.store()
+    user = (await logged_in(store, person())).user
+    assert not user.banned
+    for banned in (True, True, False, False, True):
+        told = user._replace(banned=banned)
+        assert await store.ban(user.id, banned, NOW + 5) == told
+        assert await store.get(user.id) == told
+        assert await store.find(person()) == (told, person())
+    assert await store.ban(UserId("nobody"), True, NOW) is None
+
+
+@pytest.mark.gen_test
+async def test_the_login_of_a_banned_person_changes_nothing(people: UserBench) -> None:
+    """Nothing is counted, and nothing of the profile is kept; afterwards they log in as before."""
+    store = people.store()
+    before = (await logged_in(store, person())).user
+    await store.ban(before.id, True, NOW + 1)
+    typed = Profile(name="Bob", avatar="https://example.com/b", phone="1", email="b@x.org")
+    for _ in range(3):
+        login = await store.login(person(), scene(), "default", NOW + 9, profile=typed)
+        assert login == Login(before._replace(banned=True), is_new=False)
+    assert not [word for word in ("Bob", "example.com", "b@x.org") if word in await people.kept()]
+    await store.ban(before.id, False, NOW + 10)
+    after = (await logged_in(store, person(), NOW + 11)).user
+    assert after == before._replace(logins=2, last_login_at=NOW + 11)
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_was_counted_is_banned_when_it_is_repeated(people: UserBench) -> None:
+    """A crash left the scene without its login; the ban came before it was finished."""
+    store, name = people.store(), scene()
+    user = (await store.login(person(), name, "default", NOW)).user
+    await store.ban(user.id, True, NOW + 1)
+    again = await store.login(person(), name, "default", NOW + 2)
+    assert again.user.banned and again.user.logins == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("banned", ["older", "younger"])
+async def test_a_ban_holds_for_all_of_a_joined_person(people: UserBench, banned: str) -> None:
+    """Of two users who turn out to be one, either may be the banned one; lifting it lifts it for
+    both ids."""
+    store = people.store("a")
+    one, other = person("ann", "wx1", "u"), person("ann", "wx2")
+    older, younger = await logged_in(store, one), await logged_in(store, other, NOW + 1)
+    await store.ban((older if banned == "older" else younger).user.id, True, NOW + 2)
+    await store.join(other._replace(unionid=UnionId("u")))
+    for node in (store, people.store("b")):
+        for user_id in (older.user.id, younger.user.id):
+            user = await node.get(user_id)
+            assert user is not None and (user.id, user.banned) == (older.user.id, True)
+        for identity in (one, other):
+            assert (await logged_in(node, identity, NOW + 3)).user.banned
+    lifted = await store.ban(younger.user.id, False, NOW + 4)
+    assert lifted is not None and (lifted.id, lifted.banned) == (older.user.id, False)
+    for identity in (one, other):
+        assert not (await logged_in(store, identity, NOW + 5)).user.banned
+
+
+@pytest.mark.gen_test
+async def test_a_ban_by_either_id_is_one_ban(people: UserBench) -> None:
+    """After the join, the younger id is as good as the older one."""
+    store = people.store()
+    one, other = person("ann", "wx1", "u"), person("ann", "wx2")
+    older, younger = await logged_in(store, one), await logged_in(store, other, NOW + 1)
+    await store.join(other._replace(unionid=UnionId("u")))
+    for user_id, unlifted in ((younger.user.id, older.user.id), (older.user.id, younger.user.id)):
+        assert await store.ban(user_id, True, NOW + 2)
+        assert (await logged_in(store, one, NOW + 3)).user.banned
+        assert await store.ban(unlifted, False, NOW + 4)
+        assert not (await logged_in(store, other, NOW + 5)).user.banned
+
+
+@pytest.mark.gen_test
+async def test_a_banned_person_comes_by_no_other_way(people: UserBench) -> None:
+    """A further identity with their unionid, or with their id in the operator's system."""
+    store = people.store()
+    user = (await logged_in(store, person(unionid="u"))).user
+    await store.ban(user.id, True, NOW + 1)
+    website = await logged_in(store, person("w", "wx9", "u"), NOW + 2)
+    assert (website.user.id, website.user.banned, website.is_new) == (user.id, True, False)
+    given = await store.login(person("g", "wx8"), scene(), "default", NOW + 3, user_id=user.id)
+    assert (given.user.id, given.user.banned, given.is_new) == (user.id, True, False)
+    assert given.user.logins == 1
+
+
+@pytest.mark.gen_test
+async def test_a_banned_person_still_owes_a_unionid(people: UserBench) -> None:
+    """It may show other users to be the same person, who are then banned as well."""
+    store = people.store()
+    user = (await logged_in(store, person())).user
+    await store.ban(user.id, True, NOW)
+    assert (await owing(store, person())).owes_unionid
+    assert await store.owed_unionids(person().app_id, DUE, 10) == [person()]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_login_is_counted_once_a_ban_has_returned(people: UserBench) -> None:
+    """Logins at two nodes while the ban comes: none that begins later, and no more are let in than
+    were counted."""
+    stores = people.store("a"), people.store("b")
+    user = (await logged_in(stores[0], person())).user
+    logins = [asyncio.ensure_future(logged_in(stores[i % 2], person())) for i in range(40)]
+    await asyncio.sleep(0)
+    banned = await stores[1].ban(user.id, True, NOW + 1)
+    assert banned is not None
+    late = [logged_in(stores[i % 2], person()) for i in range(20)]
+    assert all(login.user.banned for login in await asyncio.gather(*late))
+    let_in = [login for login in await asyncio.gather(*logins) if not login.user.banned]
+    after = await stores[0].get(user.id)
+    assert after is not None and after.logins == banned.logins
+    assert len(let_in) <= after.logins - 1
+
+
 # Unionids that are owed.
 
 DUE = NOW + UNIONID_DUE_SECONDS

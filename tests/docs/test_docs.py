@@ -230,7 +230,7 @@ def test_the_readmes_are_short() -> None:
 
 
 def test_what_a_chinese_operator_needs_is_translated() -> None:
-    """Which way to choose, embedding, going live, kinds, errors, operations, and the reference."""
+    """What to choose, embed, set up and run, the login kinds, the errors, and the reference."""
     names = [page.stem for page in TRANSLATED]
     assert names == [
         *("choosing", "embedding", "errors", "going-live", "login-kinds", "openid", "operations"),

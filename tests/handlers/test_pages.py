@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from handlers.assets import PAGES, STATIC, Assets, accepted_coding, static_assets
+from services.scenes.status import FAILURES
 from services.wechat.reply_texts import LANGUAGES
 from tests.handlers.answers import error_of
 from tests.handlers.conftest import Running
@@ -78,6 +79,15 @@ def test_a_page_comes_in_the_visitors_language(
     assert all(f"<li>{step}</li>" in answer.text for step in words["steps"])
     vary = set(answer.headers["Vary"].split(", "))
     assert vary >= {"Accept-Language", "Accept-Encoding", "Cookie"}
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_failure_has_words(lang: str) -> None:
+    """A page says why a login failed: a title and a sentence, its own for each reason."""
+    words = static_assets().words(f"i18n/{lang}.js")
+    reasons = [tuple(words[f"failed {code}"]) for code in FAILURES]
+    assert all(len(said) == 2 and all(said) for said in reasons)
+    assert len(set(reasons)) == len(reasons)
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

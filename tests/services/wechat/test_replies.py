@@ -26,8 +26,18 @@ OUTCOMES = {
     "confirm_denied",
     "register_ask",
     "not_registered",
+    "banned",
     "code_unknown",
     "code_locked",
+    "sessions_listed",
+    "session_line",
+    "sessions_more",
+    "sessions_hint",
+    "sessions_none",
+    "session_ended",
+    "session_unknown",
+    "not_me_ended",
+    "not_me_none",
 }
 
 
@@ -44,6 +54,7 @@ def test_every_outcome_in_every_language() -> None:
 def test_every_sentence_can_be_filled(outcome: str, lang: str) -> None:
     """With all values given nothing is left open, and the reply's limit is far."""
     values = {"site": "Example", "browser": "Firefox", "label": "Lobby 3", "time": "12:00"}
+    values |= {"number": "2", "begun": "3 h ago", "used": "just now"}
     sentence = replies.text(outcome, lang, **values)
     assert sentence and "{" not in sentence
     assert len(sentence.encode()) < replies.MAX_CONTENT_BYTES
@@ -98,6 +109,23 @@ def test_nearest_language(tag: str, expected: str) -> None:
 def test_time_names_its_zone() -> None:
     """The person reads the time of WeChat's own zone."""
     assert replies.beijing_time(1700000000) == "2023-11-15 06:13 (UTC+8)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "just now"),
+        (59.9, "just now"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (3600, "1 h ago"),
+        (86_399, "23 h ago"),
+        (200_000, "2 d ago"),
+    ],
+)
+def test_how_long_ago(seconds: float, words: str) -> None:
+    """Whole units, rounded down; a clock that is ahead gives no negative number."""
+    assert replies.ago(seconds, "en-GB") == words
 
 
 def test_sender_and_receiver_are_swapped() -> None:

@@ -65,8 +65,7 @@ RECENT = 32
 
 LOGIN_FIELDS = (
     *("unionid", "born", "user_id", "name", "avatar"),
-    *("account", "created_at", "last_login_at", "logins", "email"),
-    *("banned_at", "unionid_owed"),
+    *("account", "created_at", "last_login_at", "logins", "banned_at", "email", "unionid_owed"),
 )
 """What a login reads of a primary record; most of the rest are the scenes in `recent`."""
 
@@ -196,8 +195,8 @@ def user_of(primary: Document) -> User:
         created_at=primary["created_at"],
         last_login_at=primary["last_login_at"],
         logins=primary["logins"],
-        email=primary["email"],
         banned=primary.get("banned_at") is not None,
+        email=primary["email"],
     )
 
 

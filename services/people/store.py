@@ -40,10 +40,10 @@ class User(NamedTuple):
     created_at: float
     last_login_at: float
     logins: int
-    email: str = ""
-    """What the person typed at registration (`Profile`)."""
     banned: bool = False
     """The operator keeps this person out."""
+    email: str = ""
+    """What the person typed at registration (`Profile`)."""
 
 
 class Login(NamedTuple):

@@ -53,11 +53,11 @@ CREATE INDEX IF NOT EXISTS unionids_owed_by_due ON unionids_owed (app_id, due);
 """
 
 # Identities never point to an alias: `_make_alias` moves them to the user who stays.
-_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins, u.email,
-    u.banned_at FROM identities i JOIN users u ON u.id = i.user_id
+_KNOWN = """SELECT i.unionid, u.id, u.name, u.avatar, u.account, u.created_at, u.logins,
+    u.banned_at, u.email FROM identities i JOIN users u ON u.id = i.user_id
     WHERE i.app_id = ? AND i.openid = ?"""
-_USER = """SELECT id, name, avatar, account, created_at, last_login_at, logins, email,
-    banned_at IS NOT NULL FROM users"""
+_USER = """SELECT id, name, avatar, account, created_at, last_login_at, logins,
+    banned_at IS NOT NULL, email FROM users"""
 
 _ALIASES = """WITH RECURSIVE person (id) AS (
     VALUES (?) UNION SELECT users.id FROM users JOIN person ON users.alias_of = person.id
@@ -193,12 +193,12 @@ def login_in_transaction(
     has_unionid = row is not None and row[0] is not None
     if row is not None and (has_unionid or identity.unionid is None):
         # Nothing new is known of the person, the common case: one more statement is enough.
-        _, user_id, name, avatar, created_account, created_at, logins, email, banned_at = row
+        _, user_id, name, avatar, created_account, created_at, logins, banned_at, email = row
         if banned_at is None:
             change = "UPDATE users SET last_login_at = ?, logins = ? WHERE id = ?"
             db.execute(change, (now, logins + 1, user_id))
             times = (created_at, now, logins + 1)
-            user = User(UserId(user_id), name, avatar, created_account, *times, email)
+            user = User(UserId(user_id), name, avatar, created_account, *times, email=email)
             login = Login(user, is_new=False)
         else:
             login = _noted(db, UserId(user_id), False, scene_str, NOTHING_KNOWN, now)

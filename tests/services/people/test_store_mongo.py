@@ -1,8 +1,9 @@
 """What only the store in MongoDB does; its contract is in tests/contracts."""
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ class Bench:
             *(self.store.login(one, SceneStr(str(uuid.uuid4())), "default", NOW) for one in people)
         )
         return list(self.asked)
+
+    @contextlib.asynccontextmanager
+    async def another(self, unanswered: bytes) -> AsyncIterator[MongoUserStore]:
+        """A store whose requests with `unanswered` in them never get an answer."""
+        self._proxy.plan = lambda sent: Fault.HANG if unanswered in sent else Fault.PASS
+        url = f"mongodb://127.0.0.1:{self._proxy.port}"
+        store = MongoUserStore(url, "others", timeout_seconds=10)
+        await store.open()
+        yield store
+        await store.close()
 
 
 @pytest.fixture
@@ -150,3 +161,19 @@ async def test_an_owed_unionid_costs_the_login_nothing(bench: Bench) -> None:
     bench.asked.clear()
     await bench.store.join(ANN._replace(unionid=UnionId("u")))
     assert bench.asked == ["find", "insert", "update"]
+
+
+@pytest.mark.gen_test
+async def test_aliases_are_known_before_their_index_is(bench: Bench) -> None:
+    """Where it is never made: a person's ids are those of the users who were merged."""
+    async with bench.another(b"partialFilterExpression") as store:
+        ids = []
+        for number in range(3):
+            identity = Identity(AppId(f"wx{number}"), OpenId("one"))
+            scene_str = SceneStr(str(uuid.uuid4()))
+            login = await store.login(identity, scene_str, "default", NOW + number)
+            ids.append(login.user.id)
+            await store.join(identity._replace(unionid=UnionId("the one person")))
+        for user_id in ids:
+            person = await store.person(user_id)
+            assert person.ids[0] == ids[0] and sorted(person.ids) == sorted(ids)

@@ -356,5 +356,5 @@ def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
     row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
     if row is None:
         return None
-    *known, banned = row
-    return User._make((*known, bool(banned)))
+    *known, banned, email = row
+    return User._make((*known, bool(banned), email))

@@ -430,6 +430,24 @@ async def test_a_client_chooses_how_people_prove_themselves(tmp_path: Path) -> N
         assert sent_to(await browser.ask("shop", prompt="none"))[1]["error"] == "login_required"
 
 
+async def test_a_banned_person_is_kept_out(tmp_path: Path) -> None:
+    """Also where the ban comes between the scan and the ticket: access_denied, and no session."""
+    async with Stack(tmp_path, **provider()) as stack, BrowserOfOne(stack) as browser:
+        shown = await browser.ask()
+        page = await browser.begin(shown)
+        await stack.scan(page)
+        ticket = await browser.ticket(page)
+        scene = await stack.scene(page)
+        assert scene is not None and scene.user_id is not None
+        await stack.container.backend.users.ban(scene.user_id, True, stack.now)
+        address, fields = sent_to(await browser.post(shown, ticket=ticket))
+        assert (address, fields["error"]) == (CALLBACK, "access_denied")
+        assert "__Host-op_session" not in browser.jar
+        page = await browser.begin(await browser.ask())
+        await stack.scan(page)
+        assert (await page.reaches("failed"))["error"]["code"] == "banned"
+
+
 async def test_a_question_in_the_chat_names_the_client(tmp_path: Path) -> None:
     """confirm: always; and the login goes on when it is allowed."""
     sections = provider() | {"login": {"confirm": "always"}}

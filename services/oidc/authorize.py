@@ -120,7 +120,7 @@ def parsed(parameters: Parameters, clients: Clients) -> AuthorizationRequest:
     challenge, method = values.get("code_challenge", ""), values.get("code_challenge_method", "")
     if client.public and not challenge:
         raise refused("invalid_request", "code_challenge is missing (PKCE)")
-    # Left out, the method is plain, which whoever reads the request can answer.
+    # Left out, the method is plain, which any reader of the request can answer.
     if (challenge or method) and (method != "S256" or not _CHALLENGE.fullmatch(challenge)):
         raise refused("invalid_request", "code_challenge_method must be S256, with its challenge")
     prompts = frozenset(values.get("prompt", "").split())

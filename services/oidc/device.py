@@ -272,7 +272,7 @@ class Question(NamedTuple):
     user_code: str
     """As the device shows it."""
     sid: SessionId
-    """The session that was asked: should another person log in meanwhile, they are asked anew."""
+    """The session that was asked: should another person log in meanwhile, they are asked again."""
 
 
 class DeviceService:
@@ -325,7 +325,7 @@ class DeviceService:
             return await self._over(opened, session)
         code = shown(read(user_code) or "")
         if session is None or not self._suffices(session, client):
-            # `back`: whoever comes back without a login is not sent to it once more.
+            # `back`: a person who comes back without a login is not sent to it once more.
             return PendingLogin(client.id, None, next=f"/device?user_code={code}&back=1")
         return Question(client, code, session.id)
 

@@ -344,7 +344,7 @@ class TokenService:
         return {
             "iss": self._issuer_url,
             "sub": login.user_id,
-            # Not before the person logged in, for whoever compares the two.
+            # Not before the person logged in, for clients that compare the two.
             "iat": max(at - BACKDATED_SECONDS, min(at, auth_time)),
             "exp": at + self._ttl_seconds,
             "auth_time": auth_time,

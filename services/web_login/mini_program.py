@@ -172,7 +172,7 @@ def _theirs(step: Step, openid: OpenId) -> Scene:
     if scene is None:
         raise ApiError("not_found", "There is no such scene.")
     if scene.openid is not None and scene.openid != openid:
-        raise ApiError("already_claimed", "Somebody else scanned this code.")
+        raise ApiError("already_claimed", "Another person scanned this code.")
     if scene.state in FINAL and (scene.openid is None or scene.state in _ENDED_WITHOUT_A_LOGIN):
         raise ApiError("gone", "This login has ended.")
     return scene

@@ -28,7 +28,7 @@ class OwnReadyHandler(BaseHandler):
         if self.container.push.draining:
             # From now on the load balancer sends new pages elsewhere.
             raise ApiError("overloaded", "This node is leaving.", retry_after=1)
-        await self.container.check_stores()
+        await self.container.store_watch.check()
 
 
 class ReadyHandler(OwnReadyHandler):

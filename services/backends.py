@@ -1,10 +1,13 @@
 """The two sets of stores: ``backend: embedded`` (SQLite) and ``distributed`` (Redis, MongoDB)."""
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.clock import Clock
+from services.errors import StoreUnavailable
+from services.metrics import Metrics
 from services.people import store_sqlite as people_sqlite
 from services.people.store import UserStore
 from services.people.store_mongo import MongoUserStore
@@ -54,6 +57,48 @@ class Backend:
             await connection.close()
         if self.database is not None:
             await self.database.close()
+
+
+CHECK_SECONDS = 2
+"""How long a check waits for all stores together."""
+
+WATCH_SECONDS = 5
+
+
+class StoreWatch:
+    """Asks the stores whether they answer, for ``/readyz`` and for the metrics."""
+
+    def __init__(self, backend: Backend, clock: Clock, metrics: Metrics) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._metrics = metrics
+
+    async def check(self) -> None:
+        """Raise `StoreUnavailable` unless the stores and the broker answer now."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._check("scenes", self._backend.scenes.ping)
+                await self._check("users", self._backend.users.ping)
+                await self._check("broker", self._backend.broker.ping)
+        except TimeoutError:
+            raise StoreUnavailable("a store does not answer") from None
+
+    async def _check(self, store: str, ping: Callable[[], Awaitable[None]]) -> None:
+        began = self._clock.monotonic()
+        up = False
+        try:
+            await ping()
+            up = True
+        finally:
+            self._metrics.store_checked(store, self._clock.monotonic() - began, up=up)
+
+    async def check_forever(self) -> None:
+        """Keep the metrics fresh where nothing asks ``/readyz``."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            # The metric says it; what fails by it is logged where it fails.
+            with contextlib.suppress(StoreUnavailable):
+                await self.check()
 
 
 OpenBackend = Callable[[Settings, Clock, str], Awaitable[Backend]]

@@ -6,7 +6,6 @@ stands where it is made. `build_container` opens the stores and makes every part
 in the settings stops the start, not a request.
 """
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
@@ -16,9 +15,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from services.backends import Backend, OpenBackend, open_backend
+from services.backends import Backend, OpenBackend, StoreWatch, open_backend
 from services.clock import Clock, SystemClock
-from services.errors import SettingsError, StoreUnavailable
+from services.errors import SettingsError
 from services.hooks import Hook
 from services.http_client import make_transport
 from services.logs import PacedLog
@@ -86,9 +85,6 @@ from services.wechat.official_account import OfficialAccountClient
 from services.wechat.unionids import UnionIds
 from services.workers import WorkerContext, WorkerPeers
 
-STORES_SECONDS = 2
-"""How long /readyz waits for the stores."""
-
 POLLS_PER_SCENE = 5
 """Long polls at once from an address, for each scene it may begin in a minute: a scene lives three
 minutes, and its page listens a little longer than it shows the code."""
@@ -137,6 +133,10 @@ class Container:
     @cached_property
     def metrics(self) -> Metrics:
         return Metrics(self.clock.now, Ending)
+
+    @cached_property
+    def store_watch(self) -> StoreWatch:
+        return StoreWatch(self.backend, self.clock, self.metrics)
 
     @cached_property
     def paced_log(self) -> PacedLog:
@@ -808,6 +808,7 @@ class Container:
         for account, codes in self.account_codes.items():
             self.supervisor.spawn(codes.keep_ready(), name=f"codes ahead of {account}")
         self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
+        self.supervisor.spawn(self.store_watch.check_forever(), name="check the stores")
 
     async def close(self) -> None:
         """End everything, in the order that loses nothing. Safe after a failed start."""
@@ -819,15 +820,6 @@ class Container:
             await self.worker_peers.close()
         await self.backend.close()
 
-    async def check_stores(self) -> None:
-        """Raise `StoreUnavailable` unless the stores and the broker answer now."""
-        try:
-            async with asyncio.timeout(STORES_SECONDS):
-                await self.backend.scenes.ping()
-                await self.backend.users.ping()
-                await self.backend.broker.ping()
-        except TimeoutError:
-            raise StoreUnavailable("a store does not answer") from None
 
 
 async def build_container(

@@ -81,6 +81,10 @@ class MetricName(StrEnum):
         "scanpush_wechat_credential_remaining_seconds",
         "Seconds until an account's access_token ends.",
     )
+    CODES_LEFT = (
+        "scanpush_wechat_codes_left",
+        "Codes that an account may still make on WeChat's day, as counted at its newest code.",
+    )
     CODES_AHEAD = "scanpush_codes_ahead", "Codes made ahead that wait for a page now."
     CODES_AHEAD_MADE = "scanpush_codes_ahead_made_total", "Codes made ahead."
     CODES_AHEAD_USED = "scanpush_codes_ahead_used_total", "Codes made ahead that a page got."
@@ -89,6 +93,8 @@ class MetricName(StrEnum):
         "Codes made ahead that no page got: too old, or left when the server ended.",
     )
     NOTICES = "scanpush_notices_total", "Login notices, by what WeChat reports of them."
+    STORE_SECONDS = "scanpush_store_seconds", "Seconds of a check whether a store answers."
+    STORE_UP = "scanpush_store_up", "Whether a store answered its newest check: 1 or 0."
     RATE_LIMITED = "scanpush_rate_limited_total", "Requests over a limit, by action."
 
 
@@ -127,11 +133,14 @@ class Metrics:
         )
         self._errcodes = self._counters(MetricName.WECHAT_ERRCODES, "errcode")
         self._credential = self._gauge(MetricName.CREDENTIAL_SECONDS, "account")
+        self._codes_left = self._gauge(MetricName.CODES_LEFT, "account")
         self._codes_ahead = self._gauge(MetricName.CODES_AHEAD, "account")
         self._codes_made = self._counters(MetricName.CODES_AHEAD_MADE, "account")
         self._codes_used = self._counters(MetricName.CODES_AHEAD_USED, "account")
         self._codes_unused = self._counters(MetricName.CODES_AHEAD_UNUSED, "account")
         self._notices = self._counters(MetricName.NOTICES, "result")
+        self._store_seconds = self._histogram(MetricName.STORE_SECONDS, "store")
+        self._store_up = self._gauge(MetricName.STORE_UP, "store")
         self._rate_limited = self._counters(MetricName.RATE_LIMITED, "action")
         self.recent_callbacks: deque[float] = deque(maxlen=RECENT)
         self.recent_pushes: deque[float] = deque(maxlen=RECENT)
@@ -224,6 +233,10 @@ class Metrics:
         """The account's access_token ends `at` that unix time; the metric counts down by itself."""
         self._credential.labels(account).set_function(lambda: max(0.0, at - self._now()))
 
+    def count_codes_left(self, account: str, left: Callable[[], int]) -> None:
+        """Call `left` for the account's codes of the day whenever the metrics are read."""
+        self._codes_left.labels(account).set_function(left)
+
     def count_codes_ahead(self, account: str, ready: Callable[[], int]) -> None:
         """Call `ready` for the number of the account's codes whenever the metrics are read."""
         self._codes_ahead.labels(account).set_function(ready)
@@ -243,6 +256,13 @@ class Metrics:
     def notice(self, result: str) -> None:
         """WeChat's later word on a login notice: delivered or refused."""
         self._notices(result).inc()
+
+    # Stores.
+
+    def store_checked(self, store: str, seconds: float, *, up: bool) -> None:
+        """`store` is ``scenes``, ``users`` or ``broker``; it answered, or failed, after so long."""
+        self._store_seconds.labels(store).observe(seconds)
+        self._store_up.labels(store).set(up)
 
     # Limits.
 

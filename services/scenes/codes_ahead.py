@@ -237,6 +237,8 @@ class AccountCodes:
             ahead, longest_life, lambda codes: metrics.codes_ahead_unused(account, codes)
         )
         metrics.count_codes_ahead(account, lambda: len(self._stock))
+        metrics.count_codes_left(account, self._codes_left)
+        self._counted = ("", 0)
         self._in_flight = 0
 
     async def give(self, life: int) -> AccountCode:
@@ -289,7 +291,9 @@ class AccountCodes:
         try:
             # Counted before WeChat is asked, so that a flood of pages cannot use up the reserve.
             # For two days, as the key names the day and has to outlive it.
-            made = await self._counters.count(codes_key(self._account, began), 2 * DAY_SECONDS)
+            key = codes_key(self._account, began)
+            made = await self._counters.count(key, 2 * DAY_SECONDS)
+            self._counted = (key, made)
             if self._daily_code_reserve and made > WECHAT_DAILY_CODES - self._daily_code_reserve:
                 raise _quota_used_up(began)
             scene_str = new_scene_str()
@@ -315,6 +319,12 @@ class AccountCodes:
         if self._stock.made(began, self._clock.now()):
             log.info("codes of account %s are made again", self._account)
         return AccountCode(scene_str, code.ticket, code.url, began + life)
+
+    def _codes_left(self) -> int:
+        """As far as this process knows: the others make codes as well."""
+        key, made = self._counted
+        today = key == codes_key(self._account, self._clock.now())
+        return max(0, WECHAT_DAILY_CODES - made) if today else WECHAT_DAILY_CODES
 
     def _failed(self, began: float, error: Exception, pause: float | None = None) -> None:
         if self._stock.failed(began, self._clock.now(), pause) and self._ahead:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.clock import SystemClock
+from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
 from tests.stack import ON_LOOP, Stack, status, until
 
@@ -65,3 +67,26 @@ async def test_an_unreachable_wechat_is_an_outcome(tmp_path: Path, logs: Unexpec
         found = await samples(stack)
         name = "scanpush_wechat_calls_total /cgi-bin/qrcode/create wechat_unavailable"
         assert found[name] == 1
+
+
+async def test_the_codes_that_are_left_are_told(tmp_path: Path) -> None:
+    """Of the 100,000 of a day, and all of them again on the next one."""
+    async with Stack(tmp_path, TurnableClock(SystemClock()), wechat={"codes_ahead": 0}) as stack:
+        await stack.begin()
+        name = "scanpush_wechat_codes_left default"
+        assert (await samples(stack))[name] == 99_999
+        await stack.advance(86_400)
+        assert (await samples(stack))[name] == 100_000
+
+
+async def test_a_store_that_fails_is_told(tmp_path: Path, logs: UnexpectedLogs) -> None:
+    """By the check behind /readyz, which is repeated without being asked for."""
+    logs.expect("store_unavailable")
+    async with Stack(tmp_path, faulty=True) as stack:
+        assert (await stack.http.get("/readyz")).status_code == 200
+        assert (await samples(stack))["scanpush_store_up users"] == 1
+        stack.users.refuse("ping")
+        assert (await stack.http.get("/readyz")).status_code == 503
+        found = await samples(stack)
+        assert found["scanpush_store_up users"] == 0
+        assert found["scanpush_store_seconds_count users"] == 2

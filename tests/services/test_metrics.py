@@ -125,3 +125,12 @@ def test_two_servers_in_one_process_do_not_share(metrics: Metrics) -> None:
     """Each has a registry of its own."""
     metrics.socket_opened()
     assert samples(Metrics())["scanpush_sockets"] == 0
+
+
+def test_a_check_of_a_store_leaves_its_time_and_its_result(metrics: Metrics) -> None:
+    """The newest result, and all times."""
+    metrics.store_checked("users", 0.2, up=True)
+    metrics.store_checked("users", 2.0, up=False)
+    read = samples(metrics)
+    assert read["scanpush_store_up{users}"] == 0
+    assert read["scanpush_store_seconds_count{users}"] == 2

@@ -102,17 +102,33 @@ def _accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def rendered_nginx(folder: Path, port: int, nodes: list[int]) -> str:
-    """deploy/nginx.conf with this cluster's ports and paths, within a minimal main file."""
+def rendered_nginx(
+    folder: Path, port: int, nodes: list[int], certificate: Path | None = None
+) -> str:
+    """deploy/nginx.conf with this cluster's ports and paths, within a minimal main file.
+
+    Args:
+        certificate: a file with it and its key; without one, no TLS and no HTTP/2.
+    """
     site = (ROOT / "deploy" / "nginx.conf").read_text()
+    # The server of port 80 sends people on to the other one, which does the work.
+    site, redirects = re.subn(r"(?ms)^# WeChat follows no redirect, so.*?^}\n", "", site)
     servers = "".join(
         f"    server 127.0.0.1:{node} max_fails=1 fail_timeout=2s;\n" for node in nodes
     )
     site, upstreams = re.subn(r"(?:    server 127\.0\.0\.1:\d+ [^\n]*\n)+", servers, site, count=1)
-    site, listens = re.subn(r"(?m)^    listen 80;", f"    listen 127.0.0.1:{port};", site)
+    tls = " ssl http2" if certificate else ""
+    listen = r"    listen 443 ssl http2;\n    listen \[::\]:443 ssl http2;\n"
+    site, listens = re.subn(listen, f"    listen 127.0.0.1:{port}{tls};\n", site)
+    if certificate is None:
+        site = re.sub(r"(?m)^    ssl_\w+ .*\n", "", site)
+    else:
+        site = re.sub(r"(?m)^    (ssl_certificate\w*) .*$", rf"    \1 {certificate};", site)
     site = site.replace("/var/log/nginx/scanpush.log", f"{folder}/access.log")
-    if (upstreams, listens) != (1, 1):
-        raise CannotStart("deploy/nginx.conf is not as expected: one upstream, one listen 80")
+    if (redirects, upstreams, listens) != (1, 1, 1):
+        raise CannotStart(
+            "deploy/nginx.conf is not as expected: a redirect, an upstream, a listen 443"
+        )
     (folder / "site.conf").write_text(site)
     temporary = "".join(
         f"    {kind}_temp_path {folder}/{kind};\n"

@@ -8,7 +8,7 @@ in the settings stops the start, not a request.
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,9 +58,17 @@ from services.scenes.pictures import MiniProgramPictures, Pictures
 from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
 from services.scenes.session_words import SessionWords
-from services.scenes.states import Kind
+from services.scenes.states import Kind, Scene
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
+from services.scenes.traces import (
+    OpenTraces,
+    TracedCallbacks,
+    TracedLogins,
+    TracedScenes,
+    Traces,
+    open_traces,
+)
 from services.scenes.typed_codes import TypedCodes
 from services.sessions.service import SessionService
 from services.sessions.states import Session
@@ -100,6 +108,7 @@ class Container:
         worker_peers: the other processes of this server, where there are several.
         simulated_phone: below what address the built-in simulator's phone is; empty without it.
         outgoing: the proxies and certificates for requests to other servers.
+        traces: where logins are traced.
     """
 
     def __init__(
@@ -113,6 +122,7 @@ class Container:
         worker_peers: WorkerPeers | None,
         simulated_phone: str,
         outgoing: Outgoing,
+        traces: Traces | None,
     ) -> None:
         self.settings = settings
         self.node = node
@@ -123,6 +133,7 @@ class Container:
         self.simulated_phone = simulated_phone
         self._keys = keys
         self._outgoing = outgoing
+        self._traces = traces
 
     # What everything stands on.
 
@@ -267,16 +278,20 @@ class Container:
     @cached_property
     def scenes(self) -> SceneStore:
         scenes = self.backend.scenes
-        return scenes if self.history is None else RecordedScenes(scenes, self.history)
+        if self.history is not None:
+            scenes = RecordedScenes(scenes, self.history)
+        return scenes if self._traces is None else TracedScenes(scenes, self._traces)
 
     @cached_property
     def logins(self) -> LoginStore:
         logins = self.backend.logins
         if logins is None:
-            # Its steps go through `scenes`, which records them already.
+            # Its steps go through `scenes`, which records and traces them already.
             users, sessions = self.backend.users, self.login_sessions
             return SteppedLoginStore(self.scenes, users, self.clock, sessions)
-        return logins if self.history is None else RecordedLogins(logins, self.history)
+        if self.history is not None:
+            logins = RecordedLogins(logins, self.history)
+        return logins if self._traces is None else TracedLogins(logins, self._traces)
 
     @cached_property
     def login(self) -> LoginService:
@@ -292,9 +307,21 @@ class Container:
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
             tickets=bool(settings.kiosks or settings.oidc.clients),
-            on_delivery=None if self.history is None else self.history.delivered,
+            on_delivery=self._on_delivery(),
             sessions=self.login_sessions,
         )
+
+    def _on_delivery(self) -> Callable[[Scene], None] | None:
+        """What wants to know of each delivery of a login; most servers have nothing that does."""
+        told = [part.delivered for part in (self.history, self._traces) if part is not None]
+        if len(told) < 2:
+            return told[0] if told else None
+
+        def tell(scene: Scene) -> None:
+            for delivered in told:
+                delivered(scene)
+
+        return tell
 
     @cached_property
     def hook(self) -> Hook | None:
@@ -356,14 +383,15 @@ class Container:
         return SessionWords(self.scenes, self.backend.users, sessions, self.clock, self.site_name)
 
     @cached_property
-    def callbacks(self) -> CallbackService:
-        return CallbackService(
+    def callbacks(self) -> CallbackService | TracedCallbacks:
+        callbacks = CallbackService(
             self.scenes,
             self.chat,
             self.clock,
             self.metrics,
             deadline_seconds=self.settings.wechat.callback_deadline_seconds,
         )
+        return callbacks if self._traces is None else TracedCallbacks(callbacks, self._traces)
 
     @cached_property
     def sweeper(self) -> Sweeper:
@@ -819,7 +847,8 @@ class Container:
         if self.worker_peers is not None:
             await self.worker_peers.close()
         await self.backend.close()
-
+        if self._traces is not None:
+            await self._traces.close()
 
 
 async def build_container(
@@ -832,6 +861,7 @@ async def build_container(
     worker: WorkerContext | None = None,
     simulated_phone: str = "",
     outgoing: Outgoing = Outgoing(),
+    make_traces: OpenTraces = open_traces,
 ) -> Container:
     """Open the stores and keys, and make every part of a server that listens at `host` and `port`.
 
@@ -841,6 +871,7 @@ async def build_container(
         worker: this process's, where several serve one port.
         simulated_phone, outgoing: see `Container`.
         make_backend: a test puts stores that fail on command in the real ones' place.
+        make_traces: a test keeps the spans to itself.
 
     Raises:
         SettingsError: a file, key or store that the settings name cannot be used.
@@ -851,6 +882,7 @@ async def build_container(
     backend = await make_backend(settings, clock, node)
     try:
         keys = open_keys(settings.jwt, settings.oidc.id_token_algs)
+        traces = make_traces(settings, backend.clock or clock, node)
     except SettingsError:
         await backend.close()
         raise
@@ -864,6 +896,7 @@ async def build_container(
         None if worker is None else WorkerPeers(worker),
         simulated_phone,
         outgoing,
+        traces,
     )
     for name, part in vars(Container).items():
         if isinstance(part, cached_property):

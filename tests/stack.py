@@ -29,6 +29,7 @@ from services.ids import SceneStr
 from services.scenes.callbacks import CallbackRequest
 from services.scenes.history import RecordedScenes
 from services.scenes.states import Scene
+from services.scenes.traces import OpenTraces, open_traces
 from services.settings.models import Settings
 from simulator.builtin import Simulation, simulate
 from simulator.clock import TurnableClock
@@ -106,6 +107,7 @@ class Stack:
         clock: a `TurnableClock` lets hours pass (`advance`); None: the machine's.
         faulty: put `scenes` and `users`, stores that fail on command, into the server.
         stores: opens the stores; by default those that the settings name.
+        traces: opens the traces; by default those that the settings name, which is none.
         tornado: serve by Tornado's own HTTP server, the twin of handlers/http1.py.
         sections: settings that differ from the defaults, by section, as in config.yaml.
     """
@@ -117,6 +119,7 @@ class Stack:
         *,
         faulty: bool = False,
         stores: OpenBackend = open_backend,
+        traces: OpenTraces = open_traces,
         tornado: bool = False,
         **sections: Mapping[str, Any],
     ) -> None:
@@ -134,6 +137,7 @@ class Stack:
         self._clock = clock
         self._twin: HTTPServer | None = None
         self._tornado = tornado
+        self._open_traces = traces
         self._make_backend: OpenBackend = open_faulty if faulty else stores
         self.container: Container
         self.server: Server
@@ -158,6 +162,7 @@ class Stack:
                 port=self.port,
                 clock=self._clock,
                 make_backend=self._make_backend,
+                make_traces=self._open_traces,
                 simulated_phone=phone,
             )
             undo.push_async_callback(self.container.close)

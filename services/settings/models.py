@@ -252,6 +252,12 @@ class OperatorSettings(_Section):
     token: OwnSecret = SecretStr("")
 
 
+class TracingSettings(_Section):
+    otlp_url: OptionalUrl = ""
+    sample_ratio: Annotated[Number, Field(gt=0, le=1)] = 1
+    """The share of logins that are traced, each on all nodes or on none."""
+
+
 class LoggingSettings(_Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["console", "json"] = "console"
@@ -275,6 +281,7 @@ class Settings(_Section):
     push: PushSettings = PushSettings()
     limits: LimitSettings = LimitSettings()
     operator: OperatorSettings = OperatorSettings()
+    tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

@@ -2,11 +2,15 @@
 
     python -m bench.cluster_logins                       # 10,000 logins, about five minutes
     python -m bench.cluster_logins --logins 1000 --kill-every 5
+    python -m bench.cluster_logins --logins 1000 --upgrade-from v1.0.0
 
 Two nodes behind nginx with Redis (appendfsync always), a MongoDB-protocol server and a simulated
 WeChat, each a process of its own (deploy/cluster.py). During the run one node after the other is
 killed with kill -9 and started again, and Redis once. Every page has a person of its own, connects
 again by itself and acknowledges the login it gets.
+
+With ``--upgrade-from`` nothing is killed: the nodes begin as that version, and are replaced by this
+tree one after the other, each by SIGTERM, while people log in (a rolling upgrade).
 
 Printed are counts, and the exit code is 1 unless each scene whose callback was answered 200 ended
 ``consumed`` with one and the same login, or could still be collected at the end.
@@ -16,6 +20,7 @@ import argparse
 import asyncio
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +36,7 @@ from websockets.exceptions import WebSocketException
 
 from bench.kit.arguments import count, one_or_more
 from bench.kit.ending import exit_code, heed_sigterm
-from deploy.cluster import LocalCluster
+from deploy.cluster import ROOT, LocalCluster
 from deploy.programs import CannotStart
 
 FINAL = ("consumed", "expired", "denied", "cancelled", "failed")
@@ -191,11 +196,34 @@ async def break_things(
             await cluster.redis.start()
 
 
+async def upgrade(cluster: LocalCluster, every: float, tally: Tally) -> None:
+    """Replace each node once by this tree's server; the next one when the one before it serves."""
+    for number in range(len(cluster.nodes)):
+        await asyncio.sleep(every)
+        left = await cluster.upgrade_node(number)
+        tally.counts["nodes upgraded"] += 1
+        if left != 0:
+            tally.wrong.append(f"node{number} left with {left} instead of 0")
+
+
+def tree_of(version: str, folder: Path) -> Path:
+    """The files of a commit or tag; `CannotStart` where git does not have it."""
+    tree = folder / "before"
+    tree.mkdir()
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", version], capture_output=True)
+    if archive.returncode != 0:
+        raise CannotStart(f"--upgrade-from {version}: git has no such version here")
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
+    return tree
+
+
 async def run(options: argparse.Namespace) -> Tally:
     """Raises `CannotStart`."""
     tally = Tally()
-    with tempfile.TemporaryDirectory(prefix="scanpush-logins-") as folder:
-        cluster = LocalCluster(Path(folder), redis_options=DURABLE, sections=SECTIONS)
+    with tempfile.TemporaryDirectory(prefix="scanpush-logins-") as name:
+        folder = Path(name)
+        tree = tree_of(options.upgrade_from, folder) if options.upgrade_from else ROOT
+        cluster = LocalCluster(folder, redis_options=DURABLE, sections=SECTIONS, tree=tree)
         try:
             await cluster.start()
             await _log_in_all(cluster, options, tally)
@@ -210,9 +238,11 @@ async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally:
     async with httpx.AsyncClient(timeout=30, verify=False, limits=limits) as http:
         pages = [Page(n, cluster.url, simulator, http) for n in range(options.logins)]
         expected = options.logins / options.per_second
-        breaking = asyncio.ensure_future(
-            break_things(cluster, options.kill_every, expected / 3, tally)
-        )
+        if options.upgrade_from:
+            change = upgrade(cluster, expected / 4, tally)
+        else:
+            change = break_things(cluster, options.kill_every, expected / 3, tally)
+        changing = asyncio.ensure_future(change)
         lives = []
         room = asyncio.Semaphore(options.at_once)
         for number, page in enumerate(pages):
@@ -220,13 +250,16 @@ async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally:
             lives.append(asyncio.ensure_future(_live(page)))
             lives[-1].add_done_callback(lambda _: room.release())
             await asyncio.sleep(1 / options.per_second)
-            if breaking.done():
-                await breaking
+            if changing.done():
+                await changing
             if number % 1000 == 999:
                 print(f"{number + 1:,} begun, {tally.counts['nodes killed']} kills", flush=True)
         await asyncio.gather(*lives)
-        breaking.cancel()
-        await asyncio.gather(breaking, return_exceptions=True)
+        if options.upgrade_from:
+            # On a slow machine the last node may still be starting.
+            await changing
+        changing.cancel()
+        await asyncio.gather(changing, return_exceptions=True)
         for page in pages:
             page.tell(tally)
 
@@ -251,6 +284,9 @@ def main(arguments: list[str]) -> int:
         "--at-once", type=count, default=400, help="pages at a time, at most (%(default)s)"
     )
     parser.add_argument("--kill-every", type=one_or_more, default=20, help="seconds (%(default)s)")
+    parser.add_argument(
+        "--upgrade-from", metavar="VERSION", default="", help="a tag or commit; nothing is killed"
+    )
     options = parser.parse_args(arguments)
     begun = time.monotonic()
     heed_sigterm()

@@ -36,13 +36,13 @@ class Part:
     def __init__(self, name: str, folder: Path, *command: str) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self._command = command
+        self.command = command
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         with open(self.log, "ab") as output:
             self.process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *self.command,
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
@@ -149,6 +149,7 @@ class LocalCluster:
         port: of nginx; 0: any.
         redis_options: for redis-server, besides those that keep it small.
         sections: the nodes' settings that differ from the defaults.
+        tree: with the server.py that the nodes run; another version's, to upgrade from.
     """
 
     def __init__(
@@ -159,9 +160,11 @@ class LocalCluster:
         nodes: int = 2,
         redis_options: Sequence[str] = (),
         sections: Mapping[str, Any] = MappingProxyType({}),
+        tree: Path = ROOT,
     ) -> None:
         self._redis_options = redis_options
         self._sections = sections
+        self._tree = tree
         self._folder = folder
         self.port = port or free_port()
         self._count = nodes
@@ -220,6 +223,17 @@ class LocalCluster:
         await self.nodes[number].start()
         await self.nodes[number].until_port(self._ports[number])
 
+    async def upgrade_node(self, number: int) -> int | None:
+        """Have a node leave as a deploy does, and start this tree's server in its place with the
+        same settings. Returns the exit code of the one that left."""
+        node = self.nodes[number]
+        await node.stop()
+        left = None if node.process is None else node.process.returncode
+        python, _, *options = node.command
+        node.command = (python, str(ROOT / "server.py"), *options)
+        await self.restart_node(number)
+        return left
+
     async def _start_node(self, number: int, settings: dict[str, Any]) -> None:
         port = free_port()
         self._ports.append(port)
@@ -227,7 +241,7 @@ class LocalCluster:
         config = self._folder / f"node{number}" / "config.yaml"
         config.parent.mkdir()
         config.write_text(yaml.safe_dump({**settings, "server": server}))
-        command = (sys.executable, str(ROOT / "server.py"), "--config", str(config))
+        command = (sys.executable, str(self._tree / "server.py"), "--config", str(config))
         self.nodes.append(await self._start(f"node{number}", *command))
 
     async def _start(self, name: str, *command: str) -> Part:

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: one for each login, from the begin over the callback to the push and the ack.
+"""OpenTelemetry traces: one for each login, from begin over callback to push and ack.
 
 The trace's id and that of its first span are derived from the scene's id. So every node that has a
 part in a login adds to the same trace, and neither a store nor a notice carries anything for it.

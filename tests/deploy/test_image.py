@@ -1,7 +1,7 @@
 """deploy/Dockerfile is built, what comes out is looked at, and a login goes through it.
 
-There is no registry of images here: image.sh and run_image.sh say what stands for the base image and
-for a container, and so what this does not show. Long, as it installs a Debian and all dependencies.
+No image can be pulled: image.sh and run_image.sh say what stands for the base image and for a
+container, and so what this does not show. Long, as it installs a Debian and all dependencies.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from deploy.cluster import ROOT, rendered_nginx
+from deploy.cluster import rendered_nginx
 from deploy.programs import free_port
 from tests.certificates import Authority
 from tests.servers import need
@@ -105,7 +105,7 @@ async def proxy(
 
 
 async def test_a_login_works_over_tls(tmp_path: Path) -> None:
-    """Page over HTTP/2, scene and socket with the https origin, the page compressed; tokens are not."""
+    """The page is compressed, scene and socket have the https origin, and HTTP/2 is spoken."""
     port = free_port()
     origin = f"https://127.0.0.1:{port}"
     server = {"public_url": origin, "trusted_proxies": ["127.0.0.1"]}

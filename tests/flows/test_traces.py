@@ -1,5 +1,6 @@
-"""One login is one trace, whichever nodes it passes; without a collector there are no traces at all."""
+"""One login is one trace, whichever nodes it passes; without a collector there is none."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
+from tornado.netutil import bind_sockets
 
 from services.backends import OpenBackend
 from services.clock import Clock
@@ -135,3 +139,26 @@ async def test_without_a_collector_the_stores_are_used_as_they_are(tmp_path: Pat
         assert isinstance(stack.container.scenes, SqliteSceneStore)
         assert isinstance(stack.container.logins, SqliteLoginStore)
         assert type(stack.container.callbacks).__name__ == "CallbackService"
+
+
+async def test_spans_reach_a_collector(tmp_path: Path) -> None:
+    """By OTLP over HTTP, at the latest when the server ends."""
+    bodies: list[bytes] = []
+
+    def collect(request: HTTPServerRequest) -> None:
+        bodies.append(request.body)
+        assert request.connection is not None
+        request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), HTTPHeaders())
+        request.connection.finish()
+
+    collector = HTTPServer(collect)
+    sockets = bind_sockets(0, "127.0.0.1")
+    collector.add_sockets(sockets)
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/v1/traces"
+    try:
+        async with Stack(tmp_path, tracing={"otlp_url": url}) as stack:
+            scene_str = await log_in(stack, stack)
+    finally:
+        collector.stop()
+    sent = b"".join(gzip.decompress(b) if b[:2] == b"\x1f\x8b" else b for b in bodies)
+    assert scene_str.encode() in sent and b"callback" in sent and b"push" in sent

@@ -1,4 +1,4 @@
-"""The Helm chart and the compose file: what they set is a setting, and Kubernetes takes the chart."""
+"""The Helm chart and the compose file: what they set is a setting; Kubernetes takes the chart."""
 
 import json
 import subprocess

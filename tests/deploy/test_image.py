@@ -79,7 +79,7 @@ def test_the_image_runs_as_nobody_special_and_looks_after_itself(image: Image) -
 
 def test_the_image_holds_the_server_and_nothing_of_this_machine(image: Image) -> None:
     """No tests, no data, no keys, no pip, no address of a registry."""
-    code = {"server.py", "handlers", "services", "simulator", "static", "config.yaml"}
+    code = {"server.py", "doctor", "handlers", "services", "simulator", "static", "config.yaml"}
     build = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", ".venv", "__pycache__"}
     assert {path.name for path in (image.files / "opt" / "scanpush").iterdir()} == code | build
     assert not list((image.files / "var" / "lib" / "scanpush").iterdir())

@@ -69,7 +69,7 @@ def data_of(folder: Path) -> Path:
     return data
 
 
-def test_the_image_runs_as_nobody_special_and_looks_after_itself(image: Image) -> None:
+def test_the_image_runs_without_rights_and_looks_after_itself(image: Image) -> None:
     """By number, with a health check, and stopped by the signal that drains."""
     assert image.config["User"] == "10001:10001"
     assert image.config["StopSignal"] in ("SIGTERM", "15")

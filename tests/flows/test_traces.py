@@ -134,7 +134,7 @@ async def test_a_store_that_fails_marks_its_span(tmp_path: Path, logs: Unexpecte
 
 
 async def test_without_a_collector_the_stores_are_used_as_they_are(tmp_path: Path) -> None:
-    """A login does not pay for what nobody reads."""
+    """A login does not pay for what is off."""
     async with Stack(tmp_path) as stack:
         assert isinstance(stack.container.scenes, SqliteSceneStore)
         assert isinstance(stack.container.logins, SqliteLoginStore)

@@ -230,7 +230,7 @@ def test_the_readmes_are_short() -> None:
 
 
 def test_what_a_chinese_operator_needs_is_translated() -> None:
-    """What to choose, deploy, embed, set up and run, the login kinds, the errors, and the reference."""
+    """What to choose, deploy, embed, set up and run, login kinds, errors, and the reference."""
     names = [page.stem for page in TRANSLATED]
     assert names == [
         *("choosing", "deployment", "embedding", "errors", "going-live", "login-kinds", "openid"),

@@ -2,6 +2,7 @@
 own."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Coroutine, Iterator
@@ -25,9 +26,13 @@ class Aside:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def run(self, work: Coroutine[Any, Any, Result], within: float = WITHIN_SECONDS) -> Result:
         """What `work` returns, done in that loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_SECONDS)
+        return self.begin(work).result(within)
+
+    def begin(self, work: Coroutine[Any, Any, Result]) -> "concurrent.futures.Future[Result]":
+        """Have `work` done in that loop, and go on meanwhile."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     @contextlib.contextmanager
     def entered(self, what: AbstractAsyncContextManager[Result]) -> Iterator[Result]:

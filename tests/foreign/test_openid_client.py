@@ -50,7 +50,9 @@ class Application:
     def __init__(self, issuer: str, client: str, method: str) -> None:
         node = shutil.which("node")
         if node is None or not (HERE / "node_modules/openid-client").exists():
-            pytest.skip("SKIPPED LOUDLY: node or openid-client is missing: scripts/test installs it")
+            pytest.skip(
+                "SKIPPED LOUDLY: node or openid-client is missing: scripts/test installs it"
+            )
         self._command = [node, "openid_client.mjs"]
         self._known = {"issuer": issuer, "id": client, "method": method}
         if method != "none":

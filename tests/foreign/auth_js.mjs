@@ -1,0 +1,33 @@
+// A small site that logs people in with Auth.js: node auth_js.mjs PROVIDERS ISSUER PORT, where the
+// module PROVIDERS has the settings that docs/openid.md gives.
+import { pathToFileURL } from "node:url";
+
+import { ExpressAuth, getSession } from "@auth/express";
+import { getToken } from "@auth/core/jwt";
+import express from "express";
+
+const [, , module, issuer, port] = process.argv;
+const origin = `http://127.0.0.1:${port}`;
+const documented = await import(pathToFileURL(module).href);
+const secret = "of these cookies alone, for the length of a test";
+const config = { ...documented.settings, secret, trustHost: true, basePath: "/api/auth" };
+
+const site = express();
+site.use(/^\/api\/auth\/(.*)/, ExpressAuth(config));
+site.get("/", async (request, response) => {
+  const session = await getSession(request, { ...config, basePath: "/api/auth" });
+  response.json(session?.user ?? null);
+});
+// After Auth.js's own log-out: the provider's.
+site.get("/logout", async (request, response) => {
+  const token = await getToken({ req: request, secret });
+  const bye = new URLSearchParams({
+    ...(token?.idToken ? { id_token_hint: token.idToken } : {}),
+    client_id: "app",
+    post_logout_redirect_uri: `${origin}/bye`,
+  });
+  response.clearCookie("authjs.session-token");
+  response.redirect(303, `${issuer}/oauth/logout?${bye}`);
+});
+site.get("/bye", (request, response) => response.json("bye"));
+site.listen(Number(port), "127.0.0.1", () => console.log(origin));

@@ -1,10 +1,12 @@
-"""oidc-client-ts in Chromium: a page without a server of its own logs people in and out.
+"""oidc-client-ts in Chromium: a page without a server of its own logs people in and out, by the
+settings that docs/openid.md gives.
 
 Its site is another origin than the provider's, as a public client's is. Cookies make a difference
 for frames alone: at ``127.0.0.1`` the page is of the provider's site, at ``localhost`` of another.
 """
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUMS, eventually, view, wait_for_state
 
+from tests.docs.pages import ROOT, blocks
+
 from .provider import Cluster, Provider, one_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -26,13 +30,29 @@ LIBRARY = HERE / "node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js
 SCOPE = "openid profile offline_access"
 
 
-class Site(ThreadingHTTPServer):
-    """The page at every address but two; `settings` are what the next load of it gets."""
+def documented(issuer: str, origin: str, changes: dict[str, Any]) -> str:
+    """The settings of the page in docs/, with some changed, as a module."""
+    (block,) = (one for one in blocks(ROOT / "docs" / "openid.md") if "UserManager(" in one)
+    found = re.search(r"UserManager\((\{.*\})\);", block, re.DOTALL)
+    assert found and '"shop"' in found[1]
+    settings = found[1].replace("https://login.example.com", issuer)
+    settings = settings.replace("https://shop.example.com", origin)
+    return f"export const settings = {{ ...{settings}, ...{json.dumps(changes)} }};"
 
-    settings: dict[str, Any]
+
+class Site(ThreadingHTTPServer):
+    """The page at every address but two.
+
+    Attributes:
+        issuer: of whom the page wants logins.
+        changes: of its settings, for the next load.
+    """
+
+    issuer = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
+        self.changes: dict[str, Any] = {}
         self.origins = [f"http://{host}:{self.server_port}" for host in ("127.0.0.1", "localhost")]
         self.client = {
             "public": True,
@@ -47,8 +67,10 @@ class _Request(BaseHTTPRequestHandler):
         kind, body = "text/html", (HERE / "oidc_client_ts.html").read_bytes()
         if self.path == "/oidc-client-ts.js":
             kind, body = "text/javascript", LIBRARY.read_bytes()
-        elif self.path == "/settings":
-            kind, body = "application/json", json.dumps(self.server.settings).encode()
+        elif self.path == "/settings.js":
+            site, origin = self.server, f"http://{self.headers['Host']}"
+            kind = "text/javascript"
+            body = documented(site.issuer, origin, site.changes).encode()
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -106,12 +128,12 @@ class Visit:
         self.page = page
         self.provider = provider
         self.origin = site.origins[host]
-        site.settings = {"authority": provider.url, "client_id": "shop", "scope": SCOPE}
+        site.issuer, site.changes = provider.url, {}
         self._site = site
 
     def open(self, **settings: Any) -> None:
         """Load the page, with these settings of the library changed."""
-        self._site.settings |= settings
+        self._site.changes |= settings
         self.page.goto(self.origin)
         expect(self.page).not_to_have_title("loading")
 

@@ -7,7 +7,6 @@ import html
 import re
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self

@@ -5,6 +5,7 @@ It checks what a client has to: metadata, signatures by the published keys, nonc
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -245,6 +246,37 @@ def test_a_device(server: Real) -> None:
         assert renewed["claims"]["sub"] == tokens["claims"]["sub"]
         app.do("revoke", token=renewed["refresh_token"])
         assert app.refused("refresh", token=renewed["refresh_token"]) == "invalid_grant"
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_between_any_two_steps(tmp_path: Path) -> None:
+    """It comes back with all that it has promised: codes, tokens, and the browser's session."""
+    with (
+        one_server(tmp_path, CLIENTS) as real,
+        Application(real.url, "app", "basic") as app,
+        Browser(real, "hugo") as browser,
+    ):
+
+        def killed() -> None:
+            real.stop(signal.SIGKILL)
+            real.start()
+
+        app.log_in(browser)
+        killed()
+        asked = app.do("authorize", pushed=True, redirect_uri=CALLBACK, scope=SCOPE)
+        killed()
+        arrived = browser.open(asked)
+        assert browser.scans == 1
+        killed()
+        tokens = app.do("callback", **arrived._asdict())
+        killed()
+        renewed = app.do("refresh", token=tokens["refresh_token"])
+        killed()
+        assert app.do("introspect", token=renewed["access_token"])["active"]
+        app.log_out(browser, renewed)
+        killed()
+        assert app.refused("refresh", token=renewed["refresh_token"]) == "invalid_grant"
+        assert app.do("introspect", token=renewed["access_token"]) == {"active": False}
 
 
 @pytest.mark.slow

@@ -167,6 +167,7 @@ def test_a_login_a_refresh_and_a_log_out(server: Real) -> None:
         walk(app, browser, confidential=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("client", "method"), [("app", "post"), ("page", "none")])
 def test_other_ways_of_client_authentication(server: Real, client: str, method: str) -> None:
     """The same with the secret in the body, and as a public client."""
@@ -177,6 +178,7 @@ def test_other_ways_of_client_authentication(server: Real, client: str, method: 
         walk(app, browser, confidential=method != "none")
 
 
+@pytest.mark.slow
 def test_other_ways_of_asking(server: Real) -> None:
     """A pushed request, an answer by a form, max_age and prompt: one scan, and one more when
     asked."""
@@ -201,6 +203,7 @@ def test_other_ways_of_asking(server: Real) -> None:
             assert app.refused("callback", **nothing._asdict()) == "login_required"
 
 
+@pytest.mark.slow
 def test_revocation(server: Real) -> None:
     """A refresh token that is given up ends its tokens, and not the browser's session."""
     with (
@@ -217,6 +220,7 @@ def test_revocation(server: Real) -> None:
         assert app.do("introspect", token=again["access_token"]) == {"active": False}
 
 
+@pytest.mark.slow
 def test_what_is_not_the_clients_own_is_refused(server: Real) -> None:
     """A code that was used, for another address, or with another verifier."""
     with (

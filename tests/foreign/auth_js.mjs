@@ -7,7 +7,7 @@ import { getToken } from "@auth/core/jwt";
 import express from "express";
 
 const [, , module, issuer, port] = process.argv;
-const origin = `http://127.0.0.1:${port}`;
+const origin = `http://localhost:${port}`;
 const documented = await import(pathToFileURL(module).href);
 const secret = "of these cookies alone, for the length of a test";
 const config = { ...documented.settings, secret, trustHost: true, basePath: "/api/auth" };
@@ -15,19 +15,18 @@ const config = { ...documented.settings, secret, trustHost: true, basePath: "/ap
 const site = express();
 site.use(/^\/api\/auth\/(.*)/, ExpressAuth(config));
 site.get("/", async (request, response) => {
-  const session = await getSession(request, { ...config, basePath: "/api/auth" });
-  response.json(session?.user ?? null);
+  const session = await getSession(request, config);
+  response.send(`<pre>${JSON.stringify(session?.user ?? null)}</pre>`);
 });
-// After Auth.js's own log-out: the provider's.
-site.get("/logout", async (request, response) => {
+// Auth.js's log-out, and the provider's.
+site.post("/logout", async (request, response) => {
   const token = await getToken({ req: request, secret });
   const bye = new URLSearchParams({
-    ...(token?.idToken ? { id_token_hint: token.idToken } : {}),
     client_id: "app",
-    post_logout_redirect_uri: `${origin}/bye`,
+    id_token_hint: token?.idToken ?? "",
+    post_logout_redirect_uri: `${origin}/`,
   });
   response.clearCookie("authjs.session-token");
   response.redirect(303, `${issuer}/oauth/logout?${bye}`);
 });
-site.get("/bye", (request, response) => response.json("bye"));
-site.listen(Number(port), "127.0.0.1", () => console.log(origin));
+site.listen(Number(port), "localhost", () => console.log(origin));

@@ -61,7 +61,7 @@ class MongoSessionStore:
         async with self._users.call():
             # Where it was begun before, what follows may not have been done.
             with contextlib.suppress(DuplicateKeyError):
-                await self._sessions.insert_one(_document(session))
+                await self._sessions.insert_one(document_of(session))
             person, parent = await asyncio.gather(
                 self._users.person(session.user_id),
                 self._parent_of(session, now),
@@ -128,7 +128,7 @@ class MongoSessionStore:
             },
             return_document=ReturnDocument.AFTER,
         )
-        return None if found is None else _session(found)
+        return None if found is None else session_of(found)
 
     async def confirm(self, session_id: SessionId, ends_at: float) -> None:
         async with self._users.call():
@@ -154,7 +154,7 @@ class MongoSessionStore:
             if await self._get(parent, now) is None:
                 return []
             found = await self._sessions.find({"parent": parent, "ends_at": {"$gt": now}}).to_list()
-        return [_session(document) for document in found]
+        return [session_of(document) for document in found]
 
     async def end(self, session_id: SessionId) -> Sequence[Session]:
         async with self._users.call():
@@ -182,7 +182,7 @@ class MongoSessionStore:
         document = await self._sessions.find_one({"_id": session_id, "ends_at": {"$gt": now}})
         if document is None:
             return None
-        session = _session(document)
+        session = session_of(document)
         if session.parent is not None and await self._parent_of(session, now) is None:
             return None
         return session
@@ -196,20 +196,20 @@ class MongoSessionStore:
         """The sessions without a parent of one person, also those whose time is up."""
         of_person = {"user_id": {"$in": list(ids)}, "parent": {"$exists": False}}
         found = await self._sessions.find(of_person).sort("begun_at", DESCENDING).to_list()
-        return [_session(document) for document in found]
+        return [session_of(document) for document in found]
 
     async def _end(self, session_id: SessionId) -> list[Session]:
         first = await self._sessions.find_one_and_delete({"_id": session_id})
-        ended = [] if first is None else [_session(first)]
+        ended = [] if first is None else [session_of(first)]
         # Also where it was gone already: a caller that was killed may have left these.
         async for document in self._sessions.find({"parent": session_id}, ["_id"]):
             gone = await self._sessions.find_one_and_delete({"_id": document["_id"]})
             if gone is not None:  # else another caller has ended it, and tells of it
-                ended.append(_session(gone))
+                ended.append(session_of(gone))
         return ended
 
 
-def _document(session: Session) -> Document:
+def document_of(session: Session) -> Document:
     fields = session._asdict()
     fields["_id"] = fields.pop("id")
     for name in _HASHES:
@@ -219,7 +219,7 @@ def _document(session: Session) -> Document:
     }
 
 
-def _session(document: Document) -> Session:
+def session_of(document: Document) -> Session:
     values = {**_EMPTY, **document, "id": document["_id"]}
     for name in _HASHES:
         values[name] = base64.b64decode(values[name])
@@ -228,8 +228,8 @@ def _session(document: Document) -> Session:
 
 def _changes(before: Session, after: Session) -> Document:
     """What `after` has other than `before`."""
-    old = _document(before)
-    return {name: new for name, new in _document(after).items() if new != old.get(name)}
+    old = document_of(before)
+    return {name: new for name, new in document_of(after).items() if new != old.get(name)}
 
 
 def _text(digest: bytes) -> str:

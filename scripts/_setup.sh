@@ -84,6 +84,17 @@ setup_venv() {
     fi
 }
 
+# A virtual environment with the packages of requirements.lock and no others, each checked by its hash.
+setup_locked() {
+    venv=.venv-locked
+    if [ ! -e $venv/installed ] || [ requirements.lock -nt $venv/installed ]; then
+        say "installing requirements.lock"
+        "$(find_python)" -m venv --clear $venv
+        $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+        touch $venv/installed
+    fi
+}
+
 # Debian packages by command: debian_packages redis-server:redis-server chromium:chromium
 debian_packages() {
     missing=

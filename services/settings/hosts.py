@@ -24,7 +24,10 @@ Sockaddr = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 RESOLVE_SECONDS = 3
 """How long a name may take; resolvers that are cut off from the network take half a minute."""
 
-EVERY_ADDRESS: tuple[Address, ...] = (IPv4Address("0.0.0.0"), IPv6Address("::"))
+EVERY_ADDRESS: tuple[Address, ...] = (
+    IPv4Address("0.0.0.0"),  # nosec B104  # what the operator's "*" means
+    IPv6Address("::"),
+)
 
 # Names that cannot be public: RFC 6761, RFC 6762, RFC 8375.
 _LOCAL_ENDINGS = (".localhost", ".local", ".test", ".internal", ".lan", ".home.arpa")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 Records = Mapping[str, Any]
 """By key, in the form in which the destination keeps them."""
 
-PAGE = 500
+PAGE = 200
 """Records read, compared and written at a time: what a run that is killed has to do again."""
 
 

@@ -1,10 +1,11 @@
-"""What is deployed with requirements.lock: each package by its hash, and what setup.cfg asks for."""
+"""requirements.lock: each package by its hash, and all that setup.cfg asks for."""
 
 import configparser
 import json
 import re
 import subprocess
 
+import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -47,6 +48,7 @@ def test_the_lock_satisfies_setup_cfg() -> None:
         assert asked.specifier.contains(versions[canonicalize_name(asked.name)]), line
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_names_what_is_locked() -> None:
     """CycloneDX knows every package of the lock by its version, each with its hashes."""
     program = need("cyclonedx-py", hint="scripts/test installs it")

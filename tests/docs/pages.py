@@ -11,7 +11,12 @@ TRANSLATIONS = (READMES, *((ROOT / "docs" / page.name, page) for page in TRANSLA
 """Each English page with its Chinese one."""
 
 REFERENCES = (ROOT / "docs" / "reference.md", ROOT / "docs" / "zh-CN" / "reference.md")
-PAGES = (*READMES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (
+    *READMES,
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

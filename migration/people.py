@@ -253,7 +253,7 @@ class UsersToSqlite(_FromMongo):
         records = {}
         for one in documents:
             # A node that starts tries its rights on a document that it removes again.
-            if one["_id"].startswith("start:"):
+            if one["_id"].startswith("start:") or one["_id"] not in ways:
                 continue
             alias_of = None if one["home"] else ways[one["_id"]][0]
             known = (one[name] for name in ("name", "avatar", "account", "created_at"))

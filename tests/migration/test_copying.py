@@ -204,3 +204,11 @@ async def test_ended_anywhere_it_goes_on(site: Site, how: signal.Signals, code: 
     site.path.unlink()
     assert await site.to_sqlite(final=True) == 0
     assert site.rows() == before
+
+
+def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path) -> None:
+    """Exit code 2, and no traceback."""
+    command = (sys.executable, "-m", "migration", "to-sqlite", "--config", str(tmp_path / "none"))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("scanpush: ") and done.stderr.count("\n") == 1

@@ -8,5 +8,9 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from migration.command import main
+from services.logs import configure, guard_output
+from services.settings.models import LoggingSettings
 
+guard_output()
+configure(LoggingSettings())
 sys.exit(main())

@@ -22,13 +22,13 @@ from migration.people import (
 )
 from migration.sessions import SESSIONS, AlikeToMongo, AlikeToSqlite
 from services.errors import ScanpushError, SettingsError, StoreUnavailable
-from services.logs import configure, guard_output, scrub_line
+from services.logs import scrub_line
 from services.people import store_sqlite as people_sqlite
 from services.people.store_mongo import MongoUserStore
 from services.scenes import store_sqlite as scenes_sqlite
 from services.sessions import store_sqlite as sessions_sqlite
 from services.sessions.store_mongo import MongoSessionStore
-from services.settings.models import LoggingSettings, Settings, load_settings
+from services.settings.models import Settings, load_settings
 from services.settings.outgoing import drop_key_log
 from services.sqlite import Database, sqlite_errors
 
@@ -89,8 +89,6 @@ class Progress:
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run and return the exit code."""
     options = _parser().parse_args(arguments)
-    guard_output()
-    configure(LoggingSettings())
     environ = dict(environ)
     drop_key_log(environ)
     try:

@@ -41,6 +41,8 @@ def need(program: str, *, hint: str) -> str:
 class Server:
     """One child process that listens on one port; `stop` may be called twice."""
 
+    starts_within_seconds = STARTS_WITHIN_SECONDS
+
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
         self.port = port or free_port()
@@ -59,7 +61,8 @@ class Server:
             self._process = subprocess.Popen(
                 self.command(), cwd=self.folder, stdout=output, stderr=output
             )
-        until(self.answers, f"{self.command()[0]} does not answer")
+        problem = f"{self.command()[0]} does not answer"
+        until(self.answers, problem, self.starts_within_seconds)
 
     def stop(self) -> None:
         """Ask it to end, and wait."""

@@ -437,8 +437,8 @@ def test_a_text_supplies_nothing(
     del common["MsgType"], common["Event"]
     for name, value in {**common, **SKELETONS[skeleton]}.items():
         value = next(pieces) if value is None else value
-        # In CDATA a text stands as it is. In JSON it is escaped: what ends a string there can make a
-        # body that WeChat itself might have sent.
+        # In CDATA a text stands as it is. In JSON it is escaped: what ends a string there can make
+        # a body that WeChat itself might have sent.
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         written_in_xml = f"<{name}><![CDATA[{value}]]></{name}>"
         fields.append(f'"{name}":"{escaped}"' if as_json else written_in_xml)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -110,6 +111,12 @@ class Program:
         """Send that signal and go on; nothing happens when it has ended."""
         if self._process.returncode is None:
             self._process.send_signal(how)
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it has."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     async def kill(self) -> None:
         """SIGKILL: it ends at once and cleans nothing up."""

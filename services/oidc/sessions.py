@@ -76,8 +76,12 @@ class BrowserSessions:
         assert scene.user_id is not None and scene.claims is not None
         now, auth_at = self._clock.now(), float(scene.claims.iat)
         if before is not None and await self.is_same(before.user_id, scene.user_id):
-            await self._store.prove(before.id, auth_at)
-            return before._replace(auth_at=max(before.auth_at, auth_at)), ""
+            # Time and way belong together: a client that takes only some login kinds must not take
+            # the time of another for one of its own.
+            await self._store.prove(before.id, auth_at, scene.kind.value)
+            if auth_at >= before.auth_at:
+                before = before._replace(auth_at=auth_at, kind=scene.kind.value)
+            return before, ""
         secret = secrets.token_urlsafe(32)
         session = Session(
             id=SessionId(secrets.token_urlsafe(16)),

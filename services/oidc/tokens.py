@@ -197,7 +197,7 @@ class TokenService:
         if isinstance(grant, str):
             raise OAuthError(grant, _DEVICE_ERRORS.get(grant, "The device code is not valid."))
         now = self._clock.now()
-        user = await self._user(grant.user_id)
+        user = await self._user(grant.user_id, "access_denied")
         scope = client.granted(grant.scope)
         # A device has no browser session, so the tokens have a session of their own in any case.
         refresh_token = await self._begin(client, grant, grant.session, None, scope, now)
@@ -289,10 +289,17 @@ class TokenService:
         if session is not None and session.client == client.id:
             await self._store.end(brings)
 
-    async def _user(self, user_id: UserId) -> User:
+    async def _is_welcome(self, user_id: UserId) -> bool:
+        user = await self._users.get(user_id)
+        return user is not None and not user.banned
+
+    async def _user(self, user_id: UserId, refusal: str = "invalid_grant") -> User:
         user = await self._users.get(user_id)
         if user is None:
-            raise OAuthError("invalid_grant", "There is no such person any more.")
+            raise OAuthError(refusal, "There is no such person any more.")
+        if user.banned:
+            # The ban has not come to the person's sessions yet, or was cut off before.
+            raise OAuthError(refusal, "The person may not log in.")
         return user
 
     # Tokens.
@@ -362,7 +369,7 @@ class TokenService:
         """
         claims = await self._live(token)
         user = None if claims is None else await self._users.get(UserId(claims["sub"]))
-        if claims is None or user is None:
+        if claims is None or user is None or user.banned:
             raise OAuthError("invalid_token", "The access token is not valid, or was ended.")
         scopes = claims["scope"].split()
         if "openid" not in scopes:
@@ -378,12 +385,17 @@ class TokenService:
         """
         claims = await self._live(token)
         if claims is not None:
-            if claims["client_id"] == client.id or client.introspects_all:
+            may_know = claims["client_id"] == client.id or client.introspects_all
+            if may_know and await self._is_welcome(UserId(claims["sub"])):
                 return {"active": True, "token_type": "Bearer", **claims}
             return {"active": False}
         # A refresh token is its client's alone: an API must not take one for an access token.
         session = await self._of_refresh_token(client, token)
-        if session is None or session.token_hash != secret_hash(token):
+        if (
+            session is None
+            or session.token_hash != secret_hash(token)
+            or not await self._is_welcome(session.user_id)
+        ):
             return {"active": False}
         return {
             "active": True,
@@ -414,7 +426,7 @@ class TokenService:
             return
         if claims["client_id"] != client.id:
             raise OAuthError("invalid_grant", "The token is of another client.")
-        brought = _family_of(claims)
+        brought, _ = _family_of(claims)
         await self._codes.end(brought)
         await self._end_family(client, brought)
 
@@ -428,8 +440,9 @@ class TokenService:
         expired = self._clock.now() >= claims["exp"]
         if claims["iss"] != self._issuer_url or client is None or expired:
             return None
-        brought = _family_of(claims)
-        if OFFLINE in claims["scope"].split():
+        brought, number = _family_of(claims)
+        # A refresh may have left out the scope: what was refreshed has a session all the same.
+        if OFFLINE in claims["scope"].split() or number > 1:
             over = await self._sessions.get(brought) is None
         else:
             session = await self._sessions.get(claims["sid"])
@@ -507,8 +520,10 @@ def _half_hash(access_token: str, algorithm: str) -> str:
     return _b64(digest[: len(digest) // 2])
 
 
-def _family_of(claims: Mapping[str, Any]) -> SessionId:
-    return SessionId(claims["jti"].partition(".")[0])
+def _family_of(claims: Mapping[str, Any]) -> tuple[SessionId, int]:
+    """What an access token's code brought, and the how many-th token of it this is."""
+    family_id, _, number = claims["jti"].partition(".")
+    return SessionId(family_id), int(number)
 
 
 def _b64(data: bytes) -> str:

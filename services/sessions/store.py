@@ -43,8 +43,8 @@ class SessionStore(Protocol):
     async def confirm(self, session_id: SessionId, ends_at: float) -> None:
         """The login arrived where it was to go: the session does not end before `ends_at`."""
 
-    async def prove(self, session_id: SessionId, auth_at: float) -> None:
-        """The person proved themself again: a later `auth_at` for a browser session."""
+    async def prove(self, session_id: SessionId, auth_at: float, kind: str) -> None:
+        """The person proved themself again: a later `auth_at` for a browser session, and how."""
 
     async def of_user(self, user_id: UserId, now: float) -> Sequence[Session]:
         """The person's sessions without a parent, the latest begun first."""

@@ -134,10 +134,11 @@ class MongoSessionStore:
         async with self._users.call():
             await self._sessions.update_one({"_id": session_id}, {"$max": {"ends_at": ends_at}})
 
-    async def prove(self, session_id: SessionId, auth_at: float) -> None:
+    async def prove(self, session_id: SessionId, auth_at: float, kind: str) -> None:
         async with self._users.call():
             await self._sessions.update_one(
-                {"_id": session_id}, {"$max": {"auth_at": auth_at, "used_at": auth_at}}
+                {"_id": session_id, "auth_at": {"$lte": auth_at}},
+                {"$set": {"auth_at": auth_at, "kind": kind}, "$max": {"used_at": auth_at}},
             )
 
     async def of_user(self, user_id: UserId, now: float) -> Sequence[Session]:

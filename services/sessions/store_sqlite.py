@@ -74,12 +74,12 @@ class SqliteSessionStore:
             and None
         )
 
-    async def prove(self, session_id: SessionId, auth_at: float) -> None:
+    async def prove(self, session_id: SessionId, auth_at: float, kind: str) -> None:
         await self._database.write(
             lambda db: db.execute(
-                "UPDATE sessions SET auth_at = max(auth_at, ?), used_at = max(used_at, ?)"
-                " WHERE id = ?",
-                (auth_at, auth_at, session_id),
+                "UPDATE sessions SET auth_at = ?, kind = ?, used_at = max(used_at, ?)"
+                " WHERE id = ? AND auth_at <= ?",
+                (auth_at, kind, auth_at, session_id, auth_at),
             )
             and None
         )

@@ -319,6 +319,13 @@ class Guarded:
         scenes = [await self.stack.scene(page) for page in self.pages[account]]
         return [scene.state.value for scene in scenes if scene is not None]
 
+    async def deliver(self, account: str, push: PushRequest) -> bytes:
+        reply = await self.stack.container.callbacks.receive(
+            self.stack.container.accounts.named(account),
+            CallbackRequest(query_of(push), "", push.body, push.content_type),
+        )
+        return reply.body
+
     def close(self) -> None:
         self.run(self.stack.__aexit__(None, None, None))
         self.loop.close()
@@ -394,7 +401,7 @@ SKELETONS = {
 @example("text", [f"]]>{SPLICED}<![CDATA["] * 3, "plaintext", False)
 @example("text", [f"]]></Content>{SPLICED}<!--"] * 3, "compatible", False)
 @example("text", [f"1]]></Content><FromUserName>{BOB}</FromUserName>"] * 3, "plaintext", False)
-@example("text", [f'1","FromUserName":"{BOB}'] * 3, "plaintext", True)
+@example("scan", ["", f'","EventKey":"{SCENE}', ""], "plaintext", True)
 @example(
     "follow",
     [f"]]></Title><EventKey>qrscene_{SCENE}</EventKey><!--", "--><Description><![CDATA[", ""],
@@ -422,7 +429,7 @@ SKELETONS = {
 def test_a_text_supplies_nothing(
     guarded: Guarded, skeleton: str, written: list[str], account: str, as_json: bool
 ) -> None:
-    """Whatever people write, put into the push as it is: 200, and no scene moves."""
+    """Whatever people write, put into the push as WeChat does: 200, and no scene moves."""
     stack, sender = guarded.stack, guarded.stack.sender(account)
     waiting, asked = guarded.pages[account]
     fields, pieces = [], iter(written)
@@ -430,7 +437,11 @@ def test_a_text_supplies_nothing(
     del common["MsgType"], common["Event"]
     for name, value in {**common, **SKELETONS[skeleton]}.items():
         value = next(pieces) if value is None else value
-        fields.append(f'"{name}":"{value}"' if as_json else f"<{name}><![CDATA[{value}]]></{name}>")
+        # In CDATA a text stands as it is. In JSON it is escaped: what ends a string there can make
+        # a body that WeChat itself might have sent.
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        written_in_xml = f"<{name}><![CDATA[{value}]]></{name}>"
+        fields.append(f'"{name}":"{escaped}"' if as_json else written_in_xml)
     message = "{" + ",".join(fields) + "}" if as_json else f"<xml>{''.join(fields)}</xml>"
     for mark, value in ((SCENE, waiting.scene_str), (ASKED, asked.scene_str)):
         message = message.replace(mark, value)
@@ -439,19 +450,29 @@ def test_a_text_supplies_nothing(
     body = message.encode("utf-8", "surrogatepass").replace("\xe6".encode(), b"\xe6")
     push = push_of(sender, body, stack.now)
 
-    async def deliver() -> bytes:
-        reply = await stack.container.callbacks.receive(
-            stack.container.accounts.named(account),
-            CallbackRequest(query_of(push), "", push.body, push.content_type),
-        )
-        return reply.body
-
     before = guarded.run(guarded.states(account))
     assert before == ["waiting", "confirming"]
-    answer = guarded.run(deliver())
+    answer = guarded.run(guarded.deliver(account, push))
     assert guarded.run(guarded.states(account)) == before
     # Alice is not being asked, so that even a question about bob's scene would be too much.
     assert answer == SUCCESS
+
+
+@pytest.mark.parametrize("mode", ["default", *MODES[1:]])
+def test_a_name_that_stands_twice_in_json_supplies_nothing(guarded: Guarded, mode: str) -> None:
+    """Where a writer does not escape what people write."""
+    stack, sender = guarded.stack, guarded.stack.sender(mode)
+    waiting, _ = guarded.pages[mode]
+    for content in (
+        f'1","FromUserName":"{sender.openid("bob")}',
+        f'","MsgType":"event","Event":"SCAN","EventKey":"{waiting.scene_str}',
+    ):
+        event = sender.event("", "alice", stack.now, MsgType="text", Content="@", MsgId="7")
+        message = json.dumps(event).replace("@", content).encode()
+        before = guarded.run(guarded.states(mode))
+        push = push_of(sender, message, stack.now)
+        assert guarded.run(guarded.deliver(mode, push)) == SUCCESS
+        assert guarded.run(guarded.states(mode)) == before == ["waiting", "confirming"]
 
 
 @ON_LOOP

@@ -269,13 +269,14 @@ async def test_a_login_that_arrived_lives_on(people: UserBench) -> None:
 
 @pytest.mark.gen_test
 async def test_a_later_proof_is_noted(people: UserBench) -> None:
-    """The person proved themself again; an older proof changes nothing."""
+    """The person proved themself again, and how; an older proof changes nothing."""
     store = people.sessions()
     browser, _ = await family(store)
-    for at in (NOW + 100, NOW + 50):
-        await store.prove(browser.id, at)
+    for at, kind in ((NOW + 100, "web"), (NOW + 50, "code")):
+        await store.prove(browser.id, at, kind)
     found = await store.get(browser.id, NOW)
-    assert found is not None and (found.auth_at, found.used_at) == (NOW + 100, NOW + 100)
+    assert found is not None and (found.auth_at, found.kind) == (NOW + 100, "web")
+    assert found.used_at == NOW + 100
 
 
 # End.

@@ -478,6 +478,33 @@ def test_an_access_token_given_up_takes_its_refresh_token_along(provider: Provid
     assert refusal(provider.refresh(tokens["refresh_token"])) == INVALID_GRANT
 
 
+def test_a_token_of_fewer_scopes_ends_with_its_refresh_token(provider: Provider) -> None:
+    """Also where it does not say that there is one."""
+    tokens = provider.tokens(scope=OFFLINE_SCOPE)
+    narrow = provider.refresh(tokens["refresh_token"], scope="openid").json()
+    assert narrow["scope"] == "openid" and provider.is_active(narrow["access_token"])
+    provider.post("revoke", {"token": narrow["refresh_token"]}, "grafana")
+    assert not provider.is_active(narrow["access_token"])
+
+
+def test_a_ban_holds_though_sessions_outlived_it(provider: Provider) -> None:
+    """As when the node that bans ends in between: no code, token or device brings anything."""
+    user_id = provider.person()
+    code, unused = (
+        provider.code(provider.granted(user_id=user_id, scope=OFFLINE_SCOPE)) for _ in range(2)
+    )
+    tokens = provider.exchange(code).json()
+    plain = provider.tokens(user_id=user_id)
+    users = provider.stack.container.backend.users
+    assert provider.do(users.ban(user_id, True, provider.now)) is not None
+    assert refusal(provider.exchange(unused)) == INVALID_GRANT
+    assert provider.introspected(tokens["refresh_token"]) == INACTIVE
+    for one in (tokens, plain):
+        assert not provider.is_active(one["access_token"])
+        assert provider.introspected(one["access_token"], "api") == INACTIVE
+    assert refusal(provider.refresh(tokens["refresh_token"])) == INVALID_GRANT
+
+
 def test_no_client_ends_anothers_tokens(provider: Provider) -> None:
     """RFC 7009, section 2.1: it is refused."""
     tokens = provider.tokens(scope=OFFLINE_SCOPE)

@@ -30,8 +30,8 @@ class Store:
     async def get(self, session_id: SessionId, now: float) -> Session | None:
         return self.kept.get(session_id)
 
-    async def prove(self, session_id: SessionId, auth_at: float) -> None:
-        self.kept[session_id] = self.kept[session_id]._replace(auth_at=auth_at)
+    async def prove(self, session_id: SessionId, auth_at: float, kind: str) -> None:
+        self.kept[session_id] = self.kept[session_id]._replace(auth_at=auth_at, kind=kind)
 
     async def end(self, session_id: SessionId) -> Sequence[Session]:
         ended = self.kept.pop(session_id, None)

@@ -1,17 +1,26 @@
-"""What only the store in SQLite does; its contract is in tests/contracts."""
+"""How much room sessions take; what the stores do is in tests/contracts."""
 
 import secrets
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
+from pymongo import MongoClient
 
-from services.ids import UserId
+from services.clock import SystemClock
+from services.ids import UserId, secret_hash
 from services.people.store_sqlite import SCHEMA as PEOPLE_SCHEMA
 from services.sessions.states import Session
+from services.sessions.store_mongo import _document
 from services.sessions.store_sqlite import _INSERT, SCHEMA
-from services.sessions.tokens import new_session_id
+from services.sessions.tokens import RefreshTokens, new_session_id
 from services.sqlite import Database
+from tests.processes import ServerProcess
+from tests.servers import SecantusServer
 
 NOW = 1_760_000_000.5
 SESSIONS = 100_000
@@ -34,7 +43,7 @@ def a_session(number: int) -> Session:
         begun_at=NOW + number / 7,
         auth_at=NOW + number / 7,
         used_at=NOW + number / 7,
-        ends_at=NOW + number / 7 + 2_592_000,
+        ends_at=NOW + number / 7 + 2_591_000,
         generation=300,
         token_hash=secrets.token_bytes(32),
         previous_hash=secrets.token_bytes(32),
@@ -71,3 +80,66 @@ async def size(database: Database) -> int:
         for name in ("page_count", "page_size")
     ]
     return int(pages * each)
+
+
+@pytest.mark.slow
+@pytest.mark.mongodb
+@pytest.mark.timeout(300)
+def test_a_session_takes_little_room_in_mongodb(tmp_path: Path) -> None:
+    """In WiredTiger, MongoDB's own storage: files of the data and the three indexes, with the log
+    of the writes."""
+    server = SecantusServer(tmp_path)
+    try:
+        server.start()
+        with MongoClient[dict[str, object]](server.url) as client:
+            kept = client["room"]["sessions"]
+            for name in ("user_id", "parent", "ends_at"):
+                kept.create_index(name, sparse=name == "parent")
+            for begin in range(0, SESSIONS, 1000):
+                kept.insert_many([_document(a_session(begin + n)) for n in range(1000)])
+            assert kept.count_documents({}) == SESSIONS
+    finally:
+        server.stop()
+    files = [one for one in (tmp_path / "databases").rglob("*") if one.is_file()]
+    bytes_each = sum(one.stat().st_size for one in files) / SESSIONS
+    print(f"{bytes_each:.0f} bytes a session in WiredTiger")
+    assert bytes_each <= MOST_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.gen_test(timeout=120)
+async def test_sessions_take_no_memory_of_the_node(tmp_path: Path) -> None:
+    """A server with a hundred thousand of them in its store, of which it renews a thousand, is as
+    large as one with a thousand: the pages that SQLite keeps are limited."""
+    config = tmp_path / "config.yaml"
+    sections = {
+        "server": {"port": 0},
+        "limits": {"scenes_per_minute_per_address": 0},
+        "sessions": {"refresh_ttl_seconds": 86400, "most_per_user": 0},
+    }
+    config.write_text(yaml.safe_dump(sections))
+    now, derived = SystemClock().now(), RefreshTokens([secrets.token_bytes(32)])
+    async with ServerProcess(config) as server, httpx.AsyncClient(base_url=server.url) as http:
+        sizes = []
+        for count in (1_000, SESSIONS - 1_000):
+            rows = [
+                a_session(0)._replace(
+                    client="", scope="", ends_at=now + 3600, generation=1, begun_at=now
+                )
+                for _ in range(count)
+            ]
+            tokens = [derived.derive(row.id, 1) for row in rows]
+            rows = [
+                row._replace(token_hash=secret_hash(token))
+                for row, token in zip(rows, tokens, strict=True)
+            ]
+            with closing(sqlite3.connect(tmp_path / "data" / "scanpush.db", timeout=30)) as db:
+                db.executemany(_INSERT, rows)
+                db.commit()
+            for token in tokens[:: len(tokens) // 1_000]:
+                answer = await http.post("/api/token/refresh", json={"refresh_token": token})
+                assert answer.status_code == 200, answer.text
+            sizes.append(server.resident_bytes)
+        print(f"{(sizes[1] - sizes[0]) / SESSIONS:.1f} bytes of the node a session")
+        assert sizes[1] - sizes[0] < 10e6

@@ -103,7 +103,7 @@ by("logout").onclick = () => {
   login = null;
   by("token").textContent = "";
   show();
-  by("main").focus();
+  by("words").focus();
   scan.again();
 };
 

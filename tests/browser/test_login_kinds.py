@@ -137,7 +137,7 @@ def test_the_simulated_phone_sends_the_number(
         page.get_by_role("link", name="打开模拟手机发送这串数字").click()
     phone = opened.value
     phone.get_by_role("button", name="小明").click()
-    phone.locator("#main").click()
+    phone.locator("#words").click()
     phone.locator("#text").fill(number)
     phone.locator("#text").press("Enter")
     expect(page.locator("#me-sub")).to_be_visible()

@@ -38,8 +38,9 @@ export function showDoors() {
 
 /** The login kind does not change while a login is in progress. */
 function closeDoors() {
-  const busy = CLAIMED.includes(scan.login.view.state);
-  by("doors").hidden = busy || doors().length < 2;
+  by("doors").hidden = doors().length < 2;
+  // Their room stays, so that nothing moves.
+  by("doors").classList.toggle("unready", CLAIMED.includes(scan.login.view.state));
 }
 
 /** Heading and steps follow the login kind, and the step that comes next is marked. */
@@ -51,7 +52,8 @@ function showWay() {
   const way = inWeChat && kind !== "web" && kind !== "code" ? "hold" : kind === "web" && !inWeChat ? "" : kind;
   const { heading, steps } = words.ways[way] ?? words;
   by("heading").textContent = heading;
-  by("steps").replaceChildren(...steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
+  const item = (step) => Object.assign(document.createElement("li"), { textContent: step });
+  by("steps").replaceChildren(...steps.map(item));
   const next = CLAIMED.includes(state) ? 2 : 0;
   by("steps").children[next].setAttribute("aria-current", "step");
   showTitle();

@@ -12,7 +12,7 @@ const STYLE = `
 @media (prefers-color-scheme: dark) { :host(:not([theme=light])) ${DARK} }
 [part=plate] { position: relative; aspect-ratio: 1; display: grid; place-items: center; border-radius: 7%;
   background: var(--plate); container-type: inline-size; }
-.qr [part=plate] { background: #fff; --line: #dde1db; --good: #0a6b4d; }
+.qr [part=plate] { background: #fff; --line: #dde1db; --good: var(--ring, #0a6b4d); }
 [part=plate] > * { grid-area: 1 / 1; }
 [part=ring] { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line);
   stroke-width: 1.2; }
@@ -41,6 +41,9 @@ p { margin: 0; }
 [part=timer] { font-variant-numeric: tabular-nums; min-height: 1.55em; }
 bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; }
+/* A button comes where the time was: what stands below does not move. */
+.actions { display: grid; align-content: start; justify-items: center; min-height: 3.25rem; }
+.actions [part=timer]:empty { min-height: 0; }
 button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0;
   border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
@@ -106,8 +109,9 @@ export const parts = () => [
       // The room that the words with the code will take, so that nothing moves when they come.
       html("div", { class: "next", "aria-hidden": "true" },
         html("p", { class: "title" }), html("p", { class: "hint" }))),
-    html("p", { part: "timer", role: "timer" }),
-    html("button", { part: "button", type: "button" })),
+    html("div", { class: "actions" },
+      html("p", { part: "timer", role: "timer" }),
+      html("button", { part: "button", type: "button" }))),
   html("slot", { name: "footer" }),
 ];
 

@@ -218,3 +218,93 @@ def test_a_page_can_be_read_without_a_script(browser: Browser, fake: Fake) -> No
     expect(page.locator("#steps li")).to_have_text(words["steps"])
     expect(page.locator(".safety")).to_have_text(words["safety"])
     context.close()
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "scanned": {"user": {"name": "王**"}},
+    "confirming": {"user": {"name": "王**"}, "confirm": "chat"},
+    "registering": {"register_fields": ["name", "phone", "email"]},
+    "denied": {},
+    "failed": {"error": "try_again"},
+    "cancelled": {},
+}
+PLATE = "scan.shadowRoot.querySelector('[part=plate]').getBoundingClientRect()"
+
+
+@pytest.mark.parametrize("screen", SCREENS.values(), ids=SCREENS)
+def test_nothing_moves_from_state_to_state(
+    browser: Browser, fake: Fake, screen: dict[str, Any]
+) -> None:
+    """The plate stays where it is, and the layout shifts of each state are below 0.02."""
+    context = browser.new_context(locale="en", reduced_motion="reduce", **screen)
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    settled = "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
+    page.evaluate(settled)
+    place = page.evaluate(f"(({{ x, y, width }}) => [x, y, width])({PLATE})")
+    wrong = {}
+    for state, extra in CHANGES.items():
+        page.evaluate("shifts.length = 0")
+        fake.move(state, **extra)
+        wait_for_state(page, state)
+        if state == "registering":
+            expect(page.locator("scan-login form input")).to_have_count(3)
+        page.evaluate(settled)
+        found = page.evaluate(f"[shifts, (({{ x, y, width }}) => [x, y, width])({PLATE})]")
+        if sum(shift[0] for shift in found[0]) >= 0.02 or found[1] != place:
+            wrong[state] = found
+        page.evaluate("scan.again()")
+        wait_for_state(page, "waiting")
+        page.evaluate(settled)
+    context.close()
+    assert not wrong, (place, wrong)
+
+
+def test_the_form_of_a_registration_is_above_the_fold(page: Page, fake: Fake) -> None:
+    """With all its fields, and its button, at 1280 by 800."""
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    fake.move("registering", register_fields=["name", "phone", "email"])
+    button = page.get_by_role("button", name="完成注册")
+    expect(button).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+
+def test_words_and_title_follow_the_login(page: Page, fake: Fake) -> None:
+    """The steps are those of the login kind, the next one is marked, and the tab tells the state."""
+    words = static_assets().words("i18n/pages/zh-CN.js")
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    expect(page).to_have_title("微信扫码登录 · 示例站点")
+    expect(page.locator("#steps [aria-current=step]")).to_have_text(words["steps"][0])
+    page.get_by_role("button", name="发送数字").click()
+    expect(page.locator("#heading")).to_have_text(words["ways"]["code"]["heading"])
+    expect(page.locator("#steps li")).to_have_text(words["ways"]["code"]["steps"])
+    eventually(lambda: view(page)["state"] == "waiting" and view(page)["kind"] == "code")
+    fake.move("scanned", user={"name": "王**"})
+    expect(page).to_have_title("王** 已扫码 · 示例站点")
+    expect(page.locator("#steps [aria-current=step]")).to_have_text(
+        words["ways"]["code"]["steps"][2]
+    )
+    fake.move("authorized")
+    expect(page).to_have_title("王小明，已登录 · 示例站点")
+    assert page.locator("main scan-login").count() == 1
+
+
+def test_forced_colours_keep_code_and_choice(browser: Browser, fake: Fake) -> None:
+    """The code stays black on white, words stand on the system's own ground, and the chosen login
+    kind has a border."""
+    context = browser.new_context(locale="en", forced_colors="active", color_scheme="dark")
+    page = context.new_page()
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    ground = f"getComputedStyle(scan.shadowRoot.querySelector('[part=plate]')).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    chosen = page.locator("#doors [aria-pressed=true]")
+    expect(chosen).to_have_css("border-top-width", "3px")
+    fake.move("scanned", user={"name": "王**"})
+    wait_for_state(page, "scanned")
+    assert page.evaluate(f"{ground} === getComputedStyle(document.body).backgroundColor")
+    context.close()

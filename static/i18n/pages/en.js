@@ -78,6 +78,8 @@ export default {
   copy_failed: "Could not copy, please select it by hand",
   logout: "Log out",
   verify: "Verify it on your server",
+  terms: "Terms of service",
+  privacy: "Privacy policy",
   foot: "scanpush · the token lives in this page’s memory only; reloading logs out",
   kiosk: {
     heading: "Scan with WeChat to log in",

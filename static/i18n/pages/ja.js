@@ -78,6 +78,8 @@ export default {
   copy_failed: "コピーできません。手動で選択してください",
   logout: "ログアウト",
   verify: "サーバーで検証する",
+  terms: "利用規約",
+  privacy: "プライバシーポリシー",
   foot: "scanpush · トークンはこのページのメモリーだけにあり、再読み込みでログアウトします",
   kiosk: {
     heading: "WeChat でスキャンしてログイン",

@@ -78,6 +78,8 @@ export default {
   copy_failed: "复制不了，请手动选取",
   logout: "退出",
   verify: "在您的服务器上验证",
+  terms: "服务协议",
+  privacy: "隐私政策",
   foot: "scanpush · 令牌只留在本页内存中，刷新即退出",
   kiosk: {
     heading: "微信扫码登录",

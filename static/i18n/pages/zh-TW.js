@@ -78,6 +78,8 @@ export default {
   copy_failed: "無法複製，請手動選取",
   logout: "登出",
   verify: "在您的伺服器上驗證",
+  terms: "服務條款",
+  privacy: "隱私權政策",
   foot: "scanpush · 權杖只留在本頁記憶體中，重新整理即登出",
   kiosk: {
     heading: "微信掃碼登入",

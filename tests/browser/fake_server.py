@@ -537,7 +537,7 @@ class Page(Base):
         self.finish(page.body)
 
 
-EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
+EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title>{head}<body>
 <h1>Shop</h1><scan-login id="scan" {attributes}></scan-login>
 <script type="module" src="{server}/static/scan-login.js"></script></body></html>"""
 
@@ -547,7 +547,7 @@ class Embed(Base):
     the fake server named.
 
     `server` is where the element comes from; the page itself is asked under another host name.
-    `policy` replaces the site's policy.
+    `policy` replaces the site's policy, and `head` is put into the head of the page.
     """
 
     def get(self) -> None:
@@ -559,7 +559,8 @@ class Embed(Base):
         )
         self.set_header("Content-Security-Policy", self.get_query_argument("policy", policy))
         attributes = self.get_query_argument("attributes", "")
-        self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes))
+        head = self.get_query_argument("head", "")
+        self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes, head=head))
 
 
 class Files(Base):

@@ -2,15 +2,18 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
-from handlers.assets import static_assets
+from handlers.assets import policy_hash, static_assets
+from services.settings import branding
 from services.wechat.reply_texts import LANGUAGES
 
 from .conftest import HIDE, ROOT, Fake, eventually, view, wait_for_state
 from .fake_server import KIOSK_SECRET
+from .look import look
 from .test_policies import complaints_of, embed
 from .walks import QR
 
@@ -55,6 +58,58 @@ def test_a_code_on_another_site_costs_one_script(page: Page, fake: Fake) -> None
         ["GET /embed", "GET /static/scan-login.js", words, "POST /api/scenes"]
     )
     assert fake.count("preflight") == 0
+
+
+def early_begin(fake: Fake, lang: str = "en") -> tuple[str, str]:
+    """The lines that docs/embedding.md has for the head of a page, and the hash of the inline ones."""
+    document = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    lines = document.partition("<!-- early begin -->\n")[2].partition("```")[0]
+    lines = lines.replace("https://login.example.com", fake.url).replace('"en"', f'"{lang}"')
+    inline = lines.partition("<script>")[2].partition("</script>")[0]
+    return lines, policy_hash(inline).strip()
+
+
+def go_early(page: Page, fake: Fake, lang: str = "en", hashed: bool = True) -> None:
+    """Open the page of another site that begins early, under a policy that allows it or not."""
+    head, allowed = early_begin(fake, lang)
+    policy = (
+        f"default-src 'none'; script-src {fake.url}{f' {allowed}' if hashed else ''}; "
+        f"connect-src {fake.url} {fake.url.replace('http', 'ws')}; img-src {fake.url}"
+    )
+    asked = urlencode({"server": fake.url, "head": head, "policy": policy})
+    page.goto(f"{fake.elsewhere}/embed?{asked}")
+
+
+def test_a_page_can_begin_before_the_script_is_there(page: Page, fake: Fake) -> None:
+    """The scene is asked for while the script is still on its way, and only once; a reload, for
+    which the tab has a scene, asks for none."""
+    page.route(
+        "**/scan-login.js",
+        lambda route: (eventually(lambda: fake.count("begin") == 1), route.continue_()),
+    )
+    go_early(page, fake)
+    wait_for_state(page, "waiting")
+    expect(page.locator(QR)).to_be_visible()
+    assert fake.count("begin") == 1
+    scene = view(page)["scene_str"]
+    page.reload()
+    wait_for_state(page, "waiting")
+    assert view(page)["scene_str"] == scene and fake.count("begin") == 1
+    fake.move("authorized")
+    wait_for_state(page, "authorized")
+
+
+@pytest.mark.parametrize(
+    ("lang", "hashed", "begun"), [("ja", True, 2), ("en", False, 1)], ids=["other", "blocked"]
+)
+def test_without_a_fitting_early_begin_the_element_asks(
+    page: Page, fake: Fake, lang: str, hashed: bool, begun: int
+) -> None:
+    """Where the line asked for another login, or the page's policy does not let it run."""
+    go_early(page, fake, lang, hashed)
+    wait_for_state(page, "waiting")
+    expect(page.locator(QR)).to_be_visible()
+    assert fake.count("begin") == begun
 
 
 def test_a_page_that_opens_unseen_asks_for_no_code(page: Page, fake: Fake) -> None:
@@ -300,7 +355,7 @@ def test_forced_colours_keep_code_and_choice(browser: Browser, fake: Fake) -> No
     page = context.new_page()
     page.goto(fake.url)
     wait_for_state(page, "waiting")
-    ground = f"getComputedStyle(scan.shadowRoot.querySelector('[part=plate]')).backgroundColor"
+    ground = "getComputedStyle(scan.shadowRoot.querySelector('[part=plate]')).backgroundColor"
     assert page.evaluate(ground) == "rgb(255, 255, 255)"
     chosen = page.locator("#doors [aria-pressed=true]")
     expect(chosen).to_have_css("border-top-width", "3px")
@@ -308,3 +363,23 @@ def test_forced_colours_keep_code_and_choice(browser: Browser, fake: Fake) -> No
     wait_for_state(page, "scanned")
     assert page.evaluate(f"{ground} === getComputedStyle(document.body).backgroundColor")
     context.close()
+
+
+def test_the_brand_of_the_operator(page: Page, fake: Fake) -> None:
+    """Name, logo, colour and links on the page; nothing of it breaks the page's policy."""
+    complaints = complaints_of(page)
+    colours = branding.style("#8a1c3b")
+    logo = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+    fake.set(site="茶馆", logo=logo, colours=colours, terms="https://example.com/terms")
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    expect(page.locator(".brand")).to_have_text("茶馆")
+    assert page.locator(".brand img").evaluate("(img) => img.naturalWidth") == 9
+    expect(page.get_by_role("link", name="服务协议")).to_have_attribute(
+        "href", "https://example.com/terms"
+    )
+    expect(page.get_by_role("link", name="隐私政策")).to_have_count(0)
+    deep = branding.style("#8a1c3b").partition("--deep:")[2][:7]
+    painted = "rgb({}, {}, {})".format(*bytes.fromhex(deep[1:]))
+    expect(page.locator(".stage")).to_have_css("background-color", painted)
+    assert look(page, "login-brand") == [] and complaints == []

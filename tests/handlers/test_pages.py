@@ -27,6 +27,10 @@ FACTS = {
     "kinds": "official_account",
     "client": "Wiki",
     "authorize": "x",
+    "logo": "",
+    "colours": "",
+    "terms": "",
+    "privacy": "",
 }
 LASTING = "public, max-age=31536000, immutable"
 

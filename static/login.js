@@ -73,6 +73,7 @@ function showMe() {
   const date = since?.toLocaleDateString(spoken(), { dateStyle: "long" });
   by("me-name").textContent = me?.name || login.name || page.words.nameless;
   const sub = [user.is_new ? page.words.sub_new : page.words.sub_known];
+  if (!me?.name && !login.name) sub.push(page.words.why_nameless);
   if (me) sub.push(page.words.since.replace("{date}", date), page.words.confirmed);
   // A dot never begins a line.
   by("me-sub").textContent = sub.join("\u00a0· ");

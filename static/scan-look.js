@@ -14,8 +14,8 @@ const STYLE = `
   background: var(--plate); container-type: inline-size; }
 .qr [part=plate] { background: #fff; --line: #dde1db; --good: var(--ring, #0a6b4d); }
 [part=plate] > * { grid-area: 1 / 1; }
-[part=ring] { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line);
-  stroke-width: 1.2; }
+[part=ring] { position: absolute; inset: 0; pointer-events: none; width: 100%; height: 100%; fill: none;
+  stroke: var(--line); stroke-width: 1.2; }
 [part=ring] .time { stroke: var(--good); }
 /* Only forwards: what comes after the code has no ring. */
 .waiting .time { transition: stroke-dasharray 1s linear; }

@@ -60,8 +60,8 @@ def test_a_code_on_another_site_costs_one_script(page: Page, fake: Fake) -> None
     assert fake.count("preflight") == 0
 
 
-def early_begin(fake: Fake, lang: str = "en") -> tuple[str, str]:
-    """The lines that docs/embedding.md has for the head of a page, and the hash of the inline ones."""
+def early_begin(fake: Fake, lang: str) -> tuple[str, str]:
+    """The lines of docs/embedding.md for the head of a page, and the hash of the inline ones."""
     document = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
     lines = document.partition("<!-- early begin -->\n")[2].partition("```")[0]
     lines = lines.replace("https://login.example.com", fake.url).replace('"en"', f'"{lang}"')
@@ -328,7 +328,7 @@ def test_the_form_of_a_registration_is_above_the_fold(page: Page, fake: Fake) ->
 
 
 def test_words_and_title_follow_the_login(page: Page, fake: Fake) -> None:
-    """The steps are those of the login kind, the next one is marked, and the tab tells the state."""
+    """The steps are those of the login kind, the next is marked, and the tab tells the state."""
     words = static_assets().words("i18n/pages/zh-CN.js")
     page.goto(fake.url)
     wait_for_state(page, "waiting")

@@ -65,6 +65,7 @@ export default {
   phone: "Open the simulated phone and scan",
   phone_chat: "Open the simulated phone and send it",
   nameless: "WeChat user",
+  why_nameless: "WeChat tells no name by a scan",
   logged_in: "Logged in",
   sub_new: "First login",
   sub_known: "Welcome back",

@@ -65,6 +65,7 @@ export default {
   phone: "仮想スマホでこのコードをスキャン",
   phone_chat: "仮想スマホでこの番号を送信",
   nameless: "WeChat ユーザー",
+  why_nameless: "スキャンでは WeChat は名前を伝えません",
   logged_in: "ログイン済み",
   sub_new: "はじめてのログイン",
   sub_known: "おかえりなさい",

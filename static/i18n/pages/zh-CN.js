@@ -65,6 +65,7 @@ export default {
   phone: "打开模拟手机扫这个码",
   phone_chat: "打开模拟手机发送这串数字",
   nameless: "微信用户",
+  why_nameless: "扫码时微信不提供昵称",
   logged_in: "已登录",
   sub_new: "第一次登录",
   sub_known: "欢迎回来",

@@ -65,6 +65,7 @@ export default {
   phone: "開啟模擬手機掃這個碼",
   phone_chat: "開啟模擬手機傳送這串數字",
   nameless: "微信使用者",
+  why_nameless: "掃碼時微信不提供暱稱",
   logged_in: "已登入",
   sub_new: "第一次登入",
   sub_known: "歡迎回來",

@@ -59,7 +59,9 @@ def style(colour: str) -> str:
         return ""
     deep = _until(colour, BLACK, WHITE, DEEP)
     darker = _mixed(deep, BLACK, 0.25)
-    light = {"jade": colour, "on-jade": WHITE, "ring": colour} | _stage(colour, deep)
+    light = {"jade": colour, "on-jade": WHITE, "ring": _mixed(deep, WHITE, 0.3)} | _stage(
+        colour, deep
+    )
     bright = _until(colour, WHITE, DARK_PAPER, CLEAR)
     dark = {"jade": bright, "on-jade": _mixed(colour, BLACK, 0.8)} | _stage(colour, darker)
     return _rule(":root", light) + _rule(':root[data-theme="dark"]', dark)

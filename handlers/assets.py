@@ -125,8 +125,8 @@ class Page(Asset):
 
     def __init__(self, text: str, scripts: Iterable[str], styles: Iterable[str]) -> None:
         super().__init__(text.encode(), TYPES[".html"])
-        self.script_hashes = "".join(map(_policy_hash, scripts))
-        self.style_hashes = "".join(map(_policy_hash, styles))
+        self.script_hashes = "".join(map(policy_hash, scripts))
+        self.style_hashes = "".join(map(policy_hash, styles))
 
 
 class Assets:
@@ -198,7 +198,7 @@ class Assets:
         whole = f'src="{base}{ELEMENT}" integrity="{hashes.pop(base + ELEMENT)}"'
         import_map = json.dumps({"integrity": hashes}, indent=1)
         return (
-            f"<!-- script-src {url.rstrip('/')}{_policy_hash(import_map)} -->\n"
+            f"<!-- script-src {url.rstrip('/')}{policy_hash(import_map)} -->\n"
             f'<script type="importmap">{import_map}</script>\n'
             f'<script type="module" {whole} crossorigin></script>'
         )
@@ -206,7 +206,11 @@ class Assets:
     def _assembled(self, name: str, lang: str, facts: Mapping[str, str]) -> Page:
         files = (f"i18n/pages/{lang}.js", f"i18n/{lang}.js")
         words, element_words = map(self.words, files)
-        text = self._loader.load(f"{name}.html").generate(lang=lang, words=words, **facts).decode()
+        text = (
+            self._loader.load(f"{name}.html")
+            .generate(lang=lang, words=words, page_words=words, **facts)
+            .decode()
+        )
         text = _WORDED.sub(lambda at: at[0] + html.escape(words[at[1]], quote=False), text)
         text = _LABELLED.sub(lambda at: f'{at[0]} aria-label="{html.escape(words[at[1]])}"', text)
         text = text.replace(f'<option value="{lang}"', f'<option selected value="{lang}"')
@@ -222,7 +226,7 @@ class Assets:
 
         def style(found: re.Match[str]) -> str:
             names = re.findall(r'href="/static/([^"]+)"', found[0])
-            styles.append("".join(self._texts[file] for file in names))
+            styles.append("".join(self._texts[file] for file in names) + facts.get("colours", ""))
             return f"<style>{styles[-1]}</style>\n"
 
         def script(found: re.Match[str]) -> str:
@@ -312,7 +316,7 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("</", r"<\/")
 
 
-def _policy_hash(inside: str) -> str:
+def policy_hash(inside: str) -> str:
     """The source of a policy that allows an inline part (CSP Level 3, section 2.3.1)."""
     return f" 'sha256-{b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
 

@@ -6,7 +6,7 @@ from typing import Any
 from handlers.api_request import as_api_error
 from handlers.assets import STATIC
 from handlers.base import BaseHandler
-from handlers.pages import page_facts, page_policy
+from handlers.pages import small_page, small_page_policy
 from services.container import Container
 from services.errors import ApiError, StoreUnavailable, WeChatError
 from services.scenes.states import Kind
@@ -54,12 +54,14 @@ class BrowserHandler(BaseHandler):
             return
         self.set_status(landing.status)
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Security-Policy", page_policy(self.request.host))
+        self.set_header(
+            "Content-Security-Policy", small_page_policy(self.container, self.request.host)
+        )
         self.set_header("X-Frame-Options", "DENY")
         # With "no-referrer" browsers send "Origin: null" along with the form.
         self.set_header("Referrer-Policy", "same-origin")
         page = "oauth_done.html" if landing.question is None else "oauth_confirm.html"
-        self.render(page, landing=landing, **page_facts(self.container))
+        self.render(page, landing=landing, **small_page(self.container, landing.lang))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """A failure as a page, with the status of the contract."""

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from handlers.oidc import ClientHandler, client_of, form_of
 from handlers.oidc_pages import ProviderHandler
-from handlers.pages import page_policy
+from handlers.pages import small_page, small_page_policy
 from services.oidc.device import (
     EXPIRES_SECONDS,
     INTERVAL_SECONDS,
@@ -109,7 +109,7 @@ class DeviceHandler(ProviderHandler):
         lang = self.spoken()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Language", lang)
-        self.protect(page_policy(self.request.host))
+        self.protect(small_page_policy(self.container, self.request.host))
         self.render(
             "device.html",
             lang=lang,
@@ -118,4 +118,5 @@ class DeviceHandler(ProviderHandler):
             good=good,
             typed=typed,
             question=question,
+            **small_page(self.container, lang),
         )

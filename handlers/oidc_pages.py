@@ -10,7 +10,7 @@ from handlers.api_request import as_api_error
 from handlers.assets import STATIC, static_assets
 from handlers.base import BaseHandler, write_response
 from handlers.oidc import FORM, ClientHandler, client_of, form_of
-from handlers.pages import page_facts, page_policy
+from handlers.pages import page_facts, page_policy, small_page, small_page_policy
 from services.errors import ApiError, OAuthError, StoreUnavailable
 from services.oidc import authorize
 from services.oidc.authorize import Parameters, Refused, Response, Unshown
@@ -155,7 +155,7 @@ class ProviderHandler(BaseHandler):
         lang = lang or self.spoken()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Language", lang)
-        self.protect(page_policy(self.request.host, forms=forms))
+        self.protect(small_page_policy(self.container, self.request.host, forms=forms))
         self.render(
             "oidc_page.html",
             lang=lang,
@@ -168,6 +168,7 @@ class ProviderHandler(BaseHandler):
             posts=posts,
             link=link,
             leaves=leaves,
+            **small_page(self.container, lang),
         )
 
     def protect(self, policy: str) -> None:

@@ -2,9 +2,9 @@
 which WeChat's console checks that the operator owns a domain (``MP_verify_....txt``)."""
 
 import re
-from urllib.parse import urlsplit
+from typing import Any
 
-from handlers.assets import Asset, static_assets
+from handlers.assets import Asset, policy_hash, static_assets
 from handlers.base import BaseHandler
 from services.container import Container
 from services.errors import ApiError
@@ -114,9 +114,31 @@ def page_facts(container: Container) -> dict[str, str]:
     return {
         "simulated": "true" if wechat.is_simulated else "false",
         "phone": phone,
-        "site": wechat.site_name or urlsplit(container.own_url).netloc,
         "kinds": " ".join(container.scene_codes),
+    } | brand_facts(container)
+
+
+def brand_facts(container: Container) -> dict[str, str]:
+    """Whose page it is (``pages`` in the settings)."""
+    pages = container.settings.pages
+    return {
+        "site": container.site_name,
+        "logo": container.logo,
+        "colours": container.colours,
+        "terms": pages.links.terms,
+        "privacy": pages.links.privacy,
     }
+
+
+def small_page(container: Container, lang: str) -> dict[str, Any]:
+    """What the templates of small pages are told: whose page it is, and the words of its links."""
+    return {**brand_facts(container), "page_words": static_assets().words(f"i18n/pages/{lang}.js")}
+
+
+def small_page_policy(container: Container, host: str, *, forms: str = "'self'") -> str:
+    """Their policy, which allows the operator's colours."""
+    colours = container.colours
+    return page_policy(host, style_hashes=policy_hash(colours) if colours else "", forms=forms)
 
 
 class FilesHandler(AssetHandler):

@@ -73,6 +73,7 @@ from services.scenes.typed_codes import TypedCodes
 from services.sessions.service import SessionService
 from services.sessions.states import Session
 from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
+from services.settings import branding
 from services.settings.models import AccountSettings, AppSettings, Settings
 from services.settings.outgoing import Outgoing
 from services.tasks import Supervisor
@@ -150,6 +151,16 @@ class Container:
         return StoreWatch(self.backend, self.clock, self.metrics)
 
     @cached_property
+    def logo(self) -> str:
+        """What ``src`` of the operator's logo holds; empty for none."""
+        return branding.logo_source(self.settings.pages.logo)
+
+    @cached_property
+    def colours(self) -> str:
+        """The style sheet of the operator's colour; empty for none."""
+        return branding.style(self.settings.pages.colour)
+
+    @cached_property
     def paced_log(self) -> PacedLog:
         """For what a failing store, or a wrong setting, makes of every request."""
         return PacedLog(logging.getLogger("scanpush.http"))
@@ -170,7 +181,7 @@ class Container:
     @property
     def site_name(self) -> str:
         """What people are told they log in to."""
-        return self.settings.wechat.site_name or urlsplit(self.own_url).netloc
+        return self.settings.site_name or urlsplit(self.own_url).netloc
 
     @property
     def amr(self) -> tuple[str, ...]:

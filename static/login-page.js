@@ -12,6 +12,8 @@ const simulated = /^(true|1|yes)$/i.test(meta("simulated"));
 /** `words` of the page's language, once they are there; `show` puts them where `data-t` does not. */
 export const page = { words: null, show: () => {} };
 
+const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
+
 export function showDoors() {
   const list = doors();
   const now = scan.getAttribute("kind") ?? "official_account";
@@ -23,6 +25,7 @@ export function showDoors() {
       keepDoor(kind);
       scan.setAttribute("kind", kind);
       showDoors();
+      showWay();
       by("doors").querySelector("[aria-pressed=true]").focus();
     };
     return button;
@@ -35,9 +38,37 @@ export function showDoors() {
 
 /** The login kind does not change while a login is in progress. */
 function closeDoors() {
-  const busy = ["scanned", "confirming", "registering", "authorized"].includes(scan.login.view.state);
-  by("doors").hidden = busy || doors().length < 2;
+  by("doors").hidden = doors().length < 2;
+  // Their room stays, so that nothing moves.
+  by("doors").classList.toggle("unready", CLAIMED.includes(scan.login.view.state));
 }
+
+/** Heading and steps follow the login kind, and the step that comes next is marked. */
+function showWay() {
+  const { words } = page, { state } = scan.login.view;
+  if (!words) return;
+  const kind = scan.getAttribute("kind") ?? "official_account";
+  // A phone cannot scan the screen that WeChat itself is on; elsewhere a code of kind web is scanned as any other.
+  const way = inWeChat && kind !== "web" && kind !== "code" ? "hold" : kind === "web" && !inWeChat ? "" : kind;
+  const { heading, steps } = words.ways[way] ?? words;
+  by("heading").textContent = heading;
+  const item = (step) => Object.assign(document.createElement("li"), { textContent: step });
+  by("steps").replaceChildren(...steps.map(item));
+  const next = CLAIMED.includes(state) ? 2 : 0;
+  by("steps").children[next].setAttribute("aria-current", "step");
+  showTitle();
+}
+
+const said = scan.shadowRoot.querySelector("[part=title]");
+
+/** The title of the tab tells what has become of the login. */
+function showTitle() {
+  const { state } = scan.login?.view ?? {};
+  const text = [undefined, "starting", "waiting"].includes(state) ? page.words?.title : said.textContent;
+  if (text) document.title = `${text} · ${meta("site")}`;
+}
+
+new MutationObserver(showTitle).observe(said, { childList: true });
 
 /** Where the simulated phone does what a person would do with this code. */
 function atThePhone({ state, trouble, kind, qr, scene_str }) {
@@ -56,16 +87,16 @@ scan.addEventListener("change", ({ detail }) => {
   link.dataset.t = scan.getAttribute("kind") === "code" ? "phone_chat" : "phone";
   link.textContent = page.words?.[link.dataset.t] ?? "";
   if (address) link.href = address;
+  showWay();
 });
 
 async function changeLanguage(lang) {
   const spoken = await speak(lang);
   if (!spoken) return false;
   page.words = spoken;
-  document.title = `${spoken.title} · ${meta("site")}`;
-  by("steps").replaceChildren(...spoken.steps.map((step) => Object.assign(document.createElement("li"), { textContent: step })));
   scan.lang = lang;
   page.show();
+  showWay();
   document.documentElement.classList.remove("coming");
   drawn();
   return true;

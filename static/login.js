@@ -7,12 +7,13 @@ let login;
 const decode = (part) => JSON.parse(new TextDecoder().decode(
   Uint8Array.from(atob(part.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0))));
 
-const when = (seconds) => new Date(seconds * 1000).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+const spoken = () => document.documentElement.lang;
+const when = (seconds) =>
+  new Date(seconds * 1000).toLocaleString(spoken(), { dateStyle: "medium", timeStyle: "medium" });
 
 function showClaims(claims) {
   by("claims").replaceChildren(...Object.entries(claims).map(([name, value]) => {
-    const row = document.createElement("div"), term = document.createElement("dt"), code = document.createElement("code");
-    const text = document.createElement("dd");
+    const [row, term, code, text] = ["div", "dt", "code", "dd"].map((tag) => document.createElement(tag));
     code.textContent = name;
     term.append(page.words.claim[name] ?? "", code);
     text.textContent = ["iat", "nbf", "exp"].includes(name) ? when(value) : [value].flat().join(", ");
@@ -59,7 +60,8 @@ function showSnippet(id) {
 /** What the server itself says about the token's owner; the page does without when it cannot. */
 async function askServer() {
   const { token } = login;
-  const answer = await fetch("/api/me", { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" }).catch(() => null);
+  const headers = { Authorization: `Bearer ${token}` };
+  const answer = await fetch("/api/me", { headers, cache: "no-store" }).catch(() => null);
   if (!answer?.ok || token !== login?.token) return;
   login.me = await answer.json();
   show();
@@ -67,9 +69,11 @@ async function askServer() {
 
 function showMe() {
   const { me, user } = login;
-  const date = me && new Date(me.created_at * 1000 || me.created_at).toLocaleDateString(document.documentElement.lang, { dateStyle: "long" });
+  const since = me && new Date(me.created_at * 1000 || me.created_at);
+  const date = since?.toLocaleDateString(spoken(), { dateStyle: "long" });
   by("me-name").textContent = me?.name || login.name || page.words.nameless;
   const sub = [user.is_new ? page.words.sub_new : page.words.sub_known];
+  if (!me?.name && !login.name) sub.push(page.words.why_nameless);
   if (me) sub.push(page.words.since.replace("{date}", date), page.words.confirmed);
   // A dot never begins a line.
   by("me-sub").textContent = sub.join("\u00a0· ");
@@ -103,7 +107,7 @@ by("logout").onclick = () => {
   login = null;
   by("token").textContent = "";
   show();
-  by("main").focus();
+  by("words").focus();
   scan.again();
 };
 
@@ -113,8 +117,9 @@ by("copy").onclick = async () => {
   if (!copied) getSelection().selectAllChildren(by("token"));
 };
 
-document.querySelector("[role=tablist]").onclick = ({ target }) => target.id && SNIPPETS[target.id] && showSnippet(target.id);
-document.querySelector("[role=tablist]").onkeydown = ({ key, target }) => {
+const tabs = document.querySelector("[role=tablist]");
+tabs.onclick = ({ target }) => target.id && SNIPPETS[target.id] && showSnippet(target.id);
+tabs.onkeydown = ({ key, target }) => {
   if (key !== "ArrowLeft" && key !== "ArrowRight") return;
   const other = target.id === "verify-python" ? "verify-node" : "verify-python";
   showSnippet(other);

@@ -16,6 +16,8 @@ const WORDS = {
   ja: () => import("./i18n/ja.js"),
 };
 const inWeChat = /MicroMessenger/i.test(globalThis.navigator?.userAgent);
+// Only there is an app that the button could open.
+const onPhone = !inWeChat && /Android|iPhone|iPad/.test(globalThis.navigator?.userAgent);
 const AGAIN = "expired paused denied cancelled failed replaced";
 
 class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
@@ -31,7 +33,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     const root = this.attachShadow({ mode: "open" });
     root.append(...parts());
     dress(root);
-    this.#find("button").onclick = () => this.#press();
+    this.#find("[part=button]").onclick = () => this.#press();
+    this.#find("[part=copy]").onclick = () => this.#copy();
   }
 
   get login() { return this.#login; }
@@ -85,7 +88,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   // A trouble of the way hides a code, but never what a person already did.
   #faceOf({ state, trouble, kind, error }) {
     if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
-    return state === "waiting" ? [state, kind, inWeChat && `inside ${kind}`] : [state, error];
+    return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error];
   }
 
   #wordsOf(face, variants) {
@@ -110,7 +113,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
       this.#find(".next .title").textContent = next[0] ?? "";
       this.#find(".next .hint").textContent = next[1] ?? "";
-      const button = this.#find("button");
+      const button = this.#find("[part=button]");
       button.textContent = next[2] ?? words[2] ?? (AGAIN.includes(face) ? this.#words.again : "");
       button.hidden = !button.textContent;
     }
@@ -136,6 +139,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     choose(inWeChat || !content);
     img.onerror = content && (() => choose(false));
     this.#find("[part=code]").textContent = code ?? "";
+    this.#find("[part=code]").style.setProperty("--characters", code?.length ?? 6);
+    this.#find("[part=copy]").textContent = this.#words.copy;
+    this.#find("[part=copy]").hidden = !code;
     this.#find("[part=picture]").toggleAttribute("hidden", !!(qr || code));
     if (content) {
       const rows = encode(content);
@@ -153,9 +159,18 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login, dress);
   }
 
+  async #copy() {
+    const { code } = this.#login.view, number = this.#find("[part=code]");
+    const copied = await navigator.clipboard?.writeText(code).then(() => true, () => false);
+    // Selected, it can be copied by hand.
+    if (!copied) getSelection().selectAllChildren(number);
+    if (copied) this.#find("[part=copy]").textContent = this.#words.copied;
+  }
+
   #press() {
     const { state, kind, start, qr } = this.#login.view, { server } = this.#login;
     if (state !== "waiting") this.again();
+    else if (kind === "code") location.assign("weixin://");
     else if (start) open(new URL(start, server), "_blank", "noopener,popup,width=480,height=640");
     else if (kind === "web") {
       const door = new URL(qr.content);

@@ -1,8 +1,9 @@
 // The form of state `registering`, fetched only when a page gets there.
 
-const STYLE = `form { display: grid; gap: .5rem; text-align: start; }
+const STYLE = `form { display: grid; gap: .3rem; text-align: start; line-height: 1.4; }
 input { font: inherit; color: inherit; background: var(--plate); width: 100%; box-sizing: border-box;
-  padding: .5em .7em; border: 1px solid var(--soft); border-radius: .6rem; }
+  padding: .45em .7em; border: 1px solid var(--soft); border-radius: .6rem; }
+input:focus-visible { outline-offset: 0; }
 [role=alert] { margin: 0; color: var(--bad); }`;
 const dressed = new WeakSet();
 

@@ -11,37 +11,51 @@ const STYLE = `
 :host([theme=dark]) ${DARK}
 @media (prefers-color-scheme: dark) { :host(:not([theme=light])) ${DARK} }
 [part=plate] { position: relative; aspect-ratio: 1; display: grid; place-items: center; border-radius: 7%;
-  background: var(--plate); }
-.qr [part=plate] { background: #fff; --line: #dde1db; --good: #0a6b4d; }
+  background: var(--plate); container-type: inline-size; }
+.qr [part=plate] { background: #fff; --line: #dde1db; --good: var(--ring, #0a6b4d); }
 [part=plate] > * { grid-area: 1 / 1; }
-[part=ring] { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke: var(--line);
-  stroke-width: 1.2; }
-[part=ring] .time { stroke: var(--good); transition: stroke-dasharray 1s linear; }
+[part=ring] { position: absolute; inset: 0; pointer-events: none; width: 100%; height: 100%; fill: none;
+  stroke: var(--line); stroke-width: 1.2; }
+[part=ring] .time { stroke: var(--good); }
+/* Only forwards: what comes after the code has no ring. */
+.waiting .time { transition: stroke-dasharray 1s linear; }
 [part=qr], [part=picture] { width: 84%; height: 84%; fill: #0d100e; }
 [part=picture] { fill: var(--line); }
 .sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round;
   stroke-linejoin: round; }
 :is(.scanned, .confirming, .registering, .authorized) .sign { stroke: var(--good); }
 :is(.denied, .failed) .sign { stroke: var(--bad); }
-[part=code] { font: 600 clamp(1.8rem, 15cqi, 2.6rem)/1 ui-monospace, monospace; letter-spacing: .14em;
-  padding-left: .14em; user-select: all; }
+[part=code] { font: 600 2.4rem/1 ui-monospace, monospace; font-size: min(4.5rem, 102cqi / var(--characters, 6));
+  letter-spacing: .14em; padding-left: .14em; user-select: all; }
+[part=copy] { align-self: end; margin-bottom: 12%; }
+[part=form] { width: 86%; margin: 5% 0; font-size: .9375em; }
+.registering [part=ring] { display: none; }
+[part=form]:not([hidden]):not(:empty) ~ [part=picture] { display: none; }
 [role=status] { display: grid; align-content: start; margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere;
   text-wrap: balance; }
 [role=status] > * { grid-area: 1 / 1; display: block; min-width: 0; }
-.next, .starting button { visibility: hidden; }
+.next, .starting [part=button] { visibility: hidden; }
 p { margin: 0; }
 [part=title], .title { font-size: 1.125em; font-weight: 600; }
 [part=hint], [part=timer], .hint { color: var(--soft); font-size: .9375em; }
 [part=timer] { font-variant-numeric: tabular-nums; min-height: 1.55em; }
 bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; }
+/* A button comes where the time was: what stands below does not move. */
+.actions { display: grid; align-content: start; justify-items: center; min-height: 3.25rem; }
+.actions [part=timer]:empty { min-height: 0; }
 button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0;
   border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .starting .sign { animation: breathe 1.6s infinite; }
 @keyframes breathe { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
-@media (forced-colors: active) { [part=plate] { forced-color-adjust: none; } }`;
+@media (forced-colors: active) {
+  :host { --ink: CanvasText; --soft: CanvasText; --line: GrayText; --plate: Canvas; --good: LinkText;
+    --bad: CanvasText; }
+  [part=plate], button { border: 1px solid; }
+  .qr [part=plate] { forced-color-adjust: none; border-color: #fff; }
+}`;
 
 const PHONE = "M7 3h10v18H7zM11 18h2";
 
@@ -85,6 +99,8 @@ export const parts = () => [
       svg("svg", { part: "qr", role: "img", "shape-rendering": "crispEdges" }, svg("path")),
       html("img", { part: "qr", alt: "", hidden: "" }),
       html("span", { part: "code" }),
+      html("button", { part: "copy", type: "button", hidden: "" }),
+      html("form", { part: "form", hidden: "" }),
       svg("svg", { part: "picture", viewBox: "0 0 42 42", "aria-hidden": true },
         svg("path", { "fill-rule": "evenodd", d: eye(0, 0) + eye(33, 0) + eye(0, 33) }),
         svg("g", { transform: "translate(9 9)" }, svg("path", { class: "sign" })))),
@@ -93,9 +109,9 @@ export const parts = () => [
       // The room that the words with the code will take, so that nothing moves when they come.
       html("div", { class: "next", "aria-hidden": "true" },
         html("p", { class: "title" }), html("p", { class: "hint" }))),
-    html("form", { part: "form", hidden: "" }),
-    html("p", { part: "timer", role: "timer" }),
-    html("button", { part: "button", type: "button" })),
+    html("div", { class: "actions" },
+      html("p", { part: "timer", role: "timer" }),
+      html("button", { part: "button", type: "button" }))),
   html("slot", { name: "footer" }),
 ];
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from services.origins import DEFAULT_PORTS, Network, url_host
+from services.settings.branding import check_colour
 from services.settings.mongodb_url import check_url
 from services.settings.redis_url import redis_address
 
@@ -100,6 +101,18 @@ def _base(url: str) -> str:
     if parts.query:
         raise ValueError("must be a URL without a query")
     return f"{parts.scheme}://{_host_and_port(parts)}{parts.path.rstrip('/')}"
+
+
+def _colour(value: object) -> object:
+    # YAML takes what follows a blank and # for a comment.
+    colour = value if isinstance(value, str) else " "
+    if colour and not re.fullmatch("#[0-9a-fA-F]{6}", colour):
+        raise ValueError('must be a colour in quotes, as in "#0a6b4d"')
+    return check_colour(colour.lower()) if colour else ""
+
+
+def _logo(text: str) -> str:
+    return _split(text).geturl() if text.startswith("https://") else text
 
 
 def _redirect_uri(url: str) -> str:
@@ -226,6 +239,8 @@ Origin = Annotated[str, AfterValidator(_origin)]
 OptionalOrigin = Annotated[str, _optional(_origin)]
 BaseUrl = Annotated[str, AfterValidator(_base)]
 OptionalUrl = Annotated[str, _optional(lambda url: _split(url).geturl())]
+Colour = Annotated[str, BeforeValidator(_colour)]
+Logo = Annotated[str, AfterValidator(_logo)]
 RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
 AddressRange = Annotated[Network, BeforeValidator(_network)]
 Simulator = Annotated[Literal["auto", True, False], BeforeValidator(_simulator)]

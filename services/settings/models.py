@@ -16,15 +16,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from services.errors import SettingsError
-from services.settings import hosts, mongodb_url, sources
+from services.settings import branding, hosts, mongodb_url, sources
 from services.settings.fields import (
     AddressRange,
     AppSecret,
     BaseUrl,
     CallbackToken,
     CodesAhead,
+    Colour,
     EncodingAesKey,
     KioskSecret,
+    Logo,
     MiniProgramPage,
     MongoUrl,
     Name,
@@ -233,6 +235,25 @@ class OidcSettings(_Section):
         return tuple(sorted(used | {"RS256"})) if used else ()
 
 
+class PageLinks(_Section):
+    """Empty: the pages have no such link."""
+
+    terms: OptionalUrl = ""
+    privacy: OptionalUrl = ""
+
+
+class PageSettings(_Section):
+    """Whose pages they are."""
+
+    name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """What people log in to; ask `Settings.site_name`."""
+    logo: Logo = ""
+    """An https:// address, or a file."""
+    colour: Colour = ""
+    """``#rrggbb``; empty: scanpush's own."""
+    links: PageLinks = PageLinks()
+
+
 class PushSettings(_Section):
     ping_seconds: Annotated[Number, Field(gt=0, le=3600)] = 30
     reserve_descriptors: Annotated[Whole, Field(ge=0)] = 512
@@ -278,6 +299,7 @@ class Settings(_Section):
     jwt: JwtSettings = JwtSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()
+    pages: PageSettings = PageSettings()
     push: PushSettings = PushSettings()
     limits: LimitSettings = LimitSettings()
     operator: OperatorSettings = OperatorSettings()
@@ -288,6 +310,11 @@ class Settings(_Section):
     def token_issuer(self) -> str:
         """The ``iss`` of tokens: the same on every node, and never from a Host header."""
         return self.jwt.issuer or self.server.public_url or "scanpush"
+
+    @property
+    def site_name(self) -> str:
+        """What the operator calls the site; empty where it has no name but its host."""
+        return self.pages.name or self.wechat.site_name
 
     @property
     def keeps_sessions(self) -> bool:
@@ -357,6 +384,10 @@ def check(settings: Settings, *, simulated: bool) -> None:
             "login.hook_secret",
             "is empty, but login.hook_url is set: the hook could not tell us from others",
         )
+    try:
+        branding.logo_source(settings.pages.logo)
+    except ValueError as error:
+        raise SettingsError("pages.logo", str(error)) from None
     _check_jwt(settings)
     if settings.oidc.clients:
         _check_oidc(settings)
@@ -567,10 +598,14 @@ def _without_placeholders(settings: Settings) -> Settings:
 
 def _placed(settings: Settings, folder: Path) -> Settings:
     """Make relative paths absolute: they are relative to the settings file."""
-    embedded, jwt = settings.embedded, settings.jwt
+    embedded, jwt, pages = settings.embedded, settings.jwt, settings.pages
+    logo = pages.logo
+    if logo and not logo.startswith("https://"):
+        logo = str(folder / logo)
     return settings.model_copy(
         update={
             "embedded": embedded.model_copy(update={"path": folder / embedded.path}),
             "jwt": jwt.model_copy(update={"key_file": folder / jwt.key_file}),
+            "pages": pages.model_copy(update={"logo": logo}),
         }
     )

@@ -7,7 +7,8 @@ tests.browser.fake_server`` prints its port.
 
 Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error code to answer with),
 ``socket`` (``open``, ``refuse``, ``hang`` or ``mute``), ``long_poll`` (``serve`` or ``cut``),
-``scene_seconds``, ``qr_seconds``, ``poll_interval``, ``retry_after``, ``simulated``, ``kinds``.
+``scene_seconds``, ``qr_seconds``, ``poll_interval``, ``retry_after``, ``simulated``, ``kinds``,
+``site``, ``logo``, ``colours``, ``terms``, ``privacy``.
 ``POST /fake/scene`` moves a scene, ``POST /fake/close`` closes its sockets with a code,
 ``GET /fake/log`` tells what arrived.
 """
@@ -46,6 +47,11 @@ DEFAULTS: dict[str, Any] = {
     "simulated": False,
     "kinds": "official_account code",
     "register_error": None,
+    "site": "示例站点",
+    "logo": "",
+    "colours": "",
+    "terms": "",
+    "privacy": "",
 }
 
 
@@ -521,7 +527,7 @@ class Page(Base):
         lang = self.get_query_argument("lang", "") or self.get_cookie("lang") or lang
         facts = {
             "simulated": str(switches["simulated"]).lower(),
-            "site": "示例站点",
+            **{name: switches[name] for name in ("site", "logo", "colours", "terms", "privacy")},
             "phone": "",
             "kinds": switches["kinds"],
         }
@@ -531,7 +537,7 @@ class Page(Base):
         self.finish(page.body)
 
 
-EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title><body>
+EMBEDDING_PAGE = """<!doctype html><html lang="en"><title>Shop</title>{head}<body>
 <h1>Shop</h1><scan-login id="scan" {attributes}></scan-login>
 <script type="module" src="{server}/static/scan-login.js"></script></body></html>"""
 
@@ -541,7 +547,7 @@ class Embed(Base):
     the fake server named.
 
     `server` is where the element comes from; the page itself is asked under another host name.
-    `policy` replaces the site's policy.
+    `policy` replaces the site's policy, and `head` is put into the head of the page.
     """
 
     def get(self) -> None:
@@ -553,7 +559,8 @@ class Embed(Base):
         )
         self.set_header("Content-Security-Policy", self.get_query_argument("policy", policy))
         attributes = self.get_query_argument("attributes", "")
-        self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes))
+        head = self.get_query_argument("head", "")
+        self.finish(EMBEDDING_PAGE.format(server=server, attributes=attributes, head=head))
 
 
 class Files(Base):

@@ -172,6 +172,42 @@ def test_inside_wechat_a_code_is_an_image(wechat: Page, fake: Fake, kind: str) -
     expect(wechat.locator("scan-login svg[part=qr]")).to_be_hidden()
 
 
+def test_inside_wechat_the_default_kind_has_its_words(wechat: Page, fake: Fake) -> None:
+    """Without the attribute `kind`, too, a person is told to press the code."""
+    embed(wechat, fake, "lang=zh-CN")
+    expect(wechat.locator("scan-login [part=title]")).to_have_text("长按识别二维码")
+
+
+ANDROID = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126 Mobile"
+
+
+def test_a_number_can_be_copied_and_wechat_opened(browser: Browser, fake: Fake) -> None:
+    """On a phone; a desktop has no WeChat to open, and the number fills the plate on both."""
+    context = browser.new_context(
+        locale="en", user_agent=ANDROID, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page = context.new_page()
+    embed(page, fake, "kind=code")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("scan-login [part=copy]")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "402917"
+    expect(page.get_by_role("button", name="Open WeChat")).to_be_visible()
+    number, plate = (
+        page.locator(f"scan-login [part={part}]").bounding_box() for part in ("code", "plate")
+    )
+    assert number and plate and 0.6 < number["width"] / plate["width"] < 0.95
+    context.close()
+
+
+def test_a_number_on_a_desktop_opens_no_app(page: Page, fake: Fake) -> None:
+    """Where no clipboard is to be had, the number is selected to be copied by hand."""
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    embed(page, fake, "kind=code")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("scan-login [part=button]")).to_be_hidden()
+    expect(page.locator("scan-login [part=copy]")).to_have_text("Copy")
+
+
 @pytest.mark.parametrize("kind", ["code", "website"])
 def test_inside_wechat_other_kinds_stay_as_they_are(wechat: Page, fake: Fake, kind: str) -> None:
     """What is not scanned has no picture."""

@@ -2,15 +2,18 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
-from handlers.assets import static_assets
+from handlers.assets import policy_hash, static_assets
+from services.settings import branding
 from services.wechat.reply_texts import LANGUAGES
 
 from .conftest import HIDE, ROOT, Fake, eventually, view, wait_for_state
 from .fake_server import KIOSK_SECRET
+from .look import look
 from .test_policies import complaints_of, embed
 from .walks import QR
 
@@ -55,6 +58,58 @@ def test_a_code_on_another_site_costs_one_script(page: Page, fake: Fake) -> None
         ["GET /embed", "GET /static/scan-login.js", words, "POST /api/scenes"]
     )
     assert fake.count("preflight") == 0
+
+
+def early_begin(fake: Fake, lang: str) -> tuple[str, str]:
+    """The lines of docs/embedding.md for the head of a page, and the hash of the inline ones."""
+    document = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    lines = document.partition("<!-- early begin -->\n")[2].partition("```")[0]
+    lines = lines.replace("https://login.example.com", fake.url).replace('"en"', f'"{lang}"')
+    inline = lines.partition("<script>")[2].partition("</script>")[0]
+    return lines, policy_hash(inline).strip()
+
+
+def go_early(page: Page, fake: Fake, lang: str = "en", hashed: bool = True) -> None:
+    """Open the page of another site that begins early, under a policy that allows it or not."""
+    head, allowed = early_begin(fake, lang)
+    policy = (
+        f"default-src 'none'; script-src {fake.url}{f' {allowed}' if hashed else ''}; "
+        f"connect-src {fake.url} {fake.url.replace('http', 'ws')}; img-src {fake.url}"
+    )
+    asked = urlencode({"server": fake.url, "head": head, "policy": policy})
+    page.goto(f"{fake.elsewhere}/embed?{asked}")
+
+
+def test_a_page_can_begin_before_the_script_is_there(page: Page, fake: Fake) -> None:
+    """The scene is asked for while the script is still on its way, and only once; a reload, for
+    which the tab has a scene, asks for none."""
+    page.route(
+        "**/scan-login.js",
+        lambda route: (eventually(lambda: fake.count("begin") == 1), route.continue_()),
+    )
+    go_early(page, fake)
+    wait_for_state(page, "waiting")
+    expect(page.locator(QR)).to_be_visible()
+    assert fake.count("begin") == 1
+    scene = view(page)["scene_str"]
+    page.reload()
+    wait_for_state(page, "waiting")
+    assert view(page)["scene_str"] == scene and fake.count("begin") == 1
+    fake.move("authorized")
+    wait_for_state(page, "authorized")
+
+
+@pytest.mark.parametrize(
+    ("lang", "hashed", "begun"), [("ja", True, 2), ("en", False, 1)], ids=["other", "blocked"]
+)
+def test_without_a_fitting_early_begin_the_element_asks(
+    page: Page, fake: Fake, lang: str, hashed: bool, begun: int
+) -> None:
+    """Where the line asked for another login, or the page's policy does not let it run."""
+    go_early(page, fake, lang, hashed)
+    wait_for_state(page, "waiting")
+    expect(page.locator(QR)).to_be_visible()
+    assert fake.count("begin") == begun
 
 
 def test_a_page_that_opens_unseen_asks_for_no_code(page: Page, fake: Fake) -> None:
@@ -218,3 +273,113 @@ def test_a_page_can_be_read_without_a_script(browser: Browser, fake: Fake) -> No
     expect(page.locator("#steps li")).to_have_text(words["steps"])
     expect(page.locator(".safety")).to_have_text(words["safety"])
     context.close()
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "scanned": {"user": {"name": "王**"}},
+    "confirming": {"user": {"name": "王**"}, "confirm": "chat"},
+    "registering": {"register_fields": ["name", "phone", "email"]},
+    "denied": {},
+    "failed": {"error": "try_again"},
+    "cancelled": {},
+}
+PLATE = "scan.shadowRoot.querySelector('[part=plate]').getBoundingClientRect()"
+
+
+@pytest.mark.parametrize("screen", SCREENS.values(), ids=SCREENS)
+def test_nothing_moves_from_state_to_state(
+    browser: Browser, fake: Fake, screen: dict[str, Any]
+) -> None:
+    """The plate stays where it is, and the layout shifts of each state are below 0.02."""
+    context = browser.new_context(locale="en", reduced_motion="reduce", **screen)
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    settled = "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
+    page.evaluate(settled)
+    place = page.evaluate(f"(({{ x, y, width }}) => [x, y, width])({PLATE})")
+    wrong = {}
+    for state, extra in CHANGES.items():
+        page.evaluate("shifts.length = 0")
+        fake.move(state, **extra)
+        wait_for_state(page, state)
+        if state == "registering":
+            expect(page.locator("scan-login form input")).to_have_count(3)
+        page.evaluate(settled)
+        found = page.evaluate(f"[shifts, (({{ x, y, width }}) => [x, y, width])({PLATE})]")
+        if sum(shift[0] for shift in found[0]) >= 0.02 or found[1] != place:
+            wrong[state] = found
+        page.evaluate("scan.again()")
+        wait_for_state(page, "waiting")
+        page.evaluate(settled)
+    context.close()
+    assert not wrong, (place, wrong)
+
+
+def test_the_form_of_a_registration_is_above_the_fold(page: Page, fake: Fake) -> None:
+    """With all its fields, and its button, at 1280 by 800."""
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    fake.move("registering", register_fields=["name", "phone", "email"])
+    button = page.get_by_role("button", name="完成注册")
+    expect(button).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+
+def test_words_and_title_follow_the_login(page: Page, fake: Fake) -> None:
+    """The steps are those of the login kind, the next is marked, and the tab tells the state."""
+    words = static_assets().words("i18n/pages/zh-CN.js")
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    expect(page).to_have_title("微信扫码登录 · 示例站点")
+    expect(page.locator("#steps [aria-current=step]")).to_have_text(words["steps"][0])
+    page.get_by_role("button", name="发送数字").click()
+    expect(page.locator("#heading")).to_have_text(words["ways"]["code"]["heading"])
+    expect(page.locator("#steps li")).to_have_text(words["ways"]["code"]["steps"])
+    eventually(lambda: view(page)["state"] == "waiting" and view(page)["kind"] == "code")
+    fake.move("scanned", user={"name": "王**"})
+    expect(page).to_have_title("王** 已扫码 · 示例站点")
+    expect(page.locator("#steps [aria-current=step]")).to_have_text(
+        words["ways"]["code"]["steps"][2]
+    )
+    fake.move("authorized")
+    expect(page).to_have_title("王小明，已登录 · 示例站点")
+    assert page.locator("main scan-login").count() == 1
+
+
+def test_forced_colours_keep_code_and_choice(browser: Browser, fake: Fake) -> None:
+    """The code stays black on white, words stand on the system's own ground, and the chosen login
+    kind has a border."""
+    context = browser.new_context(locale="en", forced_colors="active", color_scheme="dark")
+    page = context.new_page()
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    ground = "getComputedStyle(scan.shadowRoot.querySelector('[part=plate]')).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    chosen = page.locator("#doors [aria-pressed=true]")
+    expect(chosen).to_have_css("border-top-width", "3px")
+    fake.move("scanned", user={"name": "王**"})
+    wait_for_state(page, "scanned")
+    assert page.evaluate(f"{ground} === getComputedStyle(document.body).backgroundColor")
+    context.close()
+
+
+def test_the_brand_of_the_operator(page: Page, fake: Fake) -> None:
+    """Name, logo, colour and links on the page; nothing of it breaks the page's policy."""
+    complaints = complaints_of(page)
+    colours = branding.style("#8a1c3b")
+    logo = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+    fake.set(site="茶馆", logo=logo, colours=colours, terms="https://example.com/terms")
+    page.goto(fake.url)
+    wait_for_state(page, "waiting")
+    expect(page.locator(".brand")).to_have_text("茶馆")
+    assert page.locator(".brand img").evaluate("(img) => img.naturalWidth") == 9
+    expect(page.get_by_role("link", name="服务协议")).to_have_attribute(
+        "href", "https://example.com/terms"
+    )
+    expect(page.get_by_role("link", name="隐私政策")).to_have_count(0)
+    deep = branding.style("#8a1c3b").partition("--deep:")[2][:7]
+    painted = "rgb({}, {}, {})".format(*bytes.fromhex(deep[1:]))
+    expect(page.locator(".stage")).to_have_css("background-color", painted)
+    assert look(page, "login-brand") == [] and complaints == []

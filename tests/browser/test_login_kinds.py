@@ -87,7 +87,7 @@ def test_the_popup_closes_itself(context: BrowserContext, page: Page, real: Real
     """Website login: a click, WeChat's window, and the result on the page's own socket."""
     show(page, real, "website")
     with context.expect_page() as opened:
-        page.locator("scan-login button").first.click()
+        page.locator("scan-login [part=button]").click()
     popup = opened.value
     code = popup.locator("img[src*='qrcode/']").first.get_attribute("src")
     assert code is not None
@@ -106,7 +106,7 @@ def test_a_page_inside_wechat_comes_back_logged_in(browser: Browser, real: Real)
     wait_for_state(page, "waiting")
     assert view(page)["kind"] == "web"
     expect(page.locator("scan-login [part=title]")).to_have_text("用微信登录")
-    page.locator("scan-login button").first.click()
+    page.locator("scan-login [part=button]").click()
     allow_at_wechat(page)
     expect(page.locator("#me-sub")).to_be_visible()
     assert page.evaluate("location.pathname + location.hash") == "/"

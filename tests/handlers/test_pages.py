@@ -14,6 +14,7 @@ import pytest
 
 from handlers.assets import PAGES, STATIC, Assets, accepted_coding, static_assets
 from services.scenes.status import FAILURES
+from services.settings import branding
 from services.wechat.reply_texts import LANGUAGES
 from tests.handlers.answers import error_of
 from tests.handlers.conftest import Running
@@ -27,6 +28,10 @@ FACTS = {
     "kinds": "official_account",
     "client": "Wiki",
     "authorize": "x",
+    "logo": "",
+    "colours": "",
+    "terms": "",
+    "privacy": "",
 }
 LASTING = "public, max-age=31536000, immutable"
 
@@ -123,6 +128,41 @@ def test_the_policy_allows_what_is_inline_by_hash_alone(server: Running, path: s
         assert len(re.findall(rf"<{tag}\b", answer.text)) == len(inside)
     assert not re.search(r'\sstyle="|\son\w+="', answer.text)
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
+
+
+# The operator's brand.
+
+BRAND = {
+    "name": "Tea & House",
+    "logo": "https://example.com/logo.png",
+    "colour": "#8a1c3b",
+    "links": {"terms": "https://example.com/terms?a=1&b=2", "privacy": ""},
+}
+
+
+@pytest.fixture(scope="module")
+def branded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose operator has a name, a logo, a colour and terms."""
+    folder = tmp_path_factory.mktemp("branded")
+    running = Running(lambda: Stack(folder, pages=BRAND))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/kiosk", "/oauth/wechat/callback?code=x&state=y"])
+def test_pages_show_whose_they_are(branded: Running, path: str) -> None:
+    """The login page, kiosks and the small pages: name, logo and colour, and the policy allows
+    the colour by its hash."""
+    answer = branded.http.get(path, headers={"Accept-Language": "en"})
+    assert "Tea &amp; House" in answer.text and BRAND["logo"] in answer.text
+    styles = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+    assert any(style.endswith(branding.style("#8a1c3b")) for style in styles)
+    for style in styles:
+        hashed = b64encode(sha256(style.encode()).digest()).decode()
+        assert f"'sha256-{hashed}'" in answer.headers["Content-Security-Policy"]
+    links = re.findall(r'<a href="(https://example.com/[^"]*)"[^>]*>([^<]*)</a>', answer.text)
+    terms = [("https://example.com/terms?a=1&amp;b=2", "Terms of service")]
+    assert links == ([] if path == "/kiosk" else terms)
 
 
 # Codings, and what has not changed.

@@ -8,6 +8,49 @@ export default {
   title: "Log in with WeChat",
   heading: "Scan with WeChat to log in",
   steps: ["Open WeChat on your phone, tap “+” and then Scan", "Point it at the code; the first time, follow the account", "When the reply reaches your phone, you are logged in here"],
+  // By login kind, where the words above do not hold.
+  ways: {
+    hold: {
+      heading: "Press and hold the code",
+      steps: [
+        "Press and hold the code on this screen",
+        "Open what WeChat finds; the first time, follow the account",
+        "When WeChat replies, come back to this page: you are logged in",
+      ],
+    },
+    code: {
+      heading: "Send a number in WeChat to log in",
+      steps: [
+        "Open WeChat on your phone and look for the account",
+        "Type the number into its chat and send it; the first time, follow the account",
+        "When the reply reaches your phone, you are logged in here",
+      ],
+    },
+    website: {
+      heading: "Log in with WeChat’s own window",
+      steps: [
+        "Press the button: WeChat’s login opens in a window",
+        "Scan the code in that window and agree on the phone",
+        "The window closes, and you are logged in here",
+      ],
+    },
+    mini_program: {
+      heading: "Scan with WeChat to log in",
+      steps: [
+        "Open WeChat on your phone, tap “+” and then Scan",
+        "Point it at the code: a mini program opens",
+        "Tap “Allow” there, and you are logged in here",
+      ],
+    },
+    web: {
+      heading: "Log in with WeChat",
+      steps: [
+        "Press the button, or hold the code with your finger",
+        "Agree on the page that opens",
+        "You come back to this page, logged in",
+      ],
+    },
+  },
   safety: "A scan logs in the screen that shows the code. Never scan a code that was sent to you.",
   stage: "QR code",
   doors: "Other ways to log in",
@@ -22,6 +65,7 @@ export default {
   phone: "Open the simulated phone and scan",
   phone_chat: "Open the simulated phone and send it",
   nameless: "WeChat user",
+  why_nameless: "WeChat tells no name by a scan",
   logged_in: "Logged in",
   sub_new: "First login",
   sub_known: "Welcome back",
@@ -35,6 +79,8 @@ export default {
   copy_failed: "Could not copy, please select it by hand",
   logout: "Log out",
   verify: "Verify it on your server",
+  terms: "Terms of service",
+  privacy: "Privacy policy",
   foot: "scanpush · the token lives in this page’s memory only; reloading logs out",
   kiosk: {
     heading: "Scan with WeChat to log in",

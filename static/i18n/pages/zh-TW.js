@@ -8,6 +8,49 @@ export default {
   title: "微信掃碼登入",
   heading: "用微信掃一掃，登入這個瀏覽器",
   steps: ["開啟手機微信，點右上角「＋」裡的「掃一掃」", "對準 QR 碼；首次使用請關注公眾號", "手機上看到回覆，這裡就已經登入了"],
+  // By login kind, where the words above do not hold.
+  ways: {
+    hold: {
+      heading: "長按 QR 碼登入",
+      steps: [
+        "用手指按住螢幕上的 QR 碼",
+        "開啟辨識結果；首次使用請關注公眾號",
+        "收到回覆後回到本頁，就已經登入了",
+      ],
+    },
+    code: {
+      heading: "在微信裡傳送數字登入",
+      steps: [
+        "開啟手機微信，找到公眾號",
+        "在對話框裡輸入數字並傳送；首次使用請先關注",
+        "手機上看到回覆，這裡就已經登入了",
+      ],
+    },
+    website: {
+      heading: "用微信的登入視窗登入",
+      steps: [
+        "點按鈕，開啟微信的登入視窗",
+        "掃視窗裡的 QR 碼，在手機上同意",
+        "視窗關閉後，這裡就已經登入了",
+      ],
+    },
+    mini_program: {
+      heading: "用微信掃一掃，登入這個瀏覽器",
+      steps: [
+        "開啟手機微信，點右上角「＋」裡的「掃一掃」",
+        "對準小程式碼，會開啟小程式",
+        "在小程式裡點「允許」，這裡就已經登入了",
+      ],
+    },
+    web: {
+      heading: "用微信登入",
+      steps: [
+        "點按鈕，或長按 QR 碼",
+        "在開啟的頁面裡點同意",
+        "回到本頁，就已經登入了",
+      ],
+    },
+  },
   safety: "掃碼會登入顯示這個 QR 碼的螢幕。別人傳來的 QR 碼，請不要掃。",
   stage: "QR 碼",
   doors: "其他登入方式",
@@ -22,6 +65,7 @@ export default {
   phone: "開啟模擬手機掃這個碼",
   phone_chat: "開啟模擬手機傳送這串數字",
   nameless: "微信使用者",
+  why_nameless: "掃碼時微信不提供暱稱",
   logged_in: "已登入",
   sub_new: "第一次登入",
   sub_known: "歡迎回來",
@@ -35,6 +79,8 @@ export default {
   copy_failed: "無法複製，請手動選取",
   logout: "登出",
   verify: "在您的伺服器上驗證",
+  terms: "服務條款",
+  privacy: "隱私權政策",
   foot: "scanpush · 權杖只留在本頁記憶體中，重新整理即登出",
   kiosk: {
     heading: "微信掃碼登入",

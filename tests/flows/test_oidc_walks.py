@@ -668,7 +668,7 @@ def world(
 @given(steps=STEPS)
 def test_whatever_is_done_ended_is_ended(world: World, logs: Any, steps: list[Step]) -> None:
     """What the module's docstring says, after every deed of every walk."""
-    logs.expect("used again|came twice|store_unavailable|no answer in time|time-out")
+    logs.expect("used again|came twice|store_unavailable|no answer in time|time-out|500 POST")
     try:
         world.run(Walker(world).walk(steps))
     except (StoreUnavailable, httpx.TimeoutException):

@@ -47,6 +47,18 @@ export class SceneWatch extends EventTarget {
     request(this.url, { method: "DELETE", bearer: this.scene.watch_token });
   }
 
+  // Resolves to null once the number has arrived, right or wrong. By a request: unlike a message on a socket it is
+  // answered, and the same number again is the same try.
+  async number(number) {
+    this.numbered = true;
+    const json = { seq: this.status.seq, number };
+    const ask = { method: "POST", bearer: this.scene.watch_token, json };
+    const { status, body } = await request(`${this.url}/number`, ask);
+    if (status === 204) return null;
+    this.numbered = false;
+    return body.error ?? { code: "unreachable" };
+  }
+
   // The network changed or the machine slept: what is open may be dead.
   wake() {
     Object.assign(this.#path, { tries: 0, socketAt: 0 });
@@ -251,6 +263,10 @@ export class ScanLogin extends EventTarget {
     this.#tell("cancelled");
   }
 
+  async number(number) {
+    return await this.#lead?.number(number) ?? null;
+  }
+
   async register(fields) {
     const json = { registration_token: this.view.registration_token, ...fields };
     const answer = await request(new URL("/api/register", this.server), { method: "POST", json });
@@ -371,6 +387,7 @@ export class ScanLogin extends EventTarget {
     const { state, ends, error } = status;
     const view = { kind: this.#wish.kind, ...status, scene_str: scene.scene_str, transport, trouble };
     view.error = error?.code ?? error;
+    if (state === "denied" && watch.numbered) view.error = "wrong_number";
     if (state === "consumed") Object.assign(view, { state: "failed", error: "already_used" });
     if (state === "waiting") {
       const { qr, code, start, began, fresh_until } = scene;

@@ -86,8 +86,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   }
 
   // A trouble of the way hides a code, but never what a person already did.
-  #faceOf({ state, trouble, kind, error }) {
+  #faceOf({ state, trouble, kind, error, confirm }) {
     if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
+    if (state === "confirming") return [state, confirm];
     return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error];
   }
 
@@ -108,6 +109,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#say("[part=hint]", words[1], view);
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
+      this.#showNumber(face === "confirming" && view.confirm === "number");
       this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
       const [, ...coming] = this.#faceOf({ state: "waiting", kind: this.getAttribute("kind") ?? undefined });
       const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
@@ -152,8 +154,22 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     if (!img.hidden) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
   }
 
+  // In place of the picture, so that nothing else moves.
+  async #showNumber(asked) {
+    const form = this.#find("[part=number]"), face = this.#face;
+    form.hidden = !asked;
+    form.replaceChildren();
+    if (!asked) return;
+    this.#find("[part=picture]").toggleAttribute("hidden", true);
+    const number = await import("./scan-number.js").catch(() => 0);
+    if (face !== this.#face || !this.isConnected) return;
+    if (!number) return setTimeout(() => face === this.#face && this.#showNumber(asked), 2000);
+    number.style(this.shadowRoot, dress);
+    number.fill(form, this.#words, (digits) => this.#login.number(digits));
+  }
+
   async #showForm(fields) {
-    const form = this.#find("form");
+    const form = this.#find("[part=form]");
     form.hidden = !fields;
     form.replaceChildren();
     if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login, dress);

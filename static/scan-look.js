@@ -101,6 +101,7 @@ export const parts = () => [
       html("span", { part: "code" }),
       html("button", { part: "copy", type: "button", hidden: "" }),
       html("form", { part: "form", hidden: "" }),
+      html("form", { part: "number", hidden: "" }),
       svg("svg", { part: "picture", viewBox: "0 0 42 42", "aria-hidden": true },
         svg("path", { "fill-rule": "evenodd", d: eye(0, 0) + eye(33, 0) + eye(0, 33) }),
         svg("g", { transform: "translate(9 9)" }, svg("path", { class: "sign" })))),

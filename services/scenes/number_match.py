@@ -90,7 +90,7 @@ class NumberMatch:
             openid=openid,
             seq=scene.seq,
             # With the move, so that no crash ends the scene without a word to its person.
-            outcome=Outcome(_untold(scene.scene_str), text),
+            outcome=_untold(scene.scene_str, text),
         )
         step = await self._login.end(scene.scene_str, move)
         if step.verdict is not Verdict.MOVED:
@@ -107,7 +107,7 @@ class NumberMatch:
     ) -> None:
         try:
             await account.api.send_text(openid, text)
-            await self._scenes.take(_untold(scene_str))
+            await _told(self._scenes, scene_str, "message")
         except (WeChatError, StoreUnavailable) as error:
             errcode = error.errcode if isinstance(error, WeChatRefused) else None
             log.info(
@@ -119,10 +119,6 @@ class NumberMatch:
             self._in_flight -= 1
 
 
-def _untold(scene_str: SceneStr) -> str:
-    return f"untold:{scene_str}"
-
-
 async def untold(scenes: SceneStore, scene_str: SceneStr, message: str) -> str:
     """What the person of that scene has still to be told, for the reply to their next message;
     empty for nothing. A repeat of the message gets it again.
@@ -130,13 +126,20 @@ async def untold(scenes: SceneStore, scene_str: SceneStr, message: str) -> str:
     Args:
         message: by which a repeat of the message is known.
     """
-    kept = await scenes.recall(_untold(scene_str))
-    if kept is None:
-        return await scenes.recall(f"told:{message}") or ""
-    # In this order a crash in between tells it twice, and never not at all.
-    await scenes.remember(f"told:{message}", kept, TRIED_SECONDS)
-    await scenes.take(_untold(scene_str))
-    return kept
+    # A move without sources moves nothing: it looks up what was kept with the denial.
+    step = await scenes.advance(scene_str, Move(State.DENIED, frozenset(), outcome=_untold(scene_str)))
+    if step.reply is None or await _told(scenes, scene_str, message) != message:
+        return ""
+    return step.reply
+
+
+def _untold(scene_str: SceneStr, reply: str | None = None) -> Outcome:
+    return Outcome(f"untold:{scene_str}", reply)
+
+
+async def _told(scenes: SceneStore, scene_str: SceneStr, how: str) -> str:
+    """By what the person was told first: `how`, if by nothing yet."""
+    return await scenes.remember(f"told:{scene_str}", how, TRIED_SECONDS)
 
 
 def _stale_seq() -> ApiError:

@@ -1,0 +1,86 @@
+// The field and the keypad of state `confirming` where a number is asked for. The element fetches it only then.
+
+const STYLE = `[part=number] { display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem; width: 86%; }
+[part=number] .said { grid-column: 1 / -1; display: grid; min-height: 1.4rem; font-size: .9375em; line-height: 1.4rem;
+  color: var(--soft); }
+[part=number] .said > * { grid-area: 1 / 1; margin: 0; }
+[part=number] .said [role=alert] { color: var(--bad); }
+[part=number] .said [role=alert]:not(:empty) + label { visibility: hidden; }
+[part=number] input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; padding: 0 0 0 .35em;
+  border: 1px solid var(--soft); border-radius: .75rem; color: var(--ink); background: var(--plate);
+  font: 600 1.75rem/1 ui-monospace, monospace; letter-spacing: .35em; text-align: center; }
+[part=number] input[aria-invalid=true] { border: 2px solid var(--bad); }
+[part=number] button { min-height: 2.75rem; margin: 0; padding: 0; font-size: 1.125em; color: var(--ink);
+  background: transparent; border: 1px solid var(--line); }
+[part=number] button:disabled { opacity: .5; cursor: default; }
+[part=number] button[type=submit] { color: var(--plate); background: var(--good); border-color: transparent; }`;
+const dressed = new WeakSet();
+const DIGITS = 2;
+
+/** Puts the style of `fill` on a shadow root, once. */
+export function style(root, dress) {
+  if (!dressed.has(root)) dress(root, STYLE);
+  dressed.add(root);
+}
+
+/**
+ * Fills `form` with a field and a keypad for two digits. `send(number)` resolves to null once the number has arrived,
+ * right or wrong, and to an error where it did not, so that the person can send it again.
+ *
+ * `onScreen`: nothing but the keypad is at hand, and no keyboard of the system comes up.
+ */
+export function fill(form, words, send, onScreen = false) {
+  const make = (tag, attributes, text = "") => {
+    const element = Object.assign(document.createElement(tag), attributes);
+    element.append(text);
+    return element;
+  };
+  const input = make("input", { id: "number", name: "number", maxLength: DIGITS, autocomplete: "off", required: true,
+    inputMode: onScreen ? "none" : "numeric", enterKeyHint: "done" });
+  const alert = make("p", { id: "number-alert" }), said = make("div", { className: "said" });
+  alert.setAttribute("role", "alert");
+  input.setAttribute("aria-describedby", alert.id);
+  said.append(alert, make("label", { htmlFor: input.id }, words.number));
+  const say = (text) => {
+    alert.textContent = text;
+    if (text) input.setAttribute("aria-invalid", true);
+    else input.removeAttribute("aria-invalid");
+  };
+  const put = (value) => {
+    if (input.readOnly) return;
+    // An input method may write digits at full width.
+    input.value = value.normalize("NFKC").replace(/[^0-9]/g, "").slice(0, DIGITS);
+    say("");
+  };
+  input.oninput = ({ isComposing }) => isComposing || put(input.value);
+  const digit = (n) => make("button", { type: "button", onclick: () => put(input.value + n) }, String(n));
+  const erase = make("button", { type: "button", onclick: () => put(input.value.slice(0, -1)) }, "⌫");
+  const done = make("button", { type: "submit" }, "✓");
+  erase.setAttribute("aria-label", words.erase);
+  done.setAttribute("aria-label", words.confirm);
+  form.noValidate = true;
+  form.replaceChildren(said, input, ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map(digit), erase, digit(0), done);
+  const busy = (is) => {
+    input.readOnly = is;
+    form.querySelectorAll("button").forEach((button) => { button.disabled = is; });
+    form.setAttribute("aria-busy", is);
+  };
+  busy(false);
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    if (input.readOnly) return;
+    put(input.value);
+    if (input.value.length < DIGITS) {
+      say(words.two_digits);
+      return input.focus({ preventScroll: true });
+    }
+    busy(true);
+    const error = await send(input.value);
+    if (!error) return;
+    busy(false);
+    say(words.later);
+    input.focus({ preventScroll: true });
+  };
+  // Where fingers type, the system's keyboard would cover the keypad.
+  if (onScreen || !globalThis.matchMedia?.("(pointer: coarse)").matches) input.focus({ preventScroll: true });
+}

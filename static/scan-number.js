@@ -1,11 +1,11 @@
 // The field and the keypad of state `confirming` where a number is asked for. The element fetches it only then.
 
-const STYLE = `[part=number] { display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem; width: 86%; }
+const STYLE = `[part=number] { position: relative; display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem; width: 86%; }
 [part=number] .said { grid-column: 1 / -1; display: grid; min-height: 1.4rem; font-size: .9375em; line-height: 1.4rem;
   color: var(--soft); }
 [part=number] .said > * { grid-area: 1 / 1; margin: 0; }
 [part=number] .said [role=alert] { color: var(--bad); }
-[part=number] .said [role=alert]:not(:empty) + label { visibility: hidden; }
+[part=number] .said [role=alert]:not(:empty) + label { opacity: 0; }
 [part=number] input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; padding: 0 0 0 .35em;
   border: 1px solid var(--soft); border-radius: .75rem; color: var(--ink); background: var(--plate);
   font: 600 1.75rem/1 ui-monospace, monospace; letter-spacing: .35em; text-align: center; }

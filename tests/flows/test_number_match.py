@@ -349,3 +349,19 @@ async def test_a_question_left_by_a_crash_has_a_number_all_the_same(tmp_path: Pa
         await container.chat.finish_owed(container.accounts.named(None), step.scene)
         assert (await stack.type(page, number_in(await alice.scans(page)))).status_code == 204
         assert await page.state() == "authorized"
+
+
+async def test_all_numbers_at_once_are_one_try(tmp_path: Path, any_scenes: OpenBackend) -> None:
+    """A hundred requests of one page with all hundred numbers: the first counts, right or wrong."""
+    async with Matching(tmp_path, stores=any_scenes) as stack:
+        page, victim = await stack.begin(), Chatter(stack, "victim")
+        number = number_in(await victim.scans(page))
+        guesses = [f"{n:02}" for n in range(100)]
+        answers = await asyncio.gather(*(stack.type(page, guess) for guess in guesses))
+        taken = [
+            guess
+            for guess, answer in zip(guesses, answers, strict=True)
+            if answer.status_code == 204
+        ]
+        assert len(taken) == 1 and {answer.status_code for answer in answers} == {204, 409}
+        assert await page.state() == ("authorized" if taken == [number] else "denied")

@@ -1,13 +1,14 @@
 // The field and the keypad of state `confirming` where a number is asked for. The element fetches it only then.
 
-const STYLE = `[part=number] { position: relative; display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem; width: 86%; }
+const STYLE = `[part=number] { position: relative; display: grid; gap: .25rem; width: 86%; height: 86%;
+  grid-template: auto auto repeat(4, minmax(2.75rem, 1fr)) / repeat(3, 1fr); align-content: center; }
 [part=number] .said { grid-column: 1 / -1; display: grid; min-height: 1.4rem; font-size: .9375em; line-height: 1.4rem;
   color: var(--soft); }
 [part=number] .said > * { grid-area: 1 / 1; margin: 0; }
 [part=number] .said [role=alert] { color: var(--bad); }
 [part=number] .said [role=alert]:not(:empty) + label { opacity: 0; }
-[part=number] input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; padding: 0 0 0 .35em;
-  border: 1px solid var(--soft); border-radius: .75rem; color: var(--ink); background: var(--plate);
+[part=number] input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; margin: 0 0 .25rem;
+  padding: 0 0 0 .35em; border: 1px solid var(--soft); border-radius: .75rem; color: var(--ink); background: var(--plate);
   font: 600 1.75rem/1 ui-monospace, monospace; letter-spacing: .35em; text-align: center; }
 [part=number] input[aria-invalid=true] { border: 2px solid var(--bad); }
 [part=number] button { min-height: 2.75rem; margin: 0; padding: 0; font-size: 1.125em; color: var(--ink);

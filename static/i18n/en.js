@@ -30,7 +30,7 @@ export default {
   "waiting phone code": ["Send this number to the account", "Type it into the account’s chat in WeChat", "Open WeChat"],
   scanned: ["Scanned by {name}", "Look at the phone, almost there"],
   confirming: ["Waiting for {name}", "Reply 1 in the account’s chat to allow, 0 to refuse"],
-  "confirming number": ["Type the number from your phone", "The account’s chat shows two digits. Not you? Reply 0 there"],
+  "confirming number": ["Type the number", "The account’s chat shows two digits. Not you? Reply 0 there"],
   registering: ["Welcome, {name}", "First time here: tell us a little more"],
   authorized: ["Logged in as {name}", "This browser is logged in"],
   expired: ["This code has expired", "Get a new one and scan again"],

@@ -151,9 +151,7 @@ class ChatService:
         """The answer with the number of that scene, which is kept nowhere and derived each time."""
         scene = await self._scenes.get(scene_str)
         if scene is None or numbers.NONCE not in scene.details:
-            return answer._replace(
-                reply=self._texts.general("expired", account.settings.language)
-            )
+            return answer._replace(reply=self._texts.general("expired", account.settings.language))
         number = numbers.number_of(account, scene)
         return answer._replace(reply=numbers.with_number(answer.reply, number))
 

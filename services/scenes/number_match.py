@@ -102,9 +102,7 @@ class NumberMatch:
                 self._send(account, openid, scene.scene_str, text), name="wrong number"
             )
 
-    async def _send(
-        self, account: Account, openid: OpenId, scene_str: SceneStr, text: str
-    ) -> None:
+    async def _send(self, account: Account, openid: OpenId, scene_str: SceneStr, text: str) -> None:
         try:
             await account.api.send_text(openid, text)
             await _told(self._scenes, scene_str, "message")
@@ -127,7 +125,9 @@ async def untold(scenes: SceneStore, scene_str: SceneStr, message: str) -> str:
         message: by which a repeat of the message is known.
     """
     # A move without sources moves nothing: it looks up what was kept with the denial.
-    step = await scenes.advance(scene_str, Move(State.DENIED, frozenset(), outcome=_untold(scene_str)))
+    step = await scenes.advance(
+        scene_str, Move(State.DENIED, frozenset(), outcome=_untold(scene_str))
+    )
     if step.reply is None or await _told(scenes, scene_str, message) != message:
         return ""
     return step.reply

@@ -18,7 +18,6 @@ KEYS = "scan-login [part=number] button"
 ASKED = {"confirm": "number", "user": {"name": "王**", "avatar": ""}}
 
 
-
 def ask(page: Page, fake: Fake, url: str = "") -> None:
     """A page whose code was scanned, and which is asked for the number."""
     page.goto(url or fake.url)

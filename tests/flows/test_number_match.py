@@ -44,9 +44,7 @@ class Matching(Stack):
     async def type(self, page: Page, number: str, seq: int = 3) -> httpx.Response:
         """Type it on the page, which sends it by a request."""
         path = f"{page.document['status']}/number"
-        return await self.http.post(
-            path, json={"seq": seq, "number": number}, headers=page.bearer
-        )
+        return await self.http.post(path, json={"seq": seq, "number": number}, headers=page.bearer)
 
 
 def number_in(question: str) -> str:
@@ -67,7 +65,7 @@ async def newest_line(stack: Stack, person: str) -> str:
 
 
 async def test_a_scan_brings_a_number_to_the_phone_and_none_to_the_page(tmp_path: Path) -> None:
-    """The chat names site, time and number, and offers 0 alone; the page is told how it is asked."""
+    """The chat names site, time and number, and offers 0 alone; the page learns how it is asked."""
     async with Matching(tmp_path) as stack:
         page, alice = await stack.begin(), Chatter(stack)
         question = await alice.scans(page)
@@ -238,9 +236,7 @@ async def test_a_kiosk_asks_for_numbers_where_it_has_a_keypad(tmp_path: Path) ->
     """A screen that cannot be touched asks in the chat alone, where 1 then allows."""
     kiosks = {"touch": {"secret": "k" * 32, "keypad": True}, "wall": {"secret": "w" * 32}}
     async with Matching(tmp_path, kiosks=kiosks) as stack:
-        touch, wall = [
-            await planted(stack, Kind.OFFICIAL_ACCOUNT, kiosk=kiosk) for kiosk in kiosks
-        ]
+        touch, wall = [await planted(stack, Kind.OFFICIAL_ACCOUNT, kiosk=kiosk) for kiosk in kiosks]
         alice, bob = Chatter(stack), Chatter(stack, "bob")
         number = number_in(await alice.scans(touch))
         assert "Reply 1" in await bob.scans(wall)

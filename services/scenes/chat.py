@@ -141,8 +141,8 @@ class ChatService:
                 answer = NOT_A_LOGIN
         if not isinstance(event, ScanEvent | TextMessage):
             await self._follow(account, event)
-        if self._matches_numbers and (scene_str := numbers.scene_in(answer.reply)):
-            answer = await self._with_number(account, answer, scene_str)
+        if self._matches_numbers and (asking := numbers.scene_in(answer.reply)):
+            answer = await self._with_number(account, answer, asking)
         return answer
 
     async def _with_number(

@@ -96,8 +96,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "時間：{time}\n數字：{number}\n請在您掃碼的頁面上親自輸入這個數字，不要告訴任何人。\n"
             "不是您本人在操作？請回覆 0。",
             "en": "Somebody asks to log in to {site} as you.\nBrowser (as it claims): {browser}\n"
-            "Screen: {label}\nTime: {time}\nNumber: {number}\nType it yourself on the page whose code "
-            "you scanned, and tell it to no other person.\nNot you? Reply 0.",
+            "Screen: {label}\nTime: {time}\nNumber: {number}\nType it yourself on the page whose "
+            "code you scanned, and tell it to no other person.\nNot you? Reply 0.",
             "ja": "{site} へあなたとしてログインする要求があります。\nブラウザー（自称）：{browser}\n"
             "画面：{label}\n時刻：{time}\n数字：{number}\nコードを表示したページに、この数字をご自身で入力して"
             "ください。他の人には教えないでください。\n心当たりがない場合は 0 と返信してください。",

@@ -51,12 +51,10 @@ export class SceneWatch extends EventTarget {
   // answered, and the same number again is the same try.
   async number(number) {
     this.numbered = true;
-    const json = { seq: this.status.seq, number };
-    const ask = { method: "POST", bearer: this.scene.watch_token, json };
+    const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq: this.status.seq, number } };
     const { status, body } = await request(`${this.url}/number`, ask);
-    if (status === 204) return null;
-    this.numbered = false;
-    return body.error ?? { code: "unreachable" };
+    this.numbered = status === 204;
+    return this.numbered ? null : body.error ?? { code: "unreachable" };
   }
 
   // The network changed or the machine slept: what is open may be dead.
@@ -263,8 +261,8 @@ export class ScanLogin extends EventTarget {
     this.#tell("cancelled");
   }
 
-  async number(number) {
-    return await this.#lead?.number(number) ?? null;
+  number(number) {
+    return this.#lead.number(number);
   }
 
   async register(fields) {

@@ -109,8 +109,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#say("[part=hint]", words[1], view);
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
-      this.#showNumber(face === "confirming" && view.confirm === "number");
-      this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
+      this.#showForm("number", view.confirm === "number", () => import("./scan-number.js"));
+      const fields = face === "registering" && (view.register_fields ?? ["name"]);
+      this.#showForm("form", fields, () => import("./scan-login-form.js"));
       const [, ...coming] = this.#faceOf({ state: "waiting", kind: this.getAttribute("kind") ?? undefined });
       const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
       this.#find(".next .title").textContent = next[0] ?? "";
@@ -154,25 +155,15 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     if (!img.hidden) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
   }
 
-  // In place of the picture, so that nothing else moves.
-  async #showNumber(asked) {
-    const form = this.#find("[part=number]"), face = this.#face;
+  async #showForm(part, asked, load) {
+    const form = this.#find(`[part=${part}]`), face = this.#face;
     form.hidden = !asked;
     form.replaceChildren();
     if (!asked) return;
-    this.#find("[part=picture]").toggleAttribute("hidden", true);
-    const number = await import("./scan-number.js").catch(() => 0);
-    if (face !== this.#face || !this.isConnected) return;
-    if (!number) return setTimeout(() => face === this.#face && this.#showNumber(asked), 2000);
-    number.style(this.shadowRoot, dress);
-    number.fill(form, this.#words, (digits) => this.#login.number(digits));
-  }
-
-  async #showForm(fields) {
-    const form = this.#find("[part=form]");
-    form.hidden = !fields;
-    form.replaceChildren();
-    if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login, dress);
+    const module = await load().catch(() => 0);
+    if (face !== this.#face) return;
+    if (module) module.fill(form, asked, this.#words, this.#login, dress);
+    else setTimeout(() => face === this.#face && this.#showForm(part, asked, load), 2000);
   }
 
   async #copy() {

@@ -30,7 +30,7 @@ const STYLE = `
 [part=copy] { align-self: end; margin-bottom: 12%; }
 [part=form] { width: 86%; margin: 5% 0; font-size: .9375em; }
 .registering [part=ring] { display: none; }
-[part=form]:not([hidden]):not(:empty) ~ [part=picture] { display: none; }
+form:not([hidden]):not(:empty) ~ [part=picture] { display: none; }
 [role=status] { display: grid; align-content: start; margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere;
   text-wrap: balance; }
 [role=status] > * { grid-area: 1 / 1; display: block; min-width: 0; }

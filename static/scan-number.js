@@ -18,19 +18,16 @@ const STYLE = `[part=number] { position: relative; display: grid; gap: .25rem; w
 const dressed = new WeakSet();
 const DIGITS = 2;
 
-/** Puts the style of `fill` on a shadow root, once. */
-export function style(root, dress) {
-  if (!dressed.has(root)) dress(root, STYLE);
-  dressed.add(root);
-}
-
 /**
- * Fills `form` with a field and a keypad for two digits. `send(number)` resolves to null once the number has arrived,
- * right or wrong, and to an error where it did not, so that the person can send it again.
+ * Fills `form` with a field and a keypad for two digits. `login.number(digits)` resolves to null once they have arrived,
+ * right or wrong, and to an error where they did not, so that the person can send them again.
  *
- * `onScreen`: nothing but the keypad is at hand, and no keyboard of the system comes up.
+ * `dress(root, css)` puts a style on what the form is in. A kiosk has its own, and no keyboard of the system may come up.
  */
-export function fill(form, words, send, onScreen = false) {
+export function fill(form, asked, words, login, dress) {
+  const root = form.getRootNode(), onScreen = !dress;
+  if (dress && !dressed.has(root)) dress(root, STYLE);
+  dressed.add(root);
   const make = (tag, attributes, text = "") => {
     const element = Object.assign(document.createElement(tag), attributes);
     element.append(text);
@@ -76,7 +73,7 @@ export function fill(form, words, send, onScreen = false) {
       return input.focus({ preventScroll: true });
     }
     busy(true);
-    const error = await send(input.value);
+    const error = await login.number(input.value);
     if (!error) return;
     busy(false);
     say(words.later);

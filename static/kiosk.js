@@ -119,7 +119,7 @@ function showPad() {
   by("number").replaceChildren();
   if (!guest) return;
   sayTo(by("pad-guest"), words.number, guest);
-  fill(by("number"), true, states, guest);
+  fill(by("number"), states, guest);
   by("leave").textContent = words.cancel;
   by("leave").onclick = () => {
     guest.line?.remove();

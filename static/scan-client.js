@@ -51,10 +51,8 @@ export class SceneWatch extends EventTarget {
   // answered, and the same number again is the same try.
   async number(number) {
     this.numbered = true;
-    const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq: this.status.seq, number } };
-    const { status, body } = await request(`${this.url}/number`, ask);
-    this.numbered = status === 204;
-    return this.numbered ? null : body.error ?? { code: "unreachable" };
+    const { status, body } = await this.#post("number", { seq: this.status.seq, number });
+    return (this.numbered = status === 204) ? null : body.error ?? { code: "unreachable" };
   }
 
   // The network changed or the machine slept: what is open may be dead.
@@ -192,15 +190,18 @@ export class SceneWatch extends EventTarget {
     else if (FINAL.includes(state)) this.stop("finished");
   }
 
+  #post(path, json) {
+    return request(`${this.url}/${path}`, { method: "POST", bearer: this.scene.watch_token, json });
+  }
+
   async #ack(seq) {
     if (this.#ws?.heard) {
       this.#ws.send(JSON.stringify({ type: "ack", seq }));
       this.acked = true;
       return this.dispatchEvent(new Event("ack"));
     }
-    const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq } };
     // Else the next poll brings the login again, and with it the next try.
-    if ((await request(`${this.url}/ack`, ask)).status === 204) this.stop("finished");
+    if ((await this.#post("ack", { seq })).status === 204) this.stop("finished");
   }
 }
 

@@ -88,8 +88,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   // A trouble of the way hides a code, but never what a person already did.
   #faceOf({ state, trouble, kind, error, confirm }) {
     if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
-    if (state === "confirming") return [state, confirm];
-    return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error];
+    return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error ?? confirm];
   }
 
   #wordsOf(face, variants) {
@@ -109,9 +108,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#say("[part=hint]", words[1], view);
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
-      this.#showForm("number", view.confirm === "number", () => import("./scan-number.js"));
-      const fields = face === "registering" && (view.register_fields ?? ["name"]);
-      this.#showForm("form", fields, () => import("./scan-login-form.js"));
+      this.#showForm(view.confirm === "number" ? () => import("./scan-number.js")
+        : face === "registering" && (() => import("./scan-login-form.js")));
       const [, ...coming] = this.#faceOf({ state: "waiting", kind: this.getAttribute("kind") ?? undefined });
       const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
       this.#find(".next .title").textContent = next[0] ?? "";
@@ -155,15 +153,12 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     if (!img.hidden) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
   }
 
-  async #showForm(part, asked, load) {
-    const form = this.#find(`[part=${part}]`), face = this.#face;
-    form.hidden = !asked;
+  async #showForm(load) {
+    const form = this.#find("form"), face = this.#face;
+    form.hidden = !load;
     form.replaceChildren();
-    if (!asked) return;
-    const module = await load().catch(() => 0);
-    if (face !== this.#face) return;
-    if (module) module.fill(form, asked, this.#words, this.#login, dress);
-    else setTimeout(() => face === this.#face && this.#showForm(part, asked, load), 2000);
+    const module = load && await load();
+    if (module && face === this.#face) module.fill(form, this.#words, this.#login, dress);
   }
 
   async #copy() {

@@ -143,7 +143,7 @@ export class ScanLogin extends EventTarget {
  * Events: those of ScanLogin, with `change` carrying the View.
  * Slots: `header`, `footer`, and one named as each state, in place of its words. Content without a slot is
  * seen until the element has drawn itself, and stays in a browser that is too old for it.
- * Parts: box, plate, ring, qr, picture, code, copy, number, status, title, hint, timer, form, button.
+ * Parts: box, plate, ring, qr, picture, code, copy, status, title, hint, timer, form, button.
  * Custom properties: --ink, --soft, --line, --plate, --good, --bad, --focus.
  * A strict Content-Security-Policy needs the server in script-src and connect-src (http and ws),
  * and in img-src for kind mini_program and inside WeChat; nothing inline, no style-src. Trusted Types may be

@@ -30,7 +30,7 @@ const STYLE = `
 [part=copy] { align-self: end; margin-bottom: 12%; }
 [part=form] { width: 86%; margin: 5% 0; font-size: .9375em; }
 .registering [part=ring] { display: none; }
-form:not([hidden]):not(:empty) ~ [part=picture] { display: none; }
+[part=form]:not([hidden]):not(:empty) ~ [part=picture] { display: none; }
 [role=status] { display: grid; align-content: start; margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere;
   text-wrap: balance; }
 [role=status] > * { grid-area: 1 / 1; display: block; min-width: 0; }
@@ -101,7 +101,6 @@ export const parts = () => [
       html("span", { part: "code" }),
       html("button", { part: "copy", type: "button", hidden: "" }),
       html("form", { part: "form", hidden: "" }),
-      html("form", { part: "number", hidden: "" }),
       svg("svg", { part: "picture", viewBox: "0 0 42 42", "aria-hidden": true },
         svg("path", { "fill-rule": "evenodd", d: eye(0, 0) + eye(33, 0) + eye(0, 33) }),
         svg("g", { transform: "translate(9 9)" }, svg("path", { class: "sign" })))),

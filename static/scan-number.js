@@ -1,20 +1,20 @@
 // The field and the keypad of state `confirming` where a number is asked for. The element fetches it only then.
 
-const STYLE = `[part=number] { position: relative; display: grid; gap: .25rem; width: 86%; height: 86%;
+const STYLE = `.number { position: relative; margin: 0; display: grid; gap: .25rem; width: 86%; height: 86%;
   grid-template: auto auto repeat(4, minmax(2.75rem, 1fr)) / repeat(3, 1fr); align-content: center; }
-[part=number] .said { grid-column: 1 / -1; display: grid; min-height: 1.4rem; font-size: .9375em; line-height: 1.4rem;
+.number .said { grid-column: 1 / -1; display: grid; min-height: 1.4rem; font-size: .9375em; line-height: 1.4rem;
   color: var(--soft); }
-[part=number] .said > * { grid-area: 1 / 1; margin: 0; }
-[part=number] .said [role=alert] { color: var(--bad); }
-[part=number] .said [role=alert]:not(:empty) + label { opacity: 0; }
-[part=number] input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; margin: 0 0 .25rem;
+.number .said > * { grid-area: 1 / 1; margin: 0; }
+.number .said [role=alert] { color: var(--bad); }
+.number .said [role=alert]:not(:empty) + label { opacity: 0; }
+.number input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; margin: 0 0 .25rem;
   padding: 0 0 0 .35em; border: 1px solid var(--soft); border-radius: .75rem; color: var(--ink); background: var(--plate);
   font: 600 1.75rem/1 ui-monospace, monospace; letter-spacing: .35em; text-align: center; }
-[part=number] input[aria-invalid=true] { border: 2px solid var(--bad); }
-[part=number] button { min-height: 2.75rem; margin: 0; padding: 0; font-size: 1.125em; color: var(--ink);
+.number input[aria-invalid=true] { border: 2px solid var(--bad); }
+.number button { min-height: 2.75rem; margin: 0; padding: 0; font-size: 1.125em; color: var(--ink);
   background: transparent; border: 1px solid var(--line); }
-[part=number] button:disabled { opacity: .5; cursor: default; }
-[part=number] button[type=submit] { color: var(--plate); background: var(--good); border-color: transparent; }`;
+.number button:disabled { opacity: .5; cursor: default; }
+.number button[type=submit] { color: var(--plate); background: var(--good); border-color: transparent; }`;
 const dressed = new WeakSet();
 const DIGITS = 2;
 
@@ -24,10 +24,11 @@ const DIGITS = 2;
  *
  * `dress(root, css)` puts a style on what the form is in. A kiosk has its own, and no keyboard of the system may come up.
  */
-export function fill(form, asked, words, login, dress) {
+export function fill(form, words, login, dress) {
   const root = form.getRootNode(), onScreen = !dress;
   if (dress && !dressed.has(root)) dress(root, STYLE);
   dressed.add(root);
+  form.className = "number";
   const make = (tag, attributes, text = "") => {
     const element = Object.assign(document.createElement(tag), attributes);
     element.append(text);

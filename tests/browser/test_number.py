@@ -12,9 +12,9 @@ from .walks import TITLE, speak
 
 pytestmark = pytest.mark.browser
 
-FIELD = "scan-login [part=number] input"
-ALERT = "scan-login [part=number] [role=alert]"
-KEYS = "scan-login [part=number] button"
+FIELD = "scan-login .number input"
+ALERT = "scan-login .number [role=alert]"
+KEYS = "scan-login .number button"
 ASKED = {"confirm": "number", "user": {"name": "王**", "avatar": ""}}
 
 

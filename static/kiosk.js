@@ -9,7 +9,7 @@ import { begin } from "./begin.js";
 import { lang, name, secret } from "./kiosk-first.js";
 import { jitter, SceneWatch } from "./scan-client.js";
 import { drawn } from "./page.js";
-import { fill } from "./scan-number.js";
+import { fill, send } from "./scan-number.js";
 import { encode, path, warmUp } from "./qr.js";
 
 const SPARE_BEFORE = 20_000, BUSY = 600_000, GREETING = 5_000, WORDS_AGAIN = 5_000, DAY = 86_400_000;
@@ -119,7 +119,7 @@ function showPad() {
   by("number").replaceChildren();
   if (!guest) return;
   sayTo(by("pad-guest"), words.number, guest);
-  fill(by("number"), states, guest);
+  fill(by("number"), states, { number: (digits) => send(guest, digits) });
   by("leave").textContent = words.cancel;
   by("leave").onclick = () => {
     guest.line?.remove();

@@ -2,8 +2,8 @@
 
 import { begin, keptScenes, keyOf, request } from "./begin.js";
 
-const FINAL = ["consumed", "expired", "denied", "cancelled", "failed"];
-const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
+const FINAL = "consumed expired denied cancelled failed";
+const CLAIMED = "scanned confirming registering authorized";
 const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
 const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
@@ -45,14 +45,6 @@ export class SceneWatch extends EventTarget {
     if (this.ended) return;
     this.stop();
     request(this.url, { method: "DELETE", bearer: this.scene.watch_token });
-  }
-
-  // Resolves to null once the number has arrived, right or wrong. By a request: unlike a message on a socket it is
-  // answered, and the same number again is the same try.
-  async number(number) {
-    this.numbered = true;
-    const { status, body } = await this.#post("number", { seq: this.status.seq, number });
-    return (this.numbered = status === 204) ? null : body.error ?? { code: "unreachable" };
   }
 
   // The network changed or the machine slept: what is open may be dead.
@@ -190,7 +182,7 @@ export class SceneWatch extends EventTarget {
     else if (FINAL.includes(state)) this.stop("finished");
   }
 
-  #post(path, json) {
+  post(path, json) {
     return request(`${this.url}/${path}`, { method: "POST", bearer: this.scene.watch_token, json });
   }
 
@@ -201,7 +193,7 @@ export class SceneWatch extends EventTarget {
       return this.dispatchEvent(new Event("ack"));
     }
     // Else the next poll brings the login again, and with it the next try.
-    if ((await this.#post("ack", { seq })).status === 204) this.stop("finished");
+    if ((await this.post("ack", { seq })).status === 204) this.stop("finished");
   }
 }
 
@@ -262,8 +254,8 @@ export class ScanLogin extends EventTarget {
     this.#tell("cancelled");
   }
 
-  number(number) {
-    return this.#lead.number(number);
+  async number(number) {
+    return (await import("./scan-number.js")).send(this.#lead, number);
   }
 
   async register(fields) {

@@ -87,7 +87,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
 
   // A trouble of the way hides a code, but never what a person already did.
   #faceOf({ state, trouble, kind, error, confirm }) {
-    if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
+    if (trouble && "starting waiting expired".includes(state)) return [trouble, error];
     return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error ?? confirm];
   }
 
@@ -109,7 +109,7 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
       this.#showForm(view.confirm === "number" ? () => import("./scan-number.js")
-        : face === "registering" && (() => import("./scan-login-form.js")));
+        : face === "registering" ? () => import("./scan-login-form.js") : null);
       const [, ...coming] = this.#faceOf({ state: "waiting", kind: this.getAttribute("kind") ?? undefined });
       const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
       this.#find(".next .title").textContent = next[0] ?? "";
@@ -157,16 +157,16 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     const form = this.#find("form"), face = this.#face;
     form.hidden = !load;
     form.replaceChildren();
-    const module = load && await load();
-    if (module && face === this.#face) module.fill(form, this.#words, this.#login, dress);
+    const module = await load?.();
+    if (face === this.#face) module?.fill(form, this.#words, this.#login, dress);
   }
 
   async #copy() {
     const { code } = this.#login.view, number = this.#find("[part=code]");
     const copied = await navigator.clipboard?.writeText(code).then(() => true, () => false);
     // Selected, it can be copied by hand.
-    if (!copied) getSelection().selectAllChildren(number);
     if (copied) this.#find("[part=copy]").textContent = this.#words.copied;
+    else getSelection().selectAllChildren(number);
   }
 
   #press() {

@@ -16,6 +16,17 @@ const STYLE = `.number { position: relative; margin: 0; display: grid; gap: .25r
 .number button:disabled { opacity: .5; cursor: default; }
 .number button[type=submit] { color: var(--plate); background: var(--good); border-color: transparent; }`;
 const dressed = new WeakSet();
+
+/**
+ * Tells the server of a `SceneWatch` the number. By a request: unlike a message on a socket it is answered, and the same
+ * number again is the same try.
+ */
+export async function send(watch, number) {
+  watch.numbered = true;
+  const { status, body } = await watch.post("number", { seq: watch.status.seq, number });
+  return (watch.numbered = status === 204) ? null : body.error ?? { code: "unreachable" };
+}
+
 const DIGITS = 2;
 
 /**

@@ -4,7 +4,7 @@ import { begin, keptScenes, keyOf, request } from "./begin.js";
 
 const FINAL = "consumed expired denied cancelled failed";
 const CLAIMED = "scanned confirming registering authorized";
-const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
+const SIGNALS = "online offline pageshow visibilitychange".split(" ");
 const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
 // What the browser believes of its network only words a failure.

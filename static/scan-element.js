@@ -162,11 +162,10 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   }
 
   async #copy() {
-    const { code } = this.#login.view, number = this.#find("[part=code]");
-    const copied = await navigator.clipboard?.writeText(code).then(() => true, () => false);
+    const copied = await navigator.clipboard?.writeText(this.#login.view.code).then(() => true, () => false);
     // Selected, it can be copied by hand.
     if (copied) this.#find("[part=copy]").textContent = this.#words.copied;
-    else getSelection().selectAllChildren(number);
+    else getSelection().selectAllChildren(this.#find("[part=code]"));
   }
 
   #press() {

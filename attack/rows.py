@@ -59,7 +59,7 @@ ROWS: tuple[Row, ...] = (
     Row("C32", "descriptors used up", why_not="would keep others out"),
     Row("C33", "served after the client has gone", (wire.gone_client,)),
     Row("C34", "a verified push refused for its text", why_not=SIGNED),
-    Row("C35", "the number guessed", why_not=PHONE),
+    Row("C35", "the number guessed", (scenes.numbers,)),
     Row(
         "C36",
         "misuse of OpenID Connect",

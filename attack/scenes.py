@@ -178,6 +178,24 @@ async def identity_by_parameter(target: Target) -> None:
     me.must_be(401, why="a person by parameter")
 
 
+async def numbers(target: Target) -> None:
+    """Only the page of a scene answers with a number, once it is asked, and in no other form. What
+    a guess brings cannot be seen without a person who scans."""
+    scene, other = await target.scene("a"), await target.scene("b")
+    path, body = f"{scene.path}/number", {"seq": 1, "number": "42"}
+    for headers in ({}, {"Authorization": f"Bearer {NO_TOKEN}"}, other.bearer):
+        answer = await target.ask("POST", path, headers=headers, body=body)
+        answer.must_be(401, why="a number from another browser")
+    for value in (42, "4", "042", "４２", ["42"], {"$ne": None}, None):
+        answer = await target.ask(
+            "POST", path, headers=scene.bearer, body={"seq": 1, "number": value}
+        )
+        answer.must_be(400, why="something else in place of two digits")
+    answer = await target.ask("POST", path, headers=scene.bearer, body=body)
+    answer.must_be(409, why="a number that no person was asked for")
+    await target.must_be_untouched(scene, answer)
+
+
 def _nested(names: Mapping[str, object]) -> Iterator[dict[str, object]]:
     """The object with one field at a time made what a database would read as an operator."""
     for name in names:

@@ -44,7 +44,7 @@ from handlers.operator import (
 )
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
-from handlers.scenes import AckHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.scenes import AckHandler, NumberHandler, PictureHandler, SceneHandler, ScenesHandler
 from handlers.sessions import RefreshHandler, RevokeHandler, SessionHandler, SessionsHandler
 from handlers.sockets import SocketRouter
 from services.container import Container
@@ -79,6 +79,7 @@ def routes(container: Container) -> list[Any]:
         (r"/api/scenes", ScenesHandler, shared),
         (_SCENE, SceneHandler, shared),
         (_SCENE + r"/ack", AckHandler, shared),
+        (_SCENE + r"/number", NumberHandler, shared),
         (_SCENE + r"/qr\.(svg|png)", PictureHandler, shared),
         (r"/api/me", MeHandler, shared),
         (r"/api/token/refresh", RefreshHandler, shared),

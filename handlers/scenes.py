@@ -1,6 +1,8 @@
-"""``/api/scenes``: begin, read, acknowledge, cancel, and the pictures of the code."""
+"""``/api/scenes``: begin, read, acknowledge, answer, cancel, and the pictures of the code."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from handlers.api_request import ApiRequest, answer, optional_text, query_number
 from handlers.base import BaseHandler, write_response
@@ -11,6 +13,7 @@ from services.ids import SceneStr, is_scene_str
 from services.push.hub import Waiter
 from services.push.polling import MOST_WAIT_SECONDS
 from services.scenes.begin import BeginRequest
+from services.scenes.numbers import is_number
 from services.scenes.states import NO_DETAILS, Kind, State
 
 _TARGET = re.compile(r"/api/scenes(?:\?.*)?")
@@ -113,11 +116,22 @@ class AckHandler(BaseHandler):
         self.asked.refuse_foreign_origin()
         self.share_with_origin()
         scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
-        seq = self.asked.json_object().get("seq")
-        # Not isinstance, which takes true and false for numbers.
-        if type(seq) is not int:
-            raise ApiError("bad_request", "seq must be a whole number.", field="seq")
-        await self.container.login.ack(scene.scene_str, seq)
+        await self.container.login.ack(scene.scene_str, _seq(self.asked.json_object()))
+        self.set_status(204)
+
+
+class NumberHandler(BaseHandler):
+    """``POST /api/scenes/<scene_str>/number``: what was typed on the page, right or wrong."""
+
+    async def post(self, text: str) -> None:
+        self.asked.refuse_foreign_origin()
+        self.share_with_origin()
+        scene = await self.container.login.authenticated(self.scene_str(text), self.watch_token())
+        body = self.asked.json_object()
+        seq, number = _seq(body), body.get("number")
+        if not is_number(number):
+            raise ApiError("bad_request", "number must be two digits.", field="number")
+        await self.container.number_match.answer(scene.scene_str, seq, str(number))
         self.set_status(204)
 
 
@@ -140,6 +154,14 @@ class PictureHandler(BaseHandler):
             self.finish(picture.body)
         else:
             raise _no_picture()
+
+
+def _seq(body: Mapping[str, Any]) -> int:
+    seq = body.get("seq")
+    # Not isinstance, which takes true and false for numbers.
+    if type(seq) is not int:
+        raise ApiError("bad_request", "seq must be a whole number.", field="seq")
+    return seq
 
 
 def _no_picture() -> ApiError:

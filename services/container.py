@@ -54,6 +54,7 @@ from services.scenes.chat import ChatService, OpenScenes
 from services.scenes.codes_ahead import AccountCodes
 from services.scenes.history import History, RecordedLogins, RecordedScenes
 from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
+from services.scenes.number_match import NumberMatch
 from services.scenes.pictures import MiniProgramPictures, Pictures
 from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
@@ -364,6 +365,13 @@ class Container:
             self.texts,
             self.clock,
             self.hook,
+            {name for name, kiosk in self.settings.kiosks.items() if kiosk.keypad},
+        )
+
+    @cached_property
+    def number_match(self) -> NumberMatch:
+        return NumberMatch(
+            self.scenes, self.login, self.policy, self.accounts, self.texts, self.supervisor
         )
 
     @cached_property
@@ -494,6 +502,7 @@ class Container:
         return PushService(
             self.scenes,
             self.login,
+            self.number_match.answer,
             self.node,
             self.backend.broker,
             self.supervisor,

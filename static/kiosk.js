@@ -9,6 +9,7 @@ import { begin } from "./begin.js";
 import { lang, name, secret } from "./kiosk-first.js";
 import { jitter, SceneWatch } from "./scan-client.js";
 import { drawn } from "./page.js";
+import { fill, send } from "./scan-number.js";
 import { encode, path, warmUp } from "./qr.js";
 
 const SPARE_BEFORE = 20_000, BUSY = 600_000, GREETING = 5_000, WORDS_AGAIN = 5_000, DAY = 86_400_000;
@@ -17,7 +18,7 @@ const by = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`).content.trim();
 const opened = Date.now();
 const way = {};
-let words, states, shown, spare, timer, tries = 0, busyUntil = 0, beginning = false, beat = Date.now();
+let words, states, shown, spare, guests = [], atPad, timer, tries = 0, busyUntil = 0, beginning = false, beat = Date.now();
 
 // A corrected address is another screen.
 addEventListener("hashchange", () => location.reload());
@@ -86,6 +87,7 @@ function onStatus(watch) {
     else advance();
   }
   if (state !== "expired" && state !== "cancelled") greet(watch);
+  showPad();
   if (watch.status.exchange_code && !watch.handed) {
     watch.handed = true;
     const { scene_str, exchange_code } = watch.status;
@@ -103,22 +105,47 @@ function advance() {
 function onEnd(watch) {
   if (watch === spare) spare = null;
   if (watch === shown) advance();
+  showPad();
+}
+
+/** A keypad stands on the plate while a guest has to type a number there; of several, the first comes first. */
+function showPad() {
+  guests = guests.filter((guest) => !guest.ended && guest.status.confirm === "number");
+  const [guest] = guests;
+  by("plate").classList.toggle("asks", !!guest);
+  by("pad").hidden = !guest;
+  if (guest === atPad) return;
+  atPad = guest;
+  by("number").replaceChildren();
+  if (!guest) return;
+  sayTo(by("pad-guest"), words.number, guest);
+  fill(by("number"), states, { number: (digits) => send(guest, digits) });
+  by("leave").textContent = words.cancel;
+  by("leave").onclick = () => {
+    guest.line?.remove();
+    guest.cancel();
+  };
 }
 
 /** A line for this guest, which follows the login and goes a few seconds after its end. */
 function greet(watch) {
   const { state, user } = watch.status;
   const line = watch.line ??= by("guests").appendChild(document.createElement("li"));
-  const face = state === "consumed" ? "authorized" : state;
-  const bdi = document.createElement("bdi");
+  let face = state === "consumed" ? "authorized" : state;
+  if (watch.status.confirm === "number") face = "number", guests.includes(watch) || guests.push(watch);
+  if (face === "denied" && watch.numbered) face = "wrong_number";
   watch.guest = user?.name || watch.guest;
-  bdi.textContent = [...(watch.guest ?? words.somebody)].slice(0, 24).join("");
   line.className = face;
-  const text = face === "authorized" && !watch.guest ? words.welcome : words[face] ?? words.failed;
-  line.replaceChildren(...text.split("{name}").flatMap((part, i) => (i ? [bdi, part] : part)));
+  sayTo(line, face === "authorized" && !watch.guest ? words.welcome : words[face] ?? words.failed, watch);
   if (ENDINGS.includes(state)) setTimeout(() => line.remove(), GREETING);
   else watch.addEventListener("end", () => setTimeout(() => line.remove(), GREETING), { once: true });
   while (by("guests").children.length > 3) by("guests").firstChild.remove();
+}
+
+function sayTo(element, text, { guest }) {
+  const bdi = document.createElement("bdi");
+  bdi.textContent = [...(guest ?? words.somebody)].slice(0, 24).join("");
+  element.replaceChildren(...text.split("{name}").flatMap((part, i) => (i ? [bdi, part] : part)));
 }
 
 /** Whatever should be begun now, or later. */

@@ -2,9 +2,9 @@
 
 import { begin, keptScenes, keyOf, request } from "./begin.js";
 
-const FINAL = ["consumed", "expired", "denied", "cancelled", "failed"];
-const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
-const SIGNALS = ["online", "offline", "pageshow", "visibilitychange"];
+const FINAL = "consumed expired denied cancelled failed";
+const CLAIMED = "scanned confirming registering authorized";
+const SIGNALS = "online offline pageshow visibilitychange".split(" ");
 const CONNECT_SECONDS = 6;
 const visible = () => globalThis.document?.visibilityState !== "hidden";
 // What the browser believes of its network only words a failure.
@@ -182,15 +182,18 @@ export class SceneWatch extends EventTarget {
     else if (FINAL.includes(state)) this.stop("finished");
   }
 
+  post(path, json) {
+    return request(`${this.url}/${path}`, { method: "POST", bearer: this.scene.watch_token, json });
+  }
+
   async #ack(seq) {
     if (this.#ws?.heard) {
       this.#ws.send(JSON.stringify({ type: "ack", seq }));
       this.acked = true;
       return this.dispatchEvent(new Event("ack"));
     }
-    const ask = { method: "POST", bearer: this.scene.watch_token, json: { seq } };
     // Else the next poll brings the login again, and with it the next try.
-    if ((await request(`${this.url}/ack`, ask)).status === 204) this.stop("finished");
+    if ((await this.post("ack", { seq })).status === 204) this.stop("finished");
   }
 }
 
@@ -249,6 +252,10 @@ export class ScanLogin extends EventTarget {
     this.#drop();
     this.#set({ state: "cancelled" });
     this.#tell("cancelled");
+  }
+
+  async number(number) {
+    return (await import("./scan-number.js")).send(this.#lead, number);
   }
 
   async register(fields) {
@@ -371,6 +378,7 @@ export class ScanLogin extends EventTarget {
     const { state, ends, error } = status;
     const view = { kind: this.#wish.kind, ...status, scene_str: scene.scene_str, transport, trouble };
     view.error = error?.code ?? error;
+    if (state === "denied" && watch.numbered) view.error = "wrong_number";
     if (state === "consumed") Object.assign(view, { state: "failed", error: "already_used" });
     if (state === "waiting") {
       const { qr, code, start, began, fresh_until } = scene;

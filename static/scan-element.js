@@ -86,9 +86,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   }
 
   // A trouble of the way hides a code, but never what a person already did.
-  #faceOf({ state, trouble, kind, error }) {
-    if (trouble && ["starting", "waiting", "expired"].includes(state)) return [trouble, error];
-    return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error];
+  #faceOf({ state, trouble, kind, error, confirm }) {
+    if (trouble && "starting waiting expired".includes(state)) return [trouble, error];
+    return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error ?? confirm];
   }
 
   #wordsOf(face, variants) {
@@ -108,7 +108,8 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
       this.#say("[part=hint]", words[1], view);
       this.#find(".sign").setAttribute("d", PICTURES[face] ?? PICTURES.failed);
       this.#showCode(shows ? view : {});
-      this.#showForm(face === "registering" && (view.register_fields ?? ["name"]));
+      this.#showForm(view.confirm === "number" ? () => import("./scan-number.js")
+        : face === "registering" ? () => import("./scan-login-form.js") : null);
       const [, ...coming] = this.#faceOf({ state: "waiting", kind: this.getAttribute("kind") ?? undefined });
       const next = face === "starting" ? this.#wordsOf("waiting", coming) : [];
       this.#find(".next .title").textContent = next[0] ?? "";
@@ -152,19 +153,19 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
     if (!img.hidden) Object.assign(img, { src: new URL(qr.png, this.#login.server), alt: this.#words.qr });
   }
 
-  async #showForm(fields) {
-    const form = this.#find("form");
-    form.hidden = !fields;
+  async #showForm(load) {
+    const form = this.#find("form"), face = this.#face;
+    form.hidden = !load;
     form.replaceChildren();
-    if (fields) (await import("./scan-login-form.js")).fill(form, fields, this.#words, this.#login, dress);
+    const module = await load?.();
+    if (face === this.#face) module?.fill(form, this.#words, this.#login, dress);
   }
 
   async #copy() {
-    const { code } = this.#login.view, number = this.#find("[part=code]");
-    const copied = await navigator.clipboard?.writeText(code).then(() => true, () => false);
+    const copied = await navigator.clipboard?.writeText(this.#login.view.code).then(() => true, () => false);
     // Selected, it can be copied by hand.
-    if (!copied) getSelection().selectAllChildren(number);
     if (copied) this.#find("[part=copy]").textContent = this.#words.copied;
+    else getSelection().selectAllChildren(this.#find("[part=code]"));
   }
 
   #press() {

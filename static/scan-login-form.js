@@ -13,7 +13,9 @@ const TYPES = { phone: "tel", email: "email" };
  * Fills `form` with one field each, and sends it by `login.register`. A field that the server asks
  * for and that is not there yet is added. `dress(root, css)` puts a style on what the form is in.
  */
-export function fill(form, fields, words, login, dress) {
+export function fill(form, words, login, dress) {
+  const fields = login.view.register_fields ?? ["name"];
+  form.className = "";
   const alert = document.createElement("p"), button = document.createElement("button");
   alert.setAttribute("role", "alert");
   button.textContent = words.register;

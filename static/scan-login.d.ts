@@ -6,7 +6,7 @@ export type State =
   | "starting"      // no code yet
   | "waiting"       // a code is shown, not scanned yet
   | "scanned"       // a person scanned or followed
-  | "confirming"    // the person is asked in the chat
+  | "confirming"    // the person is asked in the chat, and for a number on the page where `confirm` says so
   | "registering"   // known to WeChat, not yet here: answer with `register()`
   | "authorized"    // `login`, `exchange_code` or `ticket` is there
   | "expired" | "denied" | "cancelled" | "failed"
@@ -40,6 +40,11 @@ export interface View {
   exchange_code?: string;
   /** In place of `login` on the page of the OpenID Provider, which posts it. */
   ticket?: string;
+  /**
+   * State `confirming`: `number` where the page has to be told the two digits that stand in the chat, by `number()`;
+   * `chat` where the person answers there.
+   */
+  confirm?: "number" | "chat";
   registration_token?: string;
   /** State `registering`: what `register()` must be given, in the order to ask for it. */
   register_fields?: ("name" | "phone" | "email")[];
@@ -62,7 +67,7 @@ export interface View {
   trouble?: "" | "offline" | "degraded" | "limited";
   retry?: number;
   /**
-   * A code of the contract, as in `wechat_unavailable`; also `already_used`, `unreachable`, `bug`, and
+   * A code of the contract, as in `wechat_unavailable`; also `wrong_number`, `already_used`, `unreachable`, `bug`, and
    * `opaque_origin` (a sandboxed frame) and `blocked_by_policy` (the page's connect-src). `forbidden_origin`, too, is
    * told where the browser hides it.
    */
@@ -118,6 +123,11 @@ export class ScanLogin extends EventTarget {
   again(): Promise<void>;
   /** A person gives up: the scene is cancelled at the server. */
   cancel(): void;
+  /**
+   * Answers `confirming` where a number is asked for: two digits. Resolves to null when they have arrived, right or wrong:
+   * the next state tells which, and there is no second try. With an error they may be sent again.
+   */
+  number(digits: string): Promise<{ code: string; message?: string; field?: string } | null>;
   /** Answers `registering`. Resolves to the server's error, or null when all is well. */
   register(fields: Record<string, string>): Promise<{ code: string; message?: string; field?: string } | null>;
   addEventListener<K extends keyof ScanLoginEvents>(

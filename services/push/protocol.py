@@ -19,6 +19,7 @@ from websockets.protocol import SERVER, Protocol, State
 from websockets.streams import StreamReader
 
 from services.push.close_codes import CloseCode
+from services.scenes.numbers import is_number
 
 MAX_MESSAGE_BYTES = 4096
 """A longer message from a page ends in 1009 (docs/reference.md: messages are at most 4 KiB)."""
@@ -66,7 +67,15 @@ class Cancel:
     """The page gives the scene up."""
 
 
-ClientMessage = Ack | Cancel
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What was typed on the page, for the status with this `seq` (``login.confirm: number``)."""
+
+    seq: int
+    number: str
+
+
+ClientMessage = Ack | Cancel | Number
 
 
 class _Frames(Protocol):
@@ -97,14 +106,14 @@ class Phase(Enum):
 
 
 class BadMessage(Exception):
-    """A message that is neither an ack nor a cancel."""
+    """A message that is neither an ack nor a cancel nor a number."""
 
 
 def parse(text: str) -> ClientMessage | None:
     """Read one message of ``scanpush.v1``.
 
-    Returns None for an ack of a `seq` that no scene can have: such an ack is ignored, like any
-    other wrong `seq`. Raises `BadMessage` for everything that is not of the contract.
+    Returns None for a `seq` that no scene can have: such a message is ignored, like any other wrong
+    `seq`. Raises `BadMessage` for everything that is not of the contract.
     """
     try:
         message = json.loads(text)
@@ -114,9 +123,14 @@ def parse(text: str) -> ClientMessage | None:
         raise BadMessage
     if message.get("type") == "cancel":
         return Cancel()
-    if message.get("type") != "ack" or type(message.get("seq")) is not int:
+    kind, seq = message.get("type"), message.get("seq")
+    if kind not in ("ack", "number") or type(seq) is not int:
         raise BadMessage
-    return Ack(message["seq"]) if 0 < message["seq"] < MAX_SEQ else None
+    if kind == "number" and not is_number(message.get("number")):
+        raise BadMessage
+    if not 0 < seq < MAX_SEQ:
+        return None
+    return Ack(seq) if kind == "ack" else Number(seq, message["number"])
 
 
 class SocketProtocol:

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
-from services.ids import scene_str_of
+from services.ids import SceneStr, scene_str_of
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.origins import Network, Origins
@@ -18,7 +18,7 @@ from services.push.close_codes import CloseCode, Ending
 from services.push.delivery import Delivery
 from services.push.hub import Hub, SceneTimers
 from services.push.parking import Parking, SocketState
-from services.push.protocol import Ack, ClientMessage
+from services.push.protocol import Ack, Cancel, ClientMessage
 from services.push.timers import Keepalive, tick_forever
 from services.scenes.login import LoginService
 from services.scenes.store import SceneStore
@@ -39,8 +39,11 @@ _ORDINARY = frozenset(
 """Endings without a fault: logged at DEBUG, counted always."""
 
 STORE_SECONDS = 2
+NUMBER_SECONDS = 8
+"""How long a number may take, after which a person who is new may be asked for at WeChat."""
+
 PAUSES_SECONDS = (0.1, 0.4, 1.5)
-"""Between the tries of one ack or cancel."""
+"""Between the tries of one message."""
 
 DETACH_A_TURN = 8
 
@@ -61,6 +64,7 @@ class PushService:
     Args:
         scenes: where connections are attached, and scenes are read.
         login: carries out acks and cancels, and renders the status of a scene.
+        answer_number: carries out a number: of a scene, for a `seq`.
         node: this node's id, under which connections are attached.
         broker: brings notices; `start` listens to it, `close` leaves it to its owner.
         supervisor: owns every task started here.
@@ -79,6 +83,7 @@ class PushService:
         self,
         scenes: SceneStore,
         login: LoginService,
+        answer_number: Callable[[SceneStr, int, str], Awaitable[None]],
         node: str,
         broker: Broker,
         supervisor: Supervisor,
@@ -98,6 +103,7 @@ class PushService:
         self.draining = False
         self._scenes = scenes
         self._login = login
+        self._answer_number = answer_number
         self._node = node
         self._broker = broker
         self._supervisor = supervisor
@@ -169,11 +175,15 @@ class PushService:
         scene_str = scene_str_of(key)
         for pause in (*PAUSES_SECONDS, None):
             try:
-                async with asyncio.timeout(STORE_SECONDS):
-                    if isinstance(message, Ack):
+                if isinstance(message, Ack):
+                    async with asyncio.timeout(STORE_SECONDS):
                         await self._login.ack(scene_str, message.seq)
-                    else:
+                elif isinstance(message, Cancel):
+                    async with asyncio.timeout(STORE_SECONDS):
                         await self._login.cancel(scene_str)
+                else:
+                    async with asyncio.timeout(NUMBER_SECONDS):
+                        await self._answer_number(scene_str, message.seq, message.number)
                 return True
             except ApiError:
                 # Another seq, or too late: ignored on a socket (docs/contract.md).

@@ -111,9 +111,9 @@ class CallbackService:
         deadline: float,
     ) -> Reply:
         forwarder = account.forwarder
-        if answer.login:
+        if answer.login or answer.reply:
             # A copy is never waited for: the answer to a login is this server's.
-            if forwarder is not None and account.settings.forward_logins:
+            if forwarder is not None and (account.settings.forward_logins or not answer.login):
                 forwarder.copy_later(
                     request.raw_query, request.body, request.content_type, hops=request.hops
                 )

@@ -1,7 +1,8 @@
 """What people do in an account's chat, and what it means for their scenes.
 
 `ChatService.handle` takes one event. A scan or a follow claims a scene, and so does a typed code;
-``1`` and ``0`` answer the question that a scan brought; an unfollow ends what is open. Words about
+``1`` and ``0`` answer the question that a scan brought (``0`` alone where the page asks for a
+number); an unfollow ends what is open. Words about
 one's sessions are done by `SessionWords`, where they are on. Everything else is no login, and is
 forwarded where another system wants it. `OpenScenes` knows which scene a
 person has open, and so what their ``1`` means.
@@ -18,7 +19,9 @@ from services.events import emit
 from services.ids import AppId, OpenId, SceneStr, is_scene_str
 from services.logs import short_hash
 from services.people.store import Identity, UserStore
+from services.scenes import numbers
 from services.scenes.login import BANNED, LoginService, is_claimed
+from services.scenes.number_match import untold
 from services.scenes.policy import NOT_REGISTERED, ChatTexts, LoginPolicy, LoginResult, Visit
 from services.scenes.session_words import Request, SessionWords, Wish, read
 from services.scenes.states import OPEN, Kind, Move, Outcome, Scene, State, Step, Verdict
@@ -69,7 +72,8 @@ _OUTCOMES: Mapping[State, str] = {
 class ChatReply(NamedTuple):
     """What became of an event: a word for the metrics, and the reply in the chat, if any.
 
-    `login` is False for what is no login: another system may want to see it.
+    `login` is False for what is no login: another system may want to see it. Where there is a reply
+    all the same, that other system's is not used.
     """
 
     outcome: str
@@ -110,6 +114,7 @@ class ChatService:
         self._users = users
         self._login = login
         self._policy = policy
+        self._matches_numbers = policy.matches_numbers
         self._codes = codes
         self._open = open_scenes
         self._texts = texts
@@ -130,11 +135,35 @@ class ChatService:
                 answer = await self._unreadable(account, event)
             case TextMessage():
                 answer = await self._message(account, event)
+                if self._matches_numbers:
+                    answer = await self._with_untold(account, event, answer)
             case _:
                 answer = NOT_A_LOGIN
         if not isinstance(event, ScanEvent | TextMessage):
             await self._follow(account, event)
+        if self._matches_numbers and (asking := numbers.scene_in(answer.reply)):
+            answer = await self._with_number(account, answer, asking)
         return answer
+
+    async def _with_number(
+        self, account: Account, answer: ChatReply, scene_str: SceneStr
+    ) -> ChatReply:
+        """The answer with the number of that scene, which is kept nowhere and derived each time."""
+        scene = await self._scenes.get(scene_str)
+        if scene is None or numbers.NONCE not in scene.details:
+            return answer._replace(reply=self._texts.general("expired", account.settings.language))
+        number = numbers.number_of(account, scene)
+        return answer._replace(reply=numbers.with_number(answer.reply, number))
+
+    async def _with_untold(
+        self, account: Account, event: TextMessage, answer: ChatReply
+    ) -> ChatReply:
+        """The answer below what the person has still to be told of a wrong number."""
+        scene_str = await self._open.scene_str_of(account.name, event.openid)
+        if scene_str is None:
+            return answer
+        told = await untold(self._scenes, scene_str, _outcome_key(account.app_id, event))
+        return answer._replace(reply="\n\n".join(filter(None, (told, answer.reply))))
 
     # Claims.
 
@@ -298,7 +327,7 @@ class ChatService:
             # that was kept with the first answer.
             move = Move(State.AUTHORIZED, frozenset(), openid=event.openid, outcome=Outcome(key))
             result = LoginResult("late", await self._scenes.advance(scene.scene_str, move))
-        elif answer in ALLOW:
+        elif answer in ALLOW and numbers.HASH not in scene.details:
             result = await self._policy.admit(visit, allowed="confirm_allowed")
         elif answer in DENY:
             result = await self._policy.deny(visit)
@@ -396,6 +425,12 @@ class OpenScenes:
     async def of(self, account: str, openid: OpenId, at: float = math.inf) -> Scene | None:
         """The person's scene at that CreateTime, in whatever state it is by now."""
         return await self._kept(_open_key(account, openid), openid, at)
+
+    async def scene_str_of(self, account: str, openid: OpenId) -> SceneStr | None:
+        """The id of the person's newest scene, which may be forgotten by now."""
+        kept = await self._scenes.recall(_open_key(account, openid))
+        scene_str = (kept or "").partition(" ")[0]
+        return SceneStr(scene_str) if is_scene_str(scene_str) else None
 
     async def asked(self, account: str, openid: OpenId, at: float) -> Scene | None:
         """The scene about which a page on the person's phone asks them (see `asked_key`)."""

@@ -5,7 +5,7 @@ the chat where nothing is asked: one call down to the stores. `ask` and `admit` 
 the person has to confirm or is new. `ChatTexts` has the words of the chat.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from services.clock import Clock
@@ -13,8 +13,9 @@ from services.hooks import Hook
 from services.ids import SceneStr, UserId
 from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Login, Profile, UserStore
+from services.scenes import numbers
 from services.scenes.login import BANNED, LoginService, Replies, keeping_out, outcome_of
-from services.scenes.states import Kind, Move, Outcome, Scene, State, Step, Verdict
+from services.scenes.states import NO_DETAILS, Kind, Move, Outcome, Scene, State, Step, Verdict
 from services.scenes.status import of_kiosk
 from services.scenes.store import SceneStore
 from services.settings.models import LoginSettings
@@ -46,12 +47,17 @@ class ChatTexts:
         """The replies to a login that needs no question, ready for the store's transaction."""
 
     def about(self, outcome: str, scene: Scene) -> str:
-        """The reply for an outcome of that scene, in the scene's language."""
+        """The reply for an outcome of that scene, in the scene's language.
+
+        In place of its number stands a mark (`numbers.template_of`).
+        """
         if outcome != "confirm_ask":
             return self.general(outcome, scene.lang)
+        asks_number = numbers.HASH in scene.details
         return text(
-            outcome,
+            "number_ask" if asks_number else outcome,
             scene.lang,
+            number=numbers.template_of(scene.scene_str),
             site=scene.details.get("site", self._site_name),
             browser=summary(scene.details.get("user_agent", "")),
             label=self._kiosk_labels.get(scene.details.get("kiosk", ""), ""),
@@ -94,6 +100,7 @@ class LoginPolicy:
 
     Args:
         hook: is told of logins on kiosks; None where none is configured.
+        keypads: the kiosks on which a number can be typed.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class LoginPolicy:
         texts: ChatTexts,
         clock: Clock,
         hook: Hook | None = None,
+        keypads: Collection[str] = (),
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -115,10 +123,17 @@ class LoginPolicy:
         self._texts = texts
         self._clock = clock
         self._hook = hook
+        self._keypads = keypads
 
     @property
     def confirms(self) -> bool:
-        return self._settings.confirm == "always"
+        """Whether people are asked in the chat."""
+        return self._settings.confirm != "never"
+
+    @property
+    def matches_numbers(self) -> bool:
+        """Whether pages have to be told the number that stands in the chat."""
+        return self._settings.confirm == "number"
 
     @property
     def asks(self) -> bool:
@@ -162,11 +177,17 @@ class LoginPolicy:
             return await self.admit(visit)
         if refused := await self.refuse_banned(visit):
             return refused
+        details, kiosk = NO_DETAILS, visit.scene.details.get("kiosk")
+        if self.matches_numbers and (kiosk is None or kiosk in self._keypads):
+            details = numbers.details_of_new(visit.account, visit.scene)
+            asked = visit.scene._replace(details={**visit.scene.details, **details})
+            visit = visit._replace(scene=asked)
         move = Move(
             State.CONFIRMING,
             frozenset({State.SCANNED}),
             life_seconds=self._settings.confirm_ttl_seconds,
             openid=visit.identity.openid,
+            details=details,
             outcome=self._kept(visit, "confirm_ask"),
         )
         step = await self._scenes.advance(visit.scene.scene_str, move)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.ids import UserId
+from services.scenes.numbers import HASH
 from services.scenes.states import FINAL, Scene, State
 from services.tokens.claims import Claims, Purpose
 
@@ -56,6 +57,8 @@ def document(
         else:
             refresh = refresh_token(scene) if refresh_token is not None else ""
             body["login"] = login_document(scene, now, mint(scene, None), refresh)
+    if scene.state is State.CONFIRMING:
+        body["confirm"] = "number" if HASH in scene.details else "chat"
     if scene.state is State.REGISTERING:
         body["registration_token"] = mint(scene, Purpose.REGISTER)
         body["register_fields"] = scene.details.get("register_fields", "").split()

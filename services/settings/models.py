@@ -155,7 +155,7 @@ class LoginSettings(_Section):
     collect_ttl_seconds: SceneLife = 60
     poll_interval_seconds: Annotated[Whole, Field(ge=0, le=60)] = 3
     """0: no limit."""
-    confirm: Literal["never", "always"] = "never"
+    confirm: Literal["never", "always", "number"] = "never"
     confirm_ttl_seconds: SceneLife = 120
     registration: Literal["auto", "ask", "deny"] = "auto"
     register_fields: RegisterFields = ("name",)
@@ -169,6 +169,8 @@ class LoginSettings(_Section):
 class KioskSettings(_Section):
     label: Annotated[str, Field(max_length=64)] = ""
     secret: KioskSecret = SecretStr("")
+    keypad: bool = False
+    """Whether people can touch it, and so type the number of ``login.confirm: number``."""
 
 
 class JwtSettings(_Section):

@@ -121,6 +121,19 @@ class OfficialAccountClient:
         )
         return str(answer.get("msgid", ""))
 
+    async def send_text(self, openid: OpenId, content: str) -> None:
+        """Write to a person who was here lately (WeChat: "Send customer service messages").
+
+        Verified accounts may (48001 for others), within minutes of a scan and two days of a message
+        (45015 later). A call whose answer is lost is not repeated.
+        """
+        await self._client.json(
+            "POST",
+            "/cgi-bin/message/custom/send",
+            body={"touser": openid, "msgtype": "text", "text": {"content": content}},
+            repeatable=False,
+        )
+
 
 def _follower(openid: OpenId, answer: Mapping[str, Any]) -> Follower:
     subscribed = answer.get("subscribe") == 1

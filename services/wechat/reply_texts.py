@@ -88,6 +88,32 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "画面：{label}\n時刻：{time}\n許可するには 1、拒否するには 0 と返信してください。\n"
             "心当たりがない場合は 0 と返信してください。",
         },
+        "number_ask": {
+            "zh-CN": "有人请求以您的身份登录 {site}。\n浏览器（自称）：{browser}\n屏幕：{label}\n"
+            "时间：{time}\n数字：{number}\n请在您扫码的页面上亲自输入这个数字，不要告诉任何人。\n"
+            "不是您本人在操作？请回复 0。",
+            "zh-TW": "有人請求以您的身分登入 {site}。\n瀏覽器（自稱）：{browser}\n螢幕：{label}\n"
+            "時間：{time}\n數字：{number}\n請在您掃碼的頁面上親自輸入這個數字，不要告訴任何人。\n"
+            "不是您本人在操作？請回覆 0。",
+            "en": "Somebody asks to log in to {site} as you.\nBrowser (as it claims): {browser}\n"
+            "Screen: {label}\nTime: {time}\nNumber: {number}\nType it yourself on the page whose "
+            "code you scanned, and tell it to no other person.\nNot you? Reply 0.",
+            "ja": "{site} へあなたとしてログインする要求があります。\nブラウザー（自称）：{browser}\n"
+            "画面：{label}\n時刻：{time}\n数字：{number}\nコードを表示したページに、この数字をご自身で入力して"
+            "ください。他の人には教えないでください。\n心当たりがない場合は 0 と返信してください。",
+        },
+        "number_wrong": {
+            "zh-CN": "页面上输入的数字不对，没有人以您的身份登录 {site}。\n"
+            "如果是您本人，请刷新页面后重新扫描。如果不是，请不要扫描别人发来的二维码。",
+            "zh-TW": "頁面上輸入的數字不對，沒有人以您的身分登入 {site}。\n"
+            "如果是您本人，請重新整理頁面後再掃描。如果不是，請不要掃描別人傳來的 QR Code。",
+            "en": "A wrong number was typed on the page: nobody was logged in to {site} as you.\n"
+            "If it was you, refresh the page and scan again. If not, do not scan codes that others "
+            "send you.",
+            "ja": "ページに入力された数字が違うため、{site} へのログインは行われていません。\n"
+            "ご本人の場合は、ページを更新してもう一度読み取ってください。心当たりがない場合は、"
+            "他人から送られた QR コードを読み取らないでください。",
+        },
         "confirm_allowed": {
             "zh-CN": "已允许：您已登录 {site}。",
             "zh-TW": "已允許：您已登入 {site}。",

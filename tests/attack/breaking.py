@@ -314,6 +314,11 @@ def _takes_doubled_cookies(seen: Seen, request: Message, response: Message | Non
         response.put("Set-Cookie", f"{cookies[0]}; HttpOnly; SameSite=Lax; Path=/")
 
 
+def _takes_numbers_of_others(seen: Seen, request: Message, response: Message | None) -> None:
+    if response is not None and request.path.endswith("/number") and response.status == 401:
+        response.answer(204, "")
+
+
 def _offers_plain(seen: Seen, request: Message, response: Message | None) -> None:
     if response is not None and request.path == "/.well-known/openid-configuration":
         document = json.loads(response.body)
@@ -348,6 +353,7 @@ FAULTS: dict[str, Fault] = {
     "C26": _no_policy,
     "C27": _fails_at_objects,
     "C31": _takes_doubled_cookies,
+    "C35": _takes_numbers_of_others,
     "C36": _offers_plain,
 }
 BREAKABLE = (*FAULTS, "C8")

@@ -34,6 +34,7 @@ from services.wechat.replies import language
 
 TRUSTED_TYPES = "; require-trusted-types-for 'script'; trusted-types 'none'"
 KIOSK_SECRET = "a-secret-for-the-lobby"
+RIGHT_NUMBER = "42"
 FINAL = {"consumed", "expired", "denied", "cancelled", "failed"}
 DEFAULTS: dict[str, Any] = {
     "begin": None,
@@ -52,6 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "colours": "",
     "terms": "",
     "privacy": "",
+    "number_error": None,
 }
 
 
@@ -269,6 +271,29 @@ def gone(written: "asyncio.Future[None]") -> None:
     """A page that left while it was being written to: nothing to do."""
     if not written.cancelled():
         written.exception()
+
+
+class Number(Base):
+    """What was typed; `RIGHT_NUMBER` logs in."""
+
+    def post(self, scene_str: str) -> None:
+        said = self.body()
+        if self.world.switches["number_error"]:
+            status, code = self.world.switches["number_error"]
+            self.world.switches["number_error"] = None
+            return self.fail(status, code)
+        scene = self.scene(scene_str)
+        if scene is None:
+            return
+        self.world.log.append(f"number {said['number']}")
+        if said["seq"] != scene.seq or scene.extra.get("confirm") != "number":
+            return self.fail(409, "stale_seq")
+        if said["number"] == RIGHT_NUMBER:
+            key = {"exchange_code": "xc_fake"} if scene.kiosk else {}
+            scene.move("authorized", **(key or login_of(self.world, "王小明")))
+        else:
+            scene.move("denied")
+        self.set_status(204)
 
 
 class Socket(WebSocketHandler):
@@ -589,6 +614,7 @@ def make_app(world: World) -> Application:
             (r"/api/scenes", Scenes, it),
             (r"/api/scenes/([^/]+)", Status, it),
             (r"/api/scenes/([^/]+)/ack", Ack, it),
+            (r"/api/scenes/([^/]+)/number", Number, it),
             (r"/api/scenes/([^/]+)/qr\.png", Picture, it),
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),

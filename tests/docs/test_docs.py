@@ -287,9 +287,9 @@ def _rows(of: list[list[list[str]]]) -> list[list[str]]:
 
 
 def test_every_threat_names_tests_that_exist() -> None:
-    """C1 to C30, each once."""
+    """C1 to C30 and what came later, each once."""
     rows = table(SECURITY, "C1")
-    assert [row[0] for row in rows] == [f"C{number}" for number in range(1, 31)]
+    assert [row[0] for row in rows] == [f"C{number}" for number in (*range(1, 31), 35)]
     named = {span for row in rows for span in spans(row[3])}
     tests = ROOT / "tests"
     for name in named:

@@ -70,6 +70,7 @@ class FakeScenes:
         self.numbers: dict[SceneStr, int] = {}
         self.calls: list[str] = []
         self.acked: list[int] = []
+        self.numbers_typed: list[tuple[int, str]] = []
         self.down = False
         self.broken = False
         self.nowait = False
@@ -167,6 +168,10 @@ class FakeScenes:
             raise ApiError("stale_seq", "another seq")
         self.move(scene_str, State.CONSUMED)
 
+    async def number(self, scene_str: SceneStr, seq: int, number: str) -> None:
+        await self._turn("number")
+        self.numbers_typed.append((seq, number))
+
     async def cancel(self, scene_str: SceneStr) -> None:
         await self._turn("cancel")
         self.move(scene_str, State.CANCELLED)
@@ -227,6 +232,7 @@ class Node:
         self.push = PushService(
             self.scenes,
             self.scenes,
+            self.scenes.number,
             "node",
             self.broker,
             self.supervisor,

@@ -10,6 +10,7 @@ from services.push.protocol import (
     Ack,
     BadMessage,
     Cancel,
+    Number,
     Phase,
     SocketProtocol,
     close_frame,
@@ -40,6 +41,8 @@ def test_frames_of_the_server():
     [
         ('{"type":"ack","seq":3}', Ack(3)),
         ('{"type":"ack","seq":3,"extra":[1]}', Ack(3)),
+        ('{"type":"number","seq":3,"number":"07"}', Number(3, "07")),
+        ('{"type":"number","seq":0,"number":"07"}', None),
         ('{"type":"cancel"}', Cancel()),
         ('{"type":"cancel","seq":"?"}', Cancel()),
         ('{"type":"ack","seq":0}', None),
@@ -48,7 +51,7 @@ def test_frames_of_the_server():
     ],
 )
 def test_parse(text, said):
-    """Acks and cancels; a seq that no scene can have is nothing to store."""
+    """Acks, cancels and numbers; a seq that no scene can have is nothing to store."""
     assert parse(text) == said
 
 
@@ -56,7 +59,7 @@ def test_parse(text, said):
 def test_parse_anything(text):
     """Whatever a page sends is a message, nothing, or `BadMessage`."""
     try:
-        assert isinstance(parse(text), Ack | Cancel | None)
+        assert isinstance(parse(text), Ack | Cancel | Number | None)
     except BadMessage:
         assert True
 

@@ -64,6 +64,17 @@ async def test_cancel():
 
 
 @pytest.mark.gen_test
+async def test_a_number_is_carried_out_in_its_order():
+    """What was typed comes to the scene's judge, behind what was sent before it."""
+    async with Node() as node:
+        async with node.connect(node.scenes.begin()) as page:
+            await status(page)
+            for number in ("07", "42"):
+                await page.send(json.dumps({"type": "number", "seq": 3, "number": number}))
+            await eventually(lambda: node.scenes.numbers_typed == [(3, "07"), (3, "42")])
+
+
+@pytest.mark.gen_test
 async def test_final_at_once():
     """A scene that ended before the socket came is told and closed in one go."""
     async with Node() as node:

@@ -22,6 +22,8 @@ OUTCOMES = {
     "denied",
     "failed",
     "confirm_ask",
+    "number_ask",
+    "number_wrong",
     "confirm_allowed",
     "confirm_denied",
     "register_ask",

@@ -78,9 +78,9 @@ _EXPORT = re.compile(
 _REEXPORT = re.compile(r"^export \{ ([\w, ]+) \};\n", re.M)
 _ANY_IMPORT = re.compile(r'\b(?:from |import |import\()"\./([\w./-]+)"')
 _DYNAMIC_IMPORT = re.compile(r"\bimport\(")
-_COMMENT = re.compile(r"^[ \t]*//.*\n|^\s*/\*(?:.|\n)*?\*/\n?|^[ \t]+", re.M)
-"""Comments on lines of their own, and indentation: an eighth of what is sent compressed. No text of
-several lines in a script may depend on either."""
+_COMMENT = re.compile(r"^[ \t]*//.*\n|^\s*/\*(?:.|\n)*?\*/\n?|^[ \t]+|^\n", re.M)
+"""Comments on lines of their own, empty lines, and indentation: an eighth of what is sent
+compressed. No text of several lines in a script may depend on any of them."""
 
 _STYLES = re.compile(r'(?:<link rel="stylesheet" href="/static/[\w./-]+">\n)+')
 _SCRIPT = re.compile(r'<script type="module"( async)? src="/static/([\w./-]+)"></script>\n')

@@ -72,7 +72,7 @@ async function adopt({ url, body, answer }, server, wish) {
     const told = JSON.parse(body), names = Object.keys({ ...wish, ...told });
     const meant = new URL("/api/scenes", server).href === url;
     if (!meant || names.some((name) => told[name] !== wish[name])) {
-      console.warn(`scan-login: scanLoginEarly began another login than this: ${JSON.stringify(wish)}`);
+      console.warn(`scan-login: scanLoginEarly is not of ${JSON.stringify(wish)}`);
       return null;
     }
     const late = new Promise((resolve) => setTimeout(resolve, 15000, NOTHING));

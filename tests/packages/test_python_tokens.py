@@ -160,7 +160,7 @@ def test_an_access_token_is_verified_for_its_client(fake: FakeScanpush, scanpush
         {"exp": NOW - 600},
         {"scope": ["openid"]},
     ],
-    ids=str,
+    ids=["audience", "type", "client", "expired", "scope"],
 )
 def test_a_wrong_access_token_is_refused(
     fake: FakeScanpush, scanpush: Scanpush, wrong: dict[str, Any]

@@ -89,18 +89,18 @@ def document(findings: Iterable[Finding], language: Language, console: str) -> d
 
 def language_of(asked: str, environ: Mapping[str, str], accounts: Iterable[str]) -> Language:
     """The operator's language: what was asked for, else the locale's, else Chinese where an account
-    speaks it.
+    speaks it, else English.
 
     Args:
         asked: ``--lang``, or empty.
         environ: its locale is that of LC_ALL, LC_MESSAGES or LANG, the first that is set (POSIX,
-            "Environment Variables"); C and POSIX name no language.
+            "Environment Variables"); C and POSIX mean English, in which programs are written.
         accounts: the languages of the accounts.
     """
     locale = next(
         (value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := environ.get(name))), ""
     )
     named = asked or locale
-    if named.partition(".")[0] in ("", "C", "POSIX"):
+    if not named:
         named = "zh" if any(language.startswith("zh") for language in accounts) else "en"
     return "zh" if named.lower().startswith("zh") else "en"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable
 from typing import Any
 
+from tornado.routing import PathMatches
 from tornado.web import RequestHandler
 
 from handlers.api_request import ApiRequest, as_api_error, log_access
@@ -23,6 +24,9 @@ from services.logs import request_id
 
 class BaseHandler(RequestHandler):
     """Answers JSON; every failure is ``{"error": {"code", "message"[, "field"]}}``."""
+
+    needs_clients = False
+    """Whether there is nothing at its addresses without ``oidc.clients``."""
 
     def initialize(self, container: Container) -> None:
         self.container = container
@@ -133,7 +137,24 @@ class NotFoundHandler(BaseHandler):
 
     def prepare(self) -> None:
         super().prepare()
-        raise ApiError("not_found", "There is nothing here.")
+        raise ApiError(
+            "not_found",
+            (
+                "There is nothing here; without the slash at the end there is."
+                if self.request.path.endswith("/") and self._is_served(self.request.path[:-1])
+                else "There is nothing here."
+            ),
+        )
+
+    def _is_served(self, path: str) -> bool:
+        # The route of WeChat's verification files names more files than there are.
+        if path.endswith(".txt"):
+            return False
+        for rule in self.application.wildcard_router.rules:
+            if isinstance(rule.matcher, PathMatches) and rule.matcher.regex.match(path):
+                needs_clients = getattr(rule.target, "needs_clients", False)
+                return not needs_clients or bool(self.container.settings.oidc.clients)
+        return False
 
 
 def log_request(handler: RequestHandler) -> None:

@@ -5,6 +5,7 @@ Errors have OAuth's form, ``{"error", "error_description"}``. No cookie is read 
 of another site gains nothing by a request but what its own secrets bring.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -27,11 +28,16 @@ from services.oidc.clients import Client
 from services.oidc.discovery import MAX_AGE_SECONDS
 from services.oidc.tokens import TokenService
 
+log = logging.getLogger("scanpush.oidc")
+
 FORM = "application/x-www-form-urlencoded"
 
 MOST_PARAMETERS = 64
 
 _TARGET = re.compile(r"/oauth/token(?:\?.*)?")
+
+_WAITING = ("authorization_pending", "slow_down")
+"""Errors that a device gets every few seconds while all is well."""
 
 _REALM = 'Bearer realm="scanpush"'
 
@@ -173,6 +179,10 @@ def failed(asked: ApiRequest, failure: BaseException) -> HttpResponse:
     """What is answered to a failure, in OAuth's form; where there are no clients, in the server's
     own."""
     if isinstance(failure, OAuthError):
+        if failure.status == 400:
+            # The access log, which is the next line, has the number only.
+            level = logging.DEBUG if failure.code in _WAITING else logging.INFO
+            log.log(level, "%s", failure, extra={"error": failure.code})
         headers = {"Pragma": "no-cache", **cors(asked)}
         if failure.challenge:
             headers["WWW-Authenticate"] = failure.challenge
@@ -192,6 +202,8 @@ def hot_route(container: Container) -> HotRoute:
 
 class ClientHandler(BaseHandler):
     """A route for clients of the OpenID Provider. Without clients there is none."""
+
+    needs_clients = True
 
     def prepare(self) -> None:
         super().prepare()

@@ -13,11 +13,11 @@ from handlers.oidc import FORM, ClientHandler, client_of, form_of
 from handlers.pages import page_facts, page_policy, small_page, small_page_policy
 from services.errors import ApiError, OAuthError, StoreUnavailable
 from services.oidc import authorize
-from services.oidc.authorize import Parameters, Refused, Response, Unshown
+from services.oidc.authorize import Cause, Parameters, Refused, Response, Unshown
 from services.oidc.browser import LoginPage
 from services.oidc.logout import LoggedOut
 from services.oidc.requests import PUSHED_SECONDS, PendingLogin
-from services.oidc.texts import BUTTONS, PAGES
+from services.oidc.texts import BUTTONS, CAUSES, PAGES
 from services.tokens.issuer import MAX_TOKEN_CHARACTERS
 from services.wechat.replies import language
 
@@ -42,6 +42,8 @@ def parameters_of(text: str) -> Parameters:
 
 class ProviderHandler(BaseHandler):
     """A request by a person's browser. What it gets are pages."""
+
+    needs_clients = True
 
     # No HEAD, which would spend what a browser is about to use.
     SUPPORTED_METHODS = ("GET", "POST")
@@ -149,9 +151,10 @@ class ProviderHandler(BaseHandler):
         posts: bool = False,
         link: str = "",
         leaves: bool = False,
+        cause: Cause = "",
     ) -> None:
         """A small page. `posts`: its form goes off by itself; `leaves`: the browser follows its
-        link by itself."""
+        link by itself; `cause`: what the site's administrator is told."""
         lang = lang or self.spoken()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Language", lang)
@@ -168,6 +171,7 @@ class ProviderHandler(BaseHandler):
             posts=posts,
             link=link,
             leaves=leaves,
+            cause=CAUSES[cause][lang] if cause else "",
             **small_page(self.container, lang),
         )
 
@@ -182,7 +186,7 @@ class ProviderHandler(BaseHandler):
         cause = kwargs.get("exc_info", (None, None))[1]
         if isinstance(cause, Unshown):
             self.set_status(400)
-            self.show(self.failure)
+            self.show("over" if cause.cause == "over" else self.failure, cause=cause.cause)
             return
         error = as_api_error(cause, status_code)
         if error.code in ("method_not_allowed", "not_found"):
@@ -224,7 +228,8 @@ class AuthorizeHandler(ProviderHandler):
             return
         self.refuse_other_pages()
         if "refuse" in fields:
-            self.answer(await service.refuse(fields["pending"], self.begin_cookie))
+            barred = fields["refuse"] == "barred"
+            self.answer(await service.refuse(fields["pending"], self.begin_cookie, barred=barred))
             return
         finished = None
         if 0 < len(ticket := fields.get("ticket", "")) <= MAX_TOKEN_CHARACTERS:

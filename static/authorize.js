@@ -23,7 +23,10 @@ const refuse = () => setTimeout(() => sent || by("cancel").click(), READ_SECONDS
 by("answer").onsubmit = () => { sent = true; };
 scan.addEventListener("denied", refuse);
 scan.addEventListener("error", ({ detail }) => {
-  if (REFUSED.includes(detail.error)) refuse();
+  if (REFUSED.includes(detail.error)) {
+    by("cancel").value = "barred";
+    refuse();
+  }
   // The page stood open for too long: loaded again, it is as new. Not again and again, where no cookie is kept.
   if (detail.error !== "bad_request") return;
   const now = Date.now(), before = Number(sessionStorage["scanpush reloaded"] ?? 0);

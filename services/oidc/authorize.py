@@ -13,7 +13,7 @@ itself, and leave ``prompt``, ``max_age``, ``response_mode`` and duplicates to t
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from services.errors import ScanpushError
@@ -57,8 +57,28 @@ class AuthorizationRequest(NamedTuple):
     id_token_hint: str
 
 
+Cause = Literal["", "client", "no_redirect_uri", "redirect_uri", "over"]
+"""What the administrator of the client's site has to know of an `Unshown`: no such client, no
+redirect URI or none of the client's, or a request that was used or has expired."""
+
+
 class Unshown(ScanpushError):
-    """The request names no client, or no redirect URI of it: nothing is sent anywhere."""
+    """The request names no client, or no redirect URI of it: nothing is sent anywhere.
+
+    Args:
+        text: why, for the log and for clients that push; nothing of the request is in it.
+        cause: empty where there is nothing to do about it.
+        client: what the request names as its client.
+        redirect_uri: what it names as its redirect URI.
+    """
+
+    def __init__(
+        self, text: str, cause: Cause = "", *, client: str = "", redirect_uri: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.cause: Cause = cause
+        self.client = client
+        self.redirect_uri = redirect_uri
 
 
 class Refused(ScanpushError):
@@ -86,10 +106,13 @@ def parsed(parameters: Parameters, clients: Clients) -> AuthorizationRequest:
     twice = {name for name, times in Counter(name for name, _ in parameters).items() if times > 1}
     client_id, redirect_uri = values.get("client_id", ""), values.get("redirect_uri", "")
     client = clients.get(client_id)
-    if client is None or "client_id" in twice:
-        raise Unshown("unknown client")
-    if redirect_uri not in client.redirect_uris or "redirect_uri" in twice:
-        raise Unshown("unknown redirect URI")
+    if twice & {"client_id", "redirect_uri"}:
+        raise Unshown("client_id or redirect_uri came twice")
+    if client is None:
+        raise Unshown("unknown client", "client", client=client_id)
+    if redirect_uri not in client.redirect_uris:
+        cause: Cause = "redirect_uri" if redirect_uri else "no_redirect_uri"
+        raise Unshown("unknown redirect URI", cause, client=client_id, redirect_uri=redirect_uri)
     mode = values.get("response_mode") or "query"
     state = "" if "state" in twice else values.get("state", "")
 

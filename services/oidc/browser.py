@@ -9,6 +9,7 @@ the same browser have to fit. The store lets one post through, which begins the 
 is answered with the code. Whatever ends in between costs the person another scan, and no more.
 """
 
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 
 from services.clock import Clock
 from services.errors import ApiError, TokenError
+from services.logs import PacedLog, scrub_uri
 from services.oidc import authorize
 from services.oidc.authorize import AuthorizationRequest, Known, Parameters, Response, Unshown
 from services.oidc.clients import Client, Clients
@@ -30,7 +32,12 @@ from services.sessions.states import Session
 from services.tokens.claims import Purpose
 from services.tokens.verifier import Verifier
 
+log = logging.getLogger("scanpush.oidc")
+
 _COOKIE_LENGTH = 43
+
+_MAX_LOGGED_ID = 64
+_MAX_LOGGED_URI = 200
 
 
 class LoginPage(NamedTuple):
@@ -90,6 +97,7 @@ class AuthorizationService:
         self._clock = clock
         self._issuer = issuer
         self._session_ttl_seconds = session_ttl_seconds
+        self._paced_log = PacedLog(log)
 
     async def push(self, client: Client, parameters: Parameters) -> str:
         """Keep a client's request (RFC 9126). Returns its ``request_uri``.
@@ -97,7 +105,7 @@ class AuthorizationService:
         Raises:
             Unshown, Refused: it could not be granted.
         """
-        authorize.parsed(parameters, self._clients)
+        self._parsed(parameters)
         return await self._pushed.push(client.id, parameters)
 
     async def begin(
@@ -164,7 +172,7 @@ class AuthorizationService:
         """
         pending = await self._pending.look(pending_id, begin_cookie)
         if pending is None:
-            raise Unshown("no such pending login")
+            raise Unshown("no such pending login", "over")
         return self._page(pending, pending_id, begin_cookie or "")
 
     async def scene_details(
@@ -202,7 +210,7 @@ class AuthorizationService:
         if scene is None:
             return None
         if not begun_here(scene, begin_cookie):
-            raise Unshown("the scene was begun in another browser")
+            raise Unshown("the scene was begun in another browser", "over")
         pending = await self._pending.look(scene.details.get("authorize", ""), begin_cookie)
         if pending is None or scene.kind.value not in self._client(pending.client).kinds:
             return None
@@ -225,16 +233,23 @@ class AuthorizationService:
             return Finished(response, cookie)
         return Finished(await self._grant(request, pending.pushed, session), cookie)
 
-    async def refuse(self, pending_id: str, begin_cookie: str | None) -> Response | str:
+    async def refuse(
+        self, pending_id: str, begin_cookie: str | None, *, barred: bool = False
+    ) -> Response | str:
         """The answer for a person who does not log in.
+
+        Args:
+            barred: the page says that they may not, being banned for example. It is believed: the
+                client is told of it, and nothing else depends on it.
 
         Raises:
             Unshown: the pending login is over, or another browser's.
         """
         pending = await self._pending.look(pending_id, begin_cookie)
         if pending is None:
-            raise Unshown("no such pending login")
-        return self._denied(pending, "the person did not log in")
+            raise Unshown("no such pending login", "over")
+        description = "the person may not log in" if barred else "the person did not log in"
+        return self._denied(pending, description)
 
     def _denied(self, pending: PendingLogin, description: str) -> Response | str:
         if pending.request is None:
@@ -254,19 +269,36 @@ class AuthorizationService:
         """The request, and the reference under which it was pushed."""
         references = [value for name, value in parameters if name == "request_uri"]
         if len(references) != 1 or not references[0].startswith(authorize.PUSHED):
-            return authorize.parsed(parameters, self._clients), ""
+            return self._parsed(parameters), ""
         # Of a pushed request, nothing in the address counts but its reference and its client (RFC
         # 9126, section 4; RFC 9101, section 5).
         named = [value for name, value in parameters if name == "client_id"]
         pushed = await self._pushed.look(references[0], named[0]) if len(named) == 1 else None
         if pushed is None:
-            raise Unshown("no such pushed request")
-        return authorize.parsed(pushed, self._clients), references[0]
+            raise Unshown("no such pushed request", "over")
+        return self._parsed(pushed), references[0]
+
+    def _parsed(self, parameters: Parameters) -> AuthorizationRequest:
+        """`authorize.parsed`; what a client has to mend is in the log."""
+        try:
+            return authorize.parsed(parameters, self._clients)
+        except Unshown as problem:
+            client, uri = problem.client, scrub_uri(problem.redirect_uri)[:_MAX_LOGGED_URI]
+            if problem.cause == "client":
+                text = "no client of that id in oidc.clients"
+                self._paced_log.log(logging.WARNING, text, client=client[:_MAX_LOGGED_ID])
+            elif problem.cause == "no_redirect_uri":
+                text = f"client {client} named no redirect_uri"
+                self._paced_log.log(logging.WARNING, text)
+            elif problem.cause == "redirect_uri":
+                text = f"client {client} asked for a redirect_uri that is not registered"
+                self._paced_log.log(logging.WARNING, text, redirect_uri=uri)
+            raise
 
     def _client(self, client_id: str) -> Client:
         client = self._clients.get(client_id)
         if client is None:
-            raise Unshown("unknown client")
+            raise Unshown("unknown client", "client", client=client_id)
         return client
 
     async def _known(self, request: AuthorizationRequest, session: Session) -> Known:
@@ -304,5 +336,5 @@ class AuthorizationService:
         )
         # Behind the code: whatever ends this process in between leaves a request that still works.
         if pushed and not await self._pushed.spend(pushed):
-            raise Unshown("the pushed request was used already")
+            raise Unshown("the pushed request was used already", "over")
         return authorize.granted(request, code, self._issuer)

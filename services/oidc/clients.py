@@ -7,6 +7,7 @@ Basic (id and secret form-urlencoded), or with both in the body; a public client
 import base64
 import binascii
 import hmac
+import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from urllib.parse import unquote_plus, urlsplit
 
 from services.errors import OAuthError
 from services.ids import secret_hash
+from services.logs import PacedLog
 from services.origins import DEFAULT_PORTS, origin_of
 from services.settings.models import ClientSettings, OidcSettings
+
+log = logging.getLogger("scanpush.oidc")
 
 OFFLINE = "offline_access"
 """The scope that brings a refresh token (OpenID Connect Core, section 11)."""
@@ -65,6 +69,7 @@ class Clients:
         self._clients = {
             name: _client(name, client, offline) for name, client in settings.clients.items()
         }
+        self._paced_log = PacedLog(log)
         self._nothing = secret_hash(secrets.token_urlsafe())
         self.origins: frozenset[str] = frozenset(
             origin
@@ -90,6 +95,7 @@ class Clients:
         Raises:
             OAuthError: ``invalid_client``, or ``invalid_request`` for two methods at once.
         """
+        is_known_method = True
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "basic":
             if "client_secret" in form or "client_assertion" in form:
@@ -99,8 +105,8 @@ class Clients:
                 raise OAuthError("invalid_request", "Two client ids at once.")
         else:
             # Of another scheme, or of an assertion, nothing is understood: no client has no name.
-            is_plain = not authorization and "client_assertion" not in form
-            name = form.get("client_id", "") if is_plain else ""
+            is_known_method = not authorization and "client_assertion" not in form
+            name = form.get("client_id", "") if is_known_method else ""
             spellings = [form.get("client_secret", "")]
         client = self._clients.get(name)
         kept = self._nothing if client is None or client.public else client.secret_hash
@@ -108,6 +114,16 @@ class Clients:
         # time tells nothing.
         fits = [hmac.compare_digest(secret_hash(text), kept) for text in spellings]
         if client is None or (any(spellings) if client.public else not any(fits)):
+            # An id that is not known is left out: some send the secret in its place.
+            if not is_known_method:
+                why = "a client authenticates by another method than " + ", ".join(METHODS)
+            elif client is None:
+                why = "no such client in oidc.clients"
+            elif client.public:
+                why = f"client {name}: sent a secret, and is public"
+            else:
+                why = f"client {name}: {'wrong' if any(spellings) else 'no'} secret"
+            self._paced_log.log(logging.WARNING, why)
             raise OAuthError(
                 "invalid_client",
                 "Unknown client, or not its authentication.",

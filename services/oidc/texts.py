@@ -12,15 +12,27 @@ def _words(*pairs: tuple[str, str]) -> Words:
     return MappingProxyType(dict(zip(LANGUAGES, pairs, strict=True)))
 
 
+def _each(*texts: str) -> Mapping[str, str]:
+    return MappingProxyType(dict(zip(LANGUAGES, texts, strict=True)))
+
+
 PAGES: Mapping[str, Words] = MappingProxyType(
     {
         "bad_request": _words(
-            ("无法继续登录", "发来的请求不正确，或者已经用过。请回到原来的网站重新开始；如果还是这样，请告诉网站的管理员。"),
-            ("無法繼續登入", "傳來的請求不正確，或者已經用過。請回到原來的網站重新開始；如果還是這樣，請告訴網站的管理員。"),
-            ("This login cannot go on", "The request is not correct, or was used before. Go back "
-             "to the site and start again. If that does not help, tell its administrator."),
-            ("ログインを続けられません", "リクエストが正しくないか、使用済みです。元のサイトに戻ってやり直してください。"
+            ("无法继续登录", "网站发来的请求不正确。请回到原来的网站重新开始；如果还是这样，请告诉网站的管理员。"),
+            ("無法繼續登入", "網站傳來的請求不正確。請回到原來的網站重新開始；如果還是這樣，請告訴網站的管理員。"),
+            ("This login cannot go on", "The site's request is not correct. Go back to the site "
+             "and start again. If that does not help, tell its administrator."),
+            ("ログインを続けられません", "サイトからのリクエストが正しくありません。元のサイトに戻ってやり直してください。"
              "それでも解決しない場合は、サイトの管理者にお知らせください。"),
+        ),
+        "over": _words(
+            ("无法继续登录", "这次登录已经用过、已过期，或者是在另一个浏览器里开始的。请回到原来的网站重新开始。"),
+            ("無法繼續登入", "這次登入已經用過、已過期，或者是在另一個瀏覽器裡開始的。請回到原來的網站重新開始。"),
+            ("This login cannot go on", "It was used before, has expired, or began in another "
+             "browser. Go back to the site and start again."),
+            ("ログインを続けられません", "このログインは使用済みか、期限切れか、別のブラウザで始めたものです。"
+             "元のサイトに戻ってやり直してください。"),
         ),
         "unavailable": _words(
             ("暂时无法登录", "请稍后重新加载本页。"),
@@ -62,6 +74,39 @@ PAGES: Mapping[str, Words] = MappingProxyType(
         ),
     }
 )  # fmt: skip
+
+CAUSES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "client": _each(
+            "致管理员：oidc.clients 里没有请求中的 client_id。",
+            "致管理員：oidc.clients 裡沒有請求中的 client_id。",
+            "For the administrator: the client_id of the request is not in oidc.clients.",
+            "管理者の方へ：リクエストの client_id が oidc.clients にありません。",
+        ),
+        "no_redirect_uri": _each(
+            "致管理员：请求中没有 redirect_uri。",
+            "致管理員：請求中沒有 redirect_uri。",
+            "For the administrator: the request has no redirect_uri.",
+            "管理者の方へ：リクエストに redirect_uri がありません。",
+        ),
+        "redirect_uri": _each(
+            "致管理员：请求中的 redirect_uri 没有登记；它必须与该客户端 redirect_uris 中的某一项逐字符相同。日志里有收到的值。",
+            "致管理員：請求中的 redirect_uri 沒有登記；它必須與該用戶端 redirect_uris 中的某一項逐字元相同。日誌裡有收到的值。",
+            "For the administrator: the redirect_uri of the request is not registered. It must be "
+            "one of the client's redirect_uris, character by character. The log has what came.",
+            "管理者の方へ：リクエストの redirect_uri は登録されていません。クライアントの redirect_uris の"
+            "いずれかと一字一句同じである必要があります。受け取った値はログにあります。",
+        ),
+        "over": _each(
+            "致管理员：请求已经用过、已过期，或者来自另一个浏览器或客户端。",
+            "致管理員：請求已經用過、已過期，或者來自另一個瀏覽器或用戶端。",
+            "For the administrator: the request was used or has expired, or is of another browser "
+            "or client.",
+            "管理者の方へ：リクエストが使用済みか期限切れか、別のブラウザまたはクライアントのものです。",
+        ),
+    }
+)  # fmt: skip
+"""By `authorize.Cause`: a line for the administrator of the client's site."""
 
 BUTTONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {

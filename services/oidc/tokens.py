@@ -138,7 +138,10 @@ class TokenService:
         grant_type = _required(form, "grant_type")
         if grant_type == CODE_GRANT:
             return await self._by_code(client, form)
-        if grant_type == REFRESH_GRANT and self._refresh_ttl_seconds:
+        if grant_type == REFRESH_GRANT:
+            if not self._refresh_ttl_seconds:
+                off = "Refresh tokens are off: sessions.refresh_ttl_seconds is 0."
+                raise OAuthError("unsupported_grant_type", off)
             return await self._by_refresh(client, form, address)
         if grant_type == DEVICE_GRANT:
             return await self._by_device(client, form)

@@ -465,6 +465,13 @@ def _check_simulator(settings: Settings, simulated: bool) -> None:
 
 
 def _check_jwt(settings: Settings) -> None:
+    # First, for no secret would help.
+    if settings.jwt.algorithm == "HS256" and settings.oidc.clients:
+        raise SettingsError(
+            "jwt.algorithm",
+            "must be ES256, EdDSA or RS256 with oidc.clients: with HS256 clients could not verify "
+            "a token without being able to sign it",
+        )
     secret = settings.jwt.secret.get_secret_value().encode()
     if settings.jwt.algorithm == "HS256" and len(secret) < HS256_SECRET_BYTES:
         raise SettingsError(
@@ -479,12 +486,6 @@ def _check_oidc(settings: Settings) -> None:
         "server.public_url",
         "is empty, but oidc.clients is set: the address is the issuer of their tokens",
     )
-    if settings.jwt.algorithm == "HS256":
-        raise SettingsError(
-            "jwt.algorithm",
-            "must be ES256, EdDSA or RS256 with oidc.clients: with HS256 clients could not verify "
-            "a token without being able to sign it",
-        )
     for name, client in settings.oidc.clients.items():
         key = f"oidc.clients.{name}"
         if client.public:
@@ -548,6 +549,11 @@ def warnings(settings: Settings) -> Iterator[str]:
             here = [address.is_loopback for address in hosts.literal_addresses(host)]
             if uri.startswith("http://") and host != "localhost" and not any(here):
                 yield f"oidc.clients.{name}: {uri} is not https, so codes travel in the clear"
+        if any("*" in uri for uri in client.redirect_uris):
+            yield (
+                f"oidc.clients.{name}.redirect_uris: * is taken literally; redirect URIs are "
+                "compared character by character, so list each of them"
+            )
         if not client.redirect_uris and "web" not in client.kinds:
             yield (
                 f"oidc.clients.{name}.kinds: has no web, so people who open a device's code inside "

@@ -250,8 +250,11 @@ REDIRECTS = [
 ]
 
 
-def test_a_redirect_uri_is_compared_character_by_character(provider: Provider) -> None:
+def test_a_redirect_uri_is_compared_character_by_character(
+    provider: Provider, logs: UnexpectedLogs
+) -> None:
     """At the authorization, when it is pushed, and again with the code; nothing is sent there."""
+    logs.expect("scanpush.oidc WARNING")
     for uri in REDIRECTS:
         parameters = {
             "client_id": "grafana",
@@ -276,8 +279,9 @@ PAGES = ["/oauth/authorize", "/oauth/logout", "/device", "/device?user_code=BCDF
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_framed_or_kept(provider: Provider, path: str) -> None:
+def test_no_page_is_framed_or_kept(provider: Provider, path: str, logs: UnexpectedLogs) -> None:
     """Neither what they show nor what they refuse (RFC 9700, section 4.16)."""
+    logs.expect("scanpush.oidc WARNING")
     good = {"client_id": "grafana", "redirect_uri": CALLBACK, "response_type": "code"}
     query = {**good, "scope": "openid"} if path == "/oauth/authorize" else None
     answers = [provider.http.get(path, params=query), provider.http.get(path)]
@@ -322,8 +326,11 @@ def test_parameters_may_come_once(provider: Provider, path: str) -> None:
         assert refusal(answer) == (400, "invalid_request"), twice
 
 
-def test_huge_and_odd_values_are_refused_and_no_failure(provider: Provider) -> None:
+def test_huge_and_odd_values_are_refused_and_no_failure(
+    provider: Provider, logs: UnexpectedLogs
+) -> None:
     """Wherever they stand: 4xx, and never the server's own error."""
+    logs.expect("scanpush.oidc WARNING")
     for value in (BIG, "\0", "\ufffe", "\u202e", "a" * 4097, "%00", "'\"<script>", "[object]"):
         answers = [
             provider.exchange(value),
@@ -375,8 +382,9 @@ def test_a_refresh_token_of_another_type_is_none(provider: Provider, value: Any)
     assert revoked.status_code == 204
 
 
-def test_clients_prove_themselves_in_one_way(provider: Provider) -> None:
+def test_clients_prove_themselves_in_one_way(provider: Provider, logs: UnexpectedLogs) -> None:
     """The secret of another, of a public one, none at all, and in the address."""
+    logs.expect("scanpush.oidc WARNING")
     code = provider.code(provider.granted())
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK}
     tries: list[dict[str, Any]] = [

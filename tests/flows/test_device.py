@@ -11,6 +11,7 @@ import pytest
 
 from services.backends import OpenBackend
 from services.oidc.device import MOST_GUESSES, MOST_OPENED
+from tests.conftest import UnexpectedLogs
 from tests.flows.browsers import title
 from tests.flows.oidc import ISSUER, BrowserOfOne, provider, visiting
 from tests.handlers.conftest import Running
@@ -121,8 +122,9 @@ REFUSED = [
 ]
 
 
-async def test_refusals_have_the_form_of_oauth(running: Running) -> None:
+async def test_refusals_have_the_form_of_oauth(running: Running, logs: UnexpectedLogs) -> None:
     """Who the client is comes first, then what it wants; what is no form is told so."""
+    logs.expect("scanpush.oidc WARNING")
     async with visiting(running) as stack:
         for form, status, error in REFUSED:
             answer = await asks_for_codes(stack, **form)
@@ -184,8 +186,11 @@ async def test_a_television_is_allowed(tmp_path: Path, any_scenes: OpenBackend) 
         assert await is_allowed(stack, codes)
 
 
-async def test_the_television_has_a_session_of_its_own(running: Running) -> None:
+async def test_the_television_has_a_session_of_its_own(
+    running: Running, logs: UnexpectedLogs
+) -> None:
     """It waits, it is too fast, it gets tokens once; the browser's log-out does not end them."""
+    logs.expect("scanpush.oidc WARNING")
     async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         codes = dict((await asks_for_codes(stack, scope="openid offline_access")).json())
         assert (await poll(stack, codes))["error"] == "authorization_pending"

@@ -13,7 +13,7 @@ import pytest
 
 from services.backends import OpenBackend
 from services.clock import SystemClock
-from services.oidc.texts import PAGES
+from services.oidc.texts import CAUSES, PAGES
 from services.sessions.states import SessionId
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
@@ -151,8 +151,9 @@ async def test_a_cookie_that_was_planted_logs_nobody_in(running: Running) -> Non
         assert await browser.sid() != "a" * 22
 
 
-async def test_what_names_no_client_is_a_page(running: Running) -> None:
+async def test_what_names_no_client_is_a_page(running: Running, logs: UnexpectedLogs) -> None:
     """400 in the visitor's language, without a link or redirect; so it is for a pushed request."""
+    logs.expect("scanpush.oidc WARNING")
     async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         wrong: list[dict[str, str | None]] = [
             {"client_id": "nobody"},
@@ -175,6 +176,39 @@ async def test_what_names_no_client_is_a_page(running: Running) -> None:
                 )
         posted = await browser.send("POST", "/oauth/authorize", data=asking(client_id="nobody"))
         assert posted.status_code == 400
+
+
+async def test_an_administrator_is_told_what_is_wrong(
+    tmp_path: Path, logs: UnexpectedLogs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the page and in the log, once a minute, without values of a query; never that a request
+    was used before where none was."""
+    logs.expect("scanpush.oidc WARNING")
+    sent: list[tuple[dict[str, str | None], str, str]] = [
+        ({"client_id": "nobody"}, "client", "no client of that id in oidc.clients"),
+        ({"redirect_uri": None}, "no_redirect_uri", "client wiki named no redirect_uri"),
+        (
+            {"redirect_uri": f"{CALLBACK}/?x=hidden&{'y' * 400}"},
+            "redirect_uri",
+            "client wiki asked for a redirect_uri that is not registered",
+        ),
+        ({"request_uri": "urn:ietf:params:oauth:request_uri:never-made"}, "over", ""),
+    ]
+    async with Stack(tmp_path, **provider()) as stack, BrowserOfOne(stack) as browser:
+        for changes, cause, line in sent:
+            for lang in ("zh-CN", "zh-TW", "ja", "en"):
+                answer = await browser.send(
+                    "GET",
+                    "/oauth/authorize",
+                    params=asking(**changes),
+                    headers={"Accept-Language": lang},
+                )
+                assert html.escape(CAUSES[cause][lang]) in answer.text
+                assert ("was used before" in answer.text) is (cause == "over" and lang == "en")
+            assert [record.message for record in caplog.records].count(line) == bool(line)
+    (record,) = (record for record in caplog.records if hasattr(record, "redirect_uri"))
+    shown = record.redirect_uri
+    assert shown.startswith(f"{CALLBACK}/?x=***") and len(shown) <= 200 and "hidden" not in shown
 
 
 async def test_other_mistakes_go_back_to_the_client(running: Running) -> None:
@@ -344,6 +378,10 @@ async def test_a_person_who_does_not_log_in_is_told_to_the_client(running: Runni
         address, fields = sent_to(await browser.post(shown, refuse="1"))
         assert address == CALLBACK and fields["error"] == "access_denied"
         assert (fields["state"], fields["iss"]) == ("a state & more", ISSUER)
+        assert fields["error_description"] == "the person did not log in"
+        fields = sent_to(await browser.post(shown, refuse="barred"))[1]
+        assert fields["error"] == "access_denied"
+        assert fields["error_description"] == "the person may not log in"
         async with BrowserOfOne(stack) as other:
             await other.ask()
             assert (await other.post(shown, refuse="1")).status_code == 400
@@ -381,8 +419,11 @@ async def test_a_pushed_request_is_spent_with_its_code(running: Running) -> None
         assert replayed.status_code == 400 and "Location" not in replayed.headers
 
 
-async def test_a_request_is_checked_when_it_is_pushed(running: Running) -> None:
+async def test_a_request_is_checked_when_it_is_pushed(
+    running: Running, logs: UnexpectedLogs
+) -> None:
     """The client proves itself, and hears of its mistakes at once."""
+    logs.expect("scanpush.oidc WARNING")
     async with visiting(running) as stack:
         wrong: list[tuple[int, str, dict[str, str], tuple[str, str] | None]] = [
             (401, "invalid_client", asking(), ("wiki", "wrong")),
@@ -442,6 +483,7 @@ async def test_a_banned_person_is_kept_out(tmp_path: Path) -> None:
         await stack.container.backend.users.ban(scene.user_id, True, stack.now)
         address, fields = sent_to(await browser.post(shown, ticket=ticket))
         assert (address, fields["error"]) == (CALLBACK, "access_denied")
+        assert fields["error_description"] == "the person may not log in"
         assert "__Host-op_session" not in browser.jar
         page = await browser.begin(await browser.ask())
         await stack.scan(page)

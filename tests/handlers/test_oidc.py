@@ -70,6 +70,13 @@ def test_the_keys_are_the_same_at_both_addresses(provider: Provider) -> None:
     assert all("d" not in key for key in keys)
 
 
+def test_a_slash_too_many_is_told(provider: Provider) -> None:
+    """As it is for the server's other addresses."""
+    answer = provider.http.post("/oauth/token/", data={"a": "b"})
+    assert answer.status_code == 404
+    assert "without the slash at the end there is" in error_of(answer)["message"]
+
+
 def test_without_clients_there_is_no_provider(server: Running) -> None:
     """Every address is unknown, and answers as every unknown address does."""
     for path in ("/.well-known/openid-configuration", *(f"/oauth/{one}" for one in PATHS)):
@@ -80,8 +87,11 @@ def test_without_clients_there_is_no_provider(server: Running) -> None:
 
 
 @pytest.mark.parametrize("path", ["token", "userinfo", "revoke"])
-def test_pages_of_public_clients_may_call(provider: Provider, path: str) -> None:
+def test_pages_of_public_clients_may_call(
+    provider: Provider, path: str, logs: UnexpectedLogs
+) -> None:
     """Preflight, refusal and answer carry the headers by which the page may read them."""
+    logs.expect("scanpush.oidc WARNING")
     preflight = provider.http.options(f"/oauth/{path}", headers=PAGE)
     assert preflight.status_code == 204
     assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
@@ -214,8 +224,9 @@ async def test_a_flood_of_forged_refresh_tokens_is_slowed_down(tmp_path: Path) -
         assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_the_plain_path_answers_alike(tmp_path: Path) -> None:
+def test_the_plain_path_answers_alike(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """Without the hot route, as over Tornado's own connections."""
+    logs.expect("scanpush.oidc WARNING")
     running = Running(lambda: stack(tmp_path, tornado=True))
     try:
         for form, expected in (({}, "invalid_client"), ({"client_id": "app"}, "invalid_request")):

@@ -1,6 +1,7 @@
 """The token endpoint of the OpenID Provider, and what becomes of its tokens, over the wire."""
 
 import base64
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -238,8 +239,11 @@ def test_a_client_of_devices_alone_has_no_codes(provider: Provider) -> None:
     assert refusal(answer) == (400, "unauthorized_client")
 
 
-def test_a_client_that_proves_nothing_gets_nothing(provider: Provider) -> None:
+def test_a_client_that_proves_nothing_gets_nothing(
+    provider: Provider, logs: UnexpectedLogs
+) -> None:
     """And the code is not spent."""
+    logs.expect("scanpush.oidc WARNING")
     code = provider.code(provider.granted())
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK}
     for headers in ({}, {"Authorization": "Basic Z3JhZmFuYTp3cm9uZw=="}):
@@ -445,8 +449,11 @@ def test_a_refresh_token_is_told_to_its_client_alone(provider: Provider) -> None
     assert provider.introspected(tokens["refresh_token"]) == INACTIVE
 
 
-def test_only_those_who_may_are_told_of_others_tokens(provider: Provider) -> None:
+def test_only_those_who_may_are_told_of_others_tokens(
+    provider: Provider, logs: UnexpectedLogs
+) -> None:
     """A stranger learns nothing, not even that there is such a token."""
+    logs.expect("scanpush.oidc WARNING")
     token = provider.tokens()["access_token"]
     assert provider.introspected(token, "other") == INACTIVE
     assert provider.introspected(token, "api")["client_id"] == "grafana"
@@ -637,6 +644,52 @@ def test_nothing_is_stored_in_clear(provider: Provider) -> None:
     assert secret_hash(token).hex().upper() in dump.upper()
 
 
+def test_the_log_says_why_a_client_gets_no_token(
+    tmp_path_factory: pytest.TempPathFactory,
+    logs: UnexpectedLogs,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once a minute which client has a wrong secret; the code of each error; never the secret."""
+    logs.expect("scanpush.oidc WARNING")
+    caplog.set_level(logging.DEBUG, "scanpush.oidc")
+    provider = Provider(tmp_path_factory.mktemp("told"))
+    try:
+        for _ in range(2):
+            sent = {"client_id": "grafana", "client_secret": "not-its-secret"}
+            assert refusal(provider.post("token", sent)) == (401, "invalid_client")
+        for sent, authorization in (
+            ({"client_id": "tv"}, {}),
+            ({"client_id": "app", "client_secret": "not-its-secret"}, {}),
+            ({"client_id": "not-its-secret"}, {}),
+            ({}, {"Authorization": "Digest not-its-secret"}),
+        ):
+            assert provider.post("token", sent, **authorization).status_code == 401
+        provider.exchange("no-such-code")
+        provider.post("token", {"grant_type": "no-such-grant"}, "grafana")
+        codes = provider.post("device_authorization", {"scope": "openid"}, "tv").json()
+        device_grant = "urn:ietf:params:oauth:grant-type:device_code"
+        poll = {"grant_type": device_grant, "device_code": codes["device_code"]}
+        assert refusal(provider.post("token", poll, "tv")) == (400, "authorization_pending")
+    finally:
+        provider.close()
+    records = [record for record in caplog.records if record.name == "scanpush.oidc"]
+    assert [record.message for record in records if record.levelname == "WARNING"] == [
+        "client grafana: wrong secret",
+        "client tv: no secret",
+        "client app: sent a secret, and is public",
+        "no such client in oidc.clients",
+        "a client authenticates by another method than client_secret_basic, client_secret_post, "
+        "none",
+    ]
+    errors = [(record.levelname, record.error) for record in records if hasattr(record, "error")]
+    assert errors == [
+        ("INFO", "invalid_grant"),
+        ("INFO", "unsupported_grant_type"),
+        ("DEBUG", "authorization_pending"),
+    ]
+    assert not any("not-its-secret" in str(vars(record)) for record in records)
+
+
 def test_without_sessions_there_is_no_offline_access(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -646,7 +699,9 @@ def test_without_sessions_there_is_no_offline_access(
         grant = provider.granted(scope=OFFLINE_SCOPE)
         tokens = provider.exchange(provider.code(grant)).json()
         assert "refresh_token" not in tokens and tokens["scope"] == SCOPE
-        assert refusal(provider.refresh("x")) == (400, "unsupported_grant_type")
+        refused = provider.refresh("x")
+        assert refusal(refused) == (400, "unsupported_grant_type")
+        assert "sessions.refresh_ttl_seconds is 0" in refused.json()["error_description"]
         assert provider.is_active(tokens["access_token"])
         provider.end(grant.session)
         assert not provider.is_active(tokens["access_token"])

@@ -64,6 +64,21 @@ def test_what_is_not_there_is_404(server: Running, path: str) -> None:
     assert error_of(answer)["code"] in ("not_found", "forbidden")
 
 
+@pytest.mark.parametrize(
+    ("path", "is_told"),
+    [("/api/me/", True), ("/metrics/", True), ("/api/me//", False), ("/api/", False),
+     ("/oauth/token/", False), ("/robots.txt/", False)],
+)  # fmt: skip
+def test_a_slash_too_many_is_told(server: Running, path: str, is_told: bool) -> None:
+    """Where there is something without it: no provider without clients, no file of any name."""
+    answer = server.http.get(path)
+    assert answer.status_code == 404
+    told = error_of(answer)["message"] == (
+        "There is nothing here; without the slash at the end there is."
+    )
+    assert told is is_told
+
+
 def test_a_body_over_64_kib_is_413(server: Running) -> None:
     """By its announced length, before it is read."""
     for size in (65_537, 200_000, 5_000_000):

@@ -839,6 +839,13 @@ def test_devices_without_a_login_inside_wechat_are_warned_about(
     assert len(found) == lines and all("oidc.clients.grafana.kinds" in line for line in found)
 
 
+def test_a_pattern_of_redirect_uris_is_warned_about(tmp_path: Path) -> None:
+    """It matches nothing but itself."""
+    settings = loaded(tmp_path, client(redirect_uris=["https://grafana.test/*"]))
+    (line,) = models.warnings(settings)
+    assert line.startswith("oidc.clients.grafana.redirect_uris: * is taken literally")
+
+
 def test_a_clients_secret_may_come_from_the_environment(tmp_path: Path) -> None:
     """Beside the rest of the client in the file, and from a file of its own."""
     values = provider(oidc={"clients": {"grafana": {"redirect_uris": GRAFANA["redirect_uris"]}}})
@@ -854,6 +861,7 @@ def test_a_clients_secret_may_come_from_the_environment(tmp_path: Path) -> None:
     [
         (provider(server={}), "server.public_url"),
         (provider(jwt={"algorithm": "HS256", "secret": "s" * 32}), "jwt.algorithm"),
+        (provider(jwt={"algorithm": "HS256"}), "jwt.algorithm"),
         (client(secret=""), "oidc.clients.grafana.secret"),
         (client(public=True), "oidc.clients.grafana.secret"),
         (client(public=True, secret="", introspect=True), "oidc.clients.grafana.introspect"),

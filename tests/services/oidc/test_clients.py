@@ -9,6 +9,7 @@ import pytest
 from services.errors import OAuthError
 from services.oidc.clients import CHALLENGE, Clients
 from services.settings.models import OidcSettings
+from tests.conftest import UnexpectedLogs
 
 HARD = "p+q %/:&=ä".encode().hex() + "+%2F:/=&"
 SETTINGS = OidcSettings.model_validate(
@@ -85,8 +86,11 @@ def test_a_public_client_names_itself(authorization: str) -> None:
         (f"Digest {HARD}", {"client_id": "web", "client_secret": HARD}),
     ],
 )
-def test_everything_else_is_an_invalid_client(authorization: str, form: Any) -> None:
+def test_everything_else_is_an_invalid_client(
+    authorization: str, form: Any, logs: UnexpectedLogs
+) -> None:
     """Always with the same words, and with a challenge where a header was sent (section 5.2)."""
+    logs.expect("scanpush.oidc WARNING")
     error = refused(authorization, form)
     assert (error.code, error.status) == ("invalid_client", 401)
     assert error.challenge == (CHALLENGE if authorization else "")

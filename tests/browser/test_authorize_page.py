@@ -163,7 +163,26 @@ def test_a_person_may_go_back_without_a_login(page: Page, client: Client) -> Non
     page.evaluate("scan.dispatchEvent(new CustomEvent('denied', { detail: {} }))")
     page.clock.fast_forward(4000)
     expect(page.locator("h1")).to_have_text("Welcome to the wiki")
-    assert client.heard.pop()[1]["error"] == "access_denied"
+    fields = client.heard.pop()[1]
+    assert (fields["error"], fields["error_description"]) == (
+        "access_denied",
+        "the person did not log in",
+    )
+
+
+def test_the_site_hears_that_a_person_may_not_log_in(page: Page, client: Client) -> None:
+    """One who is banned, once they have read it."""
+    page.clock.install()
+    page.goto(client.address())
+    wait_for_state(page, "waiting")
+    page.evaluate("scan.dispatchEvent(new CustomEvent('error', { detail: { error: 'banned' } }))")
+    page.clock.fast_forward(4000)
+    expect(page.locator("h1")).to_have_text("Welcome to the wiki")
+    fields = client.heard.pop()[1]
+    assert (fields["error"], fields["error_description"]) == (
+        "access_denied",
+        "the person may not log in",
+    )
 
 
 def test_small_pages_fit_a_phone(browser: Browser, client: Client) -> None:

@@ -661,7 +661,7 @@ def test_the_log_says_why_a_client_gets_no_token(
             ({"client_id": "tv"}, {}),
             ({"client_id": "app", "client_secret": "not-its-secret"}, {}),
             ({"client_id": "not-its-secret"}, {}),
-            ({}, {"Authorization": "Digest not-its-secret"}),
+            ({"client_id": "tv"}, {"Authorization": "Digest not-its-secret"}),
         ):
             assert provider.post("token", sent, **authorization).status_code == 401
         provider.exchange("no-such-code")

@@ -88,7 +88,9 @@ class ScanLoginElement extends (globalThis.HTMLElement ?? Object) {
   // A trouble of the way hides a code, but never what a person already did.
   #faceOf({ state, trouble, kind, error, confirm }) {
     if (trouble && "starting waiting expired".includes(state)) return [trouble, error];
-    return state === "waiting" ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`] : [state, error ?? confirm];
+    return state === "waiting"
+      ? [state, kind, inWeChat ? `inside ${kind ?? "official_account"}` : onPhone && `phone ${kind}`]
+      : [state, error ?? confirm];
   }
 
   #wordsOf(face, variants) {

@@ -124,8 +124,8 @@ export class ScanLogin extends EventTarget {
   /** A person gives up: the scene is cancelled at the server. */
   cancel(): void;
   /**
-   * Answers `confirming` where a number is asked for: two digits. Resolves to null when they have arrived, right or wrong:
-   * the next state tells which, and there is no second try. With an error they may be sent again.
+   * Answers `confirming` where a number is asked for: two digits. Resolves to null when they have arrived, right or
+   * wrong: the next state tells which, and there is no second try. With an error they may be sent again.
    */
   number(digits: string): Promise<{ code: string; message?: string; field?: string } | null>;
   /** Answers `registering`. Resolves to the server's error, or null when all is well. */

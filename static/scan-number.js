@@ -8,7 +8,8 @@ const STYLE = `.number { position: relative; margin: 0; display: grid; gap: .25r
 .number .said [role=alert] { color: var(--bad); }
 .number .said [role=alert]:not(:empty) + label { opacity: 0; }
 .number input { grid-column: 1 / -1; box-sizing: border-box; width: 100%; height: 2.75rem; margin: 0 0 .25rem;
-  padding: 0 0 0 .35em; border: 1px solid var(--soft); border-radius: .75rem; color: var(--ink); background: var(--plate);
+  padding: 0 0 0 .35em; border: 1px solid var(--soft); border-radius: .75rem;
+  color: var(--ink); background: var(--plate);
   font: 600 1.75rem/1 ui-monospace, monospace; letter-spacing: .35em; text-align: center; }
 .number input[aria-invalid=true] { border: 2px solid var(--bad); }
 .number button { min-height: 2.75rem; margin: 0; padding: 0; font-size: 1.125em; color: var(--ink);
@@ -18,8 +19,8 @@ const STYLE = `.number { position: relative; margin: 0; display: grid; gap: .25r
 const dressed = new WeakSet();
 
 /**
- * Tells the server of a `SceneWatch` the number. By a request: unlike a message on a socket it is answered, and the same
- * number again is the same try.
+ * Tells the server of a `SceneWatch` the number. By a request: unlike a message on a socket it is answered, and the
+ * same number again is the same try.
  */
 export async function send(watch, number) {
   watch.numbered = true;
@@ -30,10 +31,11 @@ export async function send(watch, number) {
 const DIGITS = 2;
 
 /**
- * Fills `form` with a field and a keypad for two digits. `login.number(digits)` resolves to null once they have arrived,
- * right or wrong, and to an error where they did not, so that the person can send them again.
+ * Fills `form` with a field and a keypad for two digits. `login.number(digits)` resolves to null once they have
+ * arrived, right or wrong, and to an error where they did not, so that the person can send them again.
  *
- * `dress(root, css)` puts a style on what the form is in. A kiosk has its own, and no keyboard of the system may come up.
+ * `dress(root, css)` puts a style on what the form is in. A kiosk has its own, and no keyboard of the system may come
+ * up.
  */
 export function fill(form, words, login, dress) {
   const root = form.getRootNode(), onScreen = !dress;

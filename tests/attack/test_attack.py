@@ -18,6 +18,7 @@ from attack.cli import main
 from attack.rows import ROWS, Finding, State, look
 from attack.target import MOST_REQUESTS, Target
 from tests.attack.breaking import BREAKABLE, BreakingProxy
+from tests.conftest import UnexpectedLogs
 from tests.docs.pages import ROOT, table
 from tests.flows.oidc import provider
 from tests.handlers.conftest import Running
@@ -25,6 +26,12 @@ from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack
 
 TOKEN = "an-operator-token-of-tests"
 TRIED = [row.id for row in ROWS if row.tries]
+
+
+@pytest.fixture(autouse=True)
+def provider_tells_its_operator(logs: UnexpectedLogs) -> None:
+    """The rows of the OpenID Provider name clients that are none."""
+    logs.expect("scanpush.oidc WARNING no (such )?client")
 
 
 def stack(folder: Path) -> Stack:

@@ -10,6 +10,7 @@ from tests.processes import ROOT, environment
 from tests.servers import need
 
 
+@pytest.mark.slow
 @pytest.mark.nginx
 @pytest.mark.redis
 @pytest.mark.mongodb

@@ -33,6 +33,7 @@ def measured(made: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     return figures, board.notes
 
 
+@pytest.mark.slow
 def test_pages_of_several_nodes_are_held_pinged_and_scanned() -> None:
     """Every page opens, each scan reaches its page through another node, and nothing is lost."""
     figures, notes = measured(options("--pages", "240", "--pages-per-process", "120"))

@@ -83,6 +83,7 @@ def test_a_page_under_an_unknown_address(page: Page, tmp_path: Path) -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.slow
 @pytest.mark.redis
 @pytest.mark.mongodb
 def test_a_login_that_cannot_be_finished(page: Page, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from services.tokens.keys import KeySet, generate, shared_secret
 from tests.packages.fake_scanpush import URL, FakeScanpush, signed
 
 NOW = int(time.time())
+"""When the tests were collected, which may be minutes before they run."""
 SECRET = "a secret of more than 32 bytes for HS256"
 
 
@@ -38,10 +39,10 @@ def signed_by(fake: FakeScanpush) -> Issuer:
 
 def test_the_servers_own_tokens_are_accepted(fake: FakeScanpush, scanpush: Scanpush) -> None:
     """With every claim."""
-    claims = Claims(jti="j", iat=NOW, exp=NOW + 300, is_new=True)
+    claims = Claims(jti="j", iat=NOW, exp=NOW + 86400, is_new=True)
     token = signed_by(fake).mint(subject=UserId("u1"), claims=claims, account="a", amr=["wechat"])
     said = scanpush.verify(token)
-    assert said == LoginClaims("u1", "a", ("wechat",), "j", NOW - 10, NOW + 300, None, said.all)
+    assert said == LoginClaims("u1", "a", ("wechat",), "j", NOW - 10, NOW + 86400, None, said.all)
     assert said.all["iss"] == URL and "u1" in repr(said) and "iss" not in repr(said)
 
 
@@ -57,15 +58,15 @@ def test_tickets_are_no_login_tokens(
     """They allow one step of a login."""
     ticket = Ticket(SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), 1)
     with pytest.raises(InvalidToken):
-        scanpush.verify(signed_by(fake).mint_ticket(purpose, ticket, until=NOW + 60))
+        scanpush.verify(signed_by(fake).mint_ticket(purpose, ticket, until=NOW + 86400))
 
 
 WRONG: dict[str, dict[str, Any]] = {
     "of another issuer": {"iss": "https://other.example.com"},
     "for another audience": {"aud": "other"},
     "for several audiences": {"aud": ["other", "another"]},
-    "not valid yet": {"nbf": NOW + 600},
-    "issued in the future": {"iat": NOW + 600},
+    "not valid yet": {"nbf": NOW + 86400},
+    "issued in the future": {"iat": NOW + 86400},
     "without a user": {"sub": None},
     "with an empty user": {"sub": ""},
     "with a number for a user": {"sub": 7},
@@ -96,7 +97,7 @@ def test_a_wrong_token_is_refused(fake: FakeScanpush, scanpush: Scanpush, wrong:
 
 def test_expiry_has_an_error_of_its_own(fake: FakeScanpush, scanpush: Scanpush) -> None:
     """And the leeway of a minute."""
-    scanpush.verify(fake.token(exp=NOW - 5))
+    scanpush.verify(fake.token(exp=int(time.time()) - 5))
     with pytest.raises(ExpiredToken):
         scanpush.verify(fake.token(exp=NOW - 600))
 
@@ -188,7 +189,7 @@ def test_a_shared_secret_verifies_without_a_request() -> None:
     scanpush = Scanpush(URL, algorithm="HS256", secret=SECRET, http=fake.sync_http())
     key = shared_secret(SECRET.encode())
     issuer = Issuer(KeySet(key, (key,)), issuer=URL, audience="scanpush")
-    claims = Claims(jti="j", iat=NOW, exp=NOW + 300, is_new=True)
+    claims = Claims(jti="j", iat=NOW, exp=NOW + 86400, is_new=True)
     token = issuer.mint(subject=UserId("u1"), claims=claims, account="a", amr=["x"])
     assert scanpush.verify(token).sub == "u1"
     with pytest.raises(InvalidToken):

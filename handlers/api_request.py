@@ -171,6 +171,17 @@ class ApiRequest:
             self.log_foreign_origin(origin or "")
             raise ApiError("forbidden_origin", "Pages of that origin may not do this.")
 
+    def refuse_other_pages(self) -> None:
+        """For the forms of this server's own pages: no other site may press their buttons.
+
+        Stricter than elsewhere: a request without an Origin is none of a form's. Browsers name it
+        with a form; `BaseHandler.protect` says when they do not.
+        """
+        origin = self.headers.get("Origin", "")
+        if origin != self.own_origin:
+            self.log_foreign_origin(origin)
+            raise ApiError("forbidden_origin", "Only our own page may answer.")
+
     def log_foreign_origin(self, origin: str) -> None:
         """Name the Origin that is refused, and what to set if a proxy may have been
         misunderstood."""

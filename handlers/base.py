@@ -20,6 +20,7 @@ from services.container import Container
 from services.errors import ApiError, unauthorized
 from services.ids import SceneStr, WatchToken, is_scene_str
 from services.logs import request_id
+from services.wechat.replies import language
 
 
 class BaseHandler(RequestHandler):
@@ -72,6 +73,12 @@ class BaseHandler(RequestHandler):
             raise unauthorized()
         return SceneStr(text)
 
+    def visitor_language(self, asked: str = "") -> str:
+        """As asked for; else as chosen on a page before, which a cookie keeps; else as the browser
+        asks."""
+        chosen = asked or self.get_cookie("lang")
+        return language(chosen) if chosen else self.asked.accepted_language
+
     def watch_token(self) -> WatchToken:
         return WatchToken(self.asked.bearer())
 
@@ -83,6 +90,13 @@ class BaseHandler(RequestHandler):
     def write_body(self, body: bytes) -> None:
         self.set_header("Content-Type", JSON)
         self.finish(body)
+
+    def protect(self, policy: str) -> None:
+        """The headers of a page with a form, whose Content-Security-Policy is `policy`."""
+        self.set_header("Content-Security-Policy", policy)
+        self.set_header("X-Frame-Options", "DENY")
+        # With "no-referrer" browsers send "Origin: null" along with a form.
+        self.set_header("Referrer-Policy", "same-origin")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         self.asked.log_failure(value)

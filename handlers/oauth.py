@@ -54,12 +54,7 @@ class BrowserHandler(BaseHandler):
             return
         self.set_status(landing.status)
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header(
-            "Content-Security-Policy", small_page_policy(self.container, self.request.host)
-        )
-        self.set_header("X-Frame-Options", "DENY")
-        # With "no-referrer" browsers send "Origin: null" along with the form.
-        self.set_header("Referrer-Policy", "same-origin")
+        self.protect(small_page_policy(self.container, self.request.host))
         page = "oauth_done.html" if landing.question is None else "oauth_confirm.html"
         self.render(page, landing=landing, **small_page(self.container, landing.lang))
 
@@ -131,12 +126,7 @@ class AllowHandler(BrowserHandler):
 
     async def post(self) -> None:
         browser = self.browser
-        # Stricter than elsewhere: another site may not answer for the person, so the Origin of this
-        # server itself must be named. Browsers name it with a form; `land` says when they do not.
-        origin = self.request.headers.get("Origin", "")
-        if origin != browser.origin:
-            self.asked.log_foreign_origin(origin)
-            raise ApiError("forbidden_origin", "Only our own page may answer.")
+        self.asked.refuse_other_pages()
         value = self.get_body_argument("value", "")
         allow = self.get_body_argument("allow", "0") == "1"
         self.land(await self.container.oauth.decide(value, allow, browser))

@@ -42,14 +42,18 @@ _WAITING = ("authorization_pending", "slow_down")
 _REALM = 'Bearer realm="scanpush"'
 
 
+def is_form(asked: ApiRequest) -> bool:
+    """Whether the body says that it is a form's."""
+    return asked.headers.get("Content-Type", "").partition(";")[0].strip().lower() == FORM
+
+
 def form_of(asked: ApiRequest) -> dict[str, str]:
     """The parameters of a body; those without a value count as absent (RFC 6749, section 3.2).
 
     Raises:
         OAuthError: ``invalid_request``: it is no form, or names a parameter twice.
     """
-    kind = asked.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind != FORM:
+    if not is_form(asked):
         raise OAuthError("invalid_request", f"The body must be {FORM}.")
     try:
         pairs = parse_qsl(
@@ -107,8 +111,7 @@ async def userinfo(asked: ApiRequest) -> HttpResponse:
     Raises:
         OAuthError, StoreUnavailable: nothing is told.
     """
-    kind = asked.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    posted = form_of(asked).get("access_token", "") if asked.body and kind == FORM else ""
+    posted = form_of(asked).get("access_token", "") if asked.body and is_form(asked) else ""
     authorization = asked.headers.get("Authorization", "")
     if posted and authorization:
         raise OAuthError(

@@ -70,7 +70,7 @@ class DeviceHandler(ProviderHandler):
         await self.tell(found, code)
 
     async def post(self) -> None:
-        self.refuse_other_pages()
+        self.asked.refuse_other_pages()
         form = dict(self.form())
         code = form.get("user_code", "")
         await self.tell(

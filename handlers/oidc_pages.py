@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from handlers.api_request import as_api_error
 from handlers.assets import STATIC, static_assets
 from handlers.base import BaseHandler, write_response
-from handlers.oidc import FORM, ClientHandler, client_of, form_of
+from handlers.oidc import ClientHandler, client_of, form_of, is_form
 from handlers.pages import page_facts, page_policy, small_page, small_page_policy
 from services.errors import ApiError, OAuthError, StoreUnavailable
 from services.oidc import authorize
@@ -72,8 +72,7 @@ class ProviderHandler(BaseHandler):
 
     def form(self) -> Parameters:
         """What a form posts (OpenID Connect Core, section 3.1.2.1)."""
-        kind = self.asked.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind != FORM:
+        if not is_form(self.asked):
             raise Unshown("not a form")
         return self._parsed(self.request.body.decode("utf-8", "replace"))
 
@@ -83,23 +82,12 @@ class ProviderHandler(BaseHandler):
         except ValueError:
             raise Unshown("too many parameters") from None
 
-    def refuse_other_pages(self) -> None:
-        """For the forms of this server's own pages: no other site may press their buttons.
-
-        Stricter than elsewhere: a request without an Origin is none of a form's.
-        """
-        origin = self.request.headers.get("Origin", "")
-        if origin != self.asked.own_origin:
-            self.asked.log_foreign_origin(origin)
-            raise ApiError("forbidden_origin", "Only our own page may answer.")
-
     def spoken(self, ui_locales: str = "") -> str:
         """The language for the person: as the client says, as they chose, as their browser says."""
         for tag in ui_locales.split():
             if tag[:2].lower() in ("zh", "en", "ja"):
                 return language(tag)
-        chosen = self.get_cookie("lang")
-        return language(chosen) if chosen else self.asked.accepted_language
+        return self.visitor_language()
 
     def keep(self, name: str, value: str, days: int | None = None) -> None:
         self.add_header("Set-Cookie", self.asked.set_cookie(name, value, "/", days))
@@ -175,12 +163,6 @@ class ProviderHandler(BaseHandler):
             **small_page(self.container, lang),
         )
 
-    def protect(self, policy: str) -> None:
-        self.set_header("Content-Security-Policy", policy)
-        self.set_header("X-Frame-Options", "DENY")
-        # With "no-referrer" browsers send "Origin: null" along with a form.
-        self.set_header("Referrer-Policy", "same-origin")
-
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """A failure as a page, with the status of the contract."""
         cause = kwargs.get("exc_info", (None, None))[1]
@@ -226,7 +208,7 @@ class AuthorizeHandler(ProviderHandler):
             await self.container.limits.spend("authorize", self.asked.address)
             self.answer(await service.posted(form))
             return
-        self.refuse_other_pages()
+        self.asked.refuse_other_pages()
         if "refuse" in fields:
             barred = fields["refuse"] == "barred"
             self.answer(await service.refuse(fields["pending"], self.begin_cookie, barred=barred))
@@ -279,7 +261,7 @@ class LogoutHandler(ProviderHandler):
             # Once more by GET, as in `AuthorizeHandler.post`.
             self.go(f"/oauth/logout?{urlencode(form)}")
             return
-        self.refuse_other_pages()
+        self.asked.refuse_other_pages()
         if answer != "yes":
             self.show("still_logged_in", good=True)
             return

@@ -8,7 +8,6 @@ from handlers.assets import Asset, policy_hash, static_assets
 from handlers.base import BaseHandler
 from services.container import Container
 from services.errors import ApiError
-from services.wechat.replies import language
 
 LASTING = "public, max-age=31536000, immutable"
 
@@ -89,9 +88,7 @@ class PageHandler(AssetHandler):
         self.page = page
 
     async def get(self) -> None:
-        # What was chosen on a page before is in the cookie.
-        chosen = self.get_query_argument("lang", "") or self.get_cookie("lang")
-        lang = language(chosen) if chosen else self.asked.accepted_language
+        lang = self.visitor_language(self.get_query_argument("lang", ""))
         page = static_assets().page(self.page, lang, page_facts(self.container))
         policy = page_policy(self.request.host, page.script_hashes, page.style_hashes)
         self.set_header("Content-Language", lang)

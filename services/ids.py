@@ -2,6 +2,7 @@
 its forms: text, sixteen bytes (what the hub keeps), and 32 digits (what a mini-program code holds).
 """
 
+import base64
 import hashlib
 import re
 import uuid
@@ -67,3 +68,8 @@ def secret_hash(secret: str) -> bytes:
     """What is stored of a secret: its SHA-256."""
     # Without a salt, because the secrets hashed here have 256 random bits.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def base64url(data: bytes) -> str:
+    """Base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -4,12 +4,11 @@ A code is a secret of 256 bits, kept by its hash in the store of scenes (`KeyVal
 once; what it brought is found again by `family` when it is used a second time.
 """
 
-import base64
 import json
 import secrets
 from typing import NamedTuple
 
-from services.ids import UserId, secret_hash
+from services.ids import UserId, base64url, secret_hash
 from services.key_values import KeyValues
 from services.sessions.states import SessionId
 
@@ -94,7 +93,7 @@ def family(code: str) -> SessionId:
     It is in the access tokens (``jti``) and proves nothing: a digest does not lead to its code.
     """
     digest = secret_hash(f"family:{code}")[:16]
-    return SessionId(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+    return SessionId(base64url(digest))
 
 
 def code_key(family_id: SessionId) -> str:

@@ -7,7 +7,6 @@ Sources: OpenID Connect RP-Initiated Logout 1.0, OpenID Connect Back-Channel Log
 """
 
 import asyncio
-import base64
 import logging
 import random
 import secrets
@@ -21,7 +20,7 @@ import httpx
 from services.clock import Clock
 from services.errors import ExchangeFailed
 from services.http_client import exchange
-from services.ids import UserId, secret_hash
+from services.ids import UserId, base64url, secret_hash
 from services.oidc.authorize import Parameters, Response, Unshown
 from services.oidc.clients import Client, Clients
 from services.oidc.sessions import BrowserSessions, Hint, IdTokenHints
@@ -90,7 +89,7 @@ class ClientLogouts:
             return
         digest = secret_hash(f"client {session.id} {client_id}")[:16]
         noted = session._replace(
-            id=SessionId(base64.urlsafe_b64encode(digest).rstrip(b"=").decode()),
+            id=SessionId(base64url(digest)),
             client=client_id,
             parent=session.id,
             token_hash=b"",

@@ -5,13 +5,12 @@
   in the scene's details; it proves nothing without the browser's cookie.
 """
 
-import base64
 import hmac
 import json
 import secrets
 from typing import Any, NamedTuple
 
-from services.ids import secret_hash
+from services.ids import base64url, secret_hash
 from services.key_values import KeyValues
 from services.oidc.authorize import PUSHED, AuthorizationRequest, Parameters
 
@@ -76,7 +75,7 @@ class PendingLogins:
         kept = json.dumps([secret_hash(begin_cookie).hex(), pending], ensure_ascii=False)
         # The cookie is a secret of 256 bits, and so the id cannot be guessed.
         digest = secret_hash(f"pending {begin_cookie} {kept}")
-        pending_id = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        pending_id = base64url(digest)
         await self._store.replace(_pending_key(pending_id), kept, PENDING_SECONDS)
         return pending_id
 

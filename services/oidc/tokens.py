@@ -17,7 +17,6 @@ family is what its code brought (`grants.family`), and ``sid`` is the browser se
 renews; without, it is nothing but a name, and the token lives as long as the browser session.
 """
 
-import base64
 import hashlib
 import hmac
 import logging
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 from services.clock import Clock
 from services.errors import OAuthError, TokenError
-from services.ids import UserId, secret_hash
+from services.ids import UserId, base64url, secret_hash
 from services.oidc.clients import OFFLINE, Client, Clients
 from services.oidc.grants import Codes, Grant, family
 from services.people.store import User, UserStore
@@ -512,7 +511,7 @@ def _check_verifier(challenge: str, verifier: str, *, public: bool) -> None:
     if not verifier:
         raise OAuthError("invalid_grant", "code_verifier is missing.")
     digest = hashlib.sha256(verifier.encode()).digest()
-    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(_b64(digest), challenge):
+    if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(base64url(digest), challenge):
         raise OAuthError("invalid_grant", "code_verifier does not fit.")
 
 
@@ -520,14 +519,10 @@ def _half_hash(access_token: str, algorithm: str) -> str:
     """``at_hash`` (OpenID Connect Core, section 3.1.3.6)."""
     hashed = hashlib.sha512 if algorithm == _ALG_512 else hashlib.sha256
     digest = hashed(access_token.encode()).digest()
-    return _b64(digest[: len(digest) // 2])
+    return base64url(digest[: len(digest) // 2])
 
 
 def _family_of(claims: Mapping[str, Any]) -> tuple[SessionId, int]:
     """What an access token's code brought, and the how many-th token of it this is."""
     family_id, _, number = claims["jti"].partition(".")
     return SessionId(family_id), int(number)
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -18,7 +18,7 @@ from services.push.close_codes import CloseCode, Ending
 from services.push.delivery import Delivery
 from services.push.hub import Hub, SceneTimers
 from services.push.parking import Parking, SocketState
-from services.push.protocol import Ack, Cancel, ClientMessage
+from services.push.protocol import Ack, ClientMessage, Number
 from services.push.timers import Keepalive, tick_forever
 from services.scenes.login import LoginService
 from services.scenes.store import SceneStore
@@ -175,15 +175,15 @@ class PushService:
         scene_str = scene_str_of(key)
         for pause in (*PAUSES_SECONDS, None):
             try:
-                if isinstance(message, Ack):
-                    async with asyncio.timeout(STORE_SECONDS):
+                async with asyncio.timeout(
+                    NUMBER_SECONDS if isinstance(message, Number) else STORE_SECONDS
+                ):
+                    if isinstance(message, Ack):
                         await self._login.ack(scene_str, message.seq)
-                elif isinstance(message, Cancel):
-                    async with asyncio.timeout(STORE_SECONDS):
-                        await self._login.cancel(scene_str)
-                else:
-                    async with asyncio.timeout(NUMBER_SECONDS):
+                    elif isinstance(message, Number):
                         await self._answer_number(scene_str, message.seq, message.number)
+                    else:
+                        await self._login.cancel(scene_str)
                 return True
             except ApiError:
                 # Another seq, or too late: ignored on a socket (docs/contract.md).

@@ -17,7 +17,7 @@ from services.people.store import Identity
 from services.scenes.login import Completion, LoginStore, LoginTerms
 from services.scenes.states import Move, Scene, State, Step, Verdict
 from services.scenes.status import of_authorization, of_kiosk
-from services.scenes.store import Attachment, SceneStore
+from services.scenes.store import Attachment, ObservedScenes, SceneStore
 
 MOST_EVENTS = 100_000
 """The newest are kept, at most some 15 MB: 15,000 whole logins."""
@@ -146,25 +146,12 @@ class History:
         self._sweep_at = 2 * len(self._scenes) + SWEEP_LEAST
 
 
-class RecordedScenes:
+class RecordedScenes(ObservedScenes):
     """A `SceneStore` whose moves are noted."""
 
     def __init__(self, scenes: SceneStore, history: History) -> None:
-        self._scenes = scenes
+        super().__init__(scenes)
         self._history = history
-        # What moves nothing goes straight to the store, without a call in between.
-        self.get = scenes.get
-        self.get_nowait = scenes.get_nowait
-        self.reattach = scenes.reattach
-        self.detach = scenes.detach
-        self.owed = scenes.owed
-        self.expire = scenes.expire
-        self.recall = scenes.recall
-        self.remember = scenes.remember
-        self.replace = scenes.replace
-        self.take = scenes.take
-        self.count = scenes.count
-        self.ping = scenes.ping
 
     async def create(self, scene: Scene) -> Scene:
         kept = await self._scenes.create(scene)

@@ -113,3 +113,24 @@ class SceneStore(KeyValues, Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the backend answers now."""
+
+
+class ObservedScenes:
+    """What a store in front of another one has in common with it: all but the beginnings, the moves
+    and the attachments of scenes."""
+
+    def __init__(self, scenes: SceneStore) -> None:
+        self._scenes = scenes
+        # Straight to the store, without a call in between.
+        self.get = scenes.get
+        self.get_nowait = scenes.get_nowait
+        self.reattach = scenes.reattach
+        self.detach = scenes.detach
+        self.owed = scenes.owed
+        self.expire = scenes.expire
+        self.recall = scenes.recall
+        self.remember = scenes.remember
+        self.replace = scenes.replace
+        self.take = scenes.take
+        self.count = scenes.count
+        self.ping = scenes.ping

@@ -25,7 +25,7 @@ from services.people.store import Identity
 from services.scenes.callbacks import CallbackRequest, CallbackService, Reply
 from services.scenes.login import Completion, LoginStore, LoginTerms
 from services.scenes.states import Move, Scene, State, Step
-from services.scenes.store import SceneStore
+from services.scenes.store import ObservedScenes, SceneStore
 from services.settings.models import Settings
 from services.wechat.accounts import Account
 
@@ -239,26 +239,14 @@ def traces_to(processor: Any, sample_ratio: float, clock: Clock, node: str) -> T
     return Traces(provider, ids, clock)
 
 
-class TracedScenes:
+class TracedScenes(ObservedScenes):
     """A `SceneStore` whose scenes and moves are spans."""
 
     def __init__(self, scenes: SceneStore, traces: Traces) -> None:
-        self._scenes = scenes
+        super().__init__(scenes)
         self._traces = traces
-        self.get = scenes.get
-        self.get_nowait = scenes.get_nowait
         self.attach = scenes.attach
         self.attach_nowait = scenes.attach_nowait
-        self.reattach = scenes.reattach
-        self.detach = scenes.detach
-        self.owed = scenes.owed
-        self.expire = scenes.expire
-        self.recall = scenes.recall
-        self.remember = scenes.remember
-        self.replace = scenes.replace
-        self.take = scenes.take
-        self.count = scenes.count
-        self.ping = scenes.ping
 
     async def create(self, scene: Scene) -> Scene:
         with self._traces.begin(scene):

@@ -18,7 +18,6 @@ cannot give one name to two keys.
 """
 
 import argparse
-import base64
 import fcntl
 import hashlib
 import json
@@ -48,6 +47,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key a
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from services.errors import SettingsError
+from services.ids import base64url
 from services.settings.models import JwtSettings
 
 log = logging.getLogger("scanpush.tokens")
@@ -173,7 +173,7 @@ def _of_public(public: PublicKey) -> Key:
     # The thumbprint, RFC 7638, section 3: SHA-256 of the needed members, sorted, without blanks.
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).digest()
-    kid = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    kid = base64url(digest)
     jwk = MappingProxyType({"kid": kid, "alg": algorithm, "use": "sig"} | plain)
     return Key(kid, algorithm, None, public, jwk)
 

@@ -1,14 +1,11 @@
 """Two nodes behind nginx are replaced by this version, one after the other, while people log in."""
 
-import asyncio
-import re
 import subprocess
-import sys
 
 import pytest
 
-from tests.processes import ROOT, environment
-from tests.servers import need
+from tests.cluster_logins import cluster_logins
+from tests.processes import ROOT
 
 BEFORE = "9283374"
 """What is upgraded from while there is no tag: the last version without traces."""
@@ -37,25 +34,8 @@ def neighbour() -> str:
 @pytest.mark.gen_test(timeout=380)
 async def test_an_upgrade_is_not_noticed() -> None:
     """No login is lost or given twice, and both nodes leave with 0."""
-    for program in ("nginx", "redis-server", "nx-27017"):
-        need(program, hint="scripts/test installs it")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "bench.cluster_logins", "--upgrade-from", neighbour()),
-        *("--logins", str(LOGINS), "--per-second", "20", "--at-once", "40"),
-        cwd=ROOT,
-        env=environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+    counts, text = await cluster_logins(
+        *("--upgrade-from", neighbour(), "--logins", str(LOGINS), "--per-second", "20")
     )
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
-    text = out.decode()
-    assert process.returncode == 0 and "nothing lost, nothing twice" in text, text
-    counts = {name: int(number) for name, number in re.findall(r"(?m)^(.+?) {2,}(\d+)$", text)}
     assert counts["nodes upgraded"] == 2
     assert counts["callbacks answered 200"] == counts["ended consumed"] == LOGINS, text

@@ -75,7 +75,7 @@ async def test_a_scan_brings_a_number_to_the_phone_and_none_to_the_page(tmp_path
         assert scene is not None
         when = beijing_time(scene.created_at)
         assert question == said("number_ask", time=when, number=number)
-        assert "1" not in question.replace(number, "").replace(when, "")
+        assert "1" not in question.replace(when, "").replace(number, "")
         assert (document["state"], document["confirm"]) == ("confirming", "number")
         assert set(document) == {"type", "scene_str", "state", "seq", "expires_in", "confirm"}
 

@@ -23,6 +23,8 @@ TEST_PREFIX = "SCANPUSH_TEST_"
 """These variables are the test runner's, whose servers inherit its environment."""
 SEPARATOR = "__"
 FILE_ENDING = "_FILE"
+MOST_SECRET_BYTES = 65_536
+"""More than any key or token needs."""
 
 _PORT = r"[0-9]{1,5}"
 _IP = r"[0-9.]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+"
@@ -234,10 +236,16 @@ def _is_model(kind: Any) -> bool:
 def _content(key: tuple[str, ...], variable: str, path: str) -> str:
     """The secret in that file, without a byte order mark and line feeds around it."""
     try:
-        content = Path(path).read_text(encoding="utf-8").lstrip("\ufeff").rstrip("\r\n")
-        if content and "\0" not in content:
+        # A device such as /dev/zero has no end, and no secret is that long.
+        with open(path, "rb") as file:
+            raw = file.read(MOST_SECRET_BYTES + 1)
+        content = raw.decode("utf-8").lstrip("\ufeff").rstrip("\r\n")
+        if len(raw) > MOST_SECRET_BYTES:
+            problem = f"holds more than {MOST_SECRET_BYTES // 1024} KiB, so it is no secret"
+        elif content and "\0" not in content:
             return content
-        problem = "not UTF-8 text, but perhaps UTF-16" if content else "is empty"
+        else:
+            problem = "not UTF-8 text, but perhaps UTF-16" if content else "is empty"
     except OSError as error:
         problem = error.strerror or "cannot be read"
     except ValueError:

@@ -192,6 +192,12 @@ def test_an_empty_secret_file_stops_the_start(tmp_path: Path) -> None:
     assert error.key == "operator.token" and "is empty" in error.problem
 
 
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    """A device that never ends is read only so far that it can be told from a secret."""
+    error = mistake(tmp_path, OPERATOR__TOKEN_FILE="/dev/zero")
+    assert error.key == "operator.token" and "more than 64 KiB" in error.problem
+
+
 def test_only_secrets_come_from_files(tmp_path: Path) -> None:
     """A port is not a secret."""
     assert "only secrets" in mistake(tmp_path, SERVER__PORT_FILE="x").problem

@@ -45,11 +45,21 @@ from handlers.operator import (
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, NumberHandler, PictureHandler, SceneHandler, ScenesHandler
+from handlers.screens import (
+    KioskHandler,
+    KioskNoticeHandler,
+    KioskReloadHandler,
+    KioskSecretHandler,
+    KiosksHandler,
+    OperatorPairHandler,
+    PairHandler,
+)
 from handlers.sessions import RefreshHandler, RevokeHandler, SessionHandler, SessionsHandler
 from handlers.sockets import SocketRouter
 from services.container import Container
 from services.scenes.states import Kind
 
+_KIOSK = r"/api/operator/kiosks/([^/]{1,64})"
 _SCENE = r"/api/scenes/([^/]{1,64})"
 _USER = r"/api/operator/users/([^/]{1,384})"
 """An id of the operator's own system has up to 128 characters, each of which may be escaped."""
@@ -74,6 +84,13 @@ def routes(container: Container) -> list[Any]:
         (_USER + r"/ban", BanHandler, shared),
         (_USER + r"/unban", UnbanHandler, shared),
         (_USER + r"/sessions", UserSessionsHandler, shared),
+        (r"/api/operator/kiosks", KiosksHandler, shared),
+        (r"/api/operator/kiosks/pair", OperatorPairHandler, shared),
+        (_KIOSK, KioskHandler, shared),
+        (_KIOSK + r"/reload", KioskReloadHandler, shared),
+        (_KIOSK + r"/notice", KioskNoticeHandler, shared),
+        (_KIOSK + r"/secret", KioskSecretHandler, shared),
+        (r"/api/kiosks/pair", PairHandler, shared),
         (r"/static/(.*)", FilesHandler, shared),
         (r"/ws/.*", SocketRouter(container.push.admission, container.metrics)),
         (r"/api/scenes", ScenesHandler, shared),

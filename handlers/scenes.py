@@ -43,6 +43,7 @@ async def begin(asked: ApiRequest) -> HttpResponse:
             lang=optional_text(body, "lang"),
             kiosk=optional_text(body, "kiosk"),
             kiosk_secret=asked.bearer(),
+            page=optional_text(body, "page") or "",
             begin_cookie=begin_cookie,
             user_agent=asked.headers.get("User-Agent", ""),
             origin=asked.own_origin,

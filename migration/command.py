@@ -20,12 +20,14 @@ from migration.people import (
     UsersToSqlite,
     finish_merges,
 )
-from migration.sessions import SESSIONS, AlikeToMongo, AlikeToSqlite
+from migration.sessions import SCREENS, SESSIONS, AlikeToMongo, AlikeToSqlite
 from services.errors import ScanpushError, SettingsError, StoreUnavailable
 from services.logs import scrub_line
 from services.people import store_sqlite as people_sqlite
 from services.people.store_mongo import MongoUserStore
 from services.scenes import store_sqlite as scenes_sqlite
+from services.screens import store_sqlite as screens_sqlite
+from services.screens.store_mongo import MongoScreenStore
 from services.sessions import store_sqlite as sessions_sqlite
 from services.sessions.store_mongo import MongoSessionStore
 from services.settings.models import Settings, load_settings
@@ -47,7 +49,12 @@ exit code: 0 done, 1 a store does not answer, or source and destination still di
 MARK = "migration"
 """A table or collection that the destination has from the first run to the last."""
 
-_SCHEMAS = (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA, sessions_sqlite.SCHEMA)
+_SCHEMAS = (
+    scenes_sqlite.SCHEMA,
+    people_sqlite.SCHEMA,
+    sessions_sqlite.SCHEMA,
+    screens_sqlite.SCHEMA,
+)
 
 _IN_USE = "holds people already who were not copied here; name another one, or remove it"
 
@@ -108,7 +115,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/migrate",
-        description="Copy people and sessions between SQLite and MongoDB, while logins go on.",
+        description="Copy people, sessions and screens between SQLite and MongoDB, while logins go on.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -186,10 +193,12 @@ async def _opened(settings: Settings, options: argparse.Namespace) -> AsyncItera
         await users.open()
         undo.push_async_callback(users.close)
         await MongoSessionStore(users).open()
+        await MongoScreenStore(users).open()
         if options.direction == TO_MONGODB:
             reader = await _source(settings, options, undo)
             await _mark_mongodb(users, dry=options.dry_run)
-            yield [PeopleToMongo(reader, users), AlikeToMongo(SESSIONS, reader, users)]
+            alike = (AlikeToMongo(one, reader, users) for one in (SESSIONS, SCREENS))
+            yield [PeopleToMongo(reader, users), *alike]
             if options.final:
                 async with users.call():
                     await users.collection(MARK).drop()
@@ -201,6 +210,7 @@ async def _opened(settings: Settings, options: argparse.Namespace) -> AsyncItera
                 UsersToSqlite(users, database),
                 IdentitiesToSqlite(users, database),
                 AlikeToSqlite(SESSIONS, users, database),
+                AlikeToSqlite(SCREENS, users, database),
             ]
             if options.final:
                 await database.write(lambda db: db.execute(f"DROP TABLE {MARK}") and None)
@@ -226,6 +236,7 @@ async def _source(
         undo.callback(reader.close)
         reader.execute("SELECT banned_at FROM users LIMIT 1").fetchone()
         reader.execute("SELECT id FROM sessions LIMIT 1").fetchone()
+        reader.execute("SELECT id FROM screens LIMIT 1").fetchone()
     except sqlite3.Error as error:
         raise SettingsError(
             "embedded.path", f"cannot be read ({error}); start this version's server on it once"

@@ -14,6 +14,9 @@ from pymongo import ReplaceOne
 from migration.copying import PAGE, Records
 from services.mongo_client import Document
 from services.people.store_mongo import MongoUserStore
+from services.screens import store_mongo as screens_mongo
+from services.screens import store_sqlite as screens_sqlite
+from services.screens.store import Screen
 from services.sessions.states import Session
 from services.sessions.store_mongo import document_of, session_of
 from services.sqlite import Database, sqlite_errors
@@ -45,6 +48,14 @@ SESSIONS = Alike(
     to_row=lambda document: tuple(session_of(document)),
 )
 """Sessions: logins that can be renewed, browsers and clients of the OpenID Provider."""
+
+SCREENS = Alike(
+    name="screens",
+    columns=Screen._fields,
+    to_document=lambda row: screens_mongo.document_of(screens_sqlite.screen_of(row)),
+    to_row=lambda document: screens_sqlite.row_of(screens_mongo.screen_of(document)),
+)
+"""Screens that were paired, and what is noted of those of the settings."""
 
 
 class AlikeToMongo:

@@ -21,6 +21,10 @@ from services.scenes.login import LoginStore
 from services.scenes.store import SceneStore
 from services.scenes.store_redis import RedisSceneStore
 from services.scenes.store_sqlite import SqliteLoginStore, SqliteSceneStore
+from services.screens import store_sqlite as screens_sqlite
+from services.screens.store import ScreenStore
+from services.screens.store_mongo import MongoScreenStore
+from services.screens.store_sqlite import SqliteScreenStore
 from services.sessions import store_sqlite as sessions_sqlite
 from services.sessions.store import SessionStore
 from services.sessions.store_mongo import MongoSessionStore
@@ -42,6 +46,7 @@ class Backend:
     scenes: SceneStore
     users: UserStore
     sessions: SessionStore
+    screens: ScreenStore
     broker: Broker
     access_tokens: AccessTokenStore
     windows: Windows
@@ -122,7 +127,12 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     database = Database(
         settings.embedded.path,
         settings.embedded.synchronous,
-        (scenes_sqlite.SCHEMA, people_sqlite.SCHEMA, sessions_sqlite.SCHEMA),
+        (
+            scenes_sqlite.SCHEMA,
+            people_sqlite.SCHEMA,
+            sessions_sqlite.SCHEMA,
+            screens_sqlite.SCHEMA,
+        ),
     )
     database.open()
     broker = LocalBroker()
@@ -131,6 +141,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
         scenes=scenes,
         users=SqliteUserStore(database),
         sessions=SqliteSessionStore(database),
+        screens=SqliteScreenStore(database),
         broker=broker,
         access_tokens=MemoryAccessTokenStore(),
         windows=MemoryWindows(clock.now),
@@ -143,7 +154,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
     """Redis for what is short-lived, MongoDB for the people; any number of nodes."""
     link = RedisLink(settings.redis.url.get_secret_value())
     users = MongoUserStore(settings.mongodb.url.get_secret_value(), settings.mongodb.database)
-    sessions = MongoSessionStore(users)
+    sessions, screens = MongoSessionStore(users), MongoScreenStore(users)
     async with contextlib.AsyncExitStack() as undo:
         await link.open()
         undo.push_async_callback(link.close)
@@ -151,6 +162,8 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         undo.push_async_callback(users.close)
         if settings.keeps_sessions:
             await sessions.open()
+        if settings.operator.token:
+            await screens.open()
         store_clock = StoreClock(clock, link)
         await store_clock.sync()
         undo.pop_all()
@@ -159,6 +172,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         scenes=RedisSceneStore(link, echo),
         users=users,
         sessions=sessions,
+        screens=screens,
         broker=RedisBroker(link, node, echo),
         access_tokens=RedisAccessTokenStore(link),
         windows=RedisWindows(link),

@@ -8,7 +8,7 @@ in the settings stops the start, not a request.
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from services.clock import Clock, SystemClock
 from services.errors import SettingsError
 from services.hooks import Hook
 from services.http_client import make_transport
+from services.ids import SceneStr
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.oidc import discovery
@@ -59,7 +60,7 @@ from services.scenes.pictures import MiniProgramPictures, Pictures
 from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
 from services.scenes.session_words import SessionWords
-from services.scenes.states import Kind, Scene
+from services.scenes.states import OPEN, Kind, Move, Scene, State
 from services.scenes.store import SceneStore
 from services.scenes.sweeper import Sweeper
 from services.scenes.traces import (
@@ -71,6 +72,9 @@ from services.scenes.traces import (
     open_traces,
 )
 from services.scenes.typed_codes import TypedCodes
+from services.screens.care import ScreenCare
+from services.screens.directory import Pages, Screens
+from services.screens.pairing import Pairings
 from services.sessions.service import SessionService
 from services.sessions.states import Session
 from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
@@ -189,11 +193,6 @@ class Container:
         """How people are authenticated here, for the tokens' claim of that name."""
         return ("simulated",) if self.settings.wechat.is_simulated else ("wechat",)
 
-    @property
-    def kiosk_labels(self) -> dict[str, str]:
-        """What the operator calls its screens."""
-        return {name: kiosk.label for name, kiosk in self.settings.kiosks.items()}
-
     # Tokens.
 
     @cached_property
@@ -280,6 +279,58 @@ class Container:
         """None where logins begin no sessions (``sessions.refresh_ttl_seconds: 0``)."""
         return self.sessions if self.settings.sessions.refresh_ttl_seconds else None
 
+    # Screens.
+
+    @cached_property
+    def screens(self) -> Screens | None:
+        """None where there is no operator who could pair and care for any."""
+        settings = self.settings
+        if not settings.operator.token:
+            return None
+        return Screens(
+            settings.kiosks, self.backend.screens, self.clock, self.supervisor, self.metrics
+        )
+
+    @cached_property
+    def pairings(self) -> Pairings | None:
+        if self.screens is None:
+            return None
+        return Pairings(
+            self.scenes,
+            self.screens,
+            self.limits,
+            self.clock,
+            ttl_seconds=self.settings.kiosk_pair_ttl_seconds,
+        )
+
+    @cached_property
+    def screen_care(self) -> ScreenCare | None:
+        if self.screens is None:
+            return None
+
+        async def end_scene(scene_str: SceneStr, details: Mapping[str, str]) -> None:
+            await self.login.end(scene_str, Move(State.CANCELLED, OPEN, details=details))
+
+        return ScreenCare(self.screens, self.clock, self.backend.broker.tell_of_screens, end_scene)
+
+    @property
+    def kiosk_labels(self) -> Mapping[str, str]:
+        """What the operator calls its screens, now and later."""
+        if self.screens is not None:
+            return self.screens.labels
+        return {name: kiosk.label for name, kiosk in self.settings.kiosks.items()}
+
+    @property
+    def _keypads(self) -> Collection[str]:
+        """The screens on which a number can be typed, now and later."""
+        if self.screens is not None:
+            return self.screens.keypads
+        return {name for name, kiosk in self.settings.kiosks.items() if kiosk.keypad}
+
+    def _gives_tickets(self) -> bool:
+        settings, paired = self.settings, self.screens is not None and self.screens.labels
+        return bool(settings.oidc.clients or settings.kiosks or paired)
+
     # Scenes and logins.
 
     @cached_property
@@ -318,9 +369,10 @@ class Container:
             amr=self.amr,
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
-            tickets=bool(settings.kiosks or settings.oidc.clients),
+            tickets=self._gives_tickets,
             on_delivery=self._on_delivery(),
             sessions=self.login_sessions,
+            screen_of=None if self.screens is None else self.screens.of_page,
         )
 
     def _on_delivery(self) -> Callable[[Scene], None] | None:
@@ -365,7 +417,7 @@ class Container:
             self.texts,
             self.clock,
             self.hook,
-            {name for name, kiosk in self.settings.kiosks.items() if kiosk.keypad},
+            self._keypads,
         )
 
     @cached_property
@@ -447,7 +499,7 @@ class Container:
             self.clock,
             self.metrics,
             self.scene_codes,
-            Kiosks(settings.kiosks, settings.kiosk_ttl_seconds),
+            Kiosks(settings.kiosks, self.screens, settings.kiosk_ttl_seconds),
             scene_ttl_seconds=settings.login.scene_ttl_seconds,
             poll_interval_seconds=settings.login.poll_interval_seconds,
         )
@@ -847,7 +899,13 @@ class Container:
         for rotation in self.key_rotations:
             await rotation.begin()
             self.supervisor.spawn(rotation.choose_in_time(), name="key rotation")
+        if self.screens is not None:
+            await self.screens.refresh()
+            self.backend.broker.listen_for_screens(self.screens.on_change)
         await self.push.start()
+        if self.screens is not None:
+            pages = Pages(self.polling.transport, self.push.tell)
+            self.supervisor.spawn(self.screens.watch_forever(pages), name="watch screens")
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         if self.sessions is not None:
             self.supervisor.spawn(self.sessions.expire_forever(), name="expire sessions")

@@ -195,6 +195,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "stale_seq": 409,
         "already_claimed": 409,
         "wrong_door": 409,
+        "conflict": 409,
         "gone": 410,
         "too_large": 413,
         "rate_limited": 429,

@@ -92,6 +92,7 @@ class MetricName(StrEnum):
         "scanpush_codes_ahead_unused_total",
         "Codes made ahead that no page got: too old, or left when the server ended.",
     )
+    SCREENS = "scanpush_screens", "Screens of the operator, by whether they were seen lately."
     NOTICES = "scanpush_notices_total", "Login notices, by what WeChat reports of them."
     STORE_SECONDS = "scanpush_store_seconds", "Seconds of a check whether a store answers."
     STORE_UP = "scanpush_store_up", "Whether a store answered its newest check: 1 or 0."
@@ -138,6 +139,7 @@ class Metrics:
         self._codes_made = self._counters(MetricName.CODES_AHEAD_MADE, "account")
         self._codes_used = self._counters(MetricName.CODES_AHEAD_USED, "account")
         self._codes_unused = self._counters(MetricName.CODES_AHEAD_UNUSED, "account")
+        self._screens = self._gauge(MetricName.SCREENS, "state")
         self._notices = self._counters(MetricName.NOTICES, "result")
         self._store_seconds = self._histogram(MetricName.STORE_SECONDS, "store")
         self._store_up = self._gauge(MetricName.STORE_UP, "store")
@@ -252,6 +254,13 @@ class Metrics:
     def codes_ahead_unused(self, account: str, codes: int) -> None:
         """So many codes made ahead are dropped. Each that was made ends as used or unused."""
         self._codes_unused(account).inc(codes)
+
+    # Screens.
+
+    def screens(self, *, up: int, down: int) -> None:
+        """So many were seen lately, and so many were not, by any node."""
+        for state, count in (("up", up), ("down", down)):
+            self._screens.labels(state).set(count)
 
     def notice(self, result: str) -> None:
         """WeChat's later word on a login notice: delivered or refused."""

@@ -21,12 +21,20 @@ IPV6_PREFIX = 64
 MINUTE = 60
 
 PER_SCENE = MappingProxyType(
-    {"scenes": 1, "mini_program": 2, "pictures": 2, "refreshes": 1, "authorize": 2}
+    {
+        "scenes": 1,
+        "mini_program": 2,
+        "pictures": 2,
+        "refreshes": 1,
+        "authorize": 2,
+        "pairings": 1,
+        "pair_codes": 2,
+    }
 )
 """How often an action may be done for each scene that may be begun: a mini program asks twice, to
 scan and to confirm; a picture is looked at once, and once more when WeChat failed; a client's
 request is kept, and kept again when its page is reloaded. Of refresh tokens only those are counted
-that no key of this server has signed."""
+that no key of this server has signed. The code of a screen that pairs is looked at, then named."""
 
 
 class Windows(Protocol):

@@ -434,8 +434,9 @@ class RedisLink:
                 # Who uses it connects again, to the new one: a call at once, the broker with a gap.
                 await connection.disconnect(nowait=True)
 
-    async def subscribe(self, channel: str) -> Any:
-        """A new connection on which Redis has confirmed the subscription; its owner disconnects it.
+    async def subscribe(self, *channels: str) -> Any:
+        """A new connection on which Redis has confirmed the subscriptions; its owner disconnects
+        it.
 
         It speaks RESP2, where a published message is an ordinary answer: for RESP3's push messages
         redis-py takes a detour. A cluster carries messages to all of its members, so that any
@@ -456,9 +457,10 @@ class RedisLink:
                 try:
                     with self.errors:
                         async with asyncio.timeout(self.timeout_seconds / min(2, len(servers))):
-                            await connection.send_command("SUBSCRIBE", channel)
-                            # The confirmation: what is published from now on arrives.
-                            await connection.read_response()
+                            await connection.send_command("SUBSCRIBE", *channels)
+                            # The confirmations: what is published from now on arrives.
+                            for _ in channels:
+                                await connection.read_response()
                 except StoreUnavailable as error:
                     problem = error
                     continue

@@ -78,6 +78,7 @@ async def open_faulty(settings: Settings, clock: Clock, node: str) -> Backend:
     backend = await open_embedded(settings, clock, node)
     backend.scenes = FaultyStore(backend.scenes)
     backend.users = FaultyStore(backend.users)
+    backend.screens = FaultyStore(backend.screens)
     backend.sessions = FaultyStore(backend.sessions)
     backend.logins = None  # so that each step passes its switch
     return backend

@@ -230,6 +230,13 @@ class Stack:
         assert isinstance(store, FaultyStore)
         return store
 
+    @property
+    def screens(self) -> FaultyStore:
+        """The screen store's switches, with ``faulty=True``."""
+        store = self.container.backend.screens
+        assert isinstance(store, FaultyStore)
+        return store
+
     async def scene(self, page: Page) -> Scene | None:
         """What the store knows of the page's scene."""
         return await self.container.backend.scenes.get(SceneStr(page.scene_str))

@@ -36,6 +36,14 @@ class Broker(Protocol):
         self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]
     ) -> None: ...
 
+    def listen_for_screens(self, on_change: Callable[[], None]) -> None:
+        """Have `on_change` called when another node tells of its screens; to be called before
+        `listen`."""
+
+    async def tell_of_screens(self) -> None:
+        """Have the other nodes read the screens again. A hint: one that cannot be given is not
+        given, for they read them now and then anyway."""
+
     async def close(self) -> None: ...
 
     async def ping(self) -> None:
@@ -56,11 +64,21 @@ class LocalBroker:
     async def listen(self, on_notice: Callable[[Notice], None], on_gap: Callable[[], None]) -> None:
         self._on_notice = on_notice
 
+    def listen_for_screens(self, on_change: Callable[[], None]) -> None:
+        return None  # There is no other node.
+
+    async def tell_of_screens(self) -> None:
+        return None
+
     async def close(self) -> None:
         self._on_notice = None
 
     async def ping(self) -> None:
         return None
+
+
+SCREENS = "scanpush:screens"
+"""The channel of the nodes that have screens. What is published there means nothing but itself."""
 
 
 def channel(node: str) -> str:
@@ -69,7 +87,8 @@ def channel(node: str) -> str:
 
 
 class RedisBroker:
-    """`Broker` over one subscription: this node listens to one channel of its own.
+    """`Broker` over one subscription: this node listens to a channel of its own, and to the one of
+    the screens where it has any.
 
     Redis delivers a message to the subscribers of that moment and keeps none (redis.io, "Pub/Sub":
     at-most-once). So after every lost connection the node is told of a gap, once the subscription
@@ -92,7 +111,8 @@ class RedisBroker:
     ) -> None:
         self._link = link
         self._echo = echo or LocalEcho()
-        self._channel = channel(node)
+        self._channels = [channel(node)]
+        self._on_screens: Callable[[], None] | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._supervisor = Supervisor()
         self._subscribed = False
@@ -104,6 +124,16 @@ class RedisBroker:
         self._supervisor.spawn(self._listen_forever(first, on_notice, on_gap), name="broker")
         await first
         self._echo.listen(on_notice)
+
+    def listen_for_screens(self, on_change: Callable[[], None]) -> None:
+        self._on_screens = on_change
+        self._channels = [*self._channels, SCREENS]
+
+    async def tell_of_screens(self) -> None:
+        try:
+            await self._link.call(SCREENS, "PUBLISH", SCREENS, "")
+        except StoreUnavailable as error:
+            log.info("the other nodes hear of the screens later: %s", error)
 
     async def _listen_forever(
         self,
@@ -119,6 +149,8 @@ class RedisBroker:
                     if first.done():
                         log.info("notices are back")
                         on_gap()
+                        if self._on_screens is not None:
+                            self._on_screens()
                     else:
                         first.set_result(None)
                     await self._receive(connection, on_notice)
@@ -137,7 +169,7 @@ class RedisBroker:
         Not redis-py's `PubSub`: that one subscribes again without a sign, so the gap would go
         unnoticed, and it takes longer over each notice.
         """
-        connection = await self._link.subscribe(self._channel)
+        connection = await self._link.subscribe(*self._channels)
         try:
             self._subscribed = True
             yield connection
@@ -162,7 +194,11 @@ class RedisBroker:
                     while True:
                         message = await connection.read_response()
                         self._alive = True
-                        if message[0] == "message":
+                        if message[0] != "message":
+                            continue
+                        if message[1] == SCREENS and self._on_screens is not None:
+                            self._on_screens()
+                        else:
                             self._hand_over(message[2], on_notice)
                 finally:
                     heartbeat.cancel()

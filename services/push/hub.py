@@ -298,6 +298,15 @@ class Hub:
             self._parking.send(fd, frames)
         self._metrics.status_written()
 
+    def tell(self, key: bytes, message: bytes) -> None:
+        """Write a message that is no status, without a frame yet; long polls are answered at once,
+        for the status that they get says it, too."""
+        for waiter in list(self._waiters.get(key, ())):
+            waiter.release()
+        fd = self._sockets.get(key)
+        if fd is not None:
+            self._parking.send(fd, text_frame(message))
+
     def fail(self, key: bytes) -> None:
         """The server failed: the page reconnects."""
         self._close(key, CloseCode.SERVER_ERROR)

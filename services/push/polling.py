@@ -6,7 +6,7 @@ from collections.abc import Callable
 from services.caches import Cache
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable, unauthorized
-from services.ids import SceneStr, WatchToken, secret_hash
+from services.ids import SceneStr, WatchToken, scene_key, secret_hash
 from services.metrics import Metrics
 from services.push.admission import AddressLimit
 from services.push.hub import Hub, Waiter
@@ -22,6 +22,9 @@ REMEMBERED = 100_000
 
 END_LEEWAY_SECONDS = 0.2
 """How long after a scene's end it is read again, for clocks that differ a little."""
+
+POLLED_SECONDS = 60
+"""A page that polled within this time is there: slow pages poll every ten seconds."""
 
 LEEWAY = 0.9
 """A page that keeps to the interval is never refused because of its timer."""
@@ -74,6 +77,16 @@ class PollingService:
             )
         self._last.keep(scene_str, now)
         return scene
+
+    def transport(self, scene_str: SceneStr) -> str:
+        """How the scene's page is connected to this node: ``socket``, ``long_poll`` or ``poll``;
+        empty where it is not."""
+        key = scene_key(scene_str)
+        if self._hub.watched(key):
+            return "long_poll" if self._hub.descriptor(key) is None else "socket"
+        last = self._last.get(scene_str)
+        lately = last is not None and self._clock.monotonic() - last < POLLED_SECONDS
+        return "poll" if lately else ""
 
     async def wait(
         self,

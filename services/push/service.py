@@ -4,11 +4,14 @@ import asyncio
 import logging
 import math
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import to_json
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
-from services.ids import SceneStr, scene_str_of
+from services.ids import SceneStr, scene_key, scene_str_of
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.origins import Network, Origins
@@ -145,6 +148,10 @@ class PushService:
         self.parking.open()
         await self._broker.listen(self.delivery.on_notice, self.delivery.on_gap)
         self._supervisor.spawn(tick_forever(self._clock, self._jobs), name="push ticker")
+
+    def tell(self, scene_str: SceneStr, message: Mapping[str, Any]) -> None:
+        """For `screens.directory.Pages`."""
+        self.hub.tell(scene_key(scene_str), to_json(message))
 
     # What sockets send.
 

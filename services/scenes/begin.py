@@ -4,7 +4,7 @@
 the scene and answers with its secrets. What differs by login kind is in one `SceneCode` class for
 each: the code, what the scene keeps of it, and what the page is told about it. A kind that the
 container builds no class for is not offered. `Kiosks` are the public screens that the operator put
-up, known by name and secret.
+up, known by their secrets.
 """
 
 import hmac
@@ -18,11 +18,14 @@ from services.clock import Clock
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, new_scene_str, secret_hash
 from services.metrics import Metrics
+from services.origins import summary
 from services.rate_limits import RateLimits
 from services.scenes.codes_ahead import AccountCodes
-from services.scenes.states import NO_DETAILS, Kind, Scene, State
+from services.scenes.states import NO_DETAILS, OPEN, Kind, Move, Scene, State
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
+from services.screens.directory import Screens
+from services.screens.store import Beginning
 from services.settings.models import KioskSettings
 from services.wechat.accounts import Account, Accounts
 from services.wechat.official_account import show_qr_url
@@ -46,6 +49,8 @@ class BeginRequest:
     """The server's own origin, as the page reached it."""
     kiosk: str | None = None
     kiosk_secret: str = ""
+    page: str = ""
+    """The version of a kiosk's page, as that says."""
     details: Mapping[str, str] = field(default_factory=lambda: NO_DETAILS)
     """What the scene keeps besides: of the authorization that its login is for."""
 
@@ -108,10 +113,10 @@ class BeginService:
             raise ApiError("unknown_kind", "This server has no such login.", field="kind") from None
         # Before the kiosk's secret is compared, so that guesses are limited as well.
         await self._limits.spend("scenes", request.address)
-        life, details, label = self._scene_ttl_seconds, {}, {}
+        life, details, kiosk = self._scene_ttl_seconds, {}, None
         if request.kiosk is not None:
-            label = {"label": self._kiosks.label(request.kiosk, request.kiosk_secret)}
-            life, details = self._kiosks.ttl_seconds, {"kiosk": request.kiosk}
+            kiosk = await self._kiosks.admit(request.kiosk, request.kiosk_secret)
+            life, details = self._kiosks.ttl_seconds, {"kiosk": kiosk.name}
         # The code comes first: a scene without one could not be shown, and a code without a scene
         # is answered like an expired one.
         scene_str, kept = await code.prepare(CodeRequest(account, life, request.origin))
@@ -143,6 +148,7 @@ class BeginService:
                 },
             )
         )
+        shown = NO_DETAILS if kiosk is None else await self._note(scene, kiosk, request)
         self._metrics.scene_begun(kind)
         document = {
             "scene_str": scene_str,
@@ -154,9 +160,21 @@ class BeginService:
             "status": f"/api/scenes/{scene_str}",
             "poll_interval": self._poll_interval_seconds,
             **code.document(scene, life),
-            **label,
+            **shown,
         }
         return Begun(scene, begin_cookie, document)
+
+    async def _note(
+        self, scene: Scene, kiosk: "Kiosk", request: BeginRequest
+    ) -> Mapping[str, Any]:
+        """What the answer to a kiosk's page has besides."""
+        browser = summary(request.user_agent) or request.user_agent[:64]
+        beginning = Beginning(scene.scene_str, scene.created_at, request.page, browser)
+        if await self._kiosks.begun(kiosk, beginning):
+            return self._kiosks.document(kiosk, scene)
+        # Revoked after it was admitted; `ScreenCare.revoke` ends the scenes that were noted.
+        await self._scenes.advance(scene.scene_str, Move(State.CANCELLED, OPEN))
+        raise _unknown_kiosk()
 
 
 def begun_here(scene: Scene, begin_cookie: str | None) -> bool:
@@ -166,34 +184,74 @@ def begun_here(scene: Scene, begin_cookie: str | None) -> bool:
     )
 
 
+class Kiosk(NamedTuple):
+    """A kiosk that has shown its secret; `secret` is empty for one of the settings."""
+
+    name: str
+    label: str
+    secret: str = ""
+
+
 class Kiosks:
-    """The configured kiosks: screens in public, whose pages never get a login.
+    """Screens in public, whose pages never get a login: those of the settings, and paired ones.
 
     Their scenes live longer and bring an exchange code, which the operator's server redeems
     (``/api/exchange``).
 
     Args:
+        kiosks: the screens of the settings.
+        screens: the paired ones; None where there is no operator who could pair any.
         ttl_seconds: the life of their scenes.
     """
 
-    def __init__(self, kiosks: Mapping[str, KioskSettings], ttl_seconds: int) -> None:
+    def __init__(
+        self, kiosks: Mapping[str, KioskSettings], screens: Screens | None, ttl_seconds: int
+    ) -> None:
         self._kiosks = kiosks
+        self._screens = screens
         self.ttl_seconds = ttl_seconds
 
-    def label(self, name: str, secret: str) -> str:
-        """What people call the kiosk of that name, for a page that has its secret.
+    async def admit(self, name: str, secret: str) -> Kiosk:
+        """The kiosk, for a page that has its secret.
 
-        Compared in constant time; an unknown kiosk is answered like a wrong secret.
+        A secret of the settings is compared in constant time. A paired screen is found by its
+        secret alone: its page goes on under the name it knows when the operator has changed it. An
+        unknown kiosk is answered like a wrong secret.
 
         Raises:
             ApiError: ``unauthorized``.
+            StoreUnavailable
         """
-        kiosk = self._kiosks.get(name)
-        expected = kiosk.secret.get_secret_value() if kiosk is not None else ""
-        same = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "surrogatepass"))
-        if kiosk is None or not expected or not same:
-            raise ApiError("unauthorized", "Unknown kiosk, or wrong or missing secret.")
-        return kiosk.label or name
+        configured = self._kiosks.get(name)
+        if configured is not None:
+            expected = configured.secret.get_secret_value().encode()
+            same = hmac.compare_digest(expected, secret.encode("utf-8", "surrogatepass"))
+            if expected and same:
+                return Kiosk(name, configured.label or name)
+        elif self._screens is not None and secret:
+            screen = await self._screens.store.of_secret(secret_hash(secret))
+            if screen is not None and screen.name not in self._kiosks:
+                return Kiosk(screen.name, screen.label or screen.name, secret)
+        raise _unknown_kiosk()
+
+    async def begun(self, kiosk: Kiosk, beginning: Beginning) -> bool:
+        """Note the scene; False where the kiosk was revoked meanwhile."""
+        if self._screens is None:
+            return True
+        if kiosk.secret:
+            return await self._screens.begun(kiosk.secret, beginning) is not None
+        self._screens.begun_at(kiosk.name, beginning)
+        return True
+
+    def document(self, kiosk: Kiosk, scene: Scene) -> Mapping[str, Any]:
+        """What its page is told with a new scene."""
+        screen = None if self._screens is None else self._screens.of_page(scene.details)
+        label = {"label": kiosk.label}
+        return label if screen is None else {**label, "screen": screen}
+
+
+def _unknown_kiosk() -> ApiError:
+    return ApiError("unauthorized", "Unknown kiosk, or wrong or missing secret.")
 
 
 # The login kinds.

@@ -243,10 +243,11 @@ class LoginService:
     Args:
         logins: completes logins over `scenes` and `users`.
         amr: how people are authenticated here (``["simulated"]`` under the simulator).
-        tickets: whether a page may get a ticket in place of its login, at kiosks and for clients of
-            the OpenID Provider; where none does, an ack is spared a look.
+        tickets: whether a page may get a ticket in place of its login now, at kiosks and for
+            clients of the OpenID Provider; while none does, an ack is spared a look.
         on_delivery: called for every delivery of a login, where the operator wants to know.
         sessions: None where logins begin none.
+        screen_of: what pages of public screens are told besides, where an operator cares for them.
     """
 
     def __init__(
@@ -261,9 +262,10 @@ class LoginService:
         amr: tuple[str, ...],
         collect_ttl_seconds: int,
         token_ttl_seconds: int,
-        tickets: bool = False,
+        tickets: Callable[[], bool] = lambda: False,
         on_delivery: Callable[[Scene], None] | None = None,
         sessions: SessionService | None = None,
+        screen_of: status.ScreenOf | None = None,
     ) -> None:
         self._scenes = scenes
         self._users = users
@@ -277,6 +279,7 @@ class LoginService:
         self._tickets = tickets
         self._on_delivery = on_delivery
         self._sessions = sessions
+        self._screen_of = screen_of
         self._refresh_token = None if sessions is None else self._first_refresh_token
 
     # What the page may do.
@@ -294,7 +297,11 @@ class LoginService:
         """The status document, its token signed now."""
         if self._on_delivery is not None and scene.state is State.AUTHORIZED:
             self._on_delivery(scene)
-        return to_json(status.document(scene, self._clock.now(), self._mint, self._refresh_token))
+        return to_json(
+            status.document(
+                scene, self._clock.now(), self._mint, self._refresh_token, self._screen_of
+            )
+        )
 
     async def ack(self, scene_str: SceneStr, seq: int) -> None:
         """The page has its login: consume it. Again is no error; another `seq` is ``stale_seq``.
@@ -303,7 +310,7 @@ class LoginService:
         OpenID Provider posts it): its ack says that it was received, and leaves the login where it
         is.
         """
-        if self._tickets or self._sessions is not None:
+        if self._tickets() or self._sessions is not None:
             scene = await self._scenes.get(scene_str)
             if scene is not None and (status.of_kiosk(scene) or status.of_authorization(scene)):
                 authorized_seq = scene.seq - (scene.state is State.CONSUMED)

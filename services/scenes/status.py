@@ -25,8 +25,16 @@ RefreshToken = Callable[[Scene], str]
 """The refresh token of an authorized scene's session; empty where it began none."""
 
 
+ScreenOf = Callable[[Mapping[str, str]], Mapping[str, Any] | None]
+"""What the page of a public screen is told, by the details of its scene; None for nothing."""
+
+
 def document(
-    scene: Scene, now: float, mint: Mint, refresh_token: RefreshToken | None = None
+    scene: Scene,
+    now: float,
+    mint: Mint,
+    refresh_token: RefreshToken | None = None,
+    screen_of: ScreenOf | None = None,
 ) -> dict[str, Any]:
     """The fields of one status document, each named here: what else a scene holds stays inside.
 
@@ -34,6 +42,7 @@ def document(
         now: the time by which the remaining seconds are counted.
         mint: signs what a page in this state gets. Not called in other states.
         refresh_token: None where logins begin no sessions.
+        screen_of: None where no operator cares for screens.
     """
     body: dict[str, Any] = {
         "type": "status",
@@ -49,6 +58,8 @@ def document(
             body["user"] = {"name": name, "avatar": scene.details.get("avatar", "")}
         else:
             body["user"] = {"name": mask(name), "avatar": ""}
+    if screen_of is not None and of_kiosk(scene) and (screen := screen_of(scene.details)):
+        body["screen"] = screen
     if scene.state is State.AUTHORIZED and scene.claims is not None:
         if of_kiosk(scene):
             body["exchange_code"] = mint(scene, Purpose.EXCHANGE)

@@ -233,7 +233,8 @@ def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_whole)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """An account's or a kiosk's name. Lower case, because names of variables have no case here."""
 Origin = Annotated[str, AfterValidator(_origin)]
 OptionalOrigin = Annotated[str, _optional(_origin)]

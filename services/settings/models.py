@@ -298,6 +298,7 @@ class Settings(_Section):
     login: LoginSettings = LoginSettings()
     kiosks: Mapping[Name, KioskSettings] = {}
     kiosk_ttl_seconds: SceneLife = 1800
+    kiosk_pair_ttl_seconds: Annotated[Whole, Field(ge=60, le=3600)] = 600
     jwt: JwtSettings = JwtSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()

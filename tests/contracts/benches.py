@@ -17,6 +17,9 @@ from services.push.broker import Broker, LocalBroker
 from services.scenes.store import Notice, SceneStore
 from services.scenes.store_sqlite import SCHEMA as SCENES_SCHEMA
 from services.scenes.store_sqlite import SqliteSceneStore
+from services.screens.store import ScreenStore
+from services.screens.store_sqlite import SCHEMA as SCREENS_SCHEMA
+from services.screens.store_sqlite import SqliteScreenStore
 from services.sessions.store import SessionStore
 from services.sessions.store_sqlite import SCHEMA as SESSIONS_SCHEMA
 from services.sessions.store_sqlite import SqliteSessionStore
@@ -93,7 +96,7 @@ class SqliteSceneBench:
 
 
 class UserBench(Protocol):
-    """A `UserStore` backend under test, and the `SessionStore` over it."""
+    """A `UserStore` backend under test, and the `SessionStore` and `ScreenStore` over it."""
 
     async def open(self) -> None: ...
 
@@ -105,6 +108,9 @@ class UserBench(Protocol):
     def sessions(self, node: str = "a") -> SessionStore:
         """Likewise."""
 
+    def screens(self, node: str = "a") -> ScreenStore:
+        """Likewise."""
+
     async def kept(self) -> str:
         """Everything that is kept of people, as one text."""
 
@@ -114,7 +120,7 @@ class SqliteUserBench:
 
     def __init__(self, folder: Path) -> None:
         self._database = Database(
-            folder / "scanpush.db", "NORMAL", (PEOPLE_SCHEMA, SESSIONS_SCHEMA)
+            folder / "scanpush.db", "NORMAL", (PEOPLE_SCHEMA, SESSIONS_SCHEMA, SCREENS_SCHEMA)
         )
 
     async def open(self) -> None:
@@ -128,6 +134,9 @@ class SqliteUserBench:
 
     def sessions(self, node: str = "a") -> SessionStore:
         return SqliteSessionStore(self._database)
+
+    def screens(self, node: str = "a") -> ScreenStore:
+        return SqliteScreenStore(self._database)
 
     async def kept(self) -> str:
         return await self._database.write(lambda db: "\n".join(db.iterdump()))

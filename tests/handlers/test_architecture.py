@@ -15,7 +15,7 @@ CONTRACT = {
     403: {"forbidden_origin", "forbidden"},
     404: {"not_found"},
     405: {"method_not_allowed"},
-    409: {"stale_seq", "already_claimed", "wrong_door"},
+    409: {"stale_seq", "already_claimed", "wrong_door", "conflict"},
     410: {"gone"},
     413: {"too_large"},
     426: {"upgrade_required"},
@@ -122,7 +122,7 @@ FLOORS = (
     ("services/push/", "services/web_login/", "services/oidc/"),
     ("services/scenes/",),
     ("services/wechat/",),
-    ("services/sessions/",),
+    ("services/sessions/", "services/screens/"),
     ("services/people/", "services/tokens/"),
     ("services/",),  # the ground floor: every other file
 )

@@ -107,8 +107,11 @@ class Screens:
     async def begun(self, secret: str, beginning: Beginning) -> Screen | None:
         """Note a scene that a paired screen has begun; None where it was revoked meanwhile."""
         screen = await self.store.begun(secret_hash(secret), beginning)
-        if screen is not None and screen.name not in self._names:
-            self._name_all({**(self._records or {}), screen.id: screen})
+        if screen is not None and screen.name not in self.configured:
+            # Only by name: what is new of it is told when the records are read.
+            self._names[screen.name] = screen
+            self.labels[screen.name] = screen.label
+            (self.keypads.add if screen.keypad else self.keypads.discard)(screen.name)
         return screen
 
     def begun_at(self, name: str, beginning: Beginning) -> None:

@@ -3,6 +3,7 @@
 
 import { request } from "./begin.js";
 import { jitter } from "./scan-client.js";
+import { mount, update } from "./operator-screens.js";
 import { drawn, followTheme, offerLanguages, speak } from "./page.js";
 
 const EVERY = 2000, KEPT = 120;
@@ -122,6 +123,7 @@ async function refresh() {
     enter(true);
     by("alert").textContent = "";
     show(body);
+    update(body);
   } else if ([401, 403, 404].includes(status)) {
     leave();
     by("alert").textContent = words.refused;
@@ -191,6 +193,7 @@ by("search").onsubmit = (event) => {
   tell(by("scene").value.trim());
 };
 by("logout").onclick = leave;
+mount(by("screens"), { ask: (path, { method, body } = {}) => request(path, { method, json: body, bearer: token }) });
 by("site").textContent = document.querySelector('meta[name="scanpush-site"]').content;
 offerLanguages(changeLanguage);
 document.addEventListener("visibilitychange", () => { if (token && document.visibilityState === "visible") refresh(); });

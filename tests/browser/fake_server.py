@@ -432,6 +432,42 @@ class Overview(Base):
         )
 
 
+class Kiosks(Base):
+    """``GET /api/operator/kiosks``: a screen that is up, one that is not, one that never was."""
+
+    def get(self) -> None:
+        now = time.time()
+        unknown = {
+            "keypad": False,
+            "configured": False,
+            "paired_at": now - 900,
+            "last_seen_at": None,
+            "page": "",
+            "browser": "",
+            "transport": "",
+            "code_age_seconds": None,
+            "notice": "",
+            "replacing_secret": False,
+        }
+        seen = {"page": "0.1.0", "transport": "socket", "browser": "Chrome, Linux"}
+        hall = {"last_seen_at": now - 7200, "page": "0.0.9", "notice": "今天下午三点闭馆"}
+        kiosks = [
+            {**unknown, "name": "foyer", "label": ""},
+            {**unknown, **seen, "name": "hall", "label": "一层大厅", **hall},
+            {
+                **unknown,
+                **seen,
+                "name": "lobby3",
+                "label": "三号大厅",
+                "configured": True,
+                "paired_at": None,
+                "last_seen_at": now,
+                "code_age_seconds": 754,
+            },
+        ]
+        self.finish({"kiosks": kiosks})
+
+
 class Timeline(Base):
     """``GET /api/operator/scenes/<scene_str>``: the story that support needs."""
 
@@ -621,6 +657,7 @@ def make_app(world: World) -> Application:
             (r"/ws/([^/]+)", Socket, it),
             (r"/api/operator/overview", Overview, it),
             (r"/api/operator/scenes/([^/]+)", Timeline, it),
+            (r"/api/operator/kiosks", Kiosks, it),
             (r"/embed", Embed, it),
             (r"/fake", Control, it),
             (r"/fake/scene", ControlScene, it),

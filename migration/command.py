@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/migrate",
-        description="Copy people, sessions and screens between SQLite and MongoDB, while logins go on.",
+        description="Copy people, sessions and screens from SQLite to MongoDB, or back, live.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -164,9 +164,7 @@ class BeginService:
         }
         return Begun(scene, begin_cookie, document)
 
-    async def _note(
-        self, scene: Scene, kiosk: "Kiosk", request: BeginRequest
-    ) -> Mapping[str, Any]:
+    async def _note(self, scene: Scene, kiosk: "Kiosk", request: BeginRequest) -> Mapping[str, Any]:
         """What the answer to a kiosk's page has besides."""
         browser = summary(request.user_agent) or request.user_agent[:64]
         beginning = Beginning(scene.scene_str, scene.created_at, request.page, browser)

@@ -1,4 +1,4 @@
-"""Screens in the embedded database: each change is one transaction, in the writer thread's order."""
+"""Screens in the embedded database: each change is one transaction, in the writer's order."""
 
 import json
 import sqlite3
@@ -61,7 +61,9 @@ class SqliteScreenStore:
         return await self._database.write(job)
 
     async def begun_at(self, name: str, beginning: Beginning) -> None:
-        await self._database.write(lambda db: _keep(db, _noted(db, name).with_scene(beginning)) and None)
+        await self._database.write(
+            lambda db: _keep(db, _noted(db, name).with_scene(beginning)) and None
+        )
 
     async def seen(self, screen_id: str, transport: str, at: float) -> None:
         await self._database.write(

@@ -50,8 +50,11 @@ class Wall:
 
     def was_told(self, member: str, value: Any = None) -> bool:
         """Whether a message about the screen had this."""
-        said = [message[member] for message in self.told if message.get("type") == "screen"
-                and member in message]
+        said = [
+            message[member]
+            for message in self.told
+            if message.get("type") == "screen" and member in message
+        ]
         return bool(said) if value is None else value in said
 
 

@@ -282,7 +282,10 @@ async def test_without_an_operator_there_is_no_pairing(tmp_path: Path) -> None:
 async def test_only_the_operator_cares_for_screens(tmp_path: Path) -> None:
     """401 without the token, whatever is asked; 403 from another site's page."""
     asked = [("GET", ""), ("GET", "/pair"), ("POST", "/pair"), ("PATCH", "/hall")]
-    asked += [("DELETE", "/hall"), *(("POST", f"/hall/{x}") for x in ("reload", "notice", "secret"))]
+    asked += [
+        ("DELETE", "/hall"),
+        *(("POST", f"/hall/{x}") for x in ("reload", "notice", "secret")),
+    ]
     async with Stack(tmp_path, **OPERATOR) as stack:
         await paired(stack)
         for method, path in asked:
@@ -335,7 +338,9 @@ async def test_a_screen_that_stays_is_seen_and_one_that_goes_is_not(tmp_path: Pa
             await screens.note_connected(screens._pages)
             await screens.refresh()
             (record,) = await screens.store.all()
-            assert record.transport == "socket" and record.seen_at == pytest.approx(stack.now, abs=5)
+            assert record.transport == "socket" and record.seen_at == pytest.approx(
+                stack.now, abs=5
+            )
             assert 'scanpush_screens{state="up"} 1.0' in (await stack.http.get("/metrics")).text
 
         async def is_gone() -> bool:
@@ -358,7 +363,7 @@ DEEDS: list[tuple[str, str, dict[str, Any], str, Any]] = [
 
 
 async def test_a_page_is_told_what_the_operator_does(tmp_path: Path) -> None:
-    """On its socket at once, in its status from then on, and in the answer to its next beginning."""
+    """On its socket at once, in its status from then on, and when it begins the next scene."""
     async with Stack(tmp_path, **OPERATOR) as stack:
         wall = await paired(stack)
         page = await wall.begin()
@@ -569,9 +574,7 @@ async def test_a_scene_begun_during_the_revocation_is_none(tmp_path: Path) -> No
         assert stack.container.history.states()["cancelled"] == 1
 
 
-async def test_screens_of_the_settings_need_no_store(
-    tmp_path: Path, logs: UnexpectedLogs
-) -> None:
+async def test_screens_of_the_settings_need_no_store(tmp_path: Path, logs: UnexpectedLogs) -> None:
     """Their pages get codes while the screens' store does not answer; paired ones get a 503."""
     logs.expect("store_unavailable")
     async with Stack(tmp_path, faulty=True, **OPERATOR, **CONFIGURED) as stack:

@@ -12,8 +12,11 @@ from pytest import CaptureFixture, MonkeyPatch
 
 from migration import copying
 from migration.command import SourceChanges, main
+from migration.sessions import SCREENS
 from services.errors import SettingsError
-from services.ids import AppId, UserId
+from services.ids import AppId, UserId, new_scene_str, secret_hash
+from services.screens.store import Screen
+from services.screens.store_sqlite import row_of, screen_of
 from tests.docs.pages import ROOT
 from tests.migration.sites import NOW, Site, identity, log_in, populate, session
 
@@ -211,3 +214,19 @@ def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path, capsys: CaptureFi
     assert main(["to-sqlite", "--config", str(tmp_path / "none.yaml")], {}) == 2
     told = capsys.readouterr().err
     assert told.startswith("scanpush: ") and told.count("\n") == 1
+
+
+def test_a_screen_is_alike_on_both_sides() -> None:
+    """Its row, made a document and a row again, is what it was."""
+    screen = Screen(
+        "an-id",
+        "hall",
+        "一层大厅",
+        keypad=True,
+        secret_hash=secret_hash("a secret"),
+        paired_at=1000.5,
+        reload=1_700_000_000_123,
+        scenes=(new_scene_str(), new_scene_str()),
+    )
+    row = row_of(screen)
+    assert SCREENS.to_row(SCREENS.to_document(row)) == row and screen_of(row) == screen

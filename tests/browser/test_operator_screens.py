@@ -131,7 +131,7 @@ def test_what_cannot_be_paired_is_said(page: Page, tea: Real, context: BrowserCo
     expect(section).to_contain_text("现在没有屏幕显示这个配对码")
     wall = Wall(context, tea.url)
     section.get_by_label("屏幕上的配对码").fill(wall.ask().lower())
-    press(section, "查找")
+    press(section, "核对")
     asker = section.locator(".screen-asker")
     for name, said in (("lobby3", "这个名称已被占用"), ("Hall", "名称为 1 到 32 个字符")):
         asker.get_by_label("名称").fill(name)

@@ -14,6 +14,7 @@ from services.people.store import Identity, Profile, UserStore
 from services.people.store_mongo import MongoUserStore
 from services.people.store_sqlite import SCHEMA as PEOPLE_SCHEMA
 from services.people.store_sqlite import SqliteUserStore
+from services.screens.store_sqlite import SCHEMA as SCREENS_SCHEMA
 from services.sessions.states import Session, SessionId
 from services.sessions.store import SessionStore
 from services.sessions.store_mongo import MongoSessionStore
@@ -60,7 +61,7 @@ class Site:
     @asynccontextmanager
     async def embedded(self) -> AsyncIterator[tuple[UserStore, SessionStore]]:
         """The stores as a server with ``backend: embedded`` has them open."""
-        database = Database(self.path, "NORMAL", (PEOPLE_SCHEMA, SESSIONS_SCHEMA))
+        database = Database(self.path, "NORMAL", (PEOPLE_SCHEMA, SESSIONS_SCHEMA, SCREENS_SCHEMA))
         database.open()
         try:
             yield SqliteUserStore(database), SqliteSessionStore(database)

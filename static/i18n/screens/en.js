@@ -2,7 +2,7 @@ export default {
   title: "Screens",
   none: "No screen yet. Open {address} on one: it shows a code.",
   code: "Code on the screen",
-  find: "Find",
+  find: "Look up",
   found: "{browser} at {address} asks since {time}. Does the screen you look at show {code}?",
   unknown_code: "No screen shows that code now",
   name: "Name, as in its address",

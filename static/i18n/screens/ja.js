@@ -2,7 +2,7 @@ export default {
   title: "スクリーン",
   none: "スクリーンはまだありません。スクリーンで {address} を開くと、コードが表示されます。",
   code: "スクリーンのコード",
-  find: "検索",
+  find: "確認",
   found: "{address} の {browser} が {time} から待っています。目の前のスクリーンのコードは {code} ですか？",
   unknown_code: "そのコードを表示しているスクリーンはありません",
   name: "名前（アドレスに使います）",

@@ -2,7 +2,7 @@ export default {
   title: "大屏",
   none: "还没有大屏。在屏幕上打开 {address}，它会显示一个配对码。",
   code: "屏幕上的配对码",
-  find: "查找",
+  find: "核对",
   found: "{address} 上的 {browser} 从 {time} 起等待配对。你面前的屏幕显示的是 {code} 吗？",
   unknown_code: "现在没有屏幕显示这个配对码",
   name: "名称（用在地址里）",

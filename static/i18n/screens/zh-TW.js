@@ -2,7 +2,7 @@ export default {
   title: "大螢幕",
   none: "還沒有大螢幕。在螢幕上開啟 {address}，它會顯示一個配對碼。",
   code: "螢幕上的配對碼",
-  find: "查詢",
+  find: "核對",
   found: "{address} 上的 {browser} 從 {time} 起等待配對。你面前的螢幕顯示的是 {code} 嗎？",
   unknown_code: "現在沒有螢幕顯示這個配對碼",
   name: "名稱（用在網址裡）",

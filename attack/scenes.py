@@ -169,9 +169,8 @@ async def identity_by_parameter(target: Target) -> None:
     claims = {"openid": "oAttacker", "unionid": "uAttacker", "user_id": "1", "state": "authorized"}
     scene = await target.begin(said=claims)
     headers = {"X-WX-OPENID": "oAttacker", "X-WX-UNIONID": "uAttacker", "X-Forwarded-User": "admin"}
-    answer = await target.ask(
-        "GET", f"{scene.path}?openid=oAttacker&state=authorized", headers=scene.bearer | headers
-    )
+    path = f"{scene.path}?wait=1&seq=0&openid=oAttacker&state=authorized"
+    answer = await target.ask("GET", path, headers=scene.bearer | headers)
     await target.must_be_untouched(scene, answer)
     answer.must("login" not in answer.document(), "a parameter logs in")
     me = await target.ask("GET", "/api/me?openid=oAttacker&user_id=1", headers=headers)

@@ -244,12 +244,16 @@ class Target:
         return self._named[name]
 
     async def state(self, scene: Scene) -> Answer:
-        """Its status, asked for by its own page."""
-        return await self.ask("GET", scene.path, headers=scene.bearer)
+        """Its status, asked for by its own page. A long poll that need not wait: plain ones are
+        answered once in `login.poll_interval_seconds`."""
+        return await self.ask("GET", f"{scene.path}?wait=1&seq=0", headers=scene.bearer)
 
     async def must_be_untouched(self, scene: Scene, tried: Answer) -> None:
         """Raise `Broken`, naming `tried`, unless the scene still waits for a scan."""
-        status = (await self.state(scene)).document()
+        answer = await self.state(scene)
+        if answer.status == 429:
+            raise CannotLook("the server takes no more long polls of this address: try again later")
+        status = answer.document()
         tried.must(
             status.get("state") == "waiting" and "login" not in status,
             f"the scene is {status.get('state')!r} after a request that should change nothing",

@@ -108,7 +108,7 @@ async def cors(target: Target) -> None:
     scene = await target.scene("a")
     preflight = {"Access-Control-Request-Method": "POST"}
     for method, path, headers in (
-        ("GET", scene.path, scene.bearer),
+        ("GET", f"{scene.path}?wait=1&seq=0", scene.bearer),
         ("OPTIONS", "/api/scenes", preflight),
         ("GET", "/api/me", {}),
         ("OPTIONS", "/api/operator/overview", preflight),

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -18,7 +19,7 @@ from bench.kit.conductor import NO_MACHINES, Conductor, Moment, Run
 from bench.kit.discover import Found, NotUsable, discover
 from bench.kit.exports import Exporter
 from bench.kit.job import Stage, Tick, TooMany, Unreadable, WholeLoad, jobs
-from bench.kit.outcome import crossed, faults, merged, outcome
+from bench.kit.outcome import faults, judged, merged, outcome
 from bench.kit.printout import Progress, page
 from bench.kit.report import report
 from bench.servers import scanpush_for_load
@@ -309,8 +310,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    asked = _asked(options)
+    asked, typed = _asked(options), _typed(options)
     whole = _whole_load(options)
+    if not whole.stages:
+        asked.update(sockets=whole.sockets, rate=whole.rate, hold=whole.hold)
     _check_files(options)
     with ExitStack() as stack:
         exporter = None
@@ -349,7 +352,7 @@ def _run(options: argparse.Namespace) -> int:
             ending.ignore_both()
         if not options.quiet:
             progress.end()
-    document = outcome(run, whole.sockets, asked, _now())
+    document = outcome(run, whole.sockets, asked, _now(), [typed])
     code = _finish(options, document, notes, Path("artifacts/load"))
     return ending.exit_code(run.stopped_by) if run.stopped_by else code
 
@@ -375,6 +378,31 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
         return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
     return {name: plain(value) for name, value in vars(options).items() if name != "key"}
+
+
+FILES = ("out", "json", "csv", "hdr")
+
+
+def _typed(options: argparse.Namespace) -> str:
+    """The command that was given, without the key and the names of files."""
+    usual = vars(parser().parse_args([]))
+    words = ["scripts/load"]
+    for name, value in vars(options).items():
+        if value == usual[name] or name in (*FILES, "key"):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif name in ("fail_if", "pid"):
+            for one in value:
+                words += [flag, one.text if isinstance(one, FailIf) else str(one)]
+        elif name == "stages":
+            words += [flag, ",".join(f"{stage.seconds:g}s:{stage.pages}" for stage in value)]
+        elif isinstance(value, tuple):
+            words += [flag, "{}:{}".format(*value)]
+        else:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
 
 
 def _conducted(
@@ -468,7 +496,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 def _check_files(options: argparse.Namespace) -> None:
     """Before the run: what cannot be written would be lost after it."""
-    for name in ("out", "json", "csv", "hdr"):
+    for name in FILES:
         path: Path | None = getattr(options, name)
         if path is None:
             continue
@@ -555,7 +583,10 @@ def _finish(
     if "HTTP 503" in hints:
         notes.append(DESCRIPTOR_HINT)
     notes += [HELD_BACK_HINT + setting for state, setting in HELD_BACK.items() if state in hints]
-    over = document["limits_crossed"] = crossed(options.fail_if, document["figures"])
+    limits_of_run = document["limits"] = judged(options.fail_if, document["figures"])
+    over = document["limits_crossed"] = [
+        f"{one['limit']}: {one['measured']}" for one in limits_of_run if one["crossed"]
+    ]
     found += [f"limit crossed: {limit}" for limit in over]
     print(page(document, notes, found))
     texts: dict[Path, Callable[[], str]] = {}

@@ -52,7 +52,8 @@ NO_MACHINES: Mapping[Link, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One row of the time line. Rates are a second, latencies in milliseconds."""
+    """One row of the time line. Rates are a second; the percentiles are those of `scan_to_token`
+    since the row before, in milliseconds."""
 
     seconds: float
     phase: str
@@ -115,7 +116,6 @@ class Conductor:
         self._silent = silent
         self._heard: dict[Link, float] = {}
         self._ticks: dict[Link, Tick] = {}
-        self._latencies = Histogram()
         self._figures: dict[str, Histogram] = {}
         self._workers: dict[Link, BaseProcess | None] = {}
         self._at_barrier: dict[Link, str] = {}
@@ -211,10 +211,9 @@ class Conductor:
             self._pass_barrier()
 
     def _take(self, link: Link, tick: Tick) -> None:
-        self._latencies += tick.latencies
         for name, histogram in tick.figures.items():
             self._figures[name] = self._figures.get(name, Histogram()) + histogram
-        tick.latencies, tick.figures = Histogram(), {}
+        tick.figures = {}
         self._ticks[link] = tick
 
     def _hear_chief(self) -> None:
@@ -334,7 +333,6 @@ class Conductor:
         whole = Tick(PHASES[-1] if self._ticks else PHASES[0])
         for tick in self._ticks.values():
             whole.add(tick)
-        whole.latencies, self._latencies = self._latencies, Histogram()
         whole.figures, self._figures = self._figures, {}
         return whole
 
@@ -344,7 +342,8 @@ class Conductor:
         span = now - self._last
         whole = self._sum()
         earlier = self._run.timeline[-1] if self._run.timeline else None
-        middle, rare = whole.latencies.quantiles((0.5, 0.99))
+        tokens = whole.figures.get("scan_to_token", Histogram())
+        middle, rare = tokens.quantiles((0.5, 0.99))
         moment = Moment(
             seconds=round(now - self._began, 2),
             phase=whole.phase,

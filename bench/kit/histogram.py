@@ -88,6 +88,18 @@ class Histogram:
             seen += self.counts[index]
             yield _highest(index) / MS, seen
 
+    def bars(self, each: int = 10) -> list[tuple[float, float, int]]:
+        """Counts for a drawing: least and greatest milliseconds, and how many lie between. `each`
+        bars make a power of ten; those at both ends have something in them."""
+        counts: Counter[int] = Counter()
+        for index, count in self.counts.items():
+            middle = max(1.0, (_lowest(index) + _highest(index)) / 2)
+            counts[math.floor(each * math.log10(middle / MS))] += count
+        if not counts:
+            return []
+        bounds = range(min(counts), max(counts) + 1)
+        return [(10 ** (n / each), 10 ** ((n + 1) / each), counts[n]) for n in bounds]
+
     def summary(self) -> dict[str, float]:
         """`n`, `mean`, `p50`, `p90`, `p99`, `p999` and `max`; only `n` when there are none."""
         if not self.total:

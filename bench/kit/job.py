@@ -83,8 +83,8 @@ class Job(Load):
 
 @dataclass(slots=True)
 class Tick:
-    """Where one worker is now. Counts are since its start, latencies since the last tick:
-    `latencies` from the scan itself, `figures` those of `FIGURES`."""
+    """Where one worker is now. Counts are since its start, the latencies of `figures`, which are
+    those of `FIGURES`, since the last tick."""
 
     phase: str
     begun: int = 0
@@ -97,7 +97,6 @@ class Tick:
     lost: int = 0
     pings: int = 0
     cpu_seconds: float = 0.0
-    latencies: Histogram = field(default_factory=Histogram)
     figures: dict[str, Histogram] = field(default_factory=dict)
 
     def add(self, other: "Tick") -> None:

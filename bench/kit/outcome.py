@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import platform
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bench.kit.conductor import Run
 from bench.kit.figures import summary
 from bench.kit.histogram import Histogram
 from bench.kit.job import FIGURES, PHASES, VERSION, Result, Unreadable, result_from, to_json
+from services import VERSION as SCANPUSH
 
 KB = 1024.0
 
@@ -96,13 +98,23 @@ def logins(result: Result) -> dict[str, Any]:
     }
 
 
-def outcome(run: Run, asked: int, options: dict[str, Any], at: str) -> dict[str, Any]:
-    """The whole document. It can be written as JSON as it is."""
+def outcome(
+    run: Run, asked: int, options: dict[str, Any], at: str, commands: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The whole document. It can be written as JSON as it is.
+
+    Args:
+        asked: so many pages.
+        options: what was in force, by the names of the command line.
+        commands: what was typed, without secrets; several where runs were added up.
+    """
     result = run.result
     kit_cpu = [moment.kit_cpu for moment in run.timeline]
     return {
         "kit": VERSION,
+        "version": SCANPUSH,
         "at": at,
+        "commands": list(commands),
         "options": options,
         "machine": machine(),
         "ended_early": bool(run.stopped_by),
@@ -173,17 +185,20 @@ def figures(result: Result) -> dict[str, Any]:
     }
 
 
-def crossed(limits: Sequence[FailIf], named: dict[str, Any]) -> list[str]:
-    """The limits that a run has crossed, one sentence each. A latency of which there is no sample
-    keeps to no limit."""
+def judged(limits: Sequence[FailIf], named: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each limit with what was measured, and whether the run has crossed it. A latency of which
+    there is no sample keeps to no limit."""
     found = []
     for limit in limits:
         figure = named[limit.figure]
         value = figure.get(limit.statistic) if limit.statistic else figure
-        if value is None:
-            found.append(f"{limit.text}: there was not one {limit.figure} to measure")
-        elif limit.holds(value):
-            found.append(f"{limit.text}: it was {value:,.10g}{limit.unit}")
+        measured = (
+            f"there was not one {limit.figure} to measure"
+            if value is None
+            else f"it was {value:,.10g}{limit.unit}"
+        )
+        over = value is None or limit.holds(value)
+        found.append({"limit": limit.text, "measured": measured, "crossed": over})
     return found
 
 
@@ -205,8 +220,14 @@ def merged(documents: Sequence[dict[str, Any]], at: str) -> dict[str, Any]:
         whole.stopped_by = whole.stopped_by or int(document["ended_early"])
     first = documents[0]
     asked = sum(document["sockets"]["asked"] for document in documents)
-    options = {"url": first["options"].get("url"), "runs": len(documents)}
-    made = outcome(whole, asked, options, at)
+    # What all runs had in common; the commands tell the rest.
+    options = {
+        name: value
+        for name, value in first["options"].items()
+        if name == "url" or all(d["options"].get(name) == value for d in documents)
+    }
+    commands = [command for document in documents for command in document["commands"]]
+    made = outcome(whole, asked, options, at, commands)
     made["memory"] = next((d["memory"] for d in documents if d["memory"]), {})
     made["timeline"] = _added([document["timeline"] for document in documents])
     made["kit_cpu_at_most"] = max(document["kit_cpu_at_most"] for document in documents)
@@ -214,18 +235,26 @@ def merged(documents: Sequence[dict[str, Any]], at: str) -> dict[str, Any]:
 
 
 def _added(timelines: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Row by row; where one run is over, its last row stays. Of percentiles the worst counts."""
-    rows = []
-    for number in range(max(map(len, timelines), default=0)):
-        there = [rows[min(number, len(rows) - 1)] for rows in timelines if rows]
-        fullest = max(there, key=lambda row: row["seconds"])
-        row = {**fullest, "phase": min((r["phase"] for r in there), key=PHASES.index)}
-        for name in ("begun", "held", "opened", "refused", "opens_per_second", "scans",
-                     "delivered", "lost", "kit_cpu"):  # fmt: skip
-            row[name] = round(sum(r[name] for r in there), 3)
+    """By the moments of the longest run, each with the latest row of every other. Of percentiles
+    the worst counts; a run that is over adds its counts, and nothing to what is measured later."""
+    there = [rows for rows in timelines if rows]
+    added = []
+    for moment in max(there, key=lambda rows: float(rows[-1]["seconds"]), default=[]):
+        now = moment["seconds"]
+        latest = [rows[max(0, bisect_right(rows, now, key=_seconds) - 1)] for rows in there]
+        going = [row for row, rows in zip(latest, there, strict=True) if _seconds(rows[-1]) >= now]
+        row = {**moment, "phase": min((r["phase"] for r in latest), key=PHASES.index)}
+        for name in ("begun", "held", "opened", "refused", "scans", "delivered", "lost"):
+            row[name] = sum(r[name] for r in latest)
+        for name in ("opens_per_second", "kit_cpu"):
+            row[name] = round(sum(r[name] for r in going), 3)
         for name in ("p50_ms", "p99_ms"):
-            row[name] = max((r[name] for r in there if r[name] is not None), default=None)
+            row[name] = max((r[name] for r in going if r[name] is not None), default=None)
         for name in ("rss_bytes", "server_cpu"):
-            row[name] = max(r[name] for r in there)
-        rows.append(row)
-    return rows
+            row[name] = max(r[name] for r in latest)
+        added.append(row)
+    return added
+
+
+def _seconds(row: dict[str, Any]) -> float:
+    return float(row["seconds"])

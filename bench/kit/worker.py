@@ -311,7 +311,6 @@ class Worker:
                 crew.tally.lost,
                 sockets.pings,
                 time.process_time(),
-                self._news("scan_to_token"),
                 {figure: self._news(name) for figure, name in FIGURES.items()},
             )
         )

@@ -19,6 +19,8 @@ DEEP = 9.0
 CLEAR = 7.0
 """That of marks and buttons on the stage, and of links on dark paper."""
 
+BASE = Path(__file__).resolve().parents[2] / "static" / "base.css"
+
 WHITE, BLACK = "#ffffff", "#000000"
 PAPER, DARK_PAPER = "#f6f5f0", "#101412"
 """``--paper`` of static/base.css, by theme."""
@@ -65,6 +67,19 @@ def style(colour: str) -> str:
     bright = _until(colour, WHITE, DARK_PAPER, CLEAR)
     dark = {"jade": bright, "on-jade": _mixed(colour, BLACK, 0.8)} | _stage(colour, darker)
     return _rule(":root", light) + _rule(':root[data-theme="dark"]', dark)
+
+
+def shared_style() -> str:
+    """The colours and the type of static/base.css, for documents that stand alone and have no
+    script: what chooses the dark ones is the system."""
+    text = BASE.read_text()
+
+    def inside(selector: str) -> str:
+        return text.partition(f"\n{selector} {{\n")[2].partition("\n}")[0]
+
+    light = f":root {{\n{inside(':root')}\n}}\n:root:lang(en) {{\n{inside(':root:lang(en)')}\n}}\n"
+    dark = inside(':root[data-theme="dark"]')
+    return f"{light}@media screen and (prefers-color-scheme: dark) {{ :root {{\n{dark}\n}} }}\n"
 
 
 def logo_source(logo: str) -> str:

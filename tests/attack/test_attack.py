@@ -35,7 +35,7 @@ def provider_tells_its_operator(logs: UnexpectedLogs) -> None:
 
 
 def stack(folder: Path) -> Stack:
-    """A server with all that the table asks about, which lets a page poll as seldom as by default."""
+    """A server with all that the table asks about; a page may poll as seldom as by default."""
     return Stack(
         folder,
         login={"poll_interval_seconds": 3},

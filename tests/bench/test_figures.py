@@ -2,7 +2,7 @@
 
 import math
 
-from bench.kit.charts import Line, chart, nice_ticks
+from bench.kit.charts import Line, Mark, distribution, log_ticks, nice_ticks, over_time
 from bench.kit.figures import spread_text, summary
 from bench.results import Board, Figure
 
@@ -52,13 +52,45 @@ def test_axis_ticks_are_round_and_cover_the_data() -> None:
     assert nice_ticks(0, 0)[0] == 0
 
 
+def test_ticks_of_a_logarithmic_axis_cover_the_data() -> None:
+    """1, 2 and 5 times powers of ten, from the last below the least to the first above the most."""
+    assert log_ticks(0.3, 12) == [0.2, 0.5, 1, 2, 5, 10, 20]
+    assert log_ticks(1, 5) == [1, 2, 5]
+
+
+def curve(*values: float) -> Line:
+    return Line("p50", [(float(second), value) for second, value in enumerate(values)])
+
+
 def test_gaps_in_a_curve_stay_gaps() -> None:
     """An interval without a login interrupts the line instead of touching zero."""
-    points = [(0.0, 1.0), (1.0, 2.0), (2.0, math.nan), (3.0, 1.0), (4.0, 1.0)]
-    drawn = chart("t", [Line("p50", points)], "s", "ms")
-    assert drawn.count("M") == 2 and "nan" not in drawn
+    drawn = over_time("t", [curve(1, 2, math.nan, 1, 4, 5)], "ms")
+    # Each chart is drawn for wide and for narrow screens.
+    assert drawn.count("h0") == 2 * 2 and "nan" not in drawn
 
 
-def test_an_empty_chart_is_left_out() -> None:
-    """One point is no curve."""
-    assert chart("t", [Line("p50", [(0.0, 1.0)])], "s", "ms") == ""
+def test_a_chart_of_too_few_points_is_left_out() -> None:
+    """What the table says as well is not drawn."""
+    assert over_time("t", [curve(1, 2, math.nan, 3, 4)], "ms") == ""
+    assert distribution("t", [(1.0, 2.0, 19)], []) == ""
+
+
+def test_latencies_far_apart_are_drawn_on_a_logarithmic_axis() -> None:
+    """One bad second does not press all others onto the axis; and the axis says what it is."""
+    assert "ms, logarithmic" in over_time("t", [curve(1, 2, 1, 2, 900)], "ms")
+    assert "logarithmic" not in over_time("t", [curve(1, 2, 1, 2, 9)], "ms")
+
+
+def test_axes_have_units() -> None:
+    """Seconds for short runs, minutes and hours for longer ones."""
+    for length, unit in ((10, "seconds"), (1_000, "minutes"), (40_000, "hours")):
+        points = [(length * n / 9, 1.0) for n in range(10)]
+        assert f"{unit} since the start" in over_time("t", [Line("held", points)], "pages")
+
+
+def test_marks_do_not_run_into_each_other() -> None:
+    """The line of each is drawn, a name only where there is room."""
+    marks = [Mark(1.0, "to 1,000"), Mark(1.01, "to 2,000"), Mark(4.0, "<b>")]
+    drawn = over_time("t", [curve(*range(9))], "pages", marks)
+    assert drawn.count('class="mark"') == 2 * 3
+    assert "to 1,000" in drawn and "to 2,000" not in drawn and "&lt;b&gt;" in drawn

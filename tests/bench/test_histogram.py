@@ -68,3 +68,12 @@ def test_refuses_what_is_no_histogram_of_the_kit(text: str) -> None:
     """One error for all of it, whatever it is that does not fit."""
     with pytest.raises(NotAHistogram):
         Histogram.decoded(text)
+
+
+def test_bars_count_every_duration_once() -> None:
+    """Ten to a power of ten, without a gap, between bounds that hold what they count."""
+    bars = Histogram([0.0, 0.0011, 0.0012, 0.00126, 0.5]).bars()
+    assert sum(count for _, _, count in bars) == 5
+    assert all(one[1] == pytest.approx(other[0]) for one, other in zip(bars, bars[1:]))
+    assert next(count for low, high, count in bars if low <= 1.15 < high) == 2
+    assert Histogram().bars() == []

@@ -120,10 +120,10 @@ def test_shares_the_work_among_processes(kit: Kit, reference: Reference) -> None
 
 
 def test_writes_one_report_that_needs_nothing_else(kit: Kit, reference: Reference) -> None:
-    """The HTML report has plots and figures, and no address that a browser would load."""
+    """The HTML report has charts and figures, and no address that a browser would load."""
     run = kit("--url", reference(), "--scans", "20", "--hold", "1.5")
     text = Path(f"{run.stem}.html").read_text()
-    assert text.count("<svg") >= 4
+    assert text.count("<figure") >= 1 and "scripts/load --url http://127.0.0.1:" in text
     assert "scan to token" in text.lower()
     for outside in ("src=", "<script", "<link", "@import", "url("):
         assert outside not in text

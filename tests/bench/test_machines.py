@@ -70,7 +70,7 @@ def pair() -> Iterator[tuple[Channel, Channel]]:
 def test_messages_arrive_as_they_were(pair: tuple[Channel, Channel]) -> None:
     """Ticks, results and words, histograms included."""
     ours, theirs = pair
-    tick = Tick("hold", held=3, latencies=Histogram([0.1]), figures={"open": Histogram([0.2, 3])})
+    tick = Tick("hold", held=3, figures={"open": Histogram([0.2, 3])})
     result = Result(begun=5, begin=Histogram([0.5]), spans={"begin": 1.5})
     result.codes[1000] += 4
     for message in (tick, result, GO, {"name": "x"}):

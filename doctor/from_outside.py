@@ -246,7 +246,10 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
     passed = [outcome for outcome in times if outcome not in REFUSED_CALLBACKS]
     newest = max(times, key=times.__getitem__, default="")
     accepted = told[max(passed, key=times.__getitem__)] if passed else None
-    seen = SENTENCES["seen" if accepted and newest in passed else "silence"]
+    seen = SENTENCES["silence"]
+    if accepted and newest in passed:
+        minutes = max(0, round((exam.clock.now() - times[newest]) / 60))
+        seen = Said(*(half.format(minutes=minutes) for half in SENTENCES["seen"]))
     yield _token(account, newest, bool(passed), seen, label)
     if account.mode == "plaintext":
         yield Finding("encoding_aes_key", State.SKIPPED, "no_key_needed", {}, label)

@@ -49,6 +49,9 @@ PLACES: Mapping[str, Said] = MappingProxyType(
             f"{_PLATFORM}the account → 绑定关系 → 开放平台",
             f"{_PLATFORM}对应账号 → 绑定关系 → 开放平台",
         ),
+        "verify_page": Said(
+            "mp.weixin.qq.com → 设置与开发 → 微信认证", "mp.weixin.qq.com → 设置与开发 → 微信认证"
+        ),
         "website_page": Said("open.weixin.qq.com → 管理中心", "open.weixin.qq.com → 管理中心"),
         "mini_page": Said(
             "mp.weixin.qq.com → the mini program → 开发管理 → 开发设置",
@@ -230,9 +233,11 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "账号不能创建带参数的二维码（{problem}）",
             ),
             Said(
-                "Use a verified service account (认证服务号) or the test account, or the login kind "
-                "code (docs/login-kinds.md).",
-                "请换成认证服务号或测试号，或者用登录方式 code（docs/zh-CN/login-kinds.md）。",
+                "Only a verified service account (认证服务号) or the test account may: have the account "
+                "verified at {verify_page}, take another, or use the login kind code "
+                "(docs/login-kinds.md).",
+                "只有认证服务号和测试号可以：请在 {verify_page} 完成认证，或换一个账号，或者用登录方式 "
+                "code（docs/zh-CN/login-kinds.md）。",
             ),
         ),
         "quota": Text(
@@ -250,8 +255,10 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             ),
             Said(
                 "Find what begins so many logins (pages that are not visible, robots, another "
-                "system of the account); the count begins again at midnight in Beijing.",
-                "请查清是什么在不断开始登录（没有显示的页面、机器人、同一账号的别的系统）；北京时间零点重新计数。",
+                "system of the account). Logins go on until none is left; the count begins again at "
+                "midnight in Beijing, or by clear_quota, ten times a month.",
+                "请查清是什么在不断开始登录（没有显示的页面、机器人、同一账号的别的系统）。用完之前仍可登录；北京时间零点重新计数，也可用 "
+                "clear_quota 清零（每月十次）。",
             ),
         ),
         "quota_unknown": Text(
@@ -260,6 +267,13 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "微信没有告知今天还剩多少二维码",
             ),
             Said("See the quota at mp.weixin.qq.com, API 诊断.", "请在后台的接口权限页查看额度。"),
+        ),
+        "refused_as_before": Text(
+            Said(
+                "WeChat refuses this for the reason told by {check}",
+                "微信拒绝的原因与 {check} 相同",
+            ),
+            Said("Mend {check} first.", "先解决 {check}。"),
         ),
         "console_url": Text(
             Said(
@@ -735,8 +749,11 @@ ADVICE: Mapping[str, Said] = MappingProxyType(
         ),
         "wait": Said("Wait for a minute and run the doctor again.", "等一分钟再运行。"),
         "server": Said(
-            "Save the server URL at {push_page} while scanpush runs.",
-            "请在 scanpush 运行时到 {push_page} 保存服务器地址。",
+            "Save the server URL at {push_page} while scanpush runs: the address of the line server_url "
+            "below, with callback_token as Token, encoding_aes_key as EncodingAESKey and the same mode. "
+            "WeChat saves it only where the Token is the same.",
+            "请在 scanpush 运行时到 {push_page} 保存服务器地址：填下面 server_url 一行的地址，令牌填 "
+            "callback_token，消息加解密密钥填 encoding_aes_key，加解密方式与配置相同。令牌不一致时微信不会保存。",
         ),
         "template": Said(
             "Compare notice_template_id and notice_fields with the template at {template_page}.",
@@ -795,7 +812,10 @@ SENTENCES: Mapping[str, Said] = MappingProxyType(
         "clear": Said("unencrypted", "未加密的"),
         "nothing": Said("nothing", "无"),
         "no_headers": Said("no X-Forwarded headers", "没有 X-Forwarded 请求头"),
-        "seen": Said(", and a callback has passed", "，且已有回调通过"),
+        "seen": Said(
+            ", and a callback has passed ({minutes} min ago)",
+            "，且已有回调通过（{minutes} 分钟前）",
+        ),
         "silence": NOTHING,
         "own_count": Said("; this server counts {count}", "；按本服务器的统计是 {count} 个"),
         "an_address": Said("in WeChat's text", "见微信的原文"),

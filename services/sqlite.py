@@ -128,7 +128,10 @@ class Database:
         except OSError:
             self._lock.close()
             raise SettingsError(
-                "embedded.path", "another scanpush is using this file; use backend: distributed"
+                "embedded.path",
+                "another scanpush is using this file; end that one, or give this one a file of its own "
+                "(SCANPUSH_EMBEDDED__PATH=data/second.db). Several on one store need backend: "
+                "distributed",
             ) from None
         try:
             self._writer = self._connect()

@@ -27,14 +27,16 @@ class ConsoleHandler(PageHandler):
             )
         except (ValueError, CryptoError) as error:
             self.set_status(400)
-            said = f"未保存 · Not saved: {error}"
-        self._show(said)
+            self._show(f"未保存 · Not saved: {error}", saved=False)
+        else:
+            self._show(said)
 
-    def _show(self, said: str) -> None:
+    def _show(self, said: str, saved: bool = True) -> None:
         world = self.world
         self.show(
             "console.html",
             said=said,
+            saved=saved,
             accounts=list(world.accounts.values()),
             apps=[*world.mini_program_apps.values(), *world.websites.values()],
         )

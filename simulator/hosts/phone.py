@@ -7,6 +7,7 @@ from typing import Any
 
 from tornado.web import HTTPError
 
+from services.settings.branding import shared_style
 from simulator.authorisations import WebsiteLogin
 from simulator.hosts.open import decide_login
 from simulator.hosts.pages import PageHandler
@@ -20,6 +21,14 @@ class HomeHandler(PageHandler):
 
     def get(self) -> None:
         self.redirect(f"{self.base}/phone")
+
+
+class PaletteHandler(PageHandler):
+    """``.../phone/static/palette.css``: the colours and the type of scanpush's own pages."""
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/css; charset=utf-8")
+        self.write(shared_style())
 
 
 class PhonePageHandler(PageHandler):

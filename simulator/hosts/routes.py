@@ -138,6 +138,7 @@ def _phone_routes(world: World, base: str) -> _Routes:
         (rf"{base}/m/(\w*)", phone.MiniProgramHandler, shared),
         (rf"{base}/phone/state", phone.StateHandler, shared),
         (rf"{base}/phone/act", phone.ActHandler, shared),
+        (rf"{base}/phone/static/palette\.css", phone.PaletteHandler, shared),
         (rf"{base}/phone/static/(.*)", StaticFileHandler, STATIC),
     ]
 

@@ -66,7 +66,8 @@ async def test_a_mistake_is_found(mistake: str, tmp_path: Path, logs: Unexpected
         finding = of_check(found, check)
         assert (finding.state, english in finding.remedy("en")) == (state, True), finding.line("en")
         assert chinese in finding.remedy("zh")
-        assert {one.check for one in found if one.state is State.BAD} <= {check, *APPS}
+        bad = [one.check for one in found if one.state is State.BAD]
+        assert set(bad) <= {check, *APPS} and bad.count(check) == (state is State.BAD)
         assert is_well(found) == (state is State.SKIPPED)
 
 
@@ -79,6 +80,18 @@ async def test_an_account_without_mistakes_is_well(tmp_path: Path) -> None:
         skipped = {one.check for one in found if one.state is State.SKIPPED}
         assert skipped == {"verify_files"}
         assert {one.state for one in found} == {State.OK, State.SKIPPED}
+
+
+async def test_a_callback_that_passed_is_told_with_its_age(tmp_path: Path) -> None:
+    """One of an hour ago says nothing about a server URL that was changed since."""
+    async with Stack(tmp_path) as stack:
+        await stack.simulator("follow", person="alice")
+        watch = stack.container.accounts.named("").watch.callbacks
+        for outcome, last in watch.items():
+            watch[outcome] = last._replace(at=last.at - 3600)
+        found = await findings_of(settings_of(stack, **NOTICE))
+        assert "a callback has passed (60 min ago)" in of_check(found, "callback_token").what("en")
+        assert "已有回调通过（60 分钟前）" in of_check(found, "callback_token").what("zh")
 
 
 async def test_nothing_is_spent_sent_or_changed(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ async def test_a_path_is_held_though_its_files_are_deleted(tmp_path: Path, clear
     path is free."""
     async with database(tmp_path):
         cleared(tmp_path / "a")
-        with pytest.raises(SettingsError, match="another scanpush is using this file"):
+        with pytest.raises(SettingsError, match="this file; .*SCANPUSH_EMBEDDED__PATH"):
             async with database(tmp_path):
                 pass
     async with database(tmp_path) as one:

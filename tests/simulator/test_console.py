@@ -148,3 +148,15 @@ async def test_a_refused_creation_is_not_counted(caller: Caller) -> None:
         assert answer["errcode"] in (40052, 40053)
     report = caller.wechat.world.quotas.report(caller.account.app_id, "/cgi-bin/qrcode/create")
     assert report["quota"]["used"] == 0
+
+
+async def test_what_was_not_saved_looks_like_a_warning(
+    caller: Caller, server: CallbackServer
+) -> None:
+    """And what was saved does not."""
+    refused = await save(
+        caller, "server", **server_fields(caller, callback_url="http://127.0.0.1:1/")
+    )
+    saved = await save(caller, "server", **server_fields(caller))
+    assert 'class="card said bad"' in refused and "Not saved" in refused
+    assert 'class="card said"' in saved and "Saved" in saved

@@ -157,3 +157,26 @@ def test_static_files_are_self_contained() -> None:
     for file in (HERE / "static").iterdir():
         found = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?https?://", file.read_text())
         assert found == [], file.name
+
+
+@pytest.mark.gen_test
+async def test_the_pages_have_the_colours_of_scanpush(caller: Caller) -> None:
+    """Those of static/base.css, on the second listener as well; phone.css has none of its own but
+    that of the person's lines."""
+    caller.wechat.start_phone_listener("127.0.0.1")
+    base = caller.wechat.phone_base
+    palette = await caller.http.get(f"{base}/phone/static/palette.css")
+    page = (await caller.http.get(f"{base}/phone")).text
+    style = (HERE / "static" / "phone.css").read_text()
+    defined = set(re.findall(r"(--[\w-]+):", palette.text + style))
+    assert palette.headers["Content-Type"].startswith("text/css")
+    assert "/phone/static/palette.css" in page
+    assert set(re.findall(r"var\((--[\w-]+)\)", style)) <= defined
+    assert set(re.findall(r"(--[\w-]+): #", style)) == {"--mine"}
+
+
+@pytest.mark.gen_test
+async def test_the_phone_says_why_pages_know_no_names(caller: Caller) -> None:
+    """Before a person is chosen, whose name the login page will not show."""
+    page = await caller.http.get(f"{caller.wechat.phone_base}/phone")
+    assert ENGLISH["nameless"] in html.unescape(page.text)

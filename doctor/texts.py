@@ -255,8 +255,8 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             ),
             Said(
                 "Find what begins so many logins (pages that are not visible, robots, another "
-                "system of the account). Logins go on until none is left; the count begins again at "
-                "midnight in Beijing, or by clear_quota, ten times a month.",
+                "system of the account). Logins go on until none is left; the count begins again "
+                "at midnight in Beijing, or by clear_quota, ten times a month.",
                 "请查清是什么在不断开始登录（没有显示的页面、机器人、同一账号的别的系统）。用完之前仍可登录；北京时间零点重新计数，也可用 "
                 "clear_quota 清零（每月十次）。",
             ),
@@ -749,9 +749,9 @@ ADVICE: Mapping[str, Said] = MappingProxyType(
         ),
         "wait": Said("Wait for a minute and run the doctor again.", "等一分钟再运行。"),
         "server": Said(
-            "Save the server URL at {push_page} while scanpush runs: the address of the line server_url "
-            "below, with callback_token as Token, encoding_aes_key as EncodingAESKey and the same mode. "
-            "WeChat saves it only where the Token is the same.",
+            "Save the server URL at {push_page} while scanpush runs: the address of the line "
+            "server_url below, with callback_token as Token, encoding_aes_key as EncodingAESKey "
+            "and the same mode. WeChat saves it only where the Token is the same.",
             "请在 scanpush 运行时到 {push_page} 保存服务器地址：填下面 server_url 一行的地址，令牌填 "
             "callback_token，消息加解密密钥填 encoding_aes_key，加解密方式与配置相同。令牌不一致时微信不会保存。",
         ),

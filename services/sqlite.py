@@ -129,8 +129,8 @@ class Database:
             self._lock.close()
             raise SettingsError(
                 "embedded.path",
-                "another scanpush is using this file; end that one, or give this one a file of its own "
-                "(SCANPUSH_EMBEDDED__PATH=data/second.db). Several on one store need backend: "
+                "another scanpush is using this file; end that one, or give this one a file of its "
+                "own (SCANPUSH_EMBEDDED__PATH=data/second.db). Several on one store need backend: "
                 "distributed",
             ) from None
         try:

@@ -135,7 +135,7 @@ def _settings(wechat: SimulatedWeChat) -> str:
       callback_token: "{account.callback_token}"
       encoding_aes_key: "{account.encoding_aes_key}"
       mode: {account.mode}""" for number, account in enumerate(wechat.config.accounts, 1))
-    return f"""# In place of the section wechat of config.yaml, or in a file of its own: scripts/run --config FILE
+    return f"""# In place of the section wechat of config.yaml, or alone: scripts/run --config FILE
 wechat:
   simulator: false
   api_base: {wechat.api_base}

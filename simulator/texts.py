@@ -10,8 +10,8 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "badge_more": "No real WeChat, account or person is involved.",
         "who": "Whose phone is this?",
         "suggestions": "Alice,Bob,Chen",
-        "nameless": "WeChat tells a site no names with a scan, since 2021: the page says “WeChat user”. "
-        "A pop-up login passes the name on.",
+        "nameless": "Since 2021 WeChat tells a site no name with a scan: the login page says "
+        "“WeChat user”. A pop-up login passes the name on.",
         "name": "Another name",
         "use": "Use",
         "change": "Change",
@@ -21,9 +21,10 @@ ENGLISH: Mapping[str, str] = MappingProxyType(
         "scan_hint": "You already follow this account. WeChat would open its chat after the scan.",
         "follow_hint": "You do not follow this account yet. WeChat asks a newcomer to follow it.",
         "expired": "This QR code has expired. Use the new one on the login page.",
-        "unknown": "This QR code is not known here: the simulator was started again without its state. Reload the login page.",
-        "no_code": "The button “Open the simulated phone” of a login page brings its code here. Or follow the account "
-        "and write to it.",
+        "unknown": "This QR code is not known here: the simulator was started again without its "
+        "state. Reload the login page.",
+        "no_code": "The button “Open the simulated phone” of a login page brings its code here. Or "
+        "follow the account and write to it.",
         "follow": "Follow",
         "unfollow": "Unfollow",
         "chat": "Chat",
@@ -83,7 +84,7 @@ CHINESE: Mapping[str, str] = MappingProxyType(
         "follow_hint": "你尚未关注该公众号，微信会请新用户先关注。",
         "expired": "二维码已过期，请使用登录页上的新二维码。",
         "unknown": "这里没有这个二维码：模拟器重新启动过，没有保留之前的状态。请刷新登录页。",
-        "no_code": "请扫描登录页上的二维码，或在下面给公众号发消息。",
+        "no_code": "登录页上的“打开模拟手机”按钮会把二维码带到这里；也可以关注公众号，给它发消息。",
         "follow": "关注",
         "unfollow": "取消关注",
         "chat": "会话",

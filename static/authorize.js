@@ -29,7 +29,7 @@ scan.addEventListener("error", ({ detail }) => {
   }
   // The page stood open for too long: loaded again, it is as new. Not again and again, where no cookie is kept.
   if (detail.error !== "bad_request") return;
-  const now = Date.now(), before = Number(sessionStorage["scanpush reloaded"] ?? 0);
+  const now = Date.now(), before = Number(sessionStorage["scanpush reloaded"] || 0);
   sessionStorage["scanpush reloaded"] = now;
   if (now - before > 60000) location.reload();
 });

@@ -1,5 +1,8 @@
 // Begins a scene. A page loads this before everything else, so that its code is on the way while the rest comes.
 
+/** The object that everything global is a member of; `globalThis` is younger than Chromium 63. */
+export const world = typeof self === "undefined" ? globalThis : self;
+
 const NOTHING = { status: 0, retryAfter: 0, body: {} };
 
 async function read(answer) {
@@ -8,25 +11,28 @@ async function read(answer) {
   return { status: answer.status, retryAfter, body: text ? JSON.parse(text) : {} };
 }
 
-// Resolves always; `status` 0: nothing usable came back.
-export async function request(url, { method, bearer, json, seconds = 15, signal } = {}) {
-  const stop = new AbortController();
-  const abort = () => stop.abort();
-  const timer = setTimeout(abort, seconds * 1000);
-  signal?.addEventListener("abort", abort);
+// Resolves always, and as soon as `stopped` does; `status` 0: nothing usable came back.
+export async function request(url, { method, bearer, json, seconds = 15, stopped } = {}) {
+  // Chromium 63 has none. What is given up there comes to an end by itself.
+  const cut = world.AbortController && new AbortController();
+  let timer;
+  const over = new Promise((resolve) => {
+    timer = setTimeout(resolve, seconds * 1000);
+    if (stopped) stopped.then(resolve);
+  });
   const headers = {};
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   // No Content-Type of JSON, before which a browser asks a foreign server for leave: a round trip.
   try {
-    return await read(await fetch(url, {
-      method, headers, body: json && JSON.stringify(json), signal: stop.signal, cache: "no-store",
-    }));
-  } catch {
+    const body = json && JSON.stringify(json), signal = cut && cut.signal;
+    const answer = fetch(url, { method, headers, body, signal, cache: "no-store" }).then(read);
+    return await Promise.race([answer, over]) || NOTHING;
+  } catch (error) {
     // No network, a time-out, or some proxy's own page.
     return NOTHING;
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
+    if (cut) cut.abort();
   }
 }
 
@@ -37,7 +43,7 @@ async function ask(server, wish, bearer) {
 function begun(answer, began = Date.now()) {
   if (answer.status !== 201) return answer;
   const { qr, expires_in: life } = answer.body;
-  const shown = qr?.expires_in ?? Math.max(life - 30, life / 2);
+  const shown = qr ? qr.expires_in : Math.max(life - 30, life / 2);
   const times = { began, fresh_until: began + shown * 1000, ends: began + life * 1000 };
   return { ...answer, scene: { ...answer.body, ...times } };
 }
@@ -51,9 +57,9 @@ export function beginEarly(server, wish, bearer) {
 }
 
 export async function begin(server, wish, bearer) {
-  const given = globalThis.scanLoginEarly;
+  const given = world.scanLoginEarly;
   if (given) {
-    globalThis.scanLoginEarly = undefined;
+    world.scanLoginEarly = undefined;
     const adopted = await adopt(given, server, wish);
     if (adopted) return adopted;
   }
@@ -77,9 +83,9 @@ async function adopt({ url, body, answer }, server, wish) {
     }
     const late = new Promise((resolve) => setTimeout(resolve, 15000, NOTHING));
     // It may have come at any time since the page began.
-    const found = begun(await Promise.race([answer.then(read), late]), performance.timeOrigin);
+    const found = begun(await Promise.race([answer.then(read), late]), performance.timing.navigationStart);
     return found.scene && found.scene.fresh_until < Date.now() + 10000 ? null : found;
-  } catch {
+  } catch (error) {
     return NOTHING;
   }
 }
@@ -92,7 +98,7 @@ export const keyOf = (server, { account, kind, authorize }) =>
 export function keptScenes(key) {
   try {
     return JSON.parse(sessionStorage[key]).filter((scene) => scene.ends > Date.now());
-  } catch {
+  } catch (error) {
     // Nothing kept, or no storage (a sandboxed frame).
     return [];
   }

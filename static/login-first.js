@@ -3,7 +3,10 @@
 import { beginEarly, keptScenes, keyOf } from "./begin.js";
 import { followTheme, keptDoor } from "./page.js";
 
-export const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`)?.content.trim() ?? "";
+export const meta = (name) => {
+  const found = document.querySelector(`meta[name="scanpush-${name}"]`);
+  return found ? found.content.trim() : "";
+};
 export const inWeChat = /MicroMessenger/i.test(navigator.userAgent);
 export const onPhone = matchMedia("(pointer: coarse) and (max-width: 48rem)").matches;
 const kinds = meta("kinds").split(/[\s,]+/).filter(Boolean);
@@ -16,7 +19,7 @@ export function doors() {
   return useful.sort((a, b) => order.indexOf(a) - order.indexOf(b));
 }
 
-const door = doors().find((kind) => kind === keptDoor()) ?? doors()[0] ?? "official_account";
+const door = doors().find((kind) => kind === keptDoor()) || doors()[0] || "official_account";
 
 /** The attribute `kind` of this page's element, where it needs one. */
 export const firstKind = door === "official_account" ? undefined : door;

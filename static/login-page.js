@@ -2,7 +2,7 @@
 // appearance, the simulated phone.
 
 import { doors, firstKind, inWeChat, meta, onPhone } from "./login-first.js";
-import { chosenTheme, drawn, keepDoor, keepTheme, offerLanguages, speak } from "./page.js";
+import { chosenTheme, drawn, fill, keepDoor, keepTheme, offerLanguages, speak } from "./page.js";
 import "./scan-login.js";
 
 export const by = (id) => document.getElementById(id);
@@ -16,10 +16,10 @@ const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
 
 export function showDoors() {
   const list = doors();
-  const now = scan.getAttribute("kind") ?? "official_account";
+  const now = scan.getAttribute("kind") || "official_account";
   const buttons = list.map((kind) => {
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", textContent: page.words[`door_${kind}`] ?? kind });
+    Object.assign(button, { type: "button", textContent: page.words[`door_${kind}`] || kind });
     button.setAttribute("aria-pressed", kind === now);
     button.onclick = () => {
       keepDoor(kind);
@@ -32,7 +32,7 @@ export function showDoors() {
   });
   const hint = document.createElement("p");
   hint.textContent = page.words.phone_hint;
-  by("doors").replaceChildren(...(onPhone && !inWeChat ? [hint] : []), ...buttons);
+  fill(by("doors"), onPhone && !inWeChat ? [hint, ...buttons] : buttons);
   closeDoors();
 }
 
@@ -47,13 +47,13 @@ function closeDoors() {
 function showWay() {
   const { words } = page, { state } = scan.login.view;
   if (!words) return;
-  const kind = scan.getAttribute("kind") ?? "official_account";
+  const kind = scan.getAttribute("kind") || "official_account";
   // A phone cannot scan the screen that WeChat itself is on; elsewhere a code of kind web is scanned as any other.
   const way = inWeChat && kind !== "web" && kind !== "code" ? "hold" : kind === "web" && !inWeChat ? "" : kind;
-  const { heading, steps } = words.ways[way] ?? words;
+  const { heading, steps } = words.ways[way] || words;
   by("heading").textContent = heading;
   const item = (step) => Object.assign(document.createElement("li"), { textContent: step });
-  by("steps").replaceChildren(...steps.map(item));
+  fill(by("steps"), steps.map(item));
   const next = CLAIMED.includes(state) ? 2 : 0;
   by("steps").children[next].setAttribute("aria-current", "step");
   showTitle();
@@ -63,8 +63,8 @@ const said = scan.shadowRoot.querySelector("[part=title]");
 
 /** The title of the tab tells what has become of the login. */
 function showTitle() {
-  const { state } = scan.login?.view ?? {};
-  const text = [undefined, "starting", "waiting"].includes(state) ? page.words?.title : said.textContent;
+  const state = scan.login && scan.login.view.state;
+  const text = [undefined, "starting", "waiting"].includes(state) ? page.words && page.words.title : said.textContent;
   if (text) document.title = `${text} · ${meta("site")}`;
 }
 
@@ -73,9 +73,9 @@ new MutationObserver(showTitle).observe(said, { childList: true });
 /** Where the simulated phone does what a person would do with this code. */
 function atThePhone({ state, trouble, kind, qr, scene_str }) {
   if (!simulated || state !== "waiting" || trouble) return "";
-  if (kind === "mini_program") return `${meta("phone")}/m/?scene=${scene_str.replaceAll("-", "")}`;
+  if (kind === "mini_program") return `${meta("phone")}/m/?scene=${scene_str.replace(/-/g, "")}`;
   if (kind === "code") return `${meta("phone")}/phone`;
-  return /^https?:/.test(qr?.content) ? qr.content : "";
+  return qr && /^https?:/.test(qr.content) ? qr.content : "";
 }
 
 scan.addEventListener("change", ({ detail }) => {
@@ -85,7 +85,7 @@ scan.addEventListener("change", ({ detail }) => {
   by("phone").classList.toggle("unready", !address);
   closeDoors();
   link.dataset.t = scan.getAttribute("kind") === "code" ? "phone_chat" : "phone";
-  link.textContent = page.words?.[link.dataset.t] ?? "";
+  link.textContent = page.words ? page.words[link.dataset.t] : "";
   if (address) link.href = address;
   showWay();
 });

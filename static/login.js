@@ -1,6 +1,7 @@
 // The page `/`: the element does the login; this file does everything around it.
 
 import { by, open, page, scan, showDoors } from "./login-page.js";
+import { fill } from "./page.js";
 
 let login;
 
@@ -12,11 +13,11 @@ const when = (seconds) =>
   new Date(seconds * 1000).toLocaleString(spoken(), { dateStyle: "medium", timeStyle: "medium" });
 
 function showClaims(claims) {
-  by("claims").replaceChildren(...Object.entries(claims).map(([name, value]) => {
+  fill(by("claims"), Object.entries(claims).map(([name, value]) => {
     const [row, term, code, text] = ["div", "dt", "code", "dd"].map((tag) => document.createElement(tag));
     code.textContent = name;
-    term.append(page.words.claim[name] ?? "", code);
-    text.textContent = ["iat", "nbf", "exp"].includes(name) ? when(value) : [value].flat().join(", ");
+    term.append(page.words.claim[name] || "", code);
+    text.textContent = ["iat", "nbf", "exp"].includes(name) ? when(value) : [].concat(value).join(", ");
     row.append(term, text);
     return row;
   }));
@@ -62,7 +63,7 @@ async function askServer() {
   const { token } = login;
   const headers = { Authorization: `Bearer ${token}` };
   const answer = await fetch("/api/me", { headers, cache: "no-store" }).catch(() => null);
-  if (!answer?.ok || token !== login?.token) return;
+  if (!answer || !answer.ok || !login || token !== login.token) return;
   login.me = await answer.json();
   show();
 }
@@ -70,10 +71,10 @@ async function askServer() {
 function showMe() {
   const { me, user } = login;
   const since = me && new Date(me.created_at * 1000 || me.created_at);
-  const date = since?.toLocaleDateString(spoken(), { dateStyle: "long" });
-  by("me-name").textContent = me?.name || login.name || page.words.nameless;
+  const date = since && since.toLocaleDateString(spoken(), { dateStyle: "long" });
+  by("me-name").textContent = me && me.name || login.name || page.words.nameless;
   const sub = [user.is_new ? page.words.sub_new : page.words.sub_known];
-  if (!me?.name && !login.name) sub.push(page.words.why_nameless);
+  if (!(me && me.name) && !login.name) sub.push(page.words.why_nameless);
   if (me) sub.push(page.words.since.replace("{date}", date), page.words.confirmed);
   // A dot never begins a line.
   by("me-sub").textContent = sub.join("\u00a0· ");
@@ -94,7 +95,7 @@ function show() {
 }
 
 scan.addEventListener("login", ({ detail }) => {
-  login = { ...detail, name: scan.login.view.user?.name };
+  login = { ...detail, name: (scan.login.view.user || {}).name };
   show();
   by("me-name").focus();
   askServer();
@@ -112,7 +113,8 @@ by("logout").onclick = () => {
 };
 
 by("copy").onclick = async () => {
-  const copied = await navigator.clipboard?.writeText(login.token).then(() => true, () => false);
+  const { clipboard } = navigator;
+  const copied = clipboard && await clipboard.writeText(login.token).then(() => true, () => false);
   by("copied").textContent = copied ? page.words.copied : page.words.copy_failed;
   if (!copied) getSelection().selectAllChildren(by("token"));
 };

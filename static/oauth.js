@@ -6,25 +6,26 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 function paint() {
   let chosen = "";
   try {
-    chosen = localStorage.getItem("scanpush theme") ?? "";
-  } catch {
+    chosen = localStorage.getItem("scanpush theme") || "";
+  } catch (error) {
     // No storage (private mode): the system decides.
   }
   document.documentElement.dataset.theme = chosen || (dark.matches ? "dark" : "light");
 }
 
-dark.addEventListener("change", paint);
+// Safari 13 has no addEventListener here.
+dark.addListener(paint);
 paint();
 
 const popup = "closes" in document.body.dataset;
 const button = document.getElementById("close");
-const bridge = () => globalThis.WeixinJSBridge;
+const bridge = () => self.WeixinJSBridge;
 
 /** A button, where there is something that a page may close. */
 function offer() {
   if (!button) return;
   button.hidden = !(popup || bridge());
-  button.onclick = () => (bridge() ? bridge().call("closeWindow") : globalThis.close());
+  button.onclick = () => (bridge() ? bridge().call("closeWindow") : self.close());
 }
 
 offer();
@@ -33,4 +34,4 @@ document.addEventListener("WeixinJSBridgeReady", offer);
 // An answer for another site: its button is for browsers without scripts.
 if ("posts" in document.body.dataset) document.getElementById("form").submit();
 // A popup has done its part: the page that opened it hears the result on its own socket.
-if (popup) globalThis.close();
+if (popup) self.close();

@@ -2,9 +2,9 @@
 
 const keep = (name, value, storage = "localStorage") => {
   try {
-    if (value === undefined) return globalThis[storage].getItem(`scanpush ${name}`);
-    globalThis[storage].setItem(`scanpush ${name}`, value);
-  } catch {
+    if (value === undefined) return self[storage].getItem(`scanpush ${name}`);
+    self[storage].setItem(`scanpush ${name}`, value);
+  } catch (error) {
     // No storage (private mode): the choice lasts as long as the page.
   }
   return value;
@@ -19,7 +19,14 @@ export const keptDoor = () => keep("door", undefined, "sessionStorage");
  * server may not be found, it stays until something of the server `came`.
  */
 export function drawn(came = false) {
-  if (came || ["/", "/kiosk", "/operator", "/oauth/authorize"].includes(location.pathname)) document.getElementById("plain")?.remove();
+  const plain = document.getElementById("plain");
+  if (plain && (came || ["/", "/kiosk", "/operator", "/oauth/authorize"].includes(location.pathname))) plain.remove();
+}
+
+/** Puts `children` in the place of what is in `element`; `replaceChildren` is younger than Safari 13. */
+export function fill(element, children) {
+  element.textContent = "";
+  element.append(...children);
 }
 
 let wanted;
@@ -50,7 +57,7 @@ function keepLanguage(lang) {
   }
   try {
     document.cookie = `lang=${lang}; path=/; max-age=31536000; samesite=lax`;
-  } catch {
+  } catch (error) {
     // No storage: the choice lasts as long as the page.
   }
 }
@@ -71,11 +78,12 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 /** Puts the chosen appearance, or the system's, on the page and follows the system. */
 export function followTheme() {
   const apply = () => { document.documentElement.dataset.theme = keep("theme") || (dark.matches ? "dark" : "light"); };
-  dark.addEventListener("change", apply);
+  // Safari 13 has no addEventListener here.
+  dark.addListener(apply);
   apply();
 }
 
-export const chosenTheme = () => keep("theme") ?? "";
+export const chosenTheme = () => keep("theme") || "";
 
 export function keepTheme(theme) {
   keep("theme", theme);

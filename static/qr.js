@@ -80,7 +80,7 @@ function remainder(data, degree) {
   const divisor = Array(degree).fill(0);
   divisor[degree - 1] = 1;
   for (let i = 0, root = 1; i < degree; i++, root = multiply(root, 2))
-    for (let j = 0; j < degree; j++) divisor[j] = multiply(divisor[j], root) ^ (divisor[j + 1] ?? 0);
+    for (let j = 0; j < degree; j++) divisor[j] = multiply(divisor[j], root) ^ (divisor[j + 1] || 0);
   const rest = Array(degree).fill(0);
   for (const byte of data) {
     const factor = byte ^ rest.shift();
@@ -159,7 +159,7 @@ function fill(words, rows, fixed, masked) {
       for (const x of [right, right - 1]) {
         const y = upward ? size - 1 - step : step;
         if (fixed[y][x]) continue;
-        rows[y][x] = (words[i >> 3] ?? 0) >> 7 - (i & 7) & 1 ^ (masked(x, y) === 0 ? 1 : 0);
+        rows[y][x] = (words[i >> 3] || 0) >> 7 - (i & 7) & 1 ^ (masked(x, y) === 0 ? 1 : 0);
         i++;
       }
   }
@@ -171,8 +171,8 @@ function penalty(rows) {
   const columns = rows.map((_, x) => rows.map((row) => row[x]));
   for (const line of [...rows, ...columns]) {
     const text = line.join("");
-    for (const run of text.match(/0{5,}|1{5,}/g) ?? []) cost += run.length - 2;
-    cost += 40 * (text.match(/(?=00001011101|10111010000)/g) ?? []).length;
+    for (const run of text.match(/0{5,}|1{5,}/g) || []) cost += run.length - 2;
+    cost += 40 * (text.match(/(?=00001011101|10111010000)/g) || []).length;
   }
   rows.forEach((row, y) => row.forEach((cell, x) => {
     dark += cell;

@@ -10,11 +10,13 @@ const STYLE = `
 :host([hidden]), [hidden] { display: none !important; }
 :host([theme=dark]) ${DARK}
 @media (prefers-color-scheme: dark) { :host(:not([theme=light])) ${DARK} }
-[part=plate] { position: relative; aspect-ratio: 1; display: grid; place-items: center; border-radius: 7%;
+[part=plate] { position: relative; display: grid; place-items: center; border-radius: 7%;
   background: var(--plate); container-type: inline-size; }
 .qr [part=plate] { background: #fff; --line: #dde1db; --good: var(--ring, #0a6b4d); }
-[part=plate] > * { grid-area: 1 / 1; }
-[part=ring] { position: absolute; inset: 0; pointer-events: none; width: 100%; height: 100%; fill: none;
+/* A square: percentages of a padding are of the width. */
+[part=plate]::before { content: ""; padding-bottom: 100%; }
+[part=plate]::before, [part=plate] > * { grid-area: 1 / 1; }
+[part=ring] { position: absolute; top: 0; left: 0; pointer-events: none; width: 100%; height: 100%; fill: none;
   stroke: var(--line); stroke-width: 1.2; }
 [part=ring] .time { stroke: var(--good); }
 /* Only forwards: what comes after the code has no ring. */
@@ -23,16 +25,17 @@ const STYLE = `
 [part=picture] { fill: var(--line); }
 .sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round;
   stroke-linejoin: round; }
-:is(.scanned, .confirming, .registering, .authorized) .sign { stroke: var(--good); }
-:is(.denied, .failed) .sign { stroke: var(--bad); }
-[part=code] { font: 600 2.4rem/1 ui-monospace, monospace; font-size: min(4.5rem, 102cqi / var(--characters, 6));
+.scanned .sign, .confirming .sign, .registering .sign, .authorized .sign { stroke: var(--good); }
+.denied .sign, .failed .sign { stroke: var(--bad); }
+[part=code] { font: 600 2.4rem/1 ui-monospace, monospace;
   letter-spacing: .14em; padding-left: .14em; user-select: all; }
-[part=copy] { align-self: end; margin-bottom: 12%; }
+@supports (width: 1cqi) { [part=code] { font-size: min(4.5rem, 102cqi / var(--characters, 6)); } }
+[part=copy] { align-self: flex-end; margin-bottom: 12%; }
 [part=form] { width: 86%; margin: 5% 0; font-size: .9375em; }
 .registering [part=ring] { display: none; }
 [part=form]:not([hidden]):not(:empty) ~ [part=picture] { display: none; }
-[role=status] { display: grid; align-content: start; margin-top: 1rem; min-height: 4.7em; overflow-wrap: anywhere;
-  text-wrap: balance; }
+[role=status] { display: grid; align-content: flex-start; margin-top: 1rem; min-height: 4.7em; text-wrap: balance;
+  overflow-wrap: break-word; overflow-wrap: anywhere; }
 [role=status] > * { grid-area: 1 / 1; display: block; min-width: 0; }
 .next, .starting [part=button] { visibility: hidden; }
 p { margin: 0; }
@@ -42,7 +45,7 @@ p { margin: 0; }
 bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; }
 /* A button comes where the time was: what stands below does not move. */
-.actions { display: grid; align-content: start; justify-items: center; min-height: 3.25rem; }
+.actions { display: grid; align-content: flex-start; justify-items: center; min-height: 3.25rem; }
 .actions [part=timer]:empty { min-height: 0; }
 button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0;
   border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
@@ -121,7 +124,7 @@ export const dress = (root, css = STYLE) => {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(css);
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
-  } catch {
+  } catch (error) {
     // Safari before 16.4, Firefox before 101.
     root.append(html("style", {}, css));
   }

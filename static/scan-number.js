@@ -1,7 +1,7 @@
 // The field and the keypad of state `confirming` where a number is asked for. The element fetches it only then.
 
-const STYLE = `.number { position: relative; margin: 0; display: grid; gap: .25rem; width: 86%; height: 86%;
-  grid-template: auto auto repeat(4, minmax(2.75rem, 1fr)) / repeat(3, 1fr); align-content: center; }
+const STYLE = `.number { position: relative; margin: 0; display: grid; grid-gap: .25rem; gap: .25rem; width: 86%;
+  height: 86%; grid-template: auto auto repeat(4, minmax(2.75rem, 1fr)) / repeat(3, 1fr); align-content: center; }
 .number .said { grid-column: 1 / -1; display: grid; min-height: 1.4rem; font-size: .9375em; line-height: 1.4rem;
   color: var(--soft); }
 .number .said > * { grid-area: 1 / 1; margin: 0; }
@@ -25,7 +25,7 @@ const dressed = new WeakSet();
 export async function send(watch, number) {
   watch.numbered = true;
   const { status, body } = await watch.post("number", { seq: watch.status.seq, number });
-  return (watch.numbered = status === 204) ? null : body.error ?? { code: "unreachable" };
+  return (watch.numbered = status === 204) ? null : body.error || { code: "unreachable" };
 }
 
 const DIGITS = 2;
@@ -71,7 +71,8 @@ export function fill(form, words, login, dress) {
   erase.setAttribute("aria-label", words.erase);
   done.setAttribute("aria-label", words.confirm);
   form.noValidate = true;
-  form.replaceChildren(said, input, ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map(digit), erase, digit(0), done);
+  form.textContent = "";
+  form.append(said, input, ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map(digit), erase, digit(0), done);
   const busy = (is) => {
     input.readOnly = is;
     form.querySelectorAll("button").forEach((button) => { button.disabled = is; });
@@ -94,5 +95,5 @@ export function fill(form, words, login, dress) {
     input.focus({ preventScroll: true });
   };
   // Where fingers type, the system's keyboard would cover the keypad.
-  if (onScreen || !globalThis.matchMedia?.("(pointer: coarse)").matches) input.focus({ preventScroll: true });
+  if (onScreen || !matchMedia("(pointer: coarse)").matches) input.focus({ preventScroll: true });
 }

@@ -8,19 +8,19 @@ const SECONDS = 5;
 
 /** Whether a file that is open to all pages can be had, and whether the page's own policy forbade it. */
 async function probe(server) {
-  const stop = new AbortController(), timer = setTimeout(() => stop.abort(), SECONDS * 1000);
+  const late = new Promise((resolve) => setTimeout(resolve, SECONDS * 1000, {}));
   const found = { reached: false, forbidden: false };
   const note = ({ blockedURI, effectiveDirective }) => {
     if (effectiveDirective === "connect-src" && blockedURI.startsWith(server.origin)) found.forbidden = true;
   };
   document.addEventListener("securitypolicyviolation", note);
   try {
-    found.reached = (await fetch(new URL("/static/icon.svg", server), { cache: "no-store", signal: stop.signal })).ok;
-  } catch {
+    const answer = fetch(new URL("/static/icon.svg", server), { cache: "no-store" });
+    found.reached = !!(await Promise.race([answer, late])).ok;
+  } catch (error) {
     // The violation is told in a task of its own, after this one.
     await new Promise((resolve) => setTimeout(resolve, 50));
   } finally {
-    clearTimeout(timer);
     document.removeEventListener("securitypolicyviolation", note);
   }
   return found;
@@ -31,7 +31,7 @@ async function probe(server) {
  * a code where this page may not ask at all, which the console is told with what to do.
  */
 export async function ask(server, wish, first) {
-  const { origin } = globalThis, { reached, forbidden } = await probe(server);
+  const { origin } = self, { reached, forbidden } = await probe(server);
   if (!forbidden && (!reached || origin === server.origin)) return first;
   const second = await begin(server, wish);
   if (second.status) return second;

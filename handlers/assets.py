@@ -44,6 +44,10 @@ PAGES = ("index", "kiosk", "operator", "authorize")
 ELEMENT = "scan-login.js"
 """What pages of other sites load."""
 
+ELEMENT_LOOK = "scan-look.js"
+FETCHED_LOOKS = ("scan-number.js", "scan-login-form.js")
+"""What has a style of the element inside, at once or when it is needed."""
+
 CODINGS: Mapping[str, Callable[[bytes], bytes]] = {
     "br": brotli.compress,
     "gzip": functools.partial(gzip.compress, mtime=0),
@@ -84,6 +88,7 @@ _COMMENT = re.compile(r"^[ \t]*//.*\n|^\s*/\*(?:.|\n)*?\*/\n?|^[ \t]+|^\n", re.M
 compressed. No text of several lines in a script may depend on any of them. rjsmin takes the other
 spaces out, of what is put together: what is read here goes by lines."""
 
+_STYLE_TEXT = re.compile(r"^const (STYLE|DARK) = `([^`]*)`;", re.M)
 _STYLES = re.compile(r'(?:<link rel="stylesheet" href="/static/[\w./-]+">\n)+')
 _SCRIPT = re.compile(r'<script type="module"( async)? src="/static/([\w./-]+)"></script>\n')
 _WORDED = re.compile(r'<[a-z]\w*[^<>]* data-t="(\w+)"[^<>]*>(?=</)')
@@ -184,12 +189,20 @@ class Assets:
         words: dict[str, Any] = yaml.load(text, loader)  # nosec B506  # makes only texts
         return words
 
+    def element_styles(self) -> list[str]:
+        """The style sheets that the element puts into its shadow: where a browser makes no sheet
+        by a constructor (Safari before 16.4, Firefox before 101), they are inline, and a policy has
+        to allow them. The first is in what is put together, the others are fetched as they are."""
+        fetched = (self._files[name].body.decode() for name in FETCHED_LOOKS)
+        texts = [dict(_STYLE_TEXT.findall(text)) for text in (self._texts[ELEMENT_LOOK], *fetched)]
+        return [text["STYLE"].replace("${DARK}", text.get("DARK", "")) for text in texts]
+
     def tags(self, url: str) -> str:
         """The markup with which a page loads the element from the server at `url` and has the
         browser check every file by its hash (Subresource Integrity; HTML, "import map integrity").
 
         What comes later is in the import map, which stands first and is inline: a comment says what
-        a policy must name to allow it.
+        a policy must name to allow it, and the element's style in older browsers.
         """
         base = f"{url.rstrip('/')}/static/{self.digest}/"
         names = [ELEMENT]
@@ -200,7 +213,8 @@ class Assets:
         whole = f'src="{base}{ELEMENT}" integrity="{hashes.pop(base + ELEMENT)}"'
         import_map = json.dumps({"integrity": hashes}, indent=1)
         return (
-            f"<!-- script-src {url.rstrip('/')}{policy_hash(import_map)} -->\n"
+            f"<!-- script-src {url.rstrip('/')}{policy_hash(import_map)};"
+            f" style-src{''.join(map(policy_hash, self.element_styles()))} -->\n"
             f'<script type="importmap">{import_map}</script>\n'
             f'<script type="module" {whole} crossorigin></script>'
         )
@@ -245,6 +259,8 @@ class Assets:
         scripts.append("start();")
         text = text.replace("</body>", f"<script>{scripts[-1]}</script>\n</body>")
         text = text.replace(' href="/static/', f' href="/static/{self.digest}/')
+        if ELEMENT_LOOK in done:
+            styles += self.element_styles()
         return Page(text, scripts, styles)
 
     def _bundle(self, name: str, done: list[str]) -> str:

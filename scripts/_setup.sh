@@ -33,6 +33,16 @@ python_candidates() {
     echo python3
 }
 
+# One Python of a version, by its path; nothing where there is none.
+python_of() {
+    for path in "python$1" "${PYENV_ROOT:-$(pyenv root 2>/dev/null || echo "${HOME:-}/.pyenv")}/versions/$1."*/bin/"python$1"; do
+        if "$path" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+            echo "$path"
+            return
+        fi
+    done
+}
+
 # The Pythons that the tests are run on, as far as they are here: version and path, newest first.
 tested_pythons() {
     python_candidates | while read -r candidate; do
@@ -92,6 +102,19 @@ setup_locked() {
         "$(find_python)" -m venv --clear $venv
         $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
         touch $venv/installed
+    fi
+}
+
+# The npm packages of a folder's package.json, beside it; what needs them asks whether they are there.
+npm_packages() {
+    modules=$1/node_modules
+    [ ! -e "$modules" ] || [ "$1/package.json" -nt "$modules" ] || return 0
+    say "installing the packages of $1"
+    if command -v npm >/dev/null 2>&1 &&
+        npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" >/dev/null; then
+        touch "$modules"
+    else
+        say "THE NPM PACKAGES OF $1 CANNOT BE HAD: WHAT NEEDS THEM IS SKIPPED"
     fi
 }
 

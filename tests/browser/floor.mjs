@@ -30,8 +30,7 @@ const FLOORS = {
 const TABLE = [
   [/^operator.*/, "evergreen"], // the operator chooses the browser
   [/^examples\//, "evergreen"], // what developers read and copy; what they need of the element is held below
-  [/^kiosk-old\.js$|^kiosk\.css$/, "old"],
-  [/^kiosk.*\.js$/, "kiosk"],
+  [/^kiosk/, "evergreen"],
   [/./, "pages"],
 ];
 
@@ -43,7 +42,6 @@ const ALLOWED = {
     "css.at-rules.media.prefers-reduced-motion": "nothing moves much",
     "css.properties.color-scheme": "scroll bars and fields stay light",
     "css.properties.cursor": "iPhones have no pointer",
-    "css.properties.font-variant-numeric": "digits of one width",
     "css.properties.forced-color-adjust": "browsers that force colours have it",
     "css.properties.line-break": "where Chinese and Japanese lines end",
     "css.properties.text-autospace": "a little space between scripts",
@@ -290,7 +288,8 @@ function declaration(file, node, block, line) {
   const lacks = keys.find((key) => !hasAll(key, file.floor.browsers));
   if (!lacks) return;
   // An older value before it stands where this one is not understood; with a variable in it, that is found too late.
-  const variable = css.find(node.value, ({ type, name }) => type === "Function" && name === "var");
+  // Browsers that know no variables at all find it in time.
+  const variable = hasAll("css/properties/custom-property", file.floor.browsers) && css.find(node.value, ({ type, name }) => type === "Function" && name === "var");
   const before = siblings.slice(0, siblings.indexOf(node)).filter((one) => one.property === property);
   const stands = before.some((one) => ![`css/properties/${property}`, ...inside(property, one.value)]
     .some((key) => !hasAll(key, file.floor.browsers)));

@@ -1,7 +1,7 @@
 """What static/ serves runs in the oldest browsers that it is for (docs/embedding.md, "Browsers").
 
-`floor.mjs` holds that by the data of MDN; here it is run, tried on what it must find, and its promise
-tried in a browser that has lost what is younger. `test_old_engines.py` does it in real old ones.
+`floor.mjs` holds that by the data of MDN; here it is run, tried on what it must find, and its
+promise tried in a browser that has lost what is younger. `test_engines.py` has real old ones.
 """
 
 import re
@@ -60,7 +60,9 @@ def test_what_is_put_together_is_no_younger(tmp_path: Path) -> None:
         page = assets.page(name, "en", FACTS).body.decode()
         scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
         (tmp_path / f"{name}.js").write_text("\n".join(scripts))
-        (tmp_path / f"{name}.css").write_text("".join(re.findall(r"<style>(.*?)</style>", page, re.S)))
+        (tmp_path / f"{name}.css").write_text(
+            "".join(re.findall(r"<style>(.*?)</style>", page, re.S))
+        )
     status, said = floor("pages", *map(str, sorted(tmp_path.iterdir())))
     assert status == 0, said
     assert "5 files" in said
@@ -117,7 +119,9 @@ def test_the_check_finds_what_is_young(tmp_path: Path) -> None:
     status, said = floor("pages", *map(str, sorted(tmp_path.iterdir())))
     found = dict(re.findall(r"/([\w.]+):\d+: (.*)", said))
     assert status == 1
-    assert {source for name, (source, what) in young.items() if what not in found.get(name, "")} == set()
+    assert {
+        source for name, (source, what) in young.items() if what not in found.get(name, "")
+    } == set()
     assert "old.css" not in found
 
 
@@ -175,7 +179,10 @@ def test_an_old_browser_fills_in_a_form(aged: Page, fake: Fake) -> None:
     fake.move("registering", registration_token="rt", register_fields=["name", "email"])
     aged.locator("scan-login input[name=name]").fill("王小明")
     aged.locator("scan-login input[name=email]").fill("wang@example.com")
-    assert aged.locator("scan-login form").evaluate("(form) => getComputedStyle(form).display") == "grid"
+    assert (
+        aged.locator("scan-login form").evaluate("(form) => getComputedStyle(form).display")
+        == "grid"
+    )
     aged.locator("scan-login form button").click()
     expect(aged.locator("#me-name")).to_be_focused()
     assert complaints == []

@@ -1,4 +1,4 @@
-"""Opens a page in the Chromium that Qt has inside, for an old Python: ``qt_page.py URL EXPRESSION``.
+"""Opens a page in the Chromium that Qt has inside, on an old Python: `qt_page.py URL EXPRESSION`.
 
 Prints what the expression is in the page, as JSON, as soon as it is true, or after fifteen seconds.
 """

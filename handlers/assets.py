@@ -202,7 +202,7 @@ class Assets:
         browser check every file by its hash (Subresource Integrity; HTML, "import map integrity").
 
         What comes later is in the import map, which stands first and is inline: a comment says what
-        a policy must name to allow it, and the element's style in older browsers.
+        a policy must name to allow it, and another does so for the style in older browsers.
         """
         base = f"{url.rstrip('/')}/static/{self.digest}/"
         names = [ELEMENT]
@@ -213,8 +213,8 @@ class Assets:
         whole = f'src="{base}{ELEMENT}" integrity="{hashes.pop(base + ELEMENT)}"'
         import_map = json.dumps({"integrity": hashes}, indent=1)
         return (
-            f"<!-- script-src {url.rstrip('/')}{policy_hash(import_map)};"
-            f" style-src{''.join(map(policy_hash, self.element_styles()))} -->\n"
+            f"<!-- script-src {url.rstrip('/')}{policy_hash(import_map)} -->\n"
+            f"<!-- style-src{''.join(map(policy_hash, self.element_styles()))} -->\n"
             f'<script type="importmap">{import_map}</script>\n'
             f'<script type="module" {whole} crossorigin></script>'
         )

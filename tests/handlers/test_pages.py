@@ -12,7 +12,7 @@ import brotli
 import httpx
 import pytest
 
-from handlers.assets import PAGES, STATIC, Assets, accepted_coding, static_assets
+from handlers.assets import PAGES, STATIC, Assets, accepted_coding, policy_hash, static_assets
 from services.scenes.status import FAILURES
 from services.settings import branding
 from services.wechat.reply_texts import LANGUAGES
@@ -124,6 +124,9 @@ def test_the_policy_allows_what_is_inline_by_hash_alone(server: Running, path: s
         hashes = {
             f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in inside
         }
+        # Older browsers have the element's style inline, in its shadow.
+        if tag == "style" and "<scan-login" in answer.text:
+            hashes |= {policy_hash(text).strip() for text in static_assets().element_styles()}
         assert inside and set(policy[directive]) == {"'self'", *hashes}
         assert len(re.findall(rf"<{tag}\b", answer.text)) == len(inside)
     assert not re.search(r'\sstyle="|\son\w+="', answer.text)
@@ -335,6 +338,6 @@ def test_the_element_is_one_file_that_exports_what_it_did() -> None:
     asset, _ = static_assets().find("scan-login.js")
     assert asset is not None
     text = asset.body.decode()
-    assert not re.search(r"^import\b", text, re.MULTILINE)
-    assert re.search(r"^export \{ ScanLogin \};$", text, re.MULTILINE)
-    assert re.search(r"^export const language = ", text, re.MULTILINE)
+    assert not re.search(r"^import\b(?!\()|\bimport\{", text, re.MULTILINE)
+    assert "export{ScanLogin};" in text
+    assert "export const language=" in text

@@ -232,6 +232,8 @@ function script(file, source) {
   ancestor(tree, visitors);
 }
 
+/** Whether a shorthand before it sets the same: font and font-family. */
+const sets = (one, property) => one.property === property || property.startsWith(`${one.property}-`);
 const UNITS = [[/^[dls]v(w|h|i|b|min|max)$/, "viewport_percentage_units_dynamic"], [/^cq\w+$/, "container_query_length_units"]];
 
 /** What a declaration needs beyond its property. */
@@ -290,7 +292,7 @@ function declaration(file, node, block, line) {
   // An older value before it stands where this one is not understood; with a variable in it, that is found too late.
   // Browsers that know no variables at all find it in time.
   const variable = hasAll("css/properties/custom-property", file.floor.browsers) && css.find(node.value, ({ type, name }) => type === "Function" && name === "var");
-  const before = siblings.slice(0, siblings.indexOf(node)).filter((one) => one.property === property);
+  const before = siblings.slice(0, siblings.indexOf(node)).filter((one) => sets(one, property));
   const stands = before.some((one) => ![`css/properties/${property}`, ...inside(property, one.value)]
     .some((key) => !hasAll(key, file.floor.browsers)));
   if (!stands || variable) file.needs(lacks, line, `${property}: ${css.generate(node.value)}`);

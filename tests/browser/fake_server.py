@@ -122,10 +122,14 @@ class Scene:
     def move(self, state: str, seconds: float = 60, **extra: Any) -> None:
         self.state, self.seq, self.extra = state, self.seq + 1, extra
         self.ends = time.time() + seconds
-        self.news.set()
-        self.news = asyncio.Event()
+        self.wake()
         for socket in list(self.sockets):
             socket.tell()
+
+    def wake(self) -> None:
+        """Have the long polls answered."""
+        self.news.set()
+        self.news = asyncio.Event()
 
     def settle(self) -> None:
         if self.state not in FINAL and time.time() >= self.ends:
@@ -608,6 +612,7 @@ class ControlScreen(Base):
         said = self.body()
         self.world.switches["screen"] = {**(self.world.switches["screen"] or {}), **said}
         for scene in self.world.scenes.values():
+            scene.wake()
             for socket in scene.sockets:
                 socket.write_message(json.dumps({"type": "screen", **said}))
         self.finish({"ok": True})

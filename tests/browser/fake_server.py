@@ -174,6 +174,7 @@ class World:
         self.log: list[str] = []
         self.polled_at: list[float] = []
         self.pages: list[str | None] = []
+        self.held = 0
         self.pairs: dict[str, Pair] = {}
 
 
@@ -258,10 +259,13 @@ class Status(Base):
         self.finish(scene.status())
 
     async def news(self, scene: Scene, wait: float) -> None:
+        self.world.held += 1
         try:
             await asyncio.wait_for(scene.news.wait(), min(wait, 25))
         except TimeoutError:
             scene.settle()
+        finally:
+            self.world.held -= 1
 
     def delete(self, scene_str: str) -> None:
         self.world.log.append("cancel")
@@ -623,7 +627,8 @@ class ControlPair(Base):
 
     def post(self) -> None:
         said = self.body()
-        pair = next(p for p in self.world.pairs.values() if p.code == said.pop("code"))
+        code = said.pop("code")
+        pair = next(p for p in self.world.pairs.values() if p.code == code)
         pair.given = said
         self.world.switches["kiosk_secret"] = said["secret"]
         self.finish({"ok": True})
@@ -655,6 +660,7 @@ class Log(Base):
                 "scenes": scenes,
                 "sockets": open_sockets,
                 "pages": self.world.pages,
+                "held": self.world.held,
             }
         )
 

@@ -78,6 +78,7 @@ class Scene:
         self.qr_seconds = switches["qr_seconds"]
         self.poll_interval = switches["poll_interval"]
         self.sockets: list[Any] = []
+        self.held = 0
         self.news = asyncio.Event()
 
     def begun(self, origin: str) -> dict[str, Any]:
@@ -174,7 +175,6 @@ class World:
         self.log: list[str] = []
         self.polled_at: list[float] = []
         self.pages: list[str | None] = []
-        self.held = 0
         self.pairs: dict[str, Pair] = {}
 
 
@@ -259,13 +259,13 @@ class Status(Base):
         self.finish(scene.status())
 
     async def news(self, scene: Scene, wait: float) -> None:
-        self.world.held += 1
+        scene.held += 1
         try:
             await asyncio.wait_for(scene.news.wait(), min(wait, 25))
         except TimeoutError:
             scene.settle()
         finally:
-            self.world.held -= 1
+            scene.held -= 1
 
     def delete(self, scene_str: str) -> None:
         self.world.log.append("cancel")
@@ -660,7 +660,7 @@ class Log(Base):
                 "scenes": scenes,
                 "sockets": open_sockets,
                 "pages": self.world.pages,
-                "held": self.world.held,
+                "held": sum(scene.held for scene in self.world.scenes.values()),
             }
         )
 

@@ -287,9 +287,7 @@ class Pairing(Base):
         seconds, token = self.world.switches["pair_seconds"], secrets.token_urlsafe(32)
         pair = self.world.pairs[token] = Pair(seconds)
         self.set_status(201)
-        self.finish(
-            {"code": pair.code, "pair_token": token, "expires_in": seconds, "interval": 1}
-        )
+        self.finish({"code": pair.code, "pair_token": token, "expires_in": seconds, "interval": 1})
 
     def get(self) -> None:
         token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")

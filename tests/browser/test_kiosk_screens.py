@@ -24,11 +24,12 @@ pytestmark = pytest.mark.browser
 
 CHROMIUM_47 = """(() => {
   const missing = [
-    [globalThis, "WebSocket AbortController fetch queueMicrotask IntersectionObserver customElements"],
-    [Promise.prototype, "finally"], [Promise, "allSettled any"], [Object, "entries values fromEntries"],
-    [Array.prototype, "flat flatMap at findLast"], [String.prototype, "padStart padEnd at replaceAll matchAll"],
-    [Element.prototype, "append prepend replaceChildren replaceWith before after toggleAttribute"],
-    [NodeList.prototype, "forEach"], [DOMTokenList.prototype, "replace"], [Node.prototype, "isConnected getRootNode"],
+    [globalThis, "WebSocket AbortController fetch queueMicrotask customElements"],
+    [Promise.prototype, "finally"], [Promise, "allSettled any"],
+    [Object, "entries values fromEntries"], [Array.prototype, "flat flatMap at findLast"],
+    [String.prototype, "padStart padEnd at replaceAll matchAll"],
+    [Element.prototype, "append prepend replaceChildren replaceWith toggleAttribute"],
+    [NodeList.prototype, "forEach"], [Node.prototype, "isConnected getRootNode"],
     [Navigator.prototype, "wakeLock"],
   ];
   for (const [owner, names] of missing)
@@ -95,6 +96,12 @@ def wall(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Wa
     assert not others, others
 
 
+DRAWN = """async (text) => {
+  const { encode, path } = await import("/static/qr.js");
+  return path(encode(text));
+}"""
+
+
 # Pairing.
 
 
@@ -106,9 +113,8 @@ def test_a_screen_without_a_secret_is_paired(wall: Wall, fake: Fake) -> None:
     expect(wall.page.locator("#hint")).to_contain_text(f"{fake.url.split('//')[1]}/operator")
     if not wall.is_classic:
         address = f"{fake.url}/operator#pair={code}"
-        drawn = "async (text) => { const qr = await import('/static/qr.js'); return qr.path(qr.encode(text)); }"
         d = wall.page.locator("#code path").get_attribute("d")
-        assert d == wall.page.evaluate(drawn, address)
+        assert d == wall.page.evaluate(DRAWN, address)
     fake.pair(code, **HALL)
     wall.has_code()
     assert wall.page.url == fake.url + UNPAIRED
@@ -160,7 +166,9 @@ def test_a_secret_that_is_over_leads_back_to_pairing(wall: Wall, fake: Fake) -> 
     """One of a pairing, that is: a mistake in the address is for the person who typed it."""
     wall.open(fake, f"{UNPAIRED}#lobby3:wrong")
     expect(wall.page.locator("#trouble")).to_contain_text("这块屏幕没有登记")
-    wall.page.evaluate("""() => { localStorage["scanpush kiosk"] = '["hall", "an-old-secret"]'; }""")
+    wall.page.evaluate(
+        """() => { localStorage["scanpush kiosk"] = '["hall", "an-old-secret"]'; }"""
+    )
     wall.page.goto("about:blank")
     wall.open(fake, UNPAIRED)
     wall.pair_code()
@@ -180,9 +188,7 @@ def test_a_secret_that_is_over_leads_back_to_pairing(wall: Wall, fake: Fake) -> 
     ],
     indirect=["wall"],
 )
-def test_what_the_operator_does_is_heeded(
-    wall: Wall, fake: Fake, way: str
-) -> None:
+def test_what_the_operator_does_is_heeded(wall: Wall, fake: Fake, way: str) -> None:
     """A notice comes and goes, a label changes, and a revoked screen can be paired again."""
     if way == "polls":
         fake.set(socket="refuse")
@@ -260,10 +266,11 @@ def test_the_plate_answers_a_scan(
 WATCH = """() => {
   window.answers = [], window.shifts = [];
   const answer = document.getElementById("answer");
-  new MutationObserver(() => answers.push(answer.hidden)).observe(answer, { attributeFilter: ["hidden"] });
+  new MutationObserver(() => answers.push(answer.hidden))
+    .observe(answer, { attributeFilter: ["hidden"] });
+  const name = ({ node }) => node && (node.id || node.className || node.nodeName);
   new PerformanceObserver((list) => list.getEntries().forEach(({ value, sources }) =>
-    shifts.push([value, ...sources.map(({ node }) => node && (node.id || node.className || node.nodeName))])))
-    .observe({ type: "layout-shift" });
+    shifts.push([value, ...sources.map(name)]))).observe({ type: "layout-shift" });
 }"""
 
 
@@ -352,5 +359,7 @@ def test_the_classic_script_is_ecmascript_5() -> None:
     texts += re.findall(r"<script>(.*?)</script>", page, re.S)
     assert len(texts) == len(LANGUAGES) + 1
     command = [node, "-e", PARSE, str(ACORN)]
-    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        command, input=json.dumps(texts), capture_output=True, text=True, timeout=30
+    )
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 from typing import Any
 
@@ -146,6 +147,30 @@ def test_a_short_lived_code_is_replaced_and_still_counts(page: Page, servers: Se
     next_scene(page, first)
     real.do("scan", person="slow at the wall", scene_str=first)
     expect(page.locator("#guests li.authorized")).to_contain_text("欢迎")
+
+
+def test_a_screen_from_pairing_to_its_end(page: Page, tea: Real) -> None:
+    """The operator pairs it, puts up a notice, reloads it and revokes it; then it can be paired
+    again."""
+    page.goto(f"{tea.url}/kiosk?lang=zh-CN")
+    letters = page.locator("#pair-code")
+    expect(letters).to_have_text(re.compile(r"^\w{4}-\w{4}$"))
+    code, kiosk = letters.inner_text().replace("-", ""), "/api/operator/kiosks/north"
+    tea.operator("POST", "/api/operator/kiosks/pair", code=code, name="north", label="北门")
+    expect(page.locator("#label")).to_have_text("屏幕 北门", timeout=15000)
+    eventually(lambda: shown(page))
+    expect(page.locator("#way")).to_have_attribute("data-way", "socket")
+    tea.operator("POST", f"{kiosk}/notice", text="午后维护")
+    expect(page.locator("#notice")).to_have_text("午后维护")
+    with page.expect_event("domcontentloaded"):
+        tea.operator("POST", f"{kiosk}/reload")
+    eventually(lambda: shown(page))
+    expect(page.locator("#notice")).to_have_text("午后维护")
+    expect(page.locator("#way")).to_have_attribute("data-way", "socket")
+    tea.operator("DELETE", kiosk)
+    expect(page.locator("#heading")).to_have_text("这块屏幕已被移除")
+    expect(letters).to_have_text(re.compile(r"^\w{4}-\w{4}$"))
+    assert page.evaluate("localStorage.length") == 0
 
 
 # What goes wrong.

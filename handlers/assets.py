@@ -36,6 +36,9 @@ import rjsmin
 import yaml
 from tornado.template import Loader
 
+from services import VERSION
+from services.wechat.reply_texts import LANGUAGES
+
 STATIC = Path(__file__).resolve().parent.parent / "static"
 
 PAGES = ("index", "kiosk", "operator", "authorize")
@@ -47,6 +50,9 @@ ELEMENT = "scan-login.js"
 ELEMENT_LOOK = "scan-look.js"
 FETCHED_LOOKS = ("scan-number.js", "scan-login-form.js")
 """What has a style of the element inside, at once or when it is needed."""
+OLD_KIOSK = "kiosk-old.js"
+"""What a kiosk's page loads where the engine cannot read its modules. It is sent with the words of
+one language in front, as ``kiosk-old.<language>.js``."""
 
 CODINGS: Mapping[str, Callable[[bytes], bytes]] = {
     "br": brotli.compress,
@@ -91,6 +97,7 @@ spaces out, of what is put together: what is read here goes by lines."""
 _STYLE_TEXT = re.compile(r"^const (STYLE|DARK) = `([^`]*)`;", re.M)
 _STYLES = re.compile(r'(?:<link rel="stylesheet" href="/static/[\w./-]+">\n)+')
 _SCRIPT = re.compile(r'<script type="module"( async)? src="/static/([\w./-]+)"></script>\n')
+_INLINE = re.compile(r"<script>(.*?)</script>", re.S)
 _WORDED = re.compile(r'<[a-z]\w*[^<>]* data-t="(\w+)"[^<>]*>(?=</)')
 _LABELLED = re.compile(r' data-t-label="(\w+)"')
 
@@ -155,6 +162,9 @@ class Assets:
         # Templates, which are sent filled in and with a policy.
         sent = {name: body for name, body in sent.items() if not re.fullmatch(r"\w+\.html", name)}
         sent[ELEMENT] = self._one_module(ELEMENT).encode()
+        # Engines that cannot import words get them in one classic script.
+        if sent.pop(OLD_KIOSK, None):
+            sent |= {f"kiosk-old.{lang}.js": self._old_kiosk(lang).encode() for lang in LANGUAGES}
         digest = hashlib.sha256()
         for name, body in sent.items():
             digest.update(f"{name} {len(body)} ".encode() + body)
@@ -224,9 +234,17 @@ class Assets:
         words, element_words = map(self.words, files)
         text = (
             self._loader.load(f"{name}.html")
-            .generate(lang=lang, words=words, page_words=words, **facts)
+            .generate(
+                lang=lang,
+                words=words,
+                page_words=words,
+                version=VERSION,
+                digest=self.digest,
+                **facts,
+            )
             .decode()
         )
+        scripts_of_source = _INLINE.findall(text)
         text = _WORDED.sub(lambda at: at[0] + html.escape(words[at[1]], quote=False), text)
         text = _LABELLED.sub(lambda at: f'{at[0]} aria-label="{html.escape(words[at[1]])}"', text)
         text = text.replace(f'<option value="{lang}"', f'<option selected value="{lang}"')
@@ -261,7 +279,7 @@ class Assets:
         text = text.replace(' href="/static/', f' href="/static/{self.digest}/')
         if ELEMENT_LOOK in done:
             styles += self.element_styles()
-        return Page(text, scripts, styles)
+        return Page(text, scripts_of_source + scripts, styles)
 
     def _bundle(self, name: str, done: list[str]) -> str:
         """A module, behind those that it imports, as far as they are not `done`."""
@@ -280,6 +298,16 @@ class Assets:
         # need not know: import.meta is younger than Chromium 63.
         here = f'const $import = (file) => import(file.replace(".", "/static/{_NO_DIGEST}"));\n'
         return str(rjsmin.jsmin(f"{here}{imported}{_without_imports(source)}"))
+
+    def _old_kiosk(self, lang: str) -> str:
+        """What a kiosk's page is where its modules cannot run, with its words."""
+        page = self.words(f"i18n/pages/{lang}.js")
+        words = {
+            "states": self.words(f"i18n/{lang}.js"),
+            "kiosk": page["kiosk"],
+            "simulated": page["simulated"],
+        }
+        return f"var scanpushWords = {_literal(words)};\n{self._texts[OLD_KIOSK]}"
 
     def _with_digest(self, text: str) -> str:
         return text.replace(_NO_DIGEST, self.digest)

@@ -175,7 +175,9 @@ export class SceneWatch extends Target {
   }
 
   async _hear(status) {
-    const { seq, state } = status;
+    const { seq, state } = status, screen = status.type === "screen" ? status : status.screen;
+    // What the operator does to the kiosk that shows this scene (docs/contract.md).
+    if (screen && !this.ended) this.dispatchEvent(new CustomEvent("screen", { detail: screen }));
     if (this.ended || !(seq >= this.status.seq)) return;
     const news = seq > this.status.seq || state === "authorized";
     this.status = { ...status, ends: Date.now() + 1000 * (status.expires_in || 0) };

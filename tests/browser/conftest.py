@@ -46,6 +46,12 @@ class Fake:
     def move(self, state: str, **extra: Any) -> None:
         self._post("/fake/scene", state=state, **extra)
 
+    def screen(self, **done: Any) -> None:
+        self._post("/fake/screen", **done)
+
+    def pair(self, code: str, **given: str) -> None:
+        self._post("/fake/pair", code=code, **given)
+
     def close(self, code: int) -> None:
         self._post("/fake/close", code=code)
 

@@ -8,8 +8,11 @@ tests.browser.fake_server`` prints its port.
 Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error code to answer with),
 ``socket`` (``open``, ``refuse``, ``hang`` or ``mute``), ``long_poll`` (``serve`` or ``cut``),
 ``scene_seconds``, ``qr_seconds``, ``poll_interval``, ``retry_after``, ``simulated``, ``kinds``,
-``site``, ``logo``, ``colours``, ``terms``, ``privacy``.
-``POST /fake/scene`` moves a scene, ``POST /fake/close`` closes its sockets with a code,
+``site``, ``logo``, ``colours``, ``terms``, ``privacy``, ``kiosk_secret`` (that which a screen has),
+``screen`` (what the operator did to it, told with its scenes), ``pairing`` (a status to answer
+with), ``pair_seconds``.
+``POST /fake/screen`` is what the operator does to a screen, told at once; ``POST /fake/pair`` pairs
+it. ``POST /fake/scene`` moves a scene, ``POST /fake/close`` closes its sockets with a code,
 ``GET /fake/log`` tells what arrived.
 """
 
@@ -54,6 +57,10 @@ DEFAULTS: dict[str, Any] = {
     "terms": "",
     "privacy": "",
     "number_error": None,
+    "kiosk_secret": KIOSK_SECRET,
+    "screen": None,
+    "pairing": None,
+    "pair_seconds": 600,
 }
 
 
@@ -65,11 +72,13 @@ class Scene:
         self.watch_token = secrets.token_urlsafe(32)
         self.kind = wish.get("kind") or "official_account"
         self.kiosk = wish.get("kiosk")
+        self.switches = switches
         self.state, self.seq, self.extra = "waiting", 1, {}
         self.ends = time.time() + switches["scene_seconds"]
         self.qr_seconds = switches["qr_seconds"]
         self.poll_interval = switches["poll_interval"]
         self.sockets: list[Any] = []
+        self.held = 0
         self.news = asyncio.Event()
 
     def begun(self, origin: str) -> dict[str, Any]:
@@ -93,6 +102,8 @@ class Scene:
             document["qr"] = {"png": f"{at}/qr.png"}
         if "qr" in document:
             document["qr"]["expires_in"] = self.qr_seconds
+        if self.screen():
+            document["screen"] = self.screen()
         if self.kind == "code":
             document["code"] = "402917"
         if self.kind == "website":
@@ -102,15 +113,24 @@ class Scene:
     def status(self) -> dict[str, Any]:
         left = max(0, round(self.ends - time.time(), 3))
         head = {"type": "status", "scene_str": self.scene_str, "state": self.state}
-        return {**head, "seq": self.seq, "expires_in": left, **self.extra}
+        screen = {"screen": self.screen()} if self.screen() else {}
+        return {**head, "seq": self.seq, "expires_in": left, **self.extra, **screen}
+
+    def screen(self) -> dict[str, Any] | None:
+        """What the operator did to the kiosk that shows this scene."""
+        return self.switches["screen"] if self.kiosk else None
 
     def move(self, state: str, seconds: float = 60, **extra: Any) -> None:
         self.state, self.seq, self.extra = state, self.seq + 1, extra
         self.ends = time.time() + seconds
-        self.news.set()
-        self.news = asyncio.Event()
+        self.wake()
         for socket in list(self.sockets):
             socket.tell()
+
+    def wake(self) -> None:
+        """Have the long polls answered."""
+        self.news.set()
+        self.news = asyncio.Event()
 
     def settle(self) -> None:
         if self.state not in FINAL and time.time() >= self.ends:
@@ -154,6 +174,17 @@ class World:
         self.scenes: dict[str, Scene] = {}
         self.log: list[str] = []
         self.polled_at: list[float] = []
+        self.pages: list[str | None] = []
+        self.pairs: dict[str, Pair] = {}
+
+
+class Pair:
+    """A code that a screen shows, until the operator gives it a secret or it ends."""
+
+    def __init__(self, seconds: float) -> None:
+        self.code = "".join(secrets.choice("BCDFGHJKLMNPQRSTVWXZ") for _ in range(8))
+        self.ends = time.time() + seconds
+        self.given: dict[str, str] | None = None
 
 
 class Base(RequestHandler):
@@ -201,8 +232,9 @@ class Scenes(Base):
             return self.fail(*self.world.switches["begin"])
         wish = self.body()
         bearer = self.request.headers.get("Authorization")
-        if wish.get("kiosk") and bearer != f"Bearer {KIOSK_SECRET}":
+        if wish.get("kiosk") and bearer != f"Bearer {self.world.switches['kiosk_secret']}":
             return self.fail(401, "unauthorized")
+        self.world.pages.append(wish.get("page"))
         scene = Scene(self.world.switches, wish)
         self.world.scenes[scene.scene_str] = scene
         self.set_status(201)
@@ -227,10 +259,13 @@ class Status(Base):
         self.finish(scene.status())
 
     async def news(self, scene: Scene, wait: float) -> None:
+        scene.held += 1
         try:
             await asyncio.wait_for(scene.news.wait(), min(wait, 25))
         except TimeoutError:
             scene.settle()
+        finally:
+            scene.held -= 1
 
     def delete(self, scene_str: str) -> None:
         self.world.log.append("cancel")
@@ -242,17 +277,43 @@ class Status(Base):
         self.set_status(204)
 
 
-class Picture(Base):
-    """``GET /api/scenes/<scene_str>/qr.png``, public as on the real server."""
+class Pairing(Base):
+    """``/api/kiosks/pair`` (docs/contract.md), with an interval of a second."""
 
-    def get(self, scene_str: str) -> None:
+    def post(self) -> None:
+        self.world.log.append("pair")
+        if self.world.switches["pairing"]:
+            return self.fail(self.world.switches["pairing"], "not_found")
+        seconds, token = self.world.switches["pair_seconds"], secrets.token_urlsafe(32)
+        pair = self.world.pairs[token] = Pair(seconds)
+        self.set_status(201)
+        self.finish({"code": pair.code, "pair_token": token, "expires_in": seconds, "interval": 1})
+
+    def get(self) -> None:
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        pair = self.world.pairs.get(token)
+        if pair is None:
+            return self.fail(401, "unauthorized")
+        if pair.given:
+            del self.world.pairs[token]
+            return self.finish(pair.given)
+        if time.time() >= pair.ends:
+            return self.fail(410, "gone")
+        self.set_status(202)
+        self.finish({"interval": 1})
+
+
+class Picture(Base):
+    """``GET /api/scenes/<scene_str>/qr.png`` and ``.svg``, public as on the real server."""
+
+    def get(self, scene_str: str, kind: str) -> None:
         self.world.log.append("picture")
         scene = self.world.scenes.get(scene_str)
         if scene is None or scene.state != "waiting":
             return self.fail(404, "not_found")
         picture = io.BytesIO()
-        segno.make(scene_str).save(picture, kind="png", scale=8)
-        self.set_header("Content-Type", "image/png")
+        segno.make(scene_str).save(picture, kind=kind, scale=8)
+        self.set_header("Content-Type", {"png": "image/png", "svg": "image/svg+xml"}[kind])
         self.finish(picture.getvalue())
 
 
@@ -546,6 +607,31 @@ class ControlScene(Base):
         self.finish({"ok": True})
 
 
+class ControlScreen(Base):
+    """``POST /fake/screen``: what is told by sockets now, and by polls and begins from now on."""
+
+    def post(self) -> None:
+        said = self.body()
+        self.world.switches["screen"] = {**(self.world.switches["screen"] or {}), **said}
+        for scene in self.world.scenes.values():
+            scene.wake()
+            for socket in scene.sockets:
+                socket.write_message(json.dumps({"type": "screen", **said}))
+        self.finish({"ok": True})
+
+
+class ControlPair(Base):
+    """``POST /fake/pair``: the operator gives the screen that shows a code its name and secret."""
+
+    def post(self) -> None:
+        said = self.body()
+        code = said.pop("code")
+        pair = next(p for p in self.world.pairs.values() if p.code == code)
+        pair.given = said
+        self.world.switches["kiosk_secret"] = said["secret"]
+        self.finish({"ok": True})
+
+
 class ControlClose(Base):
     """``POST /fake/close``: close every socket with a code; 1006 drops the connection."""
 
@@ -571,6 +657,8 @@ class Log(Base):
                 "polled_at": self.world.polled_at,
                 "scenes": scenes,
                 "sockets": open_sockets,
+                "pages": self.world.pages,
+                "held": sum(scene.held for scene in self.world.scenes.values()),
             }
         )
 
@@ -651,7 +739,8 @@ def make_app(world: World) -> Application:
             (r"/api/scenes/([^/]+)", Status, it),
             (r"/api/scenes/([^/]+)/ack", Ack, it),
             (r"/api/scenes/([^/]+)/number", Number, it),
-            (r"/api/scenes/([^/]+)/qr\.png", Picture, it),
+            (r"/api/scenes/([^/]+)/qr\.(png|svg)", Picture, it),
+            (r"/api/kiosks/pair", Pairing, it),
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),
@@ -661,6 +750,8 @@ def make_app(world: World) -> Application:
             (r"/embed", Embed, it),
             (r"/fake", Control, it),
             (r"/fake/scene", ControlScene, it),
+            (r"/fake/screen", ControlScreen, it),
+            (r"/fake/pair", ControlPair, it),
             (r"/fake/close", ControlClose, it),
             (r"/fake/log", Log, it),
             (r"/static/(.*)", Files, it),

@@ -120,7 +120,7 @@ class Real:
         said = json.dumps(body).encode() if body else None
         asked = urllib.request.Request(f"{self.url}{path}", said, bearer, method=method)
         with urllib.request.urlopen(asked, timeout=20) as answer:
-            told: dict[str, Any] = json.load(answer)
+            told: dict[str, Any] = json.loads(answer.read() or "{}")
         return told
 
     def chat(self, person: str) -> list[str]:

@@ -85,6 +85,7 @@ export default {
   kiosk: {
     heading: "Scan with WeChat to log in",
     hint: "Open WeChat, tap “+” and then Scan. The first time, follow the account",
+    scan: "Scanned",
     scanned: "{name}, look at your phone",
     confirming: "{name}, reply 1 in the chat",
     number: "{name}, type the number from your phone",
@@ -99,6 +100,12 @@ export default {
     unknown_hint: "Please check the end of the address: #name:secret",
     screen: "Screen {label}",
     somebody: "Hello",
+    pair: "Pair this screen",
+    pair_hint: "Scan this code as the operator, or open {address} and type",
+    pair_type: "As the operator, open {address} and type",
+    pair_off: "Pairing is not set up",
+    pair_off_hint: "Set operator.token on the server, or add #name:secret to the address of this page",
+    revoked: "This screen was removed",
   },
   authorize: { to: "Log in to {client}", cancel: "Cancel and go back" },
   operator: {

@@ -85,6 +85,7 @@ export default {
   kiosk: {
     heading: "WeChat でスキャンしてログイン",
     hint: "WeChat の「＋」からスキャン。はじめての方は公式アカウントをフォロー",
+    scan: "スキャンしました",
     scanned: "{name} さん、スマホをご確認ください",
     confirming: "{name} さん、トークで 1 を返信してください",
     number: "{name} さん、スマホの数字を入力してください",
@@ -99,6 +100,12 @@ export default {
     unknown_hint: "アドレス末尾の #名前:シークレット をご確認ください",
     screen: "画面 {label}",
     somebody: "お客様",
+    pair: "この画面をペアリング",
+    pair_hint: "管理者の方は、スマホでこのコードを読み取るか、{address} を開いて次の文字を入力してください",
+    pair_type: "管理者の方は、{address} を開いて次の文字を入力してください",
+    pair_off: "ペアリングは設定されていません",
+    pair_off_hint: "サーバーで operator.token を設定するか、このページのアドレス末尾に #名前:シークレット を付けてください",
+    revoked: "この画面は登録が解除されました",
   },
   authorize: { to: "{client} にログイン", cancel: "キャンセルして戻る" },
   operator: {

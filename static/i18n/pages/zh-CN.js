@@ -85,6 +85,7 @@ export default {
   kiosk: {
     heading: "微信扫码登录",
     hint: "打开微信，扫一扫。首次使用请先关注公众号",
+    scan: "已扫码",
     scanned: "{name}，请看手机",
     confirming: "{name}，请在公众号里回复 1",
     number: "{name}，请输入手机上的数字",
@@ -99,6 +100,12 @@ export default {
     unknown_hint: "请检查地址末尾的 #名称:密钥",
     screen: "屏幕 {label}",
     somebody: "您好",
+    pair: "配对这块屏幕",
+    pair_hint: "请管理员用手机扫码，或打开 {address}，输入",
+    pair_type: "请管理员打开 {address}，输入",
+    pair_off: "配对功能没有启用",
+    pair_off_hint: "请在服务器上设置 operator.token，或在本页地址末尾加上 #名称:密钥",
+    revoked: "这块屏幕已被移除",
   },
   authorize: { to: "登录 {client}", cancel: "取消并返回" },
   operator: {

@@ -85,6 +85,7 @@ export default {
   kiosk: {
     heading: "微信掃碼登入",
     hint: "開啟微信，掃一掃。首次使用請先關注公眾號",
+    scan: "已掃碼",
     scanned: "{name}，請看手機",
     confirming: "{name}，請在公眾號回覆 1",
     number: "{name}，請輸入手機上的數字",
@@ -99,6 +100,12 @@ export default {
     unknown_hint: "請檢查網址末端的 #名稱:密鑰",
     screen: "螢幕 {label}",
     somebody: "您好",
+    pair: "配對這個螢幕",
+    pair_hint: "請管理員用手機掃碼，或開啟 {address}，輸入",
+    pair_type: "請管理員開啟 {address}，輸入",
+    pair_off: "配對功能尚未啟用",
+    pair_off_hint: "請在伺服器上設定 operator.token，或在本頁網址末端加上 #名稱:密鑰",
+    revoked: "這個螢幕已被移除",
   },
   authorize: { to: "登入 {client}", cancel: "取消並返回" },
   operator: {

@@ -30,7 +30,8 @@ const FLOORS = {
 const TABLE = [
   [/^operator.*/, "evergreen"], // the operator chooses the browser
   [/^examples\//, "evergreen"], // what developers read and copy; what they need of the element is held below
-  [/^kiosk/, "evergreen"],
+  [/^kiosk-old\.js$|^kiosk\.css$/, "old"],
+  [/^kiosk.*\.js$/, "kiosk"],
   [/./, "pages"],
 ];
 
@@ -42,6 +43,7 @@ const ALLOWED = {
     "css.at-rules.media.prefers-reduced-motion": "nothing moves much",
     "css.properties.color-scheme": "scroll bars and fields stay light",
     "css.properties.cursor": "iPhones have no pointer",
+    "css.properties.font-variant-numeric": "digits of one width",
     "css.properties.forced-color-adjust": "browsers that force colours have it",
     "css.properties.line-break": "where Chinese and Japanese lines end",
     "css.properties.text-autospace": "a little space between scripts",
@@ -55,6 +57,13 @@ const ALLOWED = {
   "begin.js": {
     "javascript.builtins.globalThis": "only where there is no self: in Node",
     "api.AbortController": "asked for first; without it an answer that is given up comes to its own end",
+  },
+  "kiosk.css": {
+    "css.properties.align-content.space-between": "a flex box has it since Chromium 29; the data means the others",
+    "css.properties.justify-content.space-between": "a flex box has it since Chromium 29; the data means the others",
+  },
+  "kiosk.js": {
+    "api.Navigator.wakeLock": "asked for first; without it the screen's own settings decide",
   },
   "login.js": {
     "api.Navigator.clipboard": "asked for first; without it the token is selected, to be copied by hand",
@@ -141,7 +150,7 @@ const PATTERNS = [[/\(\?<[=!]/, "lookbehind_assertion"], [/\(\?<\w/, "named_capt
   [/\\p\{/i, "unicode_character_class_escape"], [/\(\?[ims]*(-[ims]+)?:/, "non_capturing_group"]];
 
 /** What scripts name themselves: members of their own objects, of what the server sends, and those that are functions. */
-const own = new Set(["to", "token"]), ownCalls = new Set();
+const own = new Set(["scan", "states", "to", "token"]), ownCalls = new Set();
 
 function learn(source) {
   const named = (key, value) => {

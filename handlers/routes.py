@@ -42,6 +42,12 @@ from handlers.operator import (
     UnbanHandler,
     UserSessionsHandler,
 )
+from handlers.operator_api import (
+    AccessTokenHandler,
+    ExportHandler,
+    RemovalHandler,
+    UsersHandler,
+)
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, NumberHandler, PictureHandler, SceneHandler, ScenesHandler
@@ -91,6 +97,10 @@ def routes(container: Container) -> list[Any]:
         (_KIOSK + r"/notice", KioskNoticeHandler, shared),
         (_KIOSK + r"/secret", KioskSecretHandler, shared),
         (r"/api/kiosks/pair", PairHandler, shared),
+        (_USER + r"/export", ExportHandler, shared),
+        (_USER, RemovalHandler, shared),
+        (r"/api/operator/users", UsersHandler, shared),
+        (r"/api/operator/access_token", AccessTokenHandler, shared),
         (r"/static/(.*)", FilesHandler, shared),
         (r"/ws/.*", SocketRouter(container.push.admission, container.metrics)),
         (r"/api/scenes", ScenesHandler, shared),

@@ -23,6 +23,14 @@ The names of the fields are stored for ever; some say less than the code does:
                 in an identity whose unionid WeChat is still to be asked for: the ``app_id``, the
                 time from which on any node may ask (``due``), and the mark of the last one that did
                 (``taken``)
+    gone        true in what was a primary record: the person is being removed
+
+**Removing a person**: the primary record is marked ``gone`` in one write, which takes ``home`` from
+it, so that no login is counted there any more, no ban noted and no other user merged. Then all that
+leads to it is deleted, what is farthest first, and last the record (`IdentityLinks.clear`). A
+caller that comes upon a record that is gone, or a link that leads nowhere, does the rest of that,
+and then looks again. A write that leads to the person and comes too late to be found leads nowhere,
+and its caller looks, as every caller does after such a write.
 
 A link never changes again and leads from the younger user to the older, so following links ends.
 What a crash leaves half done is finished by the next login of that person, or, where their unionid
@@ -280,14 +288,14 @@ class IdentityLinks:
     async def path(self, key: str) -> list[Document]:
         """The document at `key` and those its links lead to, the primary record last.
 
-        Empty where there is none. Without a primary record at its end, the last link leads to an
-        identity that was never made.
+        Empty where there is none. Without a primary record at its end, the last document is gone or
+        a link that leads to an identity that was never made, or that was removed.
         """
         path: list[Document] = []
         document = await self._reader.read(key)
         while document is not None:
             path.append(document)
-            if document["home"]:
+            if document["home"] or document.get("gone"):
                 break
             document = await self._reader.read(document["of"])
         return path
@@ -315,7 +323,8 @@ class IdentityLinks:
         if unionid is None:
             await self._people.update_one({"_id": key}, settled)
             return
-        if not await self.path(key):
+        path = await self.path(key)
+        if not path or not path[-1]["home"]:
             return
         owner = await self.claim_unionid(unionid, key)
         for _ in range(TRIES):
@@ -323,13 +332,60 @@ class IdentityLinks:
             if owner == key or await self._try_merge(key, owner, unionid):
                 # Noted last: what a crash leaves before this is still owed, and so is done again.
                 note = {"$set": {"unionid": unionid}, **settled}
-                await self._people.update_one({"_id": key}, note)
+                there = {"_id": key, "gone": {"$exists": False}}
+                if not (await self._people.update_one(there, note)).matched_count:
+                    await self._give_up_unionid(unionid, key)
                 return
         raise StoreUnavailable("MongoDB: too many users become one at once")
+
+    async def _give_up_unionid(self, unionid: UnionId, key: str) -> None:
+        """Take back the claim of an identity that was removed meanwhile."""
+        await self._people.delete_one({"_id": unionid_key(unionid), "of": key})
+        # The person may have come back at the same time, and have found the claim made.
+        again = await self._reader.read(key)
+        if again is not None and "gone" not in again and again["unionid"] == unionid:
+            await self.claim_unionid(unionid, key)
+
+    async def all_links(self, keys: Sequence[str]) -> list[Document]:
+        """All that leads to these documents, by however many steps; the nearest first."""
+        found: list[Document] = []
+        known = set(keys)
+        while keys:
+            links = self._people.find({"of": {"$in": list(keys)}, "home": False})
+            nearest = [link for link in await links.to_list() if link["_id"] not in known]
+            found += nearest
+            keys = [link["_id"] for link in nearest]
+            known.update(keys)
+        return found
+
+    async def clear(self, end: Document) -> list[Document]:
+        """Delete what is left of a removed person: `end`, which is gone or a link that leads
+        nowhere, and all that leads to it. The nearest first: `end`, then its links."""
+        links = await self.all_links([end["_id"]])
+        for link in reversed(links):
+            await self._people.delete_one({"_id": link["_id"], "home": False, "of": link["of"]})
+        # Only as it was found: meanwhile another person may be there.
+        same = {"of": end["of"]} if "of" in end else {"gone": True}
+        await self._people.delete_one({"_id": end["_id"], "home": False, **same})
+        return [end, *links]
+
+    async def is_claimed(self, link: Document) -> bool:
+        """Whether the identity to which a link leads has claimed their unionid: it is about to be
+        made. Else it was removed."""
+        if "user_id" in link or not link.get("unionid"):
+            return False
+        claimed = await self._reader.read(unionid_key(link["unionid"]))
+        return claimed is not None and claimed.get("of") == link["of"]
 
     async def _try_merge(self, one: str, two: str, unionid: UnionId) -> bool:
         """Make one user of those two identities; False when another was quicker: look again."""
         paths = [await self.path(one), await self.path(two)]
+        for path in paths:
+            if path and not path[-1]["home"]:
+                await self.clear(path[-1])
+                return False
+        if not paths[0]:
+            return True  # removed meanwhile: there is nothing to merge
         if not paths[1]:
             # The owner claimed the unionid and has not yet made its primary record.
             await self.make_link(two, one, unionid)
@@ -353,7 +409,13 @@ class IdentityLinks:
                 older["user_id"],
             )
             for _ in range(TRIES):
-                if await self.finish_merges(await self.path(alias["_id"])):
+                path = await self.path(alias["_id"])
+                if path and not path[-1]["home"]:
+                    # The user who was to stay was removed meanwhile, and so is this one.
+                    await self.clear(path[-1])
+                if not path or not path[-1]["home"]:
+                    return False
+                if await self.finish_merges(path):
                     return True
         return False
 

@@ -24,6 +24,8 @@ The names of the fields are stored for ever; some say less than the code does:
                 time from which on any node may ask (``due``), and the mark of the last one that did
                 (``taken``)
     gone        true in what was a primary record: the person is being removed
+    mark        in a link: which making of it this is. One that is made again, or that a login takes
+                for its own once more, has another, and is not deleted in place of the one before
 
 **Removing a person**: the primary record is marked ``gone`` in one write, which takes ``home`` from
 it, so that no login is counted there any more, no ban noted and no other user merged. Then all that
@@ -217,6 +219,16 @@ def user_at(path: Sequence[Document]) -> User:
     return user._replace(banned=True) if left else user
 
 
+def _marked() -> Document:
+    return {"mark": uuid.uuid4().hex[:16]}
+
+
+def _as_found(document: Document) -> Document:
+    """A filter: a document that is no primary record, if it is still that one."""
+    same = {name: document.get(name) for name in ("of", "mark", "gone")}
+    return {"_id": document["_id"], "home": False, **same}
+
+
 class BatchedCommand(ABC, Generic[Question]):
     """One kind of command about one person each, sent together with those of other callers.
 
@@ -303,16 +315,22 @@ class IdentityLinks:
     async def make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
         # Where another caller has made the identity meanwhile, this one reads that record next.
         with contextlib.suppress(DuplicateKeyError):
-            await self._people.insert_one(link_document(key, of, unionid))
+            await self._people.insert_one(link_document(key, of, unionid) | _marked())
 
     async def claim_unionid(self, unionid: UnionId, key: str) -> str:
         """The owner of that unionid: the identity at `key` from now on, unless there is one."""
-        try:
-            await self._people.insert_one(unionid_document(unionid, key))
-        except DuplicateKeyError:
+        for _ in range(TRIES):
+            with contextlib.suppress(DuplicateKeyError):
+                await self._people.insert_one(unionid_document(unionid, key) | _marked())
+                return key
             claimed = await self._reader.read(unionid_key(unionid))
-            return str(claimed["of"]) if claimed is not None else key
-        return key
+            if claimed is not None and claimed["of"] != key:
+                return str(claimed["of"])
+            # An earlier try claimed it, or a person before who is removed just now.
+            own = {"_id": unionid_key(unionid), "of": key}
+            if (await self._people.update_one(own, {"$set": _marked()})).matched_count:
+                return key
+        raise StoreUnavailable("MongoDB: too many logins of one person at once")
 
     async def join(self, key: str, unionid: UnionId | None) -> None:
         """Note what was learned of a known identity's unionid: it is owed no more.
@@ -340,11 +358,11 @@ class IdentityLinks:
 
     async def _give_up_unionid(self, unionid: UnionId, key: str) -> None:
         """Take back the claim of an identity that was removed meanwhile."""
-        await self._people.delete_one({"_id": unionid_key(unionid), "of": key})
-        # The person may have come back at the same time, and have found the claim made.
-        again = await self._reader.read(key)
-        if again is not None and "gone" not in again and again["unionid"] == unionid:
-            await self.claim_unionid(unionid, key)
+        claim = await self._reader.read(unionid_key(unionid))
+        # In this order: a person who comes back marks the claim, and then makes the identity.
+        identity = await self._reader.read(key)
+        if claim is not None and claim["of"] == key and (identity is None or "gone" in identity):
+            await self._people.delete_one(_as_found(claim))
 
     async def all_links(self, keys: Sequence[str]) -> list[Document]:
         """All that leads to these documents, by however many steps; the nearest first."""
@@ -362,11 +380,10 @@ class IdentityLinks:
         """Delete what is left of a removed person: `end`, which is gone or a link that leads
         nowhere, and all that leads to it. The nearest first: `end`, then its links."""
         links = await self.all_links([end["_id"]])
+        # Only as they were found: meanwhile another person may be there.
         for link in reversed(links):
-            await self._people.delete_one({"_id": link["_id"], "home": False, "of": link["of"]})
-        # Only as it was found: meanwhile another person may be there.
-        same = {"of": end["of"]} if "of" in end else {"gone": True}
-        await self._people.delete_one({"_id": end["_id"], "home": False, **same})
+            await self._people.delete_one(_as_found(link))
+        await self._people.delete_one(_as_found(end))
         return [end, *links]
 
     async def is_claimed(self, link: Document) -> bool:

@@ -6,6 +6,7 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate, HTTPServerRequ
 from tornado.routing import PathMatches, Router, Rule
 from tornado.web import Application
 
+from handlers.api_documents import DocumentHandler
 from handlers.assets import static_assets
 from handlers.base import NotFoundHandler, log_request
 from handlers.callbacks import CallbackHandler
@@ -137,6 +138,7 @@ def routes(container: Container) -> list[Any]:
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),
         (r"/([A-Za-z0-9_-]{1,80}\.txt)", VerifyFileHandler, shared),
+        (r"/(openapi|asyncapi)\.json", DocumentHandler, shared),
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, shared),

@@ -1,0 +1,126 @@
+"""What is answered is what ``/openapi.json`` says: schemathesis makes requests of every operation,
+valid ones and others, with and without credentials, and checks each answer.
+
+``scripts/test --all`` makes more of them.
+"""
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.flows.test_sessions import logged_in
+from tests.handlers import openid
+from tests.handlers.conftest import Running
+from tests.handlers.test_api_documents import OPENAPI
+
+OPERATOR_TOKEN = "a-token-for-the-operator"
+SCENE_STR = "scene_str"
+CHECKS: list[Any] = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+SCHEMA = schemathesis.openapi.from_dict(OPENAPI)
+OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
+
+BUSY = {"limits": {"scenes_per_minute_per_address": 0}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """All parts of a server: every login kind, sessions, clients, a screen and an operator."""
+    folder = tmp_path_factory.mktemp("server")
+    sections: dict[str, Any] = {
+        "operator": {"token": OPERATOR_TOKEN},
+        "kiosks": {"hall": {"secret": "a-secret-of-the-hall", "label": "Hall"}},
+        **BUSY,
+    }
+    running = Running(lambda: openid.stack(folder, **sections))
+    yield running
+    running.close()
+
+
+class Credentials:
+    """What each security scheme takes, new for each operation that is tried."""
+
+    def __init__(self, server: Running) -> None:
+        page = server.begin()
+        login = server.do(logged_in(server.stack))
+        basic = base64.b64encode(f"grafana:{openid.SECRET}".encode()).decode()
+        self.scene_str = page.scene_str
+        self._shown = {
+            "watchToken": page.bearer["Authorization"],
+            "loginToken": f"Bearer {login['token']}",
+            "operatorToken": f"Bearer {OPERATOR_TOKEN}",
+            "kioskSecret": "Bearer a-secret-of-the-hall",
+            "clientBasic": f"Basic {basic}",
+        }
+
+    def show(self, case: Case) -> None:
+        """Put into the request what its operation asks for."""
+        for scheme in case.operation.definition.raw.get("security", []):
+            for name in scheme:
+                if name in self._shown:
+                    case.headers["Authorization"] = self._shown[name]
+        if SCENE_STR in case.path_parameters:
+            case.path_parameters[SCENE_STR] = self.scene_str
+
+
+def try_all(server: Running, examples: int) -> None:
+    """That many requests of every operation, in each mode."""
+    base_url = f"http://127.0.0.1:{server.stack.port}"
+    with contextlib.closing(requests.Session()) as session:
+        for operation in OPERATIONS:
+            credentials = Credentials(server)
+
+            @settings(
+                max_examples=examples,
+                phases=[Phase.generate],
+                database=None,
+                deadline=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(data=st.data())
+            def tried(data: st.DataObject) -> None:
+                mode = data.draw(st.sampled_from(list(GenerationMode)))
+                case = data.draw(operation.as_strategy(generation_mode=mode))
+                if data.draw(st.booleans()):
+                    credentials.show(case)
+                if "wait" in case.query:
+                    case.query["wait"] = 0
+                answer = case.call(
+                    base_url=base_url, session=session, allow_redirects=False, timeout=10
+                )
+                case.validate_response(answer, checks=CHECKS)
+
+            tried()
+
+
+def test_answers_are_those_of_the_document(server: Running) -> None:
+    """No failure of the server, and every answer with a status, a type and a form that the
+    document has for it."""
+    try_all(server, 6)
+
+
+@pytest.mark.slow
+def test_many_more_answers_are_those_of_the_document(server: Running) -> None:
+    """The same, with twenty-five times as many requests."""
+    try_all(server, 150)

@@ -67,7 +67,8 @@ from services.container import Container
 from services.scenes.states import Kind
 
 _KIOSK = r"/api/operator/kiosks/([^/]{1,64})"
-_SCENE = r"/api/scenes/([^/]{1,64})"
+_SCENE = r"/api/scenes/([^/]+)"
+"""Of any length, so that all that is no scene is answered like one that is unknown."""
 _USER = r"/api/operator/users/([^/]{1,384})"
 """An id of the operator's own system has up to 128 characters, each of which may be escaped."""
 

@@ -36,11 +36,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 class Credentials:
-    """What each security scheme takes, new for each operation that is tried."""
+    """What each security scheme takes, for each operation that is tried of another person: the one
+    before may be banned by now."""
 
-    def __init__(self, server: Running) -> None:
+    def __init__(self, server: Running, person: str) -> None:
         page = server.begin()
-        login = server.do(logged_in(server.stack))
+        login = server.do(logged_in(server.stack, person))
         basic = base64.b64encode(f"grafana:{openid.SECRET}".encode()).decode()
         self._scene_str, self._user_id = page.scene_str, login["user"]["id"]
         self._shown = {
@@ -82,7 +83,7 @@ def try_all(server: Running, examples: int) -> None:
     base_url = f"http://127.0.0.1:{server.stack.port}"
     with contextlib.closing(requests.Session()) as session:
         for operation in [result.ok() for result in operations]:
-            credentials = Credentials(server)
+            credentials = Credentials(server, f"{operation.label} {examples}")
 
             @settings(
                 max_examples=examples,
@@ -108,16 +109,17 @@ def try_all(server: Running, examples: int) -> None:
             tried()
 
 
+@pytest.mark.timeout(300)
 def test_answers_are_those_of_the_document(server: Running, logs: UnexpectedLogs) -> None:
     """No failure of the server, and every answer with a status, a type and a form that the
     document has for it."""
-    logs.expect("no (such )?client")
-    try_all(server, 5)
+    logs.expect("scanpush.oidc WARNING")  # of clients that do not exist, or ask for too little
+    try_all(server, 4)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_many_more_answers_are_those_of_the_document(server: Running, logs: UnexpectedLogs) -> None:
     """The same, with ten times as many requests."""
-    logs.expect("no (such )?client")
+    logs.expect("scanpush.oidc WARNING")  # of clients that do not exist, or ask for too little
     try_all(server, 50)

@@ -115,7 +115,7 @@ class Asset:
 
     def coding_for(self, accepted: str) -> str:
         """The coding for a client with that ``Accept-Encoding``; empty for none."""
-        is_text = self.content_type.startswith(("text/", "image/svg"))
+        is_text = self.content_type.startswith(("text/", "image/svg", "application/json"))
         return accepted_coding(accepted) if is_text and len(self.body) >= SHORTEST else ""
 
     async def coded(self, coding: str) -> bytes:

@@ -6,6 +6,7 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate, HTTPServerRequ
 from tornado.routing import PathMatches, Router, Rule
 from tornado.web import Application
 
+from handlers.api_documents import DocumentHandler
 from handlers.assets import static_assets
 from handlers.base import NotFoundHandler, log_request
 from handlers.callbacks import CallbackHandler
@@ -42,6 +43,12 @@ from handlers.operator import (
     UnbanHandler,
     UserSessionsHandler,
 )
+from handlers.operator_api import (
+    AccessTokenHandler,
+    ExportHandler,
+    RemovalHandler,
+    UsersHandler,
+)
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, NumberHandler, PictureHandler, SceneHandler, ScenesHandler
@@ -60,7 +67,8 @@ from services.container import Container
 from services.scenes.states import Kind
 
 _KIOSK = r"/api/operator/kiosks/([^/]{1,64})"
-_SCENE = r"/api/scenes/([^/]{1,64})"
+_SCENE = r"/api/scenes/([^/]+)"
+"""Of any length, so that all that is no scene is answered like one that is unknown."""
 _USER = r"/api/operator/users/([^/]{1,384})"
 """An id of the operator's own system has up to 128 characters, each of which may be escaped."""
 
@@ -91,6 +99,10 @@ def routes(container: Container) -> list[Any]:
         (_KIOSK + r"/notice", KioskNoticeHandler, shared),
         (_KIOSK + r"/secret", KioskSecretHandler, shared),
         (r"/api/kiosks/pair", PairHandler, shared),
+        (_USER + r"/export", ExportHandler, shared),
+        (_USER, RemovalHandler, shared),
+        (r"/api/operator/users", UsersHandler, shared),
+        (r"/api/operator/access_token", AccessTokenHandler, shared),
         (r"/static/(.*)", FilesHandler, shared),
         (r"/ws/.*", SocketRouter(container.push.admission, container.metrics)),
         (r"/api/scenes", ScenesHandler, shared),
@@ -127,6 +139,7 @@ def routes(container: Container) -> list[Any]:
         (r"/api/miniprogram/scan", MiniProgramScanHandler, shared),
         (r"/api/miniprogram/confirm", MiniProgramConfirmHandler, shared),
         (r"/([A-Za-z0-9_-]{1,80}\.txt)", VerifyFileHandler, shared),
+        (r"/(openapi|asyncapi)\.json", DocumentHandler, shared),
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, shared),

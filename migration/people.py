@@ -221,14 +221,17 @@ class _FromMongo:
         it, that of the one who stayed last; its own where it is that one's."""
         known = {document["_id"]: document for document in documents}
         asked = set(known)
-        while (of := {one["of"] for one in known.values() if not one["home"]} - asked) and of:
+        # A person who is being removed leads nowhere, and is not copied.
+        while (
+            of := {one["of"] for one in known.values() if "of" in one and not one["home"]} - asked
+        ):
             asked |= of
             found = self._people.find({"_id": {"$in": list(of)}}, ["user_id", "home", "of"])
             known |= {one["_id"]: one for one in await found.to_list()}
         ways = {}
         for document in documents:
             way, one = [], document
-            while not one["home"] and one["of"] in known:
+            while not one["home"] and one.get("of") in known:
                 one = known[one["of"]]
                 way += [one["user_id"]] if "user_id" in one else []
             if one["home"]:

@@ -20,7 +20,7 @@ from services.clock import Clock, SystemClock
 from services.errors import SettingsError
 from services.hooks import Hook
 from services.http_client import make_transport
-from services.ids import SceneStr
+from services.ids import AppId, SceneStr
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.oidc import discovery
@@ -33,6 +33,7 @@ from services.oidc.requests import PendingLogins, PushedRequests
 from services.oidc.sessions import BrowserSessions, IdTokenHints
 from services.oidc.tokens import TokenService
 from services.operator import Nodes, OperatorService
+from services.operator_api import PeopleService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
 from services.push.close_codes import Ending
@@ -603,18 +604,17 @@ class Container:
             timeout_seconds=wechat.timeout_seconds,
             observer=watch,
         )
-        api = OfficialAccountClient(
-            make_authorized_client(
-                client,
-                self.backend.access_tokens,
-                self.clock,
-                self.supervisor,
-                app_id=account.app_id,
-                app_secret=account.app_secret.get_secret_value(),
-                credential=wechat.credential,
-                on_renewed=watch.credential_ends,
-            )
+        authorized = make_authorized_client(
+            client,
+            self.backend.access_tokens,
+            self.clock,
+            self.supervisor,
+            app_id=account.app_id,
+            app_secret=account.app_secret.get_secret_value(),
+            credential=wechat.credential,
+            on_renewed=watch.credential_ends,
         )
+        api = OfficialAccountClient(authorized)
         gate = CallbackGate(
             app_id=account.app_id,
             callback_token=account.callback_token.get_secret_value(),
@@ -635,7 +635,8 @@ class Container:
         forwarder = None
         if account.forward_url:
             forwarder = Forwarder(self.http, self.supervisor, account.forward_url)
-        return Account(name, account, gate, api, notices, watch, forwarder)
+        known = authorized.tokens if account.app_id else None
+        return Account(name, account, gate, api, notices, watch, forwarder, known)
 
     @cached_property
     def _app_client(self) -> WeChatClient:
@@ -879,6 +880,24 @@ class Container:
             self.nodes,
             self.clock,
             {"backend": settings.backend, "simulated": settings.wechat.is_simulated},
+        )
+
+    @cached_property
+    def people(self) -> PeopleService | None:
+        """People as the operator's other systems see them, where there is an operator's token."""
+        settings = self.settings
+        if not settings.operator.token:
+            return None
+        wechat = settings.wechat
+        app_ids = {account.app_id for account in wechat.accounts.values()}
+        app_ids |= {wechat.website.app_id, wechat.mini_program.app_id}
+        store = None if self.sessions is None else self.backend.sessions
+        return PeopleService(
+            self.backend.users,
+            self.sessions,
+            store,
+            self.clock,
+            [AppId(app_id) for app_id in sorted(app_ids) if app_id],
         )
 
     # Life.

@@ -23,6 +23,16 @@ The names of the fields are stored for ever; some say less than the code does:
                 in an identity whose unionid WeChat is still to be asked for: the ``app_id``, the
                 time from which on any node may ask (``due``), and the mark of the last one that did
                 (``taken``)
+    gone        true in what was a primary record: the person is being removed
+    mark        in a link: which making of it this is. One that is made again, or that a login takes
+                for its own once more, has another, and is not deleted in place of the one before
+
+**Removing a person**: the primary record is marked ``gone`` in one write, which takes ``home`` from
+it, so that no login is counted there any more, no ban noted and no other user merged. Then all that
+leads to it is deleted, what is farthest first, and last the record (`IdentityLinks.clear`). A
+caller that comes upon a record that is gone, or a link that leads nowhere, does the rest of that,
+and then looks again. A write that leads to the person and comes too late to be found leads nowhere,
+and its caller looks, as every caller does after such a write.
 
 A link never changes again and leads from the younger user to the older, so following links ends.
 What a crash leaves half done is finished by the next login of that person, or, where their unionid
@@ -209,6 +219,16 @@ def user_at(path: Sequence[Document]) -> User:
     return user._replace(banned=True) if left else user
 
 
+def _marked() -> Document:
+    return {"mark": uuid.uuid4().hex[:16]}
+
+
+def _as_found(document: Document) -> Document:
+    """A filter: a document that is no primary record, if it is still that one."""
+    same = {name: document.get(name) for name in ("of", "mark", "gone")}
+    return {"_id": document["_id"], "home": False, **same}
+
+
 class BatchedCommand(ABC, Generic[Question]):
     """One kind of command about one person each, sent together with those of other callers.
 
@@ -280,14 +300,14 @@ class IdentityLinks:
     async def path(self, key: str) -> list[Document]:
         """The document at `key` and those its links lead to, the primary record last.
 
-        Empty where there is none. Without a primary record at its end, the last link leads to an
-        identity that was never made.
+        Empty where there is none. Without a primary record at its end, the last document is gone or
+        a link that leads to an identity that was never made, or that was removed.
         """
         path: list[Document] = []
         document = await self._reader.read(key)
         while document is not None:
             path.append(document)
-            if document["home"]:
+            if document["home"] or document.get("gone"):
                 break
             document = await self._reader.read(document["of"])
         return path
@@ -295,16 +315,22 @@ class IdentityLinks:
     async def make_link(self, key: str, of: str, unionid: UnionId | None) -> None:
         # Where another caller has made the identity meanwhile, this one reads that record next.
         with contextlib.suppress(DuplicateKeyError):
-            await self._people.insert_one(link_document(key, of, unionid))
+            await self._people.insert_one(link_document(key, of, unionid) | _marked())
 
     async def claim_unionid(self, unionid: UnionId, key: str) -> str:
         """The owner of that unionid: the identity at `key` from now on, unless there is one."""
-        try:
-            await self._people.insert_one(unionid_document(unionid, key))
-        except DuplicateKeyError:
+        for _ in range(TRIES):
+            with contextlib.suppress(DuplicateKeyError):
+                await self._people.insert_one(unionid_document(unionid, key) | _marked())
+                return key
             claimed = await self._reader.read(unionid_key(unionid))
-            return str(claimed["of"]) if claimed is not None else key
-        return key
+            if claimed is not None and claimed["of"] != key:
+                return str(claimed["of"])
+            # An earlier try claimed it, or a person before who is removed just now.
+            own = {"_id": unionid_key(unionid), "of": key}
+            if (await self._people.update_one(own, {"$set": _marked()})).matched_count:
+                return key
+        raise StoreUnavailable("MongoDB: too many logins of one person at once")
 
     async def join(self, key: str, unionid: UnionId | None) -> None:
         """Note what was learned of a known identity's unionid: it is owed no more.
@@ -315,7 +341,8 @@ class IdentityLinks:
         if unionid is None:
             await self._people.update_one({"_id": key}, settled)
             return
-        if not await self.path(key):
+        path = await self.path(key)
+        if not path or not path[-1]["home"]:
             return
         owner = await self.claim_unionid(unionid, key)
         for _ in range(TRIES):
@@ -323,13 +350,59 @@ class IdentityLinks:
             if owner == key or await self._try_merge(key, owner, unionid):
                 # Noted last: what a crash leaves before this is still owed, and so is done again.
                 note = {"$set": {"unionid": unionid}, **settled}
-                await self._people.update_one({"_id": key}, note)
+                there = {"_id": key, "gone": {"$exists": False}}
+                if not (await self._people.update_one(there, note)).matched_count:
+                    await self._give_up_unionid(unionid, key)
                 return
         raise StoreUnavailable("MongoDB: too many users become one at once")
+
+    async def _give_up_unionid(self, unionid: UnionId, key: str) -> None:
+        """Take back the claim of an identity that was removed meanwhile."""
+        claim = await self._reader.read(unionid_key(unionid))
+        # In this order: a person who comes back marks the claim, and then makes the identity.
+        identity = await self._reader.read(key)
+        if claim is not None and claim["of"] == key and (identity is None or "gone" in identity):
+            await self._people.delete_one(_as_found(claim))
+
+    async def all_links(self, keys: Sequence[str]) -> list[Document]:
+        """All that leads to these documents, by however many steps; the nearest first."""
+        found: list[Document] = []
+        known = set(keys)
+        while keys:
+            links = self._people.find({"of": {"$in": list(keys)}, "home": False})
+            nearest = [link for link in await links.to_list() if link["_id"] not in known]
+            found += nearest
+            keys = [link["_id"] for link in nearest]
+            known.update(keys)
+        return found
+
+    async def clear(self, end: Document) -> list[Document]:
+        """Delete what is left of a removed person: `end`, which is gone or a link that leads
+        nowhere, and all that leads to it. The nearest first: `end`, then its links."""
+        links = await self.all_links([end["_id"]])
+        # Only as they were found: meanwhile another person may be there.
+        for link in reversed(links):
+            await self._people.delete_one(_as_found(link))
+        await self._people.delete_one(_as_found(end))
+        return [end, *links]
+
+    async def is_claimed(self, link: Document) -> bool:
+        """Whether the identity to which a link leads has claimed their unionid: it is about to be
+        made. Else it was removed."""
+        if "user_id" in link or not link.get("unionid"):
+            return False
+        claimed = await self._reader.read(unionid_key(link["unionid"]))
+        return claimed is not None and claimed.get("of") == link["of"]
 
     async def _try_merge(self, one: str, two: str, unionid: UnionId) -> bool:
         """Make one user of those two identities; False when another was quicker: look again."""
         paths = [await self.path(one), await self.path(two)]
+        for path in paths:
+            if path and not path[-1]["home"]:
+                await self.clear(path[-1])
+                return False
+        if not paths[0]:
+            return True  # removed meanwhile: there is nothing to merge
         if not paths[1]:
             # The owner claimed the unionid and has not yet made its primary record.
             await self.make_link(two, one, unionid)
@@ -353,7 +426,13 @@ class IdentityLinks:
                 older["user_id"],
             )
             for _ in range(TRIES):
-                if await self.finish_merges(await self.path(alias["_id"])):
+                path = await self.path(alias["_id"])
+                if path and not path[-1]["home"]:
+                    # The user who was to stay was removed meanwhile, and so is this one.
+                    await self.clear(path[-1])
+                if not path or not path[-1]["home"]:
+                    return False
+                if await self.finish_merges(path):
                     return True
         return False
 

@@ -64,6 +64,30 @@ class Person(NamedTuple):
     ids: tuple[UserId, ...]
     """All ids of the person: the one that stayed first, then its aliases."""
     banned: bool = False
+    known: bool = True
+    """False where there is no such user, or no more: no session begins then."""
+
+
+class StoredIdentity(NamedTuple):
+    """An identity as it is kept, with what WeChat said last of its following."""
+
+    app_id: AppId
+    openid: OpenId
+    unionid: UnionId | None
+    following: bool
+    follow_changed_at: float
+    """WeChat's CreateTime of that; 0.0: nothing was heard of it."""
+
+
+class Record(NamedTuple):
+    """Everything that is kept of one person, but for their sessions."""
+
+    user: User
+    phone: str
+    banned_at: float | None
+    aliases: tuple[UserId, ...]
+    identities: tuple[StoredIdentity, ...]
+    """By app_id and openid."""
 
 
 NOTHING_KNOWN = Profile()
@@ -73,6 +97,10 @@ UNIONID_DUE_SECONDS = 3.0
 
 LEASE_SECONDS = 30.0
 """How long a unionid that is owed is left to the node that took it up: more than asking takes."""
+
+
+LAST_CHARACTER = "\U0010ffff"
+"""After every other: what begins with a text sorts before that text and this."""
 
 
 class UserStore(Protocol):
@@ -90,6 +118,10 @@ class UserStore(Protocol):
       known of the older, and is kept nowhere else.
     - **A ban is of the person**: it holds under every id and identity of theirs, also those that
       turn out later to be theirs, and once `ban` has returned no login of theirs is counted.
+    - **Removed is removed**: once `remove` has returned, nothing of the person is kept, and a login
+      of any of their identities is that of a new person. A login, join or follow at the same moment
+      either comes before and is removed, or after and finds nothing; no identity is left without
+      its user, and no unionid without its identity.
     - **A unionid that is owed is not forgotten**: that is noted with the login itself, and stands
       until `join` has done all that follows from WeChat's answer. Whatever ends in between (this
       process, the store, WeChat) is made up for by the next caller of `owed_unionids`.
@@ -137,6 +169,27 @@ class UserStore(Protocol):
 
     async def person(self, user_id: UserId) -> Person:
         """Who has that id or alias; an id that is unknown stands for itself."""
+
+    async def named(
+        self, prefix: str, after: tuple[str, UserId] | None, limit: int
+    ) -> Sequence[User]:
+        """Users whose name begins with `prefix`, which is not empty, in the order of name and id.
+
+        Upper and lower case differ. By an index: it costs what it returns.
+
+        Args:
+            after: name and id of the last user of the page before.
+        """
+
+    async def record(self, user_id: UserId) -> Record | None:
+        """Everything that is kept of the person, for a copy of it; None for an unknown id."""
+
+    async def remove(self, user_id: UserId) -> Sequence[UserId]:
+        """Forget the person with all aliases and identities. Returns their ids, none where the id
+        is unknown.
+
+        Sessions are not touched: end those of all ids returned, afterwards.
+        """
 
     async def join(self, identity: Identity) -> None:
         """Note what was learned of a unionid after the login; it is owed no more.

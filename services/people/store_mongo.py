@@ -57,12 +57,15 @@ from services.people.mongo_identities import (
     user_of,
 )
 from services.people.store import (
+    LAST_CHARACTER,
     LEASE_SECONDS,
     NOTHING_KNOWN,
     Identity,
     Login,
     Person,
     Profile,
+    Record,
+    StoredIdentity,
     User,
 )
 from services.tasks import Supervisor
@@ -218,6 +221,21 @@ class MongoUserStore:
             ),
             name="index of owed unionids",
         )
+        self._indexing_links = self._supervisor.spawn(
+            self._make_index(
+                "links", [("of", 1), ("home", 1)], partialFilterExpression={"home": False}
+            ),
+            name="index of links",
+        )
+        # Of all people only those whose name is known.
+        self._indexing_names = self._supervisor.spawn(
+            self._make_index(
+                "names",
+                [("name", 1), ("user_id", 1)],
+                partialFilterExpression={"name": {"$gt": ""}},
+            ),
+            name="index of names",
+        )
         # Of all links only those that once were a user: a few.
         once_a_user = {"user_id": {"$exists": True}}
         self._indexing_aliases = self._supervisor.spawn(
@@ -334,8 +352,13 @@ class MongoUserStore:
         if identity.unionid not in (None, path[0]["unionid"]):
             await self._links.join(key, identity.unionid)
             path = await self._links.path(key)
+            if not path:
+                return None
         if not path[-1]["home"]:
-            # A unionid was claimed for an identity that was never made.
+            if path[-1].get("gone") or not await self._links.is_claimed(path[-1]):
+                await self._links.clear(path[-1])
+                return None
+            # A unionid was claimed for an identity that is not made yet.
             other = replace(record, unionid_wanted=False)
             return await self._make_primary(path[-1]["of"], path[-1].get("unionid"), other)
         await self._links.finish_merges(path)
@@ -405,12 +428,12 @@ class MongoUserStore:
     async def get(self, user_id: UserId) -> User | None:
         async with self.call():
             path = await self._path_of(user_id)
-        return user_at(path) if path else None
+        return user_at(path) if path and path[-1]["home"] else None
 
     async def _path_of(self, user_id: UserId) -> list[Document]:
         """As `IdentityLinks.path`, from the record of that user."""
         document = await self._people.find_one({"user_id": user_id})
-        if document is None or document["home"]:
+        if document is None or document["home"] or document.get("gone"):
             return [] if document is None else [document]
         return [document, *await self._links.path(document["of"])]
 
@@ -418,7 +441,7 @@ class MongoUserStore:
         async with self.call():
             for _ in range(TRIES):
                 path = await self._path_of(user_id)
-                if not path:
+                if not path or not path[-1]["home"]:
                     return None
                 # A ban that an alias brings after this would undo what is asked for now.
                 if not await self._links.finish_merges(path):
@@ -433,11 +456,66 @@ class MongoUserStore:
                     return user_of(changed)
         raise StoreUnavailable("MongoDB: too many users become one at once")
 
+    async def named(
+        self, prefix: str, after: tuple[str, UserId] | None, limit: int
+    ) -> Sequence[User]:
+        within: Document = {"name": {"$gte": prefix, "$lt": prefix + LAST_CHARACTER}, "home": True}
+        if after is not None:
+            name, user_id = after
+            within["name"]["$gte"] = max(prefix, name)
+            within["$or"] = [{"name": {"$gt": name}}, {"name": name, "user_id": {"$gt": user_id}}]
+        async with self.call():
+            await asyncio.shield(self._indexing_names)
+            found = self._people.find(within, LOGIN_FIELDS).sort([("name", 1), ("user_id", 1)])
+            return [user_of(primary) for primary in await found.limit(limit).to_list()]
+
+    async def record(self, user_id: UserId) -> Record | None:
+        async with self.call():
+            path = await self._path_of(user_id)
+            if not path or not path[-1]["home"]:
+                return None
+            await asyncio.shield(self._indexing_links)
+            primary = path[-1]
+            documents = [primary, *await self._links.all_links([primary["_id"]])]
+        identities = [
+            StoredIdentity(
+                *identity_of(one["_id"])[:2],
+                one["unionid"],
+                one["following"],
+                one["follow_changed_at"],
+            )
+            for one in documents
+            if one["_id"].startswith("openid:")
+        ]
+        aliases = tuple(UserId(one["user_id"]) for one in documents[1:] if "user_id" in one)
+        user, banned_at = user_at(path), primary.get("banned_at")
+        return Record(user, primary["phone"], banned_at, aliases, tuple(sorted(identities)))
+
+    async def remove(self, user_id: UserId) -> Sequence[UserId]:
+        async with self.call():
+            await asyncio.shield(self._indexing_links)
+            for _ in range(TRIES):
+                path = await self._path_of(user_id)
+                if not path:
+                    return ()
+                end: Document | None = path[-1]
+                if path[-1]["home"]:
+                    end = await self._people.find_one_and_update(
+                        {"_id": path[-1]["_id"], "home": True},
+                        {"$set": {"home": False, "gone": True}},
+                        return_document=ReturnDocument.AFTER,
+                    )
+                # Else another caller left it half removed.
+                if end is not None:
+                    removed = await self._links.clear(end)
+                    return [UserId(one["user_id"]) for one in removed if "user_id" in one]
+        raise StoreUnavailable("MongoDB: too many users become one at once")
+
     async def person(self, user_id: UserId) -> Person:
         async with self.call():
             path = await self._path_of(user_id)
-            if not path:
-                return Person((user_id,))
+            if not path or not path[-1]["home"]:
+                return Person((user_id,), known=False)
             user = user_at(path)
             ids, keys = [user.id], [path[-1]["_id"]]
             if not self._indexing_aliases.done():

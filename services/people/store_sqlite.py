@@ -8,9 +8,11 @@ import logging
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.people.store import (
+    LAST_CHARACTER,
     LEASE_SECONDS,
     NOTHING_KNOWN,
     UNIONID_DUE_SECONDS,
@@ -18,6 +20,8 @@ from services.people.store import (
     Login,
     Person,
     Profile,
+    Record,
+    StoredIdentity,
     User,
 )
 from services.sqlite import Database, sqlite_errors
@@ -34,6 +38,7 @@ CREATE TABLE IF NOT EXISTS users (
     alias_of TEXT, phone TEXT NOT NULL, email TEXT NOT NULL, banned_at REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS users_by_alias ON users (alias_of) WHERE alias_of IS NOT NULL;
+CREATE INDEX IF NOT EXISTS users_by_name ON users (name, id) WHERE name > '';
 CREATE TABLE IF NOT EXISTS identities (
     app_id TEXT NOT NULL, openid TEXT NOT NULL, unionid TEXT, user_id TEXT NOT NULL,
     following INTEGER NOT NULL, follow_changed_at REAL NOT NULL,
@@ -127,6 +132,60 @@ class SqliteUserStore:
 
         return await self._database.write(job)
 
+    async def named(
+        self, prefix: str, after: tuple[str, UserId] | None, limit: int
+    ) -> Sequence[User]:
+        # An alias has no name.
+        where = "name > '' AND name >= ? AND name < ? AND (name, id) > (?, ?)"
+        last = after or ("", UserId(""))
+        with sqlite_errors():
+            rows = self._database.reader.execute(
+                f"{_USER} WHERE {where} ORDER BY name, id LIMIT ?",
+                (prefix, prefix + LAST_CHARACTER, *last, limit),
+            ).fetchall()
+        return [_user(row) for row in rows]
+
+    async def record(self, user_id: UserId) -> Record | None:
+        def job(db: sqlite3.Connection) -> Record | None:
+            if (user := _resolved(db, user_id)) is None:
+                return None
+            phone, banned_at = db.execute(
+                "SELECT phone, banned_at FROM users WHERE id = ?", (user.id,)
+            ).fetchone()
+            rows = db.execute(
+                "SELECT app_id, openid, unionid, following, follow_changed_at FROM identities"
+                " WHERE user_id = ? ORDER BY app_id, openid",
+                (user.id,),
+            ).fetchall()
+            identities = tuple(
+                StoredIdentity(app_id, openid, unionid, bool(following), at)
+                for app_id, openid, unionid, following, at in rows
+            )
+            aliases = person_in_transaction(db, user.id).ids[1:]
+            return Record(user, phone, banned_at, aliases, identities)
+
+        # In a transaction, for one moment of all of it.
+        return await self._database.write(job)
+
+    async def remove(self, user_id: UserId) -> Sequence[UserId]:
+        def job(db: sqlite3.Connection) -> Sequence[UserId]:
+            person = person_in_transaction(db, user_id)
+            if not person.known:
+                return ()
+            own = f"user_id IN ({', '.join('?' * len(person.ids))})"
+            db.execute(
+                "DELETE FROM unionids_owed WHERE (app_id, openid) IN"
+                f" (SELECT app_id, openid FROM identities WHERE {own})",  # nosec B608  # marks
+                person.ids,
+            )
+            for table in ("identities", "logins"):
+                db.execute(f"DELETE FROM {table} WHERE {own}", person.ids)  # nosec B608  # marks
+            for one in person.ids:
+                db.execute("DELETE FROM users WHERE id = ?", (one,))
+            return person.ids
+
+        return await self._database.write(job)
+
     async def person(self, user_id: UserId) -> Person:
         with sqlite_errors():
             return person_in_transaction(self._database.reader, user_id)
@@ -212,9 +271,9 @@ def person_in_transaction(db: sqlite3.Connection, user_id: UserId) -> Person:
     """`UserStore.person`, also for a caller's transaction."""
     stayed = _id_after_aliases(db, user_id)
     rows = db.execute(_ALIASES, (stayed,)).fetchall()
-    is_banned = "SELECT 1 FROM users WHERE id = ? AND banned_at IS NOT NULL"
-    banned = db.execute(is_banned, (stayed,)).fetchone() is not None
-    return Person(tuple(UserId(row[0]) for row in rows), banned)
+    ban = db.execute("SELECT banned_at IS NOT NULL FROM users WHERE id = ?", (stayed,)).fetchone()
+    ids = tuple(UserId(row[0]) for row in rows)
+    return Person(ids, banned=ban == (1,), known=ban is not None)
 
 
 def _done(db: sqlite3.Connection, scene_str: SceneStr) -> Login | None:
@@ -354,7 +413,10 @@ def _id_after_aliases(db: sqlite3.Connection, user_id: str) -> UserId:
 
 def _resolved(db: sqlite3.Connection, user_id: str) -> User | None:
     row = db.execute(f"{_USER} WHERE id = ?", (_id_after_aliases(db, user_id),)).fetchone()
-    if row is None:
-        return None
+    return None if row is None else _user(row)
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    """A row of `_USER`."""
     *known, banned, email = row
     return User._make((*known, bool(banned), email))

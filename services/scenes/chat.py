@@ -376,6 +376,16 @@ class ChatService:
                 if scene is not None:
                     move = Move(State.CANCELLED, OPEN, openid=event.openid)
                     await self._login.end(scene.scene_str, move)
+        if isinstance(event, ConsentRevoked):
+            # Whether all that is kept of them has to go, WeChat leaves to law and agreement.
+            app_id = event.app_id or account.app_id
+            known = await self._users.find(Identity(app_id, event.openid, event.unionid))
+            if known is not None:
+                log.info(
+                    "user %s took consent back at WeChat: docs/operations.md tells what to do",
+                    known[0].id,
+                    extra={"app_id": app_id, "revoke_info": event.revoke_info},
+                )
 
     async def _kept(self, key: str, answer: ChatReply) -> ChatReply:
         """Keep what was answered to an event that changed no scene: its repeat gets the same."""

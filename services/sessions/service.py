@@ -204,8 +204,9 @@ class SessionService:
             emit("reused", user=session.user_id, account=session.account, session=session.id)
             self.tell(refreshing.ended)
         elif session is not None and outcome is not Refreshed.REFUSED:
-            if (await self._users.person(session.user_id)).banned:
-                # The ban has not come to its sessions yet, or was cut off before.
+            person = await self._users.person(session.user_id)
+            if person.banned or not person.known:
+                # The ban, or the removal, has not come to its sessions yet, or was cut off before.
                 self.tell(await self._store.end_of_user(session.user_id))
                 outcome = Refreshed.REFUSED
         self._metrics.refresh(outcome)

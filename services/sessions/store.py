@@ -18,8 +18,8 @@ class SessionStore(Protocol):
       of nodes, one rotates and the others repeat or are refused; all see one current token.
     - **Ended is ended**: after `end`, `end_of_user` or a ban has returned, no refresh of any of
       these sessions, or of a session below them, succeeds; nor does one that began before on
-      another node and was not done yet. A `begin` below an ended parent, or of a banned person,
-      leaves no session.
+      another node and was not done yet. A `begin` below an ended parent, or of a person who is
+      banned or unknown, leaves no session.
     - **One person**: the sessions of two users who turned out to be one (`UserStore.join`) are
       found, listed and ended under either id.
 

@@ -5,8 +5,8 @@ The order of the writes makes up for them:
 - A session below another counts only while that one is there, for every reader. So the upper one
   is deleted first: what a crash leaves below it is over all the same, and is deleted when the upper
   one is ended again, or when the time of either is up.
-- `begin` writes first and then looks again for the parent and for a ban, and takes back what may
-  not be. A ban or an end that comes after that look finds the session.
+- `begin` writes first and then looks again for the parent, the person and a ban, and takes back
+  what may not be. A ban, a removal or an end that comes after that look finds the session.
 - A refresh is one `find_one_and_update` that holds only while the presented token is the current
   one.
 
@@ -66,7 +66,7 @@ class MongoSessionStore:
                 self._users.person(session.user_id),
                 self._parent_of(session, now),
             )
-            if person.banned or (session.parent is not None and parent is None):
+            if person.banned or not person.known or (session.parent is not None and parent is None):
                 await self._sessions.delete_one({"_id": session.id})
                 return []
             if session.parent is not None or not most_per_user:

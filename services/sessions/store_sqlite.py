@@ -136,7 +136,8 @@ def begin_in_transaction(
     """`SessionStore.begin` in the caller's transaction, which may also authorize the scene."""
     if session.parent is not None and _get(db, session.parent, now) is None:
         return []
-    if person_in_transaction(db, session.user_id).banned:
+    person = person_in_transaction(db, session.user_id)
+    if person.banned or not person.known:
         return []
     begun = db.execute(_INSERT, session).rowcount
     if not begun or session.parent is not None or not most_per_user:

@@ -286,6 +286,10 @@ class AccessTokenCache:
         self._refusal: tuple[float, WeChatRefused] | None = None
 
     async def get(self) -> str:
+        """The value of `current`, and its errors."""
+        return (await self.current()).value
+
+    async def current(self) -> AccessToken:
         """A token that works as far as is known.
 
         Raises:
@@ -297,11 +301,11 @@ class AccessTokenCache:
             result = await asyncio.shield(self._refresh())
             if isinstance(result, ScanpushError):
                 raise result.with_traceback(None)
-            return result.value
+            return result
         rested = self._clock.monotonic() - self._renewed_at >= RENEW_PAUSE_SECONDS
         if self._left(token) < self._renew_below and rested:
             self._refresh()
-        return token.value
+        return token
 
     async def invalidate(self, token: str) -> None:
         """WeChat refused `token`: do not hand it out again.
@@ -388,7 +392,7 @@ class AuthorizedClient:
 
     def __init__(self, client: WeChatClient, tokens: AccessTokenCache) -> None:
         self._client = client
-        self._tokens = tokens
+        self.tokens = tokens
 
     async def json(
         self,
@@ -423,15 +427,15 @@ class AuthorizedClient:
     async def _with_token(self, call: Callable[[str], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._client.timeout_seconds):
-                token = await self._tokens.get()
+                token = await self.tokens.get()
                 try:
                     return await call(token)
                 except WeChatRefused as refusal:
                     if refusal.errcode not in TOKEN_INVALID:
                         raise
                 # Once only: a second refusal means that the fault is not the token's age.
-                await self._tokens.invalidate(token)
-                return await call(await self._tokens.get())
+                await self.tokens.invalidate(token)
+                return await call(await self.tokens.get())
         except TimeoutError:
             raise WeChatUnavailable("time-out") from None
 

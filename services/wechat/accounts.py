@@ -16,6 +16,7 @@ from services.ids import AppId
 from services.metrics import Metrics
 from services.people.store import Identity
 from services.settings.models import AccountSettings
+from services.wechat.access_token import AccessTokenCache
 from services.wechat.callback import CallbackGate
 from services.wechat.forwarder import Forwarder
 from services.wechat.notices import Notices
@@ -101,6 +102,8 @@ class Account:
     watch: AccountWatch
     forwarder: Forwarder | None = None
     """Where everything that is no login goes on to."""
+    tokens: AccessTokenCache | None = None
+    """The access_token with which `api` calls; None without an app_id."""
     unionid_unavailable_until: float = 0.0
     """Monotonic time until which user/info is not asked: the account has answered that a follower
     has no unionid, so it belongs to no Open Platform account."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
-from services.people.store import Identity
+from services.people.store import Identity, UserStore
 from services.sessions.states import (
     BROWSER,
     REPEAT_SECONDS,
@@ -67,6 +67,40 @@ def asked(of: Session, generation: int = 1, **fields: Any) -> Refresh:
     )._replace(**fields)
 
 
+class KnownPeople:
+    """A bench whose sessions are of people who are known: they log in before, by their id."""
+
+    def __init__(self, bench: UserBench) -> None:
+        self._bench = bench
+
+    def store(self, node: str = "a") -> UserStore:
+        return self._bench.store(node)
+
+    def sessions(self, node: str = "a") -> SessionStore:
+        store: Any = _SessionsOfKnown(self._bench.sessions(node), self._bench.store(node))
+        return store
+
+
+class _SessionsOfKnown:
+    def __init__(self, sessions: SessionStore, users: UserStore) -> None:
+        self._sessions, self._users = sessions, users
+
+    async def begin(self, session: Session, *, most_per_user: int, now: float) -> Any:
+        if not (await self._users.person(session.user_id)).known:
+            identity = Identity(AppId("wx"), OpenId(session.user_id))
+            scene = SceneStr(str(uuid.uuid4()))
+            await self._users.login(identity, scene, "default", NOW, user_id=session.user_id)
+        return await self._sessions.begin(session, most_per_user=most_per_user, now=now)
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._sessions, operation)
+
+
+@pytest.fixture
+def people(people: UserBench) -> KnownPeople:
+    return KnownPeople(people)
+
+
 async def begun(store: SessionStore, one: Session | None = None, most: int = 0) -> Session:
     one = one or session(f"user-{uuid.uuid4()}")
     await store.begin(one, most_per_user=most, now=NOW)
@@ -88,7 +122,7 @@ async def family(store: SessionStore, user_id: str = "") -> tuple[Session, list[
 
 
 @pytest.mark.gen_test
-async def test_what_is_begun_is_found(people: UserBench) -> None:
+async def test_what_is_begun_is_found(people: KnownPeople) -> None:
     """Every field of a session comes back as it was, on any node."""
     plain = await begun(people.sessions("a"))
     browser, (client, _) = await family(people.sessions("a"))
@@ -97,7 +131,7 @@ async def test_what_is_begun_is_found(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_session_begins_once(people: UserBench) -> None:
+async def test_a_session_begins_once(people: KnownPeople) -> None:
     """Again with the same id, also after a refresh, changes nothing."""
     store = people.sessions()
     one = await begun(store)
@@ -107,7 +141,7 @@ async def test_a_session_begins_once(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_longest_unused_make_room(people: UserBench) -> None:
+async def test_the_longest_unused_make_room(people: KnownPeople) -> None:
     """Over the limit the others that were not used for longest end, with what is below them, and
     those of clients do not count."""
     store, user_id = people.sessions(), f"user-{uuid.uuid4()}"
@@ -124,7 +158,7 @@ async def test_the_longest_unused_make_room(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_of_many_that_begin_at_once_the_latest_stay(people: UserBench) -> None:
+async def test_of_many_that_begin_at_once_the_latest_stay(people: KnownPeople) -> None:
     """On two nodes: none of them ends another that is newer, so the newest is there in the end."""
     stores, user_id = (people.sessions("a"), people.sessions("b")), f"user-{uuid.uuid4()}"
     new = [session(user_id, used_at=NOW + i) for i in range(12)]
@@ -140,7 +174,7 @@ async def test_of_many_that_begin_at_once_the_latest_stay(people: UserBench) -> 
 
 
 @pytest.mark.gen_test
-async def test_a_token_has_a_successor(people: UserBench) -> None:
+async def test_a_token_has_a_successor(people: KnownPeople) -> None:
     """The current token rotates, by which the session counts as used; then its successor does."""
     store = people.sessions()
     one = await begun(store)
@@ -154,7 +188,7 @@ async def test_a_token_has_a_successor(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_hundred_refreshes_make_one_successor(people: UserBench) -> None:
+async def test_a_hundred_refreshes_make_one_successor(people: KnownPeople) -> None:
     """Of one token, on two nodes, at the same moment; of a first token and of a later one."""
     stores = people.sessions("a"), people.sessions("b")
     one = await begun(stores[0])
@@ -169,7 +203,7 @@ async def test_a_hundred_refreshes_make_one_successor(people: UserBench) -> None
 
 
 @pytest.mark.gen_test
-async def test_a_lost_answer_is_repeated(people: UserBench) -> None:
+async def test_a_lost_answer_is_repeated(people: KnownPeople) -> None:
     """The same token again within ten seconds: the same session, which does not change."""
     store = people.sessions()
     one = await begun(store)
@@ -194,7 +228,7 @@ async def test_a_reuse_ends_the_session(people: UserBench, later: float, used: i
 
 
 @pytest.mark.gen_test
-async def test_a_reuse_at_a_client_ends_all_of_the_browser(people: UserBench) -> None:
+async def test_a_reuse_at_a_client_ends_all_of_the_browser(people: KnownPeople) -> None:
     """The session of the browser, and those of its other clients, end too."""
     store = people.sessions()
     browser, clients = await family(store)
@@ -206,7 +240,7 @@ async def test_a_reuse_at_a_client_ends_all_of_the_browser(people: UserBench) ->
 
 
 @pytest.mark.gen_test
-async def test_what_is_not_its_token_ends_nothing(people: UserBench) -> None:
+async def test_what_is_not_its_token_ends_nothing(people: KnownPeople) -> None:
     """Forged tokens, tokens of the future, another client's, and those whose key was lost."""
     store = people.sessions()
     one = await begun(store)
@@ -228,7 +262,7 @@ async def test_what_is_not_its_token_ends_nothing(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_token_whose_key_was_lost_works_once(people: UserBench) -> None:
+async def test_a_token_whose_key_was_lost_works_once(people: KnownPeople) -> None:
     """The hash proves the current token, whatever the server's key is."""
     store = people.sessions()
     one = await begun(store)
@@ -240,7 +274,7 @@ async def test_a_token_whose_key_was_lost_works_once(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_time_ends_a_session(people: UserBench) -> None:
+async def test_time_ends_a_session(people: KnownPeople) -> None:
     """Its own, and what it may stay unused; each refresh begins the latter again."""
     store = people.sessions()
     one = await begun(store)
@@ -255,7 +289,7 @@ async def test_time_ends_a_session(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_login_that_arrived_lives_on(people: UserBench) -> None:
+async def test_a_login_that_arrived_lives_on(people: KnownPeople) -> None:
     """Acknowledged or used, a session begun for a moment gets its whole life; never less."""
     store = people.sessions()
     acked, used = [await begun(store, session(ends_at=NOW + 60)) for _ in range(2)]
@@ -268,7 +302,7 @@ async def test_a_login_that_arrived_lives_on(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_later_proof_is_noted(people: UserBench) -> None:
+async def test_a_later_proof_is_noted(people: KnownPeople) -> None:
     """The person proved themself again, and how; an older proof changes nothing."""
     store = people.sessions()
     browser, _ = await family(store)
@@ -283,7 +317,7 @@ async def test_a_later_proof_is_noted(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_ended_is_ended_everywhere(people: UserBench) -> None:
+async def test_what_ended_is_ended_everywhere(people: KnownPeople) -> None:
     """With what is below, told to the one caller that ended it."""
     store, other = people.sessions("a"), people.sessions("b")
     browser, clients = await family(store)
@@ -299,7 +333,7 @@ async def test_what_ended_is_ended_everywhere(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_client_ends_alone(people: UserBench) -> None:
+async def test_a_client_ends_alone(people: KnownPeople) -> None:
     """A client's session ends without the browser's and the other client's."""
     store = people.sessions()
     browser, (one, two) = await family(store)
@@ -308,7 +342,7 @@ async def test_a_client_ends_alone(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_nothing_begins_below_what_ended(people: UserBench) -> None:
+async def test_nothing_begins_below_what_ended(people: KnownPeople) -> None:
     """Neither below an ended session, nor below one that was never there or whose time is up."""
     store = people.sessions()
     browser, clients = await family(store)
@@ -324,7 +358,7 @@ async def test_nothing_begins_below_what_ended(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_begin_and_refresh_race_an_end(people: UserBench) -> None:
+async def test_begin_and_refresh_race_an_end(people: KnownPeople) -> None:
     """Whatever the order: once the end has returned, and they too, nothing below is alive."""
     stores = people.sessions("a"), people.sessions("b")
     for _ in range(10):
@@ -344,7 +378,7 @@ async def test_begin_and_refresh_race_an_end(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_all_of_a_person_end(people: UserBench) -> None:
+async def test_all_of_a_person_end(people: KnownPeople) -> None:
     """But for the one that is excepted, which keeps what is below it; others keep theirs."""
     store, user_id = people.sessions(), f"user-{uuid.uuid4()}"
     kept = await family(store, user_id)
@@ -365,7 +399,7 @@ async def test_all_of_a_person_end(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_latest_begun_comes_first(people: UserBench) -> None:
+async def test_the_latest_begun_comes_first(people: KnownPeople) -> None:
     """In a person's list, whenever they were used."""
     store, user_id = people.sessions(), f"user-{uuid.uuid4()}"
     for begun_at in (NOW - 20, NOW - 5, NOW - 10):
@@ -375,7 +409,7 @@ async def test_the_latest_begun_comes_first(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_two_users_that_are_one_have_each_others_sessions(people: UserBench) -> None:
+async def test_two_users_that_are_one_have_each_others_sessions(people: KnownPeople) -> None:
     """Found, listed, limited and ended under any id, also where three became one step by step."""
     users, store, suffix = people.store("a"), people.sessions("b"), uuid.uuid4().hex
     ids = []
@@ -405,7 +439,7 @@ async def test_two_users_that_are_one_have_each_others_sessions(people: UserBenc
 
 
 @pytest.mark.gen_test
-async def test_an_unknown_user_stands_for_itself(people: UserBench) -> None:
+async def test_an_unknown_user_stands_for_itself(people: KnownPeople) -> None:
     """An id that no user has: a person of that one id, without sessions."""
     unknown = UserId("unknown")
     assert (await people.store().person(unknown)).ids == (unknown,)
@@ -414,7 +448,7 @@ async def test_an_unknown_user_stands_for_itself(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test
-async def test_sessions_are_forgotten_in_slices(people: UserBench) -> None:
+async def test_sessions_are_forgotten_in_slices(people: KnownPeople) -> None:
     """Those whose time is up, at most so many in a round, with what is below them."""
     store, user_id = people.sessions(), f"user-{uuid.uuid4()}"
     for _ in range(5):
@@ -431,7 +465,7 @@ async def test_sessions_are_forgotten_in_slices(people: UserBench) -> None:
     assert await store.get(below.id, NOW) is None
 
 
-async def person(people: UserBench) -> UserId:
+async def person(people: KnownPeople) -> UserId:
     """A person who has logged in once."""
     identity = Identity(AppId("wx1"), OpenId(f"ann-{uuid.uuid4()}"))
     login = await people.store().login(identity, SceneStr(str(uuid.uuid4())), "default", NOW)
@@ -439,7 +473,7 @@ async def person(people: UserBench) -> UserId:
 
 
 @pytest.mark.gen_test
-async def test_no_session_of_a_banned_person_begins(people: UserBench) -> None:
+async def test_no_session_of_a_banned_person_begins(people: KnownPeople) -> None:
     """Of whichever sort; once the ban is lifted they do again."""
     users, store = people.store(), people.sessions("b")
     user_id = await person(people)
@@ -455,7 +489,7 @@ async def test_no_session_of_a_banned_person_begins(people: UserBench) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_ban_leaves_no_session_that_begins_meanwhile(people: UserBench) -> None:
+async def test_a_ban_leaves_no_session_that_begins_meanwhile(people: KnownPeople) -> None:
     """The ban is written, then all sessions end: whichever way the two race, none is left."""
     users = people.store()
     stores = people.sessions("a"), people.sessions("b")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pymongo.asynchronous.collection import AsyncCollection
 
-from services.ids import UserId
+from services.ids import AppId, OpenId, UserId, new_scene_str
+from services.people.store import Identity
 from services.people.store_mongo import MongoUserStore
 from services.sessions.states import (
     BROWSER,
@@ -99,15 +100,18 @@ def use(one: Session) -> Refresh:
 class World:
     """The store of a process that is killed, and that of another one, which goes on."""
 
-    def __init__(self, users: MortalUsers, lasting: MongoSessionStore) -> None:
+    def __init__(self, users: MortalUsers, lasting_users: MongoUserStore) -> None:
         self._users = users
+        self._lasting_users = lasting_users
         self.mortal = MongoSessionStore(users)
-        self.lasting = lasting
+        self.lasting = MongoSessionStore(lasting_users)
 
     async def begin(self) -> None:
         """A browser session and those of two clients, of a new person."""
         self.browser = session(f"user-{uuid.uuid4()}", BROWSER)
         user_id, parent = self.browser.user_id, self.browser.id
+        identity = Identity(AppId("wx"), OpenId(user_id))
+        await self._lasting_users.login(identity, new_scene_str(), "default", NOW, user_id=user_id)
         self.clients = [session(user_id, name, parent) for name in ("one", "two")]
         self.all = [self.browser, *self.clients]
         for one in self.all:
@@ -134,9 +138,8 @@ async def made_world(server: MongoServer) -> AsyncIterator[World]:
     async with opened(server.url, 10) as lasting_users:
         users = MortalUsers(server.url, "people", timeout_seconds=10)
         await users.open()
-        lasting = MongoSessionStore(lasting_users)
-        await lasting.open()
-        world = World(users, lasting)
+        world = World(users, lasting_users)
+        await world.lasting.open()
         await world.mortal.open()
         yield world
         await users.close()

@@ -118,7 +118,7 @@ FLOORS = (
     ("server.py",),
     ("handlers/", "doctor/", "migration/"),
     ("services/container.py",),
-    ("services/backends.py", "services/operator.py"),
+    ("services/backends.py", "services/operator.py", "services/operator_api.py"),
     ("services/push/", "services/web_login/", "services/oidc/"),
     ("services/scenes/",),
     ("services/wechat/",),

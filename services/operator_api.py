@@ -1,0 +1,233 @@
+"""What the operator's other systems ask about people and accounts: find, copy and remove a person,
+and the one access_token of an account.
+
+Who asks has shown the operator's token (handlers/operator_api.py).
+"""
+
+import base64
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from services.clock import Clock
+from services.errors import ApiError
+from services.ids import AppId, OpenId, UnionId, UserId
+from services.people.store import Identity, User, UserStore
+from services.sessions.service import SessionService
+from services.sessions.states import BROWSER, Session
+from services.sessions.store import SessionStore
+from services.wechat.accounts import Accounts
+
+log = logging.getLogger("scanpush.operator")
+
+PAGE = 50
+"""Users in one answer."""
+
+LONGEST = 256
+"""Characters of a search: ids of the operator's own system have up to 128."""
+
+Find = Callable[[str], Awaitable[User | None]]
+
+
+class PersonsEntries(Protocol):
+    """What else is kept about people, and goes into a copy and away with a person: the audit."""
+
+    async def entries_of(self, ids: Sequence[UserId]) -> Sequence[Mapping[str, Any]]:
+        """What is kept of the person with these ids, as JSON has it."""
+
+    async def forget(self, ids: Sequence[UserId]) -> None:
+        """Keep nothing that names the person with these ids. Again is no error."""
+
+
+class PeopleService:
+    """Finds, copies and removes people.
+
+    Args:
+        app_ids: within which an openid is looked for: those of the settings.
+        store: of `sessions`; both None where neither logins nor OpenID clients have sessions.
+        entries: what else is kept of people.
+    """
+
+    def __init__(
+        self,
+        users: UserStore,
+        sessions: SessionService | None,
+        store: SessionStore | None,
+        clock: Clock,
+        app_ids: Iterable[AppId],
+        entries: PersonsEntries | None = None,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+        self._app_ids = tuple(app_ids)
+        self._entries = entries
+        self._finds: Mapping[str, Find] = {
+            "id": lambda text: self._users.get(UserId(text)),
+            "openid": self._by_openid,
+            "unionid": self._by_unionid,
+        }
+
+    async def find(self, asked: Mapping[str, str], cursor: str) -> dict[str, Any]:
+        """The document of ``GET /api/operator/users``.
+
+        Args:
+            asked: one of ``id``, ``openid``, ``unionid``, and ``name``: the beginning of a name.
+            cursor: of the page before; empty for the first one.
+
+        Raises:
+            ApiError: ``bad_request``.
+            StoreUnavailable
+        """
+        if len(asked) != 1:
+            raise ApiError("bad_request", "Ask by one of id, openid, unionid, name.")
+        ((by, text),) = asked.items()
+        if not text or len(text) > LONGEST:
+            message = f"{by} must be a text of at most {LONGEST}."
+            raise ApiError("bad_request", message, field=by)
+        following = None
+        if by == "name":
+            found = await self._users.named(text, _position(cursor), PAGE)
+            if len(found) == PAGE:
+                following = _cursor(found[-1])
+        else:
+            user = await self._finds[by](text)
+            found = [] if user is None else [user]
+        return {"users": [_listed(user) for user in found], "cursor": following}
+
+    async def _by_openid(self, text: str) -> User | None:
+        for app_id in self._app_ids:
+            found = await self._users.find(Identity(app_id, OpenId(text)))
+            if found is not None:
+                return found[0]
+        return None
+
+    async def _by_unionid(self, text: str) -> User | None:
+        # As of an identity that is new here.
+        found = await self._users.find(Identity(AppId(""), OpenId(""), UnionId(text)))
+        return None if found is None else found[0]
+
+    async def export(self, user_id: UserId) -> dict[str, Any] | None:
+        """The document of ``GET /api/operator/users/<id>/export``: everything that is kept of the
+        person, without secrets; None for an unknown id.
+
+        Raises `StoreUnavailable`.
+        """
+        record = await self._users.record(user_id)
+        if record is None:
+            return None
+        user, ids = record.user, (record.user.id, *record.aliases)
+        entries = [] if self._entries is None else await self._entries.entries_of(ids)
+        log.info("user %s: the operator took a copy of all that is kept", user.id)
+        return {
+            "exported_at": self._clock.now(),
+            "user": {
+                **_listed(user),
+                "avatar": user.avatar,
+                "phone": record.phone,
+                "email": user.email,
+                "logins": user.logins,
+                "banned_at": record.banned_at,
+            },
+            "aliases": list(record.aliases),
+            "identities": [identity._asdict() for identity in record.identities],
+            "sessions": [_copied(session) for session in await self._sessions_of(user.id)],
+            "audit": list(entries),
+        }
+
+    async def _sessions_of(self, user_id: UserId) -> Sequence[Session]:
+        """The person's sessions, each followed by those below it."""
+        found: list[Session] = []
+        if self._store is not None:
+            now = self._clock.now()
+            for session in await self._store.of_user(user_id, now):
+                found += [session, *await self._store.below(session.id, now)]
+        return found
+
+    async def remove(self, user_id: UserId) -> bool:
+        """Forget the person under every id and identity, and end all that goes on in their name;
+        False for an unknown id.
+
+        A login of theirs after that is one of a new person. What a failure leaves is done by asking
+        again.
+
+        Raises `StoreUnavailable`.
+        """
+        # Before, so that the clients' log-outs are told while there is someone to tell of.
+        ended = await self._end([user_id])
+        ids = await self._users.remove(user_id)
+        # And after: what began before the person was removed is found here, and nothing begins
+        # from then on. Under each id, since none leads to the others any more.
+        ended += await self._end(ids or [user_id])
+        if self._entries is not None:
+            await self._entries.forget(ids or [user_id])
+        if ids:
+            log.info("user %s is removed, %d sessions ended", ids[0], ended)
+        return bool(ids or ended)
+
+    async def _end(self, ids: Sequence[UserId]) -> int:
+        if self._sessions is None:
+            return 0
+        return sum([len(await self._sessions.end_of_user(user_id)) for user_id in ids])
+
+
+async def access_token(accounts: Accounts, name: str, now: float) -> dict[str, Any]:
+    """The document of ``GET /api/operator/access_token``: the token that this server uses itself,
+    for another system of the account. It is renewed when its time is nearly up, never for this.
+
+    Raises:
+        ApiError: ``not_found``: there is no such account.
+        WeChatError, StoreUnavailable: there is no token, and none can be had.
+    """
+    try:
+        account = accounts.named(name)
+    except ApiError:
+        raise ApiError("not_found", "There is no such account here.") from None
+    if account.tokens is None:
+        raise ApiError("not_found", "That account has no app_id.")
+    token = await account.tokens.current()
+    log.info("account %s: the operator was given its credential", account.name)
+    return {"access_token": token.value, "expires_in": max(0, int(token.expires_at - now))}
+
+
+def _listed(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "name": user.name,
+        "account": user.account,
+        "banned": user.banned,
+        "created_at": user.created_at,
+        "last_login_at": user.last_login_at,
+    }
+
+
+def _copied(session: Session) -> dict[str, Any]:
+    """A session but for its hashes: an allow-list."""
+    names = ("id", "parent", "account", "kind", "label", "amr", "scope")
+    times = ("begun_at", "auth_at", "used_at", "ends_at")
+    client = "" if session.client == BROWSER else session.client
+    return {
+        **{name: getattr(session, name) for name in (*names, *times)},
+        "client": client,
+        "browser": session.client == BROWSER,
+    }
+
+
+def _cursor(last: User) -> str:
+    position = json.dumps([last.name, last.id]).encode()
+    return base64.urlsafe_b64encode(position).rstrip(b"=").decode()
+
+
+def _position(cursor: str) -> tuple[str, UserId] | None:
+    if not cursor:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        name, user_id = map(str, json.loads(base64.b64decode(padded, b"-_", validate=True)))
+        # As a store keeps it: no half of a character that has two.
+        (name + user_id).encode()
+    except (ValueError, TypeError):
+        raise ApiError("bad_request", "This is no cursor.", field="cursor") from None
+    return name, UserId(user_id)

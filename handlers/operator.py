@@ -5,7 +5,7 @@ import hmac
 from handlers.base import BaseHandler
 from handlers.pages import PageHandler
 from services.errors import ApiError
-from services.ids import SceneStr, UserId, is_scene_str
+from services.ids import UserId
 from services.operator import OperatorService
 
 
@@ -28,17 +28,17 @@ class OperatorHandler(BaseHandler):
 
 
 class OverviewHandler(OperatorHandler):
-    """``GET /api/operator/overview``: this node in figures, and the others in brief."""
+    """``GET /api/operator/overview``: this node in figures, and the last hour of all nodes."""
 
     async def get(self) -> None:
         self.write_json(await self.operator.overview())
 
 
 class StoryHandler(OperatorHandler):
-    """``GET /api/operator/scenes/<scene_str>``: what happened to one scene on this node."""
+    """``GET /api/operator/scenes/<scene_str>``: what happened to one scene, by its short id too."""
 
     async def get(self, text: str) -> None:
-        story = await self.operator.story(SceneStr(text)) if is_scene_str(text) else None
+        story = await self.operator.story(text)
         if story is None:
             raise ApiError("not_found", "Nothing is known of that scene.")
         self.write_json(story)

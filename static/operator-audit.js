@@ -54,7 +54,9 @@ function auditPart(ask, download, words) {
   let asked = "", cursor = null;
   const typeOf = (name) => name === "since" || name === "until" ? "datetime-local" : "search";
   form.append(...FILTERS.map((name) => field(name, typeOf(name))));
-  form.append(worded("button", "find", "solid"), button("audit.export", save, "quiet"));
+  const buttons = make("div", "", "row wide");
+  buttons.append(worded("button", "find", "solid"), button("audit.export", save, "quiet small-button"));
+  form.append(buttons);
   said.setAttribute("role", "status");
   results.tabIndex = 0;
   results.setAttribute("role", "group");
@@ -93,11 +95,11 @@ function auditPart(ask, download, words) {
   }
 
   function draw() {
-    const { head, outcome } = words(), says = words().audit;
+    const { head } = words(), says = words().audit;
     results.setAttribute("aria-label", says.heading);
     const of = [head.time, head.event, head.outcome, says.person, head.account, says.screen, says.scene, head.detail];
     table(list, of, rows.map((entry) => [
-      moment(entry.at), entry.type, outcome[entry.outcome] ?? entry.outcome ?? "", entry.user ?? entry.person ?? "–",
+      moment(entry.at), entry.type, entry.outcome ?? "", entry.user ?? entry.person ?? "–",
       entry.account ?? "", entry.screen ?? "", entry.scene ? shortId(entry.scene) : "", [plain(entry.detail), "long"],
     ]), words().none);
   }

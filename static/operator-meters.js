@@ -36,14 +36,14 @@ export const milliseconds = (value) =>
   value == null ? "–" : `${value < 10 ? value.toFixed(1) : count(Math.round(value))} ms`;
 export const shortId = (scene) => `${scene.slice(0, 4)}-${scene.slice(4, 8)}`.toUpperCase();
 
-/** Seconds as the largest two units that matter. */
-export function span(seconds) {
+/** Seconds as the largest two units that matter, or as one where there is little room. */
+export function span(seconds, isShort = false) {
   if (seconds == null) return "–";
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const at = units.findIndex(([, size]) => seconds >= size);
   if (at < 0) return "0 s";
   const [[name, size], next] = [units[at], units[at + 1]];
-  const rest = next && Math.floor(seconds % size / next[1]);
+  const rest = next && !isShort && Math.floor(seconds % size / next[1]);
   return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
 }
 
@@ -136,7 +136,7 @@ export function showTiles(section, overview, words) {
     [says.stores, seen.down.length ? says.down : milliseconds(seen.slowest), says.median,
       seen.down.length ? 2 : levels.slowest],
     [says.codes, seen.codes == null ? "–" : count(seen.codes), says.today, levels.codes],
-    [says.credential, span(seen.credential), says.renewed, levels.credential],
+    [says.credential, span(seen.credential, true), says.renewed, levels.credential],
   ];
   if (seen.events) tiles.push([says.events, count(seen.events.pending),
     fill(says.dead, { n: count(seen.events.dead) }), levels.events]);
@@ -151,10 +151,10 @@ export function showTiles(section, overview, words) {
   section.replaceChildren(section.firstElementChild, ...drawn);
 }
 
-/** The next figure of the form 1, 2 or 5 times a power of ten: an axis ends there. */
+/** The next round figure, of which the half is round as well: an axis ends there. */
 function rounded(most) {
-  const power = 10 ** Math.floor(Math.log10(most)), first = most / power;
-  return (first <= 1 ? 1 : first <= 2 ? 2 : first <= 5 ? 5 : 10) * power;
+  const power = 10 ** Math.floor(Math.log10(most));
+  return [1, 2, 3, 4, 5, 6, 8, 10].find((first) => most <= first * power) * power;
 }
 
 /**
@@ -185,7 +185,7 @@ export function chart(figure, { title, unit, from, lines, isLine = false, summar
   if (lines.length > 1) legend.append(...lines.map(([kind, name]) => make("span", name, kind)));
   caption.replaceChildren(make("b", title), make("small", unit), legend);
   const heights = make("div", "", "heights"), times = make("div", "", "times");
-  heights.append(...[most, most / 2, 0].map((value) => make("span", value < 1 && value ? value : count(value))));
+  heights.append(...[most, most / 2, 0].map((value) => make("span", count(value))));
   times.append(...[0, 15, 30, 45, 59].map((minute) => make("span", local(from + 60 * minute, MINUTE))));
   heights.setAttribute("aria-hidden", "true");
   times.setAttribute("aria-hidden", "true");

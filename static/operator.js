@@ -80,6 +80,25 @@ function errcodeLink(errcode) {
   return Object.assign(link, { href: `${file}#:~:text=${errcode}`, target: "_blank", rel: "noopener" });
 }
 
+/** One row for each store on the nodes that it answers, with the slowest of them; one for each where it does not. */
+function storeRows(reports) {
+  const seen = reports.filter(({ gone }) => !gone).flatMap(({ node_id, stores = [] }) =>
+    stores.map((store) => ({ ...store, node_id })));
+  const names = [...new Set(seen.map(({ store }) => store))];
+  const worst = (of, figure) => milliseconds(Math.max(...of.map((one) => one[figure])));
+  return names.flatMap((name) => {
+    const nodes = seen.filter(({ store }) => store === name), up = nodes.filter((one) => one.up);
+    const label = `${nodes[0].engine} · ${words.store[name] ?? name}`;
+    const down = nodes.filter((one) => one.up === false).map((one) => {
+      const text = one.answered_at ? fill(words.down_since, { time: clock(one.answered_at) }) : words.no;
+      return [label, [several() ? `${text} · ${fill(words.on_node, { node: one.node_id })}` : text, "bad long"], "–", "–"];
+    });
+    const yes = several() ? fill(words.yes_nodes, { n: up.length }) : words.yes;
+    if (up.length) return [...down, [label, yes, worst(up, "median_ms"), worst(up, "most_ms")]];
+    return down.length ? down : [[label, words.not_checked, "–", "–"]];
+  });
+}
+
 function showTables({ wechat = [], reports = [], nodes = [], callbacks = [], errors = [] }) {
   const { head } = words;
   table(by("callbacks"), [head.outcome, head.account, head.count, head.last], callbacks.map((entry) => [
@@ -98,15 +117,7 @@ function showTables({ wechat = [], reports = [], nodes = [], callbacks = [], err
     [Object.entries(account.errors ?? {}).map(([code, times]) => `${code} × ${times}`).join(", ") || words.none,
       Object.keys(account.errors ?? {}).length ? "bad" : ""],
   ]), words.none);
-  const stores = reports.filter(({ gone }) => !gone).flatMap(({ node_id, stores: seen = [] }) =>
-    seen.map((store) => [store, node_id]));
-  table(by("stores"), [head.store, ...several() ? [head.node] : [], head.answers, head.median, head.most],
-    stores.map(([store, node]) => [
-      `${store.engine} · ${words.store[store.store] ?? store.store}`, ...several() ? [node] : [],
-      store.up === null ? words.not_checked : store.up ? words.yes
-        : [store.answered_at ? fill(words.down_since, { time: clock(store.answered_at) }) : words.no, "bad"],
-      milliseconds(store.up === null ? null : store.median_ms), milliseconds(store.up === null ? null : store.most_ms),
-    ]), words.none);
+  table(by("stores"), [head.store, head.answers, head.median, head.most], storeRows(reports), words.none);
   const hours = Object.fromEntries(reports.map((report) => [report.node_id, report]));
   const of = (node, name) => count(hours[node]?.hour[name]);
   const p99 = (node, name) => milliseconds(hours[node]?.latency[name]?.p99_ms);

@@ -116,6 +116,7 @@ export default {
     nothing_yet: "No callback in the last hour",
     ago: "{time} ago",
     yes: "yes",
+    yes_nodes: "yes, on {n} nodes",
     no: "no",
     not_checked: "not checked yet",
     down_since: "no, not since {time}",

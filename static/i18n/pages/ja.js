@@ -116,6 +116,7 @@ export default {
     nothing_yet: "直近 1 時間のコールバックはありません",
     ago: "{time}前",
     yes: "はい",
+    yes_nodes: "はい、{n} ノード",
     no: "いいえ",
     not_checked: "未確認",
     down_since: "{time} から応答なし",

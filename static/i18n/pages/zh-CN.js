@@ -116,6 +116,7 @@ export default {
     nothing_yet: "最近一小时没有回调",
     ago: "{time}前",
     yes: "是",
+    yes_nodes: "是，{n} 个节点",
     no: "否",
     not_checked: "尚未检查",
     down_since: "否，{time} 之后没有应答",

@@ -116,6 +116,7 @@ export default {
     nothing_yet: "最近一小時沒有回呼",
     ago: "{time}前",
     yes: "是",
+    yes_nodes: "是，{n} 個節點",
     no: "否",
     not_checked: "尚未檢查",
     down_since: "否，{time} 之後沒有回應",

@@ -36,15 +36,23 @@ export const milliseconds = (value) =>
   value == null ? "–" : `${value < 10 ? value.toFixed(1) : count(Math.round(value))} ms`;
 export const shortId = (scene) => `${scene.slice(0, 4)}-${scene.slice(4, 8)}`.toUpperCase();
 
-/** Seconds as the largest two units that matter, or as one where there is little room. */
-export function span(seconds, isShort = false) {
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+/** Seconds as the largest two units that matter. */
+export function span(seconds) {
   if (seconds == null) return "–";
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
-  const at = units.findIndex(([, size]) => seconds >= size);
+  const at = UNITS.findIndex(([, size]) => seconds >= size);
   if (at < 0) return "0 s";
-  const [[name, size], next] = [units[at], units[at + 1]];
-  const rest = next && !isShort && Math.floor(seconds % size / next[1]);
+  const [[name, size], next] = [UNITS[at], UNITS[at + 1]];
+  const rest = next && Math.floor(seconds % size / next[1]);
   return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
+}
+
+/** Seconds in one unit, of which there are at least three, for where there is little room. */
+function brief(seconds) {
+  if (seconds == null) return "–";
+  const [name, size] = UNITS.find(([, long]) => seconds >= 3 * long) ?? UNITS[3];
+  return `${count(Math.floor(seconds / size))} ${name}`;
 }
 
 const sum = (values) => values.reduce((all, value) => all + value, 0);
@@ -94,7 +102,8 @@ export function judge(overview) {
 export function problems(overview, words) {
   const seen = judge(overview), found = [], says = words.problem;
   const add = (bad, text, values = {}) => bad && found.push({ level: bad, text: fill(text, values) });
-  for (const { engine, store, node } of seen.down) add(2, says.down, { engine, store, node });
+  for (const { engine, store, node } of seen.down)
+    add(2, says.down, { engine, store: words.store[store] ?? store, node });
   const signatures = (overview.callbacks ?? []).find(({ outcome }) => outcome === "signature");
   const isToken = signatures && overview.now - signatures.last_at < 60 * LATELY;
   add(seen.levels.refusing, isToken ? says.signature : says.refused,
@@ -136,7 +145,7 @@ export function showTiles(section, overview, words) {
     [says.stores, seen.down.length ? says.down : milliseconds(seen.slowest), says.median,
       seen.down.length ? 2 : levels.slowest],
     [says.codes, seen.codes == null ? "–" : count(seen.codes), says.today, levels.codes],
-    [says.credential, span(seen.credential, true), says.renewed, levels.credential],
+    [says.credential, brief(seen.credential), says.renewed, levels.credential],
   ];
   if (seen.events) tiles.push([says.events, count(seen.events.pending),
     fill(says.dead, { n: count(seen.events.dead) }), levels.events]);
@@ -158,11 +167,11 @@ function rounded(most) {
 }
 
 /**
- * One picture of the last hour: columns, stacked in the order of `lines`, or one line where `isLine`.
+ * One picture of the last hour: columns, stacked in the order of `lines`.
  *
  * @param lines each `[class, name, sixty values]`
  */
-export function chart(figure, { title, unit, from, lines, isLine = false, summary }) {
+export function chart(figure, { title, unit, from, lines, summary }) {
   const most = rounded(Math.max(1, ...lines[0][2].map((_, at) => sum(lines.map((line) => line[2][at])))));
   const svg = drawing("svg", { viewBox: `0 0 ${MINUTES} 100`, preserveAspectRatio: "none", role: "img",
     "aria-label": `${title}. ${summary}` });
@@ -171,14 +180,13 @@ export function chart(figure, { title, unit, from, lines, isLine = false, summar
   for (const [kind, , values] of lines) {
     const height = (at) => 100 * values[at] / most;
     let d = "";
-    if (isLine) d = `M${values.map((_, at) => `${at + .5} ${(100 - height(at)).toFixed(2)}`).join("L")}`;
-    else for (let at = 0; at < MINUTES; at += 1) {
+    for (let at = 0; at < MINUTES; at += 1) {
       if (!values[at]) continue;
       const low = 100 - floor[at], tall = Math.max(1, height(at));
       d += `M${at + .1} ${low.toFixed(2)}v-${tall.toFixed(2)}h.8v${tall.toFixed(2)}z`;
       floor[at] += tall;
     }
-    svg.append(drawing("path", { class: `${isLine ? "line" : "bars"} ${kind}`, d: d || "M0 100" }));
+    svg.append(drawing("path", { class: `bars ${kind}`, d: d || "M0 100" }));
   }
   svg.append(drawing("path", { class: "axis", d: `M0 100H${MINUTES}` }));
   const caption = figure.firstElementChild, legend = make("span", "", "legend");
@@ -194,7 +202,13 @@ export function chart(figure, { title, unit, from, lines, isLine = false, summar
   figure.replaceChildren(caption, plot);
 }
 
-export function bars(list, rows) {
+export function bars(list, rows, nothing) {
+  if (!rows.length) {
+    const row = make("div");
+    row.append(make("dt", nothing, "small"), make("dd"));
+    list.replaceChildren(row);
+    return;
+  }
   const most = Math.max(1, ...rows.map(([, value]) => value));
   list.replaceChildren(...rows.map(([name, value]) => {
     const row = make("div"), middle = make("dd"), bar = make("span", "", "length");

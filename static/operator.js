@@ -56,18 +56,18 @@ async function download(path, name) {
 function showHour({ hour }) {
   if (!hour) return;
   const { from, series } = hour, says = words.chart;
-  const draw = (id, title, unit, isLine, ...lines) => chart(by(id), {
-    title, unit, from, isLine, lines,
+  const draw = (id, title, unit, ...lines) => chart(by(id), {
+    title, unit, from, lines,
     summary: lines.map(([, name, values]) => `${name}: ${count(Math.max(...values))}`).join(", "),
   });
   const taken = series.callbacks.map((all, at) => all - series.refused[at]);
-  draw("logins-chart", says.logins, says.a_minute, false,
+  draw("logins-chart", says.logins, says.a_minute,
     ["good", says.authorized, series.authorized], ["bad", says.failed, series.failed],
     ["other", says.denied, series.denied]);
-  draw("callbacks-chart", says.callbacks, says.a_minute, false,
+  draw("callbacks-chart", says.callbacks, says.a_minute,
     ["bad", says.refused, series.refused], ["good", says.taken, taken]);
-  draw("sockets-chart", says.sockets, says.most, true, ["good", says.sockets, series.sockets]);
-  draw("stores-chart", says.stores, says.slowest, true, ["good", says.stores, series.store_ms]);
+  draw("sockets-chart", says.sockets, says.most, ["good", says.sockets, series.sockets]);
+  draw("stores-chart", says.stores, says.slowest, ["good", says.stores, series.store_ms]);
 }
 
 const ago = (seconds) => fill(words.ago, { time: span(Math.max(0, Math.floor(latest.now - seconds))) });
@@ -164,12 +164,12 @@ function show(seen) {
   showHour(seen);
   const added = (name) =>
     seen.hour ? seen.hour.series[name].reduce((all, value) => all + value, 0) : seen.funnel?.[name];
-  bars(by("funnel"), ["shown", "scanned", "authorized", "consumed"].map((step) => [words[step], added(step) ?? 0]));
+  bars(by("funnel"), ["shown", "scanned", "authorized", "consumed"].map((step) => [words[step], added(step) ?? 0]), "");
   const scenes = {};
   const live = (seen.reports ?? [seen]).filter(({ gone }) => !gone);
   for (const [state, n] of live.flatMap((report) => Object.entries(report.scenes ?? {})))
     scenes[state] = (scenes[state] ?? 0) + n;
-  bars(by("scenes"), STATES.filter((state) => state in scenes).map((state) => [state, scenes[state]]));
+  bars(by("scenes"), STATES.filter((state) => state in scenes).map((state) => [state, scenes[state]]), words.none);
   showTables(seen);
   showFailures(seen);
   for (const { update } of parts) update?.(seen);

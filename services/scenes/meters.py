@@ -298,9 +298,7 @@ def errors_of(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: -entry["last_at"])
 
 
-def _together(
-    reports: Iterable[Mapping[str, Any]], name: str, *keys: str
-) -> list[dict[str, Any]]:
+def _together(reports: Iterable[Mapping[str, Any]], name: str, *keys: str) -> list[dict[str, Any]]:
     """Entries of the same keys as one, with all their ``count`` and the newest ``last_at``."""
     since = max((report["told_at"] for report in reports), default=0) - KEPT_SECONDS
     found: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -240,7 +240,7 @@ async def test_the_overview_knows_how_the_stores_are(tmp_path: Path, logs: Unexp
         assert all(0 < entry["median_ms"] <= entry["most_ms"] < 60_000 for entry in stores)
         stack.scenes.refuse("ping")
         assert (await stack.http.get("/readyz")).status_code == 503
-        (scenes, users) = (await overview(stack))["reports"][0]["stores"]
+        scenes, users = (await overview(stack))["reports"][0]["stores"]
         assert (scenes["up"], users["up"]) == (False, True)
         assert 0 < scenes["answered_at"] <= stack.now
 

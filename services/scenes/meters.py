@@ -41,12 +41,12 @@ REFUSALS = ("signature", "decryption", "downgrade", "stale", "body", "query")
 FAILED = "failed"
 """A callback that the stores did not let finish: WeChat was answered 500."""
 
-LARGEST = ("sockets", "store_ms")
-"""Series of which a minute holds the largest value seen; the others are counts."""
+SLOWEST = "store_ms"
+"""Of this series the minute of all nodes is that of the slowest; the others are added up."""
 
 SERIES = (
     *("shown", "scanned", "authorized", "consumed", "failed", "denied"),
-    *("callbacks", "refused", "errors", *LARGEST),
+    *("callbacks", "refused", "errors", "sockets", SLOWEST),
 )
 
 
@@ -136,7 +136,7 @@ class Meters:
             "refused": refused,
             "errors": errors.counts(now),
             "sockets": self._sockets.counts(now),
-            "store_ms": self._slowest(now),
+            SLOWEST: self._slowest(now),
         }
 
     def _callbacks_of_the_hour(self, now: float) -> list[dict[str, Any]]:
@@ -271,7 +271,7 @@ def hour_of(reports: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
         for name, total in series.items():
             for at, value in enumerate(report["series"].get(name, ()), -passed):
                 if 0 <= at < MINUTES:
-                    total[at] = max(total[at], value) if name in LARGEST else total[at] + value
+                    total[at] = max(total[at], value) if name == SLOWEST else total[at] + value
     return {"from": 60 * (newest - MINUTES + 1), "series": series}
 
 

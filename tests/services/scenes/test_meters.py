@@ -145,16 +145,22 @@ def test_errcodes_say_what_they_mean(clock: Clock, store: Store) -> None:
 def test_minutes_of_reports_of_different_age_are_laid_over_each_other(
     clock: Clock, store: Store
 ) -> None:
-    """Counts are added, of sockets and of the stores' slowness a minute has the largest."""
+    """Counts and sockets are added up; of the stores' slowness a minute has the largest."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     one.called_back("logged_in", 4)
     one.sockets = 9
     old = one.report(())
     clock.time += 120
     two.called_back("logged_in", 1)
-    hour = hour_of([old, two.report(())], clock.time)
+    two.sockets = one.sockets = 3
+    reports = [old, one.report(()), two.report(())]
+    reports[1]["series"]["store_ms"], reports[2]["series"]["store_ms"] = [2] * 60, [5] * 60
+    hour = hour_of(reports[1:], clock.time)
     assert hour["series"]["callbacks"][-3:] == [4, 0, 1]
-    assert hour["series"]["sockets"][-3:] == [9, 0, 0]
+    assert hour["series"]["sockets"][-3:] == [9, 0, 6]
+    assert hour["series"]["store_ms"] == [5] * 60
+    hour = hour_of([old], clock.time)
+    assert hour["series"]["callbacks"][-3:] == [4, 0, 0]
     assert hour["from"] == 60 * (clock.time // 60 - 59)
     assert sum(hour_of([old], clock.time + 4000)["series"]["callbacks"]) == 0
 

@@ -199,15 +199,16 @@ async function refresh() {
 
 async function openParts() {
   if (by("parts").childElementCount) return;
-  const files = [import("./operator-screens.js"), import("./operator-audit.js")];
-  for (const part of files) {
-    const section = make("section", "", "part");
-    by("parts").append(section);
+  const audit = make("section", "", "part"), screens = by("screens");
+  by("parts").append(audit);
+  const files = [[audit, import("./operator-audit.js")]];
+  if (screens) files.push([screens, import("./operator-screens.js")]);
+  for (const [section, part] of files) {
     part.then((module) => {
       module.mount(section, { ask, download, words: () => words, fill: () => sayWords(section) });
       parts.push(module);
       if (latest) module.update?.(latest);
-    }, () => section.remove()); // not among this server's files, or lost on the way: the rest of the page goes on
+    }, () => { section.hidden = true; }); // lost on the way: the rest of the page goes on
   }
 }
 
@@ -226,7 +227,7 @@ function leave() {
   latest = undefined;
   shown = found = "";
   parts = [];
-  for (const id of ["story", "failures", "parts"]) by(id).replaceChildren();
+  for (const id of ["story", "failures", "parts", "screens"]) by(id)?.replaceChildren();
   by("fresh").textContent = "";
   enter(false);
   by("token").focus();

@@ -316,9 +316,8 @@ def look_around(page: Page, name: str, looks: Sequence[tuple[str, int, int]] = L
     return wrong
 
 
-@pytest.mark.parametrize("lang", ["zh-CN", "en"])
-def test_the_board_looks_right(browser: Browser, tea: Real, lang: str) -> None:
-    """Gate and board, in the themes and sizes of `look_around`."""
+def test_the_board_looks_right(browser: Browser, tea: Real) -> None:
+    """Gate and board; the languages are tried on the cluster's."""
     context = browser.new_context(locale="zh-CN", reduced_motion="reduce")
     scene = tell_a_story(context.new_page(), tea)
     # A page of its own: the first one's ack may still be on its way.
@@ -327,9 +326,8 @@ def test_the_board_looks_right(browser: Browser, tea: Real, lang: str) -> None:
     enter(board, tea.url)
     find(board, scene)
     board.locator(".timeline li").first.wait_for()
-    board.locator("#lang").select_option(lang)
-    wrong = look_around(board, f"operator-{lang}")
+    wrong = look_around(board, "operator")
     board.locator("#logout").click()
-    wrong += look_around(board, f"operator-gate-{lang}")
+    wrong += look_around(board, "operator-gate", LOOKS[::3])
     context.close()
     assert not wrong, wrong

@@ -5,13 +5,14 @@
 import { request } from "./begin.js";
 import { jitter } from "./scan-client.js";
 import { mount, update } from "./operator-screens.js";
+import { mount, update } from "./operator-screens.js";
 import { drawn, followTheme, offerLanguages, speak } from "./page.js";
 import { STATES, bars, chart, clock, count, fill, judge, make, milliseconds } from "./operator-meters.js";
 import { moment, problems, shortId, showProblems, showTiles, span, table, timeline } from "./operator-meters.js";
 
 const EVERY = 2000, OTHERS_EVERY = 3000, OTHERS_TRIES = 4;
 const by = (id) => document.getElementById(id);
-let words, token = "", timer, tries = 0, latest, shown = "", found = "", parts = [];
+let words, token = "", timer, tries = 0, latest, shown = "", found = "", audit = null;
 
 // The token, in this tab, or in this browser where the operator says so.
 
@@ -172,7 +173,8 @@ function show(seen) {
   bars(by("scenes"), STATES.filter((state) => state in scenes).map((state) => [state, scenes[state]]), words.none);
   showTables(seen);
   showFailures(seen);
-  for (const { update } of parts) update?.(seen);
+  update(seen);
+  audit?.update(seen);
 }
 
 async function refresh() {
@@ -195,21 +197,17 @@ async function refresh() {
   timer = setTimeout(refresh, status === 200 ? EVERY : EVERY + 1000 * jitter(tries++));
 }
 
-// Parts that are modules of their own: `mount` gets an empty section, and `update` each overview.
+// The part about people and events is asked for when the operator is in: it is of no use before.
 
 async function openParts() {
   if (by("parts").childElementCount) return;
-  const audit = make("section", "", "part"), screens = by("screens");
-  by("parts").append(audit);
-  const files = [[audit, import("./operator-audit.js")]];
-  if (screens) files.push([screens, import("./operator-screens.js")]);
-  for (const [section, part] of files) {
-    part.then((module) => {
-      module.mount(section, { ask, download, words: () => words, fill: () => sayWords(section) });
-      parts.push(module);
-      if (latest) module.update?.(latest);
-    }, () => { section.hidden = true; }); // lost on the way: the rest of the page goes on
-  }
+  const section = make("section", "", "part");
+  by("parts").append(section);
+  // Where it is lost on the way the rest of the page goes on.
+  audit = await import("./operator-audit.js").catch(() => null);
+  if (!audit || !section.isConnected) return section.remove();
+  audit.mount(section, { ask, download, words: () => words, fill: () => sayWords(section) });
+  if (latest) audit.update(latest);
 }
 
 function enter(inside) {
@@ -226,8 +224,8 @@ function leave() {
   clearTimeout(timer);
   latest = undefined;
   shown = found = "";
-  parts = [];
-  for (const id of ["story", "failures", "parts", "screens"]) by(id)?.replaceChildren();
+  audit = null;
+  for (const id of ["story", "failures", "parts"]) by(id).replaceChildren();
   by("fresh").textContent = "";
   enter(false);
   by("token").focus();
@@ -287,6 +285,7 @@ by("search").onsubmit = (event) => {
   tell(by("scene").value.trim());
 };
 by("logout").onclick = leave;
+mount(by("screens"), { ask });
 mount(by("screens"), { ask: (path, { method, body } = {}) => request(path, { method, json: body, bearer: token }) });
 by("site").textContent = document.querySelector('meta[name="scanpush-site"]').content;
 offerLanguages(changeLanguage);

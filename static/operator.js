@@ -5,7 +5,6 @@
 import { request } from "./begin.js";
 import { jitter } from "./scan-client.js";
 import { mount, update } from "./operator-screens.js";
-import { mount, update } from "./operator-screens.js";
 import { drawn, followTheme, offerLanguages, speak } from "./page.js";
 import { STATES, bars, chart, clock, count, fill, judge, make, milliseconds } from "./operator-meters.js";
 import { moment, problems, shortId, showProblems, showTiles, span, table, timeline } from "./operator-meters.js";
@@ -188,7 +187,6 @@ async function refresh() {
     by("alert").textContent = "";
     enter(true);
     show(body);
-    update(body);
   } else if ([401, 403, 404].includes(status)) {
     leave();
     by("alert").textContent = words.refused;
@@ -286,7 +284,6 @@ by("search").onsubmit = (event) => {
 };
 by("logout").onclick = leave;
 mount(by("screens"), { ask });
-mount(by("screens"), { ask: (path, { method, body } = {}) => request(path, { method, json: body, bearer: token }) });
 by("site").textContent = document.querySelector('meta[name="scanpush-site"]').content;
 offerLanguages(changeLanguage);
 document.addEventListener("visibilitychange", () => {

@@ -1,12 +1,16 @@
 """``/operator`` and what its page asks for. All of it is 404 where no ``operator.token`` is set."""
 
 import hmac
+from pathlib import Path
 
 from handlers.base import BaseHandler
 from handlers.pages import PageHandler
 from services.errors import ApiError
-from services.ids import SceneStr, UserId, is_scene_str
+from services.ids import UserId
 from services.operator import OperatorService
+from services.wechat.replies import language
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class OperatorHandler(BaseHandler):
@@ -28,17 +32,17 @@ class OperatorHandler(BaseHandler):
 
 
 class OverviewHandler(OperatorHandler):
-    """``GET /api/operator/overview``: this node in figures, and the others in brief."""
+    """``GET /api/operator/overview``: this node in figures, and the last hour of all nodes."""
 
     async def get(self) -> None:
         self.write_json(await self.operator.overview())
 
 
 class StoryHandler(OperatorHandler):
-    """``GET /api/operator/scenes/<scene_str>``: what happened to one scene on this node."""
+    """``GET /api/operator/scenes/<scene_str>``: what happened to one scene, by its short id too."""
 
     async def get(self, text: str) -> None:
-        story = await self.operator.story(SceneStr(text)) if is_scene_str(text) else None
+        story = await self.operator.story(text)
         if story is None:
             raise ApiError("not_found", "Nothing is known of that scene.")
         self.write_json(story)
@@ -79,3 +83,18 @@ class OperatorPageHandler(PageHandler):
         super().prepare()
         if not self.container.settings.operator.token.get_secret_value():
             raise ApiError("not_found", "There is nothing here.")
+
+
+class ErrorsPageHandler(OperatorPageHandler):
+    """``GET /operator/errors``: docs/errors.md as it is, in Chinese or in English. The page of the
+    operator links each of WeChat's errcodes to its line."""
+
+    async def get(self) -> None:
+        chinese = language(self.get_query_argument("lang", "")).startswith("zh")
+        file = ROOT / "docs" / ("zh-CN" if chinese else "") / "errors.md"
+        try:
+            text = file.read_bytes()
+        except FileNotFoundError:
+            raise ApiError("not_found", "This server was installed without docs/.") from None
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(text)

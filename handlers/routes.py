@@ -37,6 +37,7 @@ from handlers.operations import (
 )
 from handlers.operator import (
     BanHandler,
+    ErrorsPageHandler,
     OperatorPageHandler,
     OverviewHandler,
     StoryHandler,
@@ -87,6 +88,7 @@ def routes(container: Container) -> list[Any]:
         (r"/", PageHandler, {"page": "index", **shared}),
         (r"/kiosk", PageHandler, {"page": "kiosk", **shared}),
         (r"/operator", OperatorPageHandler, {"page": "operator", **shared}),
+        (r"/operator/errors", ErrorsPageHandler, {"page": "operator", **shared}),
         (r"/api/operator/overview", OverviewHandler, shared),
         (r"/api/operator/scenes/([^/]{1,64})", StoryHandler, shared),
         (_USER + r"/ban", BanHandler, shared),

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
@@ -16,6 +19,7 @@ from services.push.broker import Broker, LocalBroker, RedisBroker
 from services.rate_limits import MemoryWindows, RedisWindows, Windows
 from services.redis_client import RedisLink, StoreClock
 from services.scenes import store_sqlite as scenes_sqlite
+from services.scenes.history import PerMinute
 from services.scenes.local_echo import LocalEcho
 from services.scenes.login import LoginStore
 from services.scenes.store import SceneStore
@@ -69,41 +73,87 @@ CHECK_SECONDS = 2
 
 WATCH_SECONDS = 5
 
+RECENT_CHECKS = 12
+"""So many are "of late": a minute of them where nothing asks ``/readyz``."""
+
 
 class StoreWatch:
-    """Asks the stores whether they answer, for ``/readyz`` and for the metrics."""
+    """Asks the stores whether they answer, for ``/readyz``, the metrics and the operator's page."""
 
     def __init__(self, backend: Backend, clock: Clock, metrics: Metrics) -> None:
-        self._backend = backend
         self._clock = clock
         self._metrics = metrics
+        self._pings = {
+            "scenes": backend.scenes.ping,
+            "users": backend.users.ping,
+            "broker": backend.broker.ping,
+        }
+        engines = ("Redis", "MongoDB", "Redis") if backend.database is None else ("SQLite",) * 2
+        # Notices within one process have no store, and are not shown.
+        self._engines = dict(zip(self._pings, engines, strict=False))
+        self._seconds = {store: deque[float](maxlen=RECENT_CHECKS) for store in self._engines}
+        self._answered_at: dict[str, float] = {}
+        self._down: set[str] = set()
+        self._slowest = PerMinute()
 
     async def check(self) -> None:
         """Raise `StoreUnavailable` unless the stores and the broker answer now."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await self._check("scenes", self._backend.scenes.ping)
-                await self._check("users", self._backend.users.ping)
-                await self._check("broker", self._backend.broker.ping)
+                for store in self._pings:
+                    await self._check(store)
         except TimeoutError:
             raise StoreUnavailable("a store does not answer") from None
 
-    async def _check(self, store: str, ping: Callable[[], Awaitable[None]]) -> None:
+    async def _check(self, store: str) -> None:
         began = self._clock.monotonic()
         up = False
         try:
-            await ping()
+            await self._pings[store]()
             up = True
         finally:
-            self._metrics.store_checked(store, self._clock.monotonic() - began, up=up)
+            seconds = self._clock.monotonic() - began
+            self._metrics.store_checked(store, seconds, up=up)
+            if store in self._engines:
+                now = self._clock.now()
+                self._seconds[store].append(seconds)
+                self._slowest.raise_to(now, round(1_000_000 * seconds))
+                (self._down.discard if up else self._down.add)(store)
+                if up:
+                    self._answered_at[store] = now
 
     async def check_forever(self) -> None:
-        """Keep the metrics fresh where nothing asks ``/readyz``."""
+        """Keep the figures fresh where nothing asks ``/readyz``; each store has its own wait."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            # The metric says it; what fails by it is logged where it fails.
-            with contextlib.suppress(StoreUnavailable):
-                await self.check()
+            for store in self._pings:
+                # The metric says it; what fails by it is logged where it fails.
+                with contextlib.suppress(StoreUnavailable, TimeoutError):
+                    async with asyncio.timeout(CHECK_SECONDS):
+                        await self._check(store)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """Each store by what it is: whether it answered its newest check (None before the first),
+        when it last did, and in how many milliseconds, at the median and at most, of late."""
+        return [
+            {
+                "store": store,
+                "engine": engine,
+                "up": store not in self._down if self._seconds[store] else None,
+                "answered_at": self._answered_at.get(store),
+                "median_ms": _milliseconds(median(self._seconds[store] or [0])),
+                "most_ms": _milliseconds(max(self._seconds[store], default=0)),
+            }
+            for store, engine in self._engines.items()
+        ]
+
+    def slowest(self, now: float) -> list[float]:
+        """The slowest check of any store in each minute of the last hour, in milliseconds."""
+        return [micros / 1000 for micros in self._slowest.counts(now)]
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 3)
 
 
 OpenBackend = Callable[[Settings, Clock, str], Awaitable[Backend]]

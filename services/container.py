@@ -32,7 +32,7 @@ from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
 from services.oidc.sessions import BrowserSessions, IdTokenHints
 from services.oidc.tokens import TokenService
-from services.operator import Nodes, OperatorService
+from services.operator import Nodes, OperatorService, latency_of
 from services.operator_api import PeopleService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -56,6 +56,7 @@ from services.scenes.chat import ChatService, OpenScenes
 from services.scenes.codes_ahead import AccountCodes
 from services.scenes.history import History, RecordedLogins, RecordedScenes
 from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
+from services.scenes.meters import Meters, Reports
 from services.scenes.number_match import NumberMatch
 from services.scenes.pictures import MiniProgramPictures, Pictures
 from services.scenes.policy import ChatTexts, LoginPolicy
@@ -865,9 +866,26 @@ class Container:
         )
 
     @cached_property
+    def reports(self) -> Reports | None:
+        """The last hour of all nodes by the minute, where there is an operator to look at it."""
+        if self.history is None:
+            return None
+        meters = Meters(
+            self.history,
+            self.accounts,
+            self.clock,
+            self.store_watch.seen,
+            self.store_watch.slowest,
+            lambda: self.push.hub.sockets,
+            lambda: latency_of(self.metrics),
+        )
+        shared = self.settings.backend == "distributed"
+        return Reports(self.node, self.scenes, self.clock, meters.report, shared=shared)
+
+    @cached_property
     def operator(self) -> OperatorService | None:
         """The operator's page, where there is an operator's token."""
-        if self.history is None:
+        if self.history is None or self.reports is None:
             return None
         settings = self.settings
         return OperatorService(
@@ -878,6 +896,7 @@ class Container:
             self.metrics,
             self.history,
             self.nodes,
+            self.reports,
             self.clock,
             {"backend": settings.backend, "simulated": settings.wechat.is_simulated},
         )
@@ -933,6 +952,8 @@ class Container:
         for account, codes in self.account_codes.items():
             self.supervisor.spawn(codes.keep_ready(), name=f"codes ahead of {account}")
         self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
+        if self.reports is not None:
+            self.supervisor.spawn(self.reports.write_forever(), name="report to the other nodes")
         self.supervisor.spawn(self.store_watch.check_forever(), name="check the stores")
 
     async def close(self) -> None:

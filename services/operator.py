@@ -8,20 +8,29 @@ Nodes that share stores also know of one another (`Nodes`), and the sockets show
 import asyncio
 import json
 import logging
+import re
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.events import emit
-from services.ids import SceneStr, UserId
+from services.ids import SceneStr, UserId, is_scene_str
 from services.metrics import Metrics
 from services.people.store import User, UserStore
 from services.scenes.codes_ahead import codes_left
-from services.scenes.history import KEPT_SECONDS, History, HistoryEvent
+from services.scenes.history import KEPT_SECONDS, MOST_FAILURES, History
+from services.scenes.meters import (
+    GONE_SECONDS,
+    Reports,
+    callbacks_of,
+    errors_of,
+    failures_of,
+    hour_of,
+    timeline_of,
+)
 from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import SceneStore
 from services.sessions.service import SessionService
@@ -32,6 +41,9 @@ log = logging.getLogger("scanpush.operator")
 KEY = "nodes"
 ANNOUNCE_SECONDS = 5.0
 SILENT_SECONDS = 3 * ANNOUNCE_SECONDS
+
+_SHORT = re.compile(r"[0-9a-f]{4}-?[0-9a-f]{4}")
+"""A scene's short id, as pages show it to people who ask for help."""
 
 
 class Nodes:
@@ -126,6 +138,7 @@ class OperatorService:
         metrics: Metrics,
         history: History,
         nodes: Nodes,
+        reports: Reports,
         clock: Clock,
         facts: Mapping[str, Any],
     ) -> None:
@@ -136,14 +149,23 @@ class OperatorService:
         self._metrics = metrics
         self._history = history
         self._nodes = nodes
+        self._reports = reports
         self._clock = clock
         self._facts = facts
 
     async def overview(self) -> dict[str, Any]:
-        """The document of ``GET /api/operator/overview``."""
-        nodes = await self._nodes.known()
+        """The document of ``GET /api/operator/overview``.
+
+        What stands beside ``hour`` is of all nodes, as far as the store can say; of the members
+        before it, those that `Nodes` does not add up are of this node alone.
+        """
+        # At once: while a store hangs, each of them waits for as long as it may.
+        nodes, reports, codes = await asyncio.gather(
+            self._nodes.known(), self._reports.all(), self._codes_left()
+        )
+        now = self._clock.now()
         return {
-            "now": self._clock.now(),
+            "now": now,
             "version": VERSION,
             **self._facts,
             "node_id": self._nodes.node,
@@ -155,38 +177,83 @@ class OperatorService:
                 "window_seconds": int(KEPT_SECONDS),
                 **dict(self._history.funnel_of_the_hour()),
             },
-            "latency": {
-                "callback": percentiles(self._metrics.recent_callbacks),
-                "push": percentiles(self._metrics.recent_pushes),
-            },
+            "latency": latency_of(self._metrics),
             "wechat": [
                 {
                     "account": account.name,
                     "credential_expires_in": account.watch.credential_expires_in,
-                    "codes_left": await codes_left(self._scenes, account.name, self._clock.now()),
+                    "codes_left": codes[account.name],
                     "errors": {str(code): times for code, times in account.watch.errors().items()},
                 }
                 for account in self._accounts
             ],
             "nodes": nodes,
+            "hour": hour_of(reports, now),
+            "callbacks": callbacks_of(reports),
+            "errors": errors_of(reports),
+            "failures": failures_of(reports, MOST_FAILURES),
+            "reports": [self._in_brief(report, now) for report in reports],
         }
 
-    async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:
+    async def _codes_left(self) -> dict[str, int | None]:
+        now = self._clock.now()
+        return {
+            account.name: await codes_left(self._scenes, account.name, now)
+            for account in self._accounts
+        }
+
+    def _in_brief(self, report: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """One node's hour, without its minutes."""
+        own = hour_of([report], now)["series"]
+        return {
+            "node_id": report["node_id"],
+            "told_at": report["told_at"],
+            "gone": now - report["told_at"] > GONE_SECONDS,
+            "hour": {
+                name: sum(own[name])
+                for name in ("shown", "authorized", "failed", "callbacks", "refused", "errors")
+            },
+            "scenes": report["scenes"],
+            "credentials": report["credentials"],
+            "latency": report["latency"],
+            "stores": report["stores"],
+        }
+
+    async def story(self, text: str) -> dict[str, Any] | None:
         """The document of ``GET /api/operator/scenes/<scene_str>``; None for an unknown scene.
 
         The history of a scene is kept for an hour, also when the store no longer has the scene.
+        What the other nodes know of a scene that did not fail comes with their next reports, which
+        this asks for: it is in an answer some seconds later.
+
+        Args:
+            text: a scene_str, or its short id: the first eight digits, with or without a hyphen.
         """
-        scene = await self._scenes.get(scene_str)
-        story = self._history.story(scene_str)
-        if scene is None and not story:
+        named = text.strip().lower()
+        is_short = _SHORT.fullmatch(named) is not None
+        if not is_short and not is_scene_str(named):
             return None
+        short = named.replace("-", "")[:8]
+        own = {"node_id": self._nodes.node, "stories": self._history.find({short})}
+        reports = [own, *await self._reports.ask(short)]
+        timelines = {
+            scene_str: timeline_of(reports, scene_str)
+            for report in reports
+            for scene_str in report["stories"]
+            if (scene_str[:8] == short if is_short else scene_str == named)
+        }
+        # Two scenes with one short id are rare; the one that something happened to last is meant.
+        scene_str = max(timelines, key=lambda key: timelines[key][-1]["at"], default=named)
+        scene = await self._scenes.get(SceneStr(scene_str)) if is_scene_str(scene_str) else None
+        if scene is None and not timelines:
+            return None
+        timeline = timelines.get(scene_str, [])
         return {
             "scene_str": scene_str,
+            "short": f"{short[:4]}-{short[4:]}".upper(),
             "node_id": self._nodes.node,
             **(_facts(scene) if scene is not None else {}),
-            "timeline": [
-                {**asdict(event), "node": self._nodes.node} for event in _with_end(story, scene)
-            ],
+            "timeline": [*timeline, *_end_of(timeline, scene, self._nodes.node)],
         }
 
     async def ban(self, user_id: UserId) -> bool:
@@ -222,6 +289,14 @@ class OperatorService:
         return 0 if self._sessions is None else len(await self._sessions.end_of_user(user.id))
 
 
+def latency_of(metrics: Metrics) -> dict[str, Any]:
+    """Of a node's newest callbacks and pushes."""
+    return {
+        "callback": percentiles(metrics.recent_callbacks),
+        "push": percentiles(metrics.recent_pushes),
+    }
+
+
 def percentiles(seconds: deque[float]) -> dict[str, float | int | None]:
     """Of the newest durations, in milliseconds; exact, by nearest rank."""
     ordered = sorted(seconds)
@@ -251,11 +326,12 @@ _UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node
 """How a scene ended that this node did not end; any other end was made by another node."""
 
 
-def _with_end(story: list[HistoryEvent], scene: Scene | None) -> list[HistoryEvent]:
-    """The history with the end that no move of this node made: it came by time or another node."""
+def _end_of(
+    timeline: list[dict[str, Any]], scene: Scene | None, node: str
+) -> Iterator[dict[str, Any]]:
+    """The end that no move of a known node made: it came by time or another node."""
     if scene is None or scene.state not in FINAL:
-        return story
-    if any(event.event == scene.state.value for event in story):
-        return story
-    note = scene.error or _UNSEEN_ENDS.get(scene.state, "by another node")
-    return [*story, HistoryEvent(scene.changed_at, scene.state.value, note)]
+        return
+    if all(event["event"] != scene.state.value for event in timeline):
+        note = scene.error or _UNSEEN_ENDS.get(scene.state, "by another node")
+        yield {"at": scene.changed_at, "event": scene.state.value, "note": note, "node": node}

@@ -1,129 +1,192 @@
-// The page `/operator`: what GET /api/operator/overview says, every two seconds, and one scene's
-// timeline. The operator's token stays in this page's memory: a reload asks for it again.
+// The page `/operator`: what GET /api/operator/overview says, every two seconds; failed logins, one scene's
+// timeline, and the parts that are modules of their own. The operator's token is asked for once a tab; it is kept
+// longer only where the operator wants that.
 
 import { request } from "./begin.js";
 import { jitter } from "./scan-client.js";
 import { mount, update } from "./operator-screens.js";
 import { drawn, followTheme, offerLanguages, speak } from "./page.js";
+import { STATES, bars, chart, clock, count, fill, judge, make, milliseconds } from "./operator-meters.js";
+import { moment, problems, shortId, showProblems, showTiles, span, table, timeline } from "./operator-meters.js";
 
-const EVERY = 2000, KEPT = 120;
-const STATES = ["waiting", "scanned", "confirming", "registering", "authorized", "consumed", "expired", "denied", "cancelled", "failed"];
-// What a node tells of itself alone; the rest is of all nodes.
-const OF_ONE_NODE = { "h-logins": "logins", "h-funnel": "funnel", "h-scenes": "scenes", "h-latency": "latency", "h-wechat": "wechat" };
+const EVERY = 2000, OTHERS_EVERY = 3000, OTHERS_TRIES = 4;
 const by = (id) => document.getElementById(id);
-const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
-const sockets = [];
-let words, token = "", timer, tries = 0, latest;
+let words, token = "", timer, tries = 0, latest, shown = "", found = "", audit = null;
 
-const count = (number) => (number ?? 0).toLocaleString(document.documentElement.lang);
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString(document.documentElement.lang, { hour12: false });
+// The token, in this tab, or in this browser where the operator says so.
 
-/** Seconds as the largest two units that matter. */
-function span(seconds) {
-  if (seconds == null) return "–";
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
-  const at = Math.max(0, units.findIndex(([, size]) => seconds >= size));
-  const [[name, size], next] = [units[at], units[at + 1]];
-  const rest = next && Math.floor(seconds % size / next[1]);
-  return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
-}
-
-function bars(list, rows) {
-  const most = Math.max(1, ...rows.map(([, value]) => value));
-  list.replaceChildren(...rows.map(([name, value]) => {
-    const row = make("div"), meter = make("meter"), figure = make("dd");
-    Object.assign(meter, { max: most, value });
-    meter.setAttribute("aria-hidden", "true");
-    const middle = make("dd");
-    middle.append(meter);
-    figure.textContent = count(value);
-    row.append(make("dt", name), middle, figure);
-    return row;
-  }));
-}
-
-function table(element, heads, rows) {
-  const head = make("tr");
-  for (const text of heads) {
-    const cell = make("th", text);
-    cell.scope = "col";
-    head.append(text ? cell : make("td"));
+const storage = (name) => {
+  try {
+    return globalThis[name];
+  } catch {
+    // A browser without storage asks again after each reload.
+    return null;
   }
-  element.replaceChildren(head, ...rows.map((cells) => {
-    const row = make("tr");
-    row.append(...cells.map((cell) => Array.isArray(cell) ? make("td", cell[0], cell[1]) : make("td", cell)));
-    return row;
-  }));
+};
+const KEPT = "scanpush operator";
+const keptToken = () => storage("sessionStorage")?.getItem(KEPT) ?? storage("localStorage")?.getItem(KEPT) ?? "";
+const isKept = () => Boolean(storage("localStorage")?.getItem(KEPT));
+
+function keepToken(value, longer) {
+  storage("sessionStorage")?.setItem(KEPT, value);
+  if (longer) storage("localStorage")?.setItem(KEPT, value);
 }
 
-function line(svg, values) {
-  const most = Math.max(1, ...values), step = 120 / Math.max(1, KEPT - 1);
-  const at = (value, i) => `${((KEPT - values.length + i) * step).toFixed(2)} ${(38 - 34 * value / most).toFixed(2)}`;
-  const points = values.map(at).join("L");
-  svg.querySelector(".line").setAttribute("d", `M${points}`);
-  svg.querySelector(".area").setAttribute("d", `M${((KEPT - values.length) * step).toFixed(2)} 40L${points}L120 40z`);
+function forgetToken() {
+  storage("sessionStorage")?.removeItem(KEPT);
+  storage("localStorage")?.removeItem(KEPT);
 }
 
-function columns(svg, values) {
-  const most = Math.max(1, ...values), width = 120 / Math.max(1, values.length);
-  svg.querySelector(".bars").setAttribute("d", values.map((value, i) => {
-    const height = value ? Math.max(1, 38 * value / most) : .4;
-    return `M${(i * width + width * .15).toFixed(2)} 40v-${height.toFixed(2)}h${(width * .7).toFixed(2)}v${height.toFixed(2)}z`;
-  }).join(""));
+/** Asks one of the operator's routes. Resolves always; `status` 0: nothing usable came back. */
+const ask = (path, { method, body } = {}) => request(path, { method, bearer: token, json: body });
+
+/** Has the browser save what a route answers, whatever its form; whether it could. */
+async function download(path, name) {
+  const headers = { Authorization: `Bearer ${token}` };
+  const answer = await fetch(path, { headers, cache: "no-store" }).catch(() => null);
+  if (!answer?.ok) return false;
+  const link = Object.assign(make("a"), { href: URL.createObjectURL(await answer.blob()), download: name });
+  link.click();
+  URL.revokeObjectURL(link.href);
+  return true;
 }
 
-const milliseconds = (value) => value == null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+// What is drawn of an overview.
 
-/** Where there can be several nodes, says which one answered, over all that is of this one alone. */
-function nameNode({ backend, node_id = "" }) {
-  const several = backend === "distributed", only = words.only_node.replace("{node}", node_id);
-  for (const [id, key] of Object.entries(OF_ONE_NODE)) {
-    by(id).textContent = words[key];
-    if (several) by(id).append(" ", make("small", only));
-  }
-  by("counts").hidden = by("asks").hidden = !several;
+function showHour({ hour }) {
+  if (!hour) return;
+  const { from, series } = hour, says = words.chart;
+  const draw = (id, title, unit, ...lines) => chart(by(id), {
+    title, unit, from, lines,
+    summary: lines.map(([, name, values]) => `${name}: ${count(Math.max(...values))}`).join(", "),
+  });
+  const taken = series.callbacks.map((all, at) => all - series.refused[at]);
+  draw("logins-chart", says.logins, says.a_minute,
+    ["good", says.authorized, series.authorized], ["bad", says.failed, series.failed],
+    ["other", says.denied, series.denied]);
+  draw("callbacks-chart", says.callbacks, says.a_minute,
+    ["bad", says.refused, series.refused], ["good", says.taken, taken]);
+  draw("sockets-chart", says.sockets, says.most, ["good", says.sockets, series.sockets]);
+  draw("stores-chart", says.stores, says.slowest, ["good", says.stores, series.store_ms]);
 }
 
-/** Every field may be missing: an older server beside a newer page shows what it has. */
+const ago = (seconds) => fill(words.ago, { time: span(Math.max(0, Math.floor(latest.now - seconds))) });
+const several = () => latest?.backend === "distributed";
+
+/** An errcode leads to its line in docs/errors.md, as this server has it. */
+function errcodeLink(errcode) {
+  const link = make("a", errcode);
+  const file = `/operator/errors?lang=${document.documentElement.lang}`;
+  return Object.assign(link, { href: `${file}#:~:text=${errcode}`, target: "_blank", rel: "noopener" });
+}
+
+/** One row for each store on the nodes that it answers, with the slowest of them; one for each where it does not. */
+function storeRows(reports) {
+  const seen = reports.filter(({ gone }) => !gone).flatMap(({ node_id, stores = [] }) =>
+    stores.map((store) => ({ ...store, node_id })));
+  const names = [...new Set(seen.map(({ store }) => store))];
+  const worst = (of, figure) => milliseconds(Math.max(...of.map((one) => one[figure])));
+  return names.flatMap((name) => {
+    const nodes = seen.filter(({ store }) => store === name), up = nodes.filter((one) => one.up);
+    const label = `${nodes[0].engine} · ${words.store[name] ?? name}`;
+    const down = nodes.filter((one) => one.up === false).map((one) => {
+      const text = one.answered_at ? fill(words.down_since, { time: clock(one.answered_at) }) : words.no;
+      return [label, [several() ? `${text} · ${fill(words.on_node, { node: one.node_id })}` : text, "bad long"], "–", "–"];
+    });
+    const yes = several() ? fill(words.yes_nodes, { n: up.length }) : words.yes;
+    if (up.length) return [...down, [label, yes, worst(up, "median_ms"), worst(up, "most_ms")]];
+    return down.length ? down : [[label, words.not_checked, "–", "–"]];
+  });
+}
+
+function showTables({ wechat = [], reports = [], nodes = [], callbacks = [], errors = [] }) {
+  const { head } = words;
+  table(by("callbacks"), [head.outcome, head.account, head.count, head.last], callbacks.map((entry) => [
+    [words.outcome[entry.outcome] ?? entry.outcome, entry.refused ? "bad" : ""], entry.account, count(entry.count),
+    ago(entry.last_at),
+  ]), words.nothing_yet);
+  table(by("errors"), [head.errcode, head.meaning, head.count, head.last], errors.map((entry) => [
+    errcodeLink(entry.errcode), [entry.meaning, entry.alarming ? "bad long" : "long"], count(entry.count),
+    ago(entry.last_at),
+  ]), words.none);
+  const levels = judge(latest).levels;
+  table(by("wechat"), [head.account, head.credential, head.codes, head.errors], wechat.map((account) => [
+    account.account,
+    [span(account.credential_expires_in), levels.credential ? "bad" : ""],
+    [account.codes_left == null ? "–" : count(account.codes_left), levels.codes ? "bad" : ""],
+    [Object.entries(account.errors ?? {}).map(([code, times]) => `${code} × ${times}`).join(", ") || words.none,
+      Object.keys(account.errors ?? {}).length ? "bad" : ""],
+  ]), words.none);
+  table(by("stores"), [head.store, head.answers, head.median, head.most], storeRows(reports), words.none);
+  const hours = Object.fromEntries(reports.map((report) => [report.node_id, report]));
+  const of = (node, name) => count(hours[node]?.hour[name]);
+  const p99 = (node, name) => milliseconds(hours[node]?.latency[name]?.p99_ms);
+  const gone = reports.filter((report) => report.gone);
+  table(by("nodes"), [head.node, head.state, head.sockets, head.logins, head.failed, head.refused, head.callback,
+    head.push, head.uptime, head.version], [
+    ...nodes.map((node) => [node.node_id, node.draining ? [words.draining, "bad"] : words.running, count(node.sockets),
+      of(node.node_id, "authorized"), of(node.node_id, "failed"), of(node.node_id, "refused"),
+      p99(node.node_id, "callback"), p99(node.node_id, "push"), span(node.uptime_seconds), node.version ?? ""]),
+    ...gone.map(({ node_id, told_at }) => [node_id, [fill(words.gone, { time: clock(told_at) }), "bad"], "–",
+      of(node_id, "authorized"), of(node_id, "failed"), of(node_id, "refused"), p99(node_id, "callback"),
+      p99(node_id, "push"), "–", "–"]),
+  ], words.none);
+}
+
+function showFailures({ failures = [] }) {
+  const key = JSON.stringify([document.documentElement.lang, failures]);
+  // What the operator has opened stays open until there is something else to show.
+  if (key === shown) return;
+  shown = key;
+  const open = new Set([...by("failures").querySelectorAll("details[open]")].map(({ dataset }) => dataset.scene));
+  by("failures").replaceChildren(...failures.length ? failures.map((failure) => {
+    const details = make("details"), summary = make("summary"), time = make("time", clock(failure.at));
+    time.dateTime = new Date(failure.at * 1000).toISOString();
+    details.dataset.scene = failure.scene_str;
+    details.open = open.has(failure.scene_str);
+    const why = words.failure[failure.error] ?? failure.error;
+    summary.append(time, make("code", shortId(failure.scene_str)),
+      make("b", why || words.failure[failure.state] || failure.state),
+      make("span", [failure.account, failure.kind, failure.kiosk].filter(Boolean).join(" · ")));
+    details.append(summary, timeline(failure.timeline, failure.timeline[0]?.at, words, several()));
+    return details;
+  }) : [make("p", words.none, "small")]);
+}
+
 function show(seen) {
   latest = seen;
-  nameNode(seen);
-  by("fresh").textContent = words.updated.replace("{time}", clock(seen.now));
-  by("sockets").textContent = count(seen.sockets);
-  by("polls").textContent = `${words.polls} ${count(seen.waiting_polls)}`;
-  line(by("sockets-chart"), sockets);
-  const minutes = seen.logins_per_minute ?? [];
-  by("logins").textContent = count(minutes[minutes.length - 1]);
-  columns(by("logins-chart"), minutes);
-  const { window_seconds = 3600, ...steps } = seen.funnel ?? {};
-  by("window").textContent = words.last_minutes.replace("{minutes}", Math.round(window_seconds / 60));
-  bars(by("funnel"), ["shown", "scanned", "authorized", "consumed"].map((step) => [words[step], steps[step] ?? 0]));
-  bars(by("scenes"), STATES.filter((state) => state in (seen.scenes ?? {})).map((state) => [state, seen.scenes[state]]));
-  table(by("latency"), ["", words.median, "p90", "p99", words.count], Object.entries(seen.latency ?? {}).map(
-    ([name, { p50_ms, p90_ms, p99_ms, count: times }]) => [words[name] ?? name, ...[p50_ms, p90_ms, p99_ms].map(milliseconds), count(times)]));
-  table(by("wechat"), ["", words.credential, words.codes, words.errors], (seen.wechat ?? []).map((account) => {
-    const errors = Object.entries(account.errors ?? {}).map(([code, times]) => `${code} × ${times}`).join(", ");
-    const left = account.codes_left == null ? "–" : count(account.codes_left);
-    return [account.account, span(account.credential_expires_in), left, [errors || words.none, errors && "bad"]];
-  }));
-  table(by("nodes"), ["", words.node_sockets, words.uptime, "", ""], (seen.nodes ?? []).map((node) => [
-    node.node_id, count(node.sockets), span(node.uptime_seconds), node.version ?? "", [node.draining ? words.draining : "", "bad"]]));
+  by("fresh").textContent = fill(words.updated, { time: clock(seen.now) });
+  const wrong = problems(seen, words), text = JSON.stringify([document.documentElement.lang, wrong]);
+  // A list that is put there again would be read aloud again.
+  if (by("problems").dataset.shown !== text) showProblems(by("problems"), wrong, words);
+  by("problems").dataset.shown = text;
+  showTiles(by("tiles"), seen, words);
+  showHour(seen);
+  const added = (name) =>
+    seen.hour ? seen.hour.series[name].reduce((all, value) => all + value, 0) : seen.funnel?.[name];
+  bars(by("funnel"), ["shown", "scanned", "authorized", "consumed"].map((step) => [words[step], added(step) ?? 0]), "");
+  const scenes = {};
+  const live = (seen.reports ?? [seen]).filter(({ gone }) => !gone);
+  for (const [state, n] of live.flatMap((report) => Object.entries(report.scenes ?? {})))
+    scenes[state] = (scenes[state] ?? 0) + n;
+  bars(by("scenes"), STATES.filter((state) => state in scenes).map((state) => [state, scenes[state]]), words.none);
+  showTables(seen);
+  showFailures(seen);
+  update(seen);
+  audit?.update(seen);
 }
 
 async function refresh() {
   clearTimeout(timer);
   const mine = token;
-  const { status, body } = await request("/api/operator/overview", { bearer: mine });
+  const { status, body } = await ask("/api/operator/overview");
   if (mine !== token) return;
   if (status === 200) {
     tries = 0;
-    sockets.push(body.sockets ?? 0);
-    if (sockets.length > KEPT) sockets.shift();
     drawn(true);
-    enter(true);
     by("alert").textContent = "";
+    enter(true);
     show(body);
-    update(body);
   } else if ([401, 403, 404].includes(status)) {
     leave();
     by("alert").textContent = words.refused;
@@ -132,49 +195,74 @@ async function refresh() {
   timer = setTimeout(refresh, status === 200 ? EVERY : EVERY + 1000 * jitter(tries++));
 }
 
+// The part about people and events is asked for when the operator is in: it is of no use before.
+
+async function openParts() {
+  if (by("parts").childElementCount) return;
+  const section = make("section", "", "part");
+  by("parts").append(section);
+  // Where it is lost on the way the rest of the page goes on.
+  audit = await import("./operator-audit.js").catch(() => null);
+  if (!audit || !section.isConnected) return section.remove();
+  audit.mount(section, { ask, download, words: () => words, fill: () => sayWords(section) });
+  if (latest) audit.update(latest);
+}
+
 function enter(inside) {
   by("gate").hidden = inside;
   by("board").hidden = by("logout").hidden = !inside;
+  by("logout").dataset.w = isKept() ? "forget" : "logout";
+  by("logout").textContent = words[by("logout").dataset.w];
+  if (inside) openParts();
 }
 
 function leave() {
   token = "";
+  forgetToken();
   clearTimeout(timer);
-  sockets.length = 0;
-  by("story").replaceChildren();
+  latest = undefined;
+  shown = found = "";
+  audit = null;
+  for (const id of ["story", "failures", "parts"]) by(id).replaceChildren();
   by("fresh").textContent = "";
   enter(false);
   by("token").focus();
 }
 
-/** One scene, step by step, with the time since its beginning. */
-async function tell(scene) {
-  const url = `/api/operator/scenes/${encodeURIComponent(scene)}`;
-  const { status, body } = await request(url, { bearer: token });
+/** One scene, step by step. Another node may know it: its answer comes with its next report. */
+async function tell(scene, turn = 0) {
+  found = scene;
+  const { status, body } = await ask(`/api/operator/scenes/${encodeURIComponent(scene)}`);
+  if (found !== scene || !token) return;
+  const again = several() && turn < OTHERS_TRIES && [200, 404].includes(status);
+  if (again) setTimeout(() => { if (found === scene && token) tell(scene, turn + 1); }, OTHERS_EVERY);
   if (status !== 200) {
-    by("story").replaceChildren(make("p", status ? words.unknown : words.unreachable, "alert"));
+    const text = !status ? words.unreachable : again ? words.asking : words.unknown;
+    by("story").replaceChildren(make("p", text, again ? "small" : "alert"));
     return;
   }
-  const steps = body.timeline ?? [], list = make("ol", "", "timeline");
-  const start = steps[0]?.at ?? body.created_at;
-  list.append(...steps.map(({ at, event, note }) => {
-    const item = make("li"), time = make("time", at - start < 60 ? `+${(at - start).toFixed(3)} s` : clock(at));
-    time.dateTime = new Date(at * 1000).toISOString();
-    item.append(time, make("b", event), make("span", note));
-    return item;
-  }));
-  const facts = [body.state, body.kind, body.account, body.kiosk, body.node_id].filter(Boolean).join(" · ");
-  by("story").replaceChildren(make("p", facts, "facts"), list);
+  const steps = body.timeline ?? [], start = steps[0]?.at ?? body.created_at;
+  const error = body.error && (words.failure[body.error] ?? body.error);
+  const facts = [body.short, body.state, error, body.kind, body.account, body.kiosk, start && moment(start)];
+  const head = make("p", facts.filter(Boolean).join(" · "), "facts");
+  by("story").replaceChildren(head, make("p", body.scene_str, "small mono"), timeline(steps, start, words, several()));
+  if (again) by("story").append(make("p", words.asking, "small"));
+}
+
+/** Puts the words of the chosen language into every element that names one of `operator`'s. */
+function sayWords(root) {
+  const named = (key) => key.split(".").reduce((value, part) => value?.[part], words) ?? "";
+  for (const element of root.querySelectorAll("[data-w]")) element.textContent = named(element.dataset.w);
+  for (const element of root.querySelectorAll("[data-w-hint]")) element.placeholder = named(element.dataset.wHint);
 }
 
 async function changeLanguage(lang) {
   const spoken = await speak(lang);
   if (!spoken) return false;
   words = spoken.operator;
-  document.title = `${words.title} · scanpush`;
-  const texts = { title: "title", "token-label": "token", open: "open", logout: "logout", find: "find", counts: "counts",
-    "h-sockets": "sockets", "h-last-hour": "last_hour", "h-nodes": "nodes", "h-scene": "scene", asks: "asks" };
-  for (const [id, key] of Object.entries(texts)) by(id).textContent = words[key];
+  document.title = `${words.title} · ${by("site").textContent}`;
+  by("title").textContent = words.title;
+  sayWords(document);
   by("scene").placeholder = words.paste;
   by("scene").setAttribute("aria-label", words.paste);
   if (latest) show(latest);
@@ -186,16 +274,22 @@ by("gate").onsubmit = (event) => {
   event.preventDefault();
   token = by("token").value;
   by("token").value = "";
+  keepToken(token, by("keep").checked);
   refresh();
 };
 by("search").onsubmit = (event) => {
   event.preventDefault();
+  by("story").replaceChildren();
   tell(by("scene").value.trim());
 };
 by("logout").onclick = leave;
-mount(by("screens"), { ask: (path, { method, body } = {}) => request(path, { method, json: body, bearer: token }) });
+mount(by("screens"), { ask });
 by("site").textContent = document.querySelector('meta[name="scanpush-site"]').content;
 offerLanguages(changeLanguage);
-document.addEventListener("visibilitychange", () => { if (token && document.visibilityState === "visible") refresh(); });
+document.addEventListener("visibilitychange", () => {
+  if (token && document.visibilityState === "visible") refresh();
+});
 followTheme();
-changeLanguage(document.documentElement.lang);
+token = keptToken();
+by("gate").hidden = Boolean(token);
+changeLanguage(document.documentElement.lang).then((spoken) => { if (spoken && token) refresh(); });

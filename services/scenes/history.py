@@ -8,8 +8,8 @@ Nothing here is a secret, an openid or a name, and nothing outlives the hour.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from services.clock import Clock
 from services.ids import SceneStr
@@ -36,8 +36,14 @@ SWEEP_LEAST = 10_000
 """So many scenes are added before those that ended are looked for: one step each, on average."""
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
+MOST_FAILURES = 20
+"""The newest failed logins that are remembered one by one."""
+
+SETTLED_SECONDS = 60.0
+"""A wanted scene to which nothing has happened for so long is not looked for again."""
+
+
+class HistoryEvent(NamedTuple):
     """One line of a scene's history. `at` is unix time."""
 
     at: float
@@ -45,16 +51,33 @@ class HistoryEvent:
     note: str = ""
 
 
+class Failure(NamedTuple):
+    """A login that failed or was denied here. `at` is unix time."""
+
+    at: float
+    scene_str: SceneStr
+    state: str
+    error: str
+    kind: str
+    account: str
+    kiosk: str
+
+
 class PerMinute:
-    """How often something happened in each minute of the last hour."""
+    """How often something happened in each minute of the last hour, or how large it was."""
 
     def __init__(self) -> None:
         self._minute = 0
         self._counts: deque[int] = deque([0] * MINUTES, maxlen=MINUTES)
 
-    def add(self, now: float) -> None:
+    def add(self, now: float, times: int = 1) -> None:
         self._roll(now)
-        self._counts[-1] += 1
+        self._counts[-1] += times
+
+    def raise_to(self, now: float, value: int) -> None:
+        """Keep the largest value of the minute."""
+        self._roll(now)
+        self._counts[-1] = max(self._counts[-1], value)
 
     def counts(self, now: float) -> list[int]:
         """Oldest first; the last one is the minute that has not ended yet."""
@@ -81,6 +104,11 @@ class History:
         self._sweep_at = SWEEP_LEAST
         self.funnel = {step: PerMinute() for step in ("shown", "scanned", "authorized", "consumed")}
         """Codes handed out, and how far they came."""
+        self.unlucky = {step: PerMinute() for step in ("failed", "denied")}
+        """Logins that ended otherwise, by a move."""
+        self._failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
+        self._wanted_since: dict[str, float] = {}
+        self._stories: dict[SceneStr, list[HistoryEvent]] = {}
 
     def note(self, scene_str: SceneStr, event: str, note: str = "") -> None:
         """Something happened to that scene now."""
@@ -105,21 +133,64 @@ class History:
         self.note(scene.scene_str, scene.state.value, note)
         if (step := self.funnel.get(scene.state)) is not None:
             step.add(self._clock.now())
+        elif (end := self.unlucky.get(scene.state)) is not None:
+            now = self._clock.now()
+            end.add(now)
+            self._failures.append(
+                Failure(
+                    now,
+                    scene.scene_str,
+                    scene.state.value,
+                    scene.error,
+                    scene.kind.value,
+                    scene.account,
+                    scene.details.get("kiosk", ""),
+                )
+            )
         self._keep(scene)
 
-    def story(self, scene_str: SceneStr) -> list[HistoryEvent]:
-        """What is known of one scene, oldest first. Looks through everything: some milliseconds."""
-        # WeChat's own first try is the scan; each duplicate is a further one.
-        tries = 1
-        story = []
+    def failures(self) -> Sequence[Failure]:
+        """The newest logins of this hour that failed or were denied here, oldest first."""
         since = self._clock.now() - KEPT_SECONDS
-        for at, of, event, note in self._events:
-            if of == scene_str and at >= since:
+        return [failure for failure in self._failures if failure.at >= since]
+
+    def stories(self, wanted: Collection[str]) -> dict[SceneStr, list[HistoryEvent]]:
+        """What is known of the scenes with those short ids, as `find`, but each is looked for only
+        until nothing more has happened to it for a minute."""
+        now = self._clock.now()
+        for short in wanted:
+            self._wanted_since.setdefault(short, now)
+        for short in self._wanted_since.keys() - wanted:
+            del self._wanted_since[short]
+        newest = {key[:8]: story[-1].at for key, story in self._stories.items()}
+        growing = {
+            short
+            for short, since in self._wanted_since.items()
+            if now - max(since, newest.get(short, 0)) <= SETTLED_SECONDS
+        }
+        settled = self._wanted_since.keys() - growing
+        kept = {key: story for key, story in self._stories.items() if key[:8] in settled}
+        self._stories = kept | self.find(growing)
+        return self._stories
+
+    def find(self, short_ids: Collection[str]) -> dict[SceneStr, list[HistoryEvent]]:
+        """What is known of each scene that has one of those short ids, the first eight digits of a
+        scene_str; oldest first. Looks through everything once: some milliseconds."""
+        found: dict[SceneStr, list[HistoryEvent]] = {}
+        since = self._clock.now() - KEPT_SECONDS
+        for at, of, event, note in self._events if short_ids else ():
+            if of[:8] in short_ids and at >= since:
+                story = found.setdefault(of, [])
                 if note == DUPLICATE:
-                    tries += 1
+                    # WeChat's own first try is the scan; each duplicate is a further one.
+                    tries = 2 + sum(known.note.endswith(DUPLICATE) for known in story)
                     note = f"{tries} of {WECHAT_TRIES}, duplicate"
                 story.append(HistoryEvent(at, event, note))
-        return story
+        return found
+
+    def story(self, scene_str: SceneStr) -> list[HistoryEvent]:
+        """What is known of one scene, oldest first."""
+        return self.find({scene_str[:8]}).get(scene_str, [])
 
     def states(self) -> Counter[State]:
         """How many of the scenes seen here are in each state now, as far as seen here."""

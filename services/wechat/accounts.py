@@ -47,6 +47,8 @@ class LastCallback(NamedTuple):
     encrypted: bool
     """Whether its query said so; only an accepted one is known to be WeChat's."""
     as_json: bool
+    times: int = 1
+    """How many have had this outcome since the start."""
 
 
 class AccountWatch:
@@ -63,7 +65,9 @@ class AccountWatch:
 
     def callback(self, outcome: str, *, encrypted: bool, as_json: bool) -> None:
         """A request to the account's callback ended."""
-        self.callbacks[outcome] = LastCallback(self._clock.now(), encrypted, as_json)
+        last = self.callbacks.get(outcome)
+        times = 1 if last is None else last.times + 1
+        self.callbacks[outcome] = LastCallback(self._clock.now(), encrypted, as_json, times)
 
     def wechat_call(self, endpoint: str, outcome: str, seconds: float) -> None:
         self._metrics.wechat_call(endpoint, outcome, seconds)
@@ -85,8 +89,12 @@ class AccountWatch:
 
     def errors(self) -> Counter[int]:
         """WeChat's errcodes of the last hour, and how often each came."""
+        return Counter(errcode for _, errcode in self.refusals())
+
+    def refusals(self) -> Iterator[tuple[float, int]]:
+        """When WeChat refused a call in the last hour, and by which errcode; oldest first."""
         since = self._clock.now() - WINDOW_SECONDS
-        return Counter(errcode for at, errcode in self._refusals if at >= since)
+        return (refusal for refusal in self._refusals if refusal[0] >= since)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error c
 ``scene_seconds``, ``qr_seconds``, ``poll_interval``, ``retry_after``, ``simulated``, ``kinds``,
 ``site``, ``logo``, ``colours``, ``terms``, ``privacy``, ``kiosk_secret`` (that which a screen has),
 ``screen`` (what the operator did to it, told with its scenes), ``pairing`` (a status to answer
-with), ``pair_seconds``.
+with), ``pair_seconds``, ``overview`` (members of the operator's overview in place of its own),
+``audit`` (whether the routes of audit, events and users exist).
 ``POST /fake/screen`` is what the operator does to a screen, told at once; ``POST /fake/pair`` pairs
 it. ``POST /fake/scene`` moves a scene, ``POST /fake/close`` closes its sockets with a code,
 ``GET /fake/log`` tells what arrived.
@@ -61,6 +62,8 @@ DEFAULTS: dict[str, Any] = {
     "screen": None,
     "pairing": None,
     "pair_seconds": 600,
+    "overview": {},
+    "audit": False,
 }
 
 
@@ -436,61 +439,240 @@ class Me(Base):
 OPERATOR_TOKEN = "a-token-for-the-operator"
 
 
+def hour_of_a_cluster(now: float) -> dict[str, Any]:
+    logins = [round(60 + 50 * ((i * 7) % 13) / 13) for i in range(60)]
+    series = {
+        "shown": [2 * n for n in logins],
+        "scanned": logins,
+        "authorized": logins,
+        "consumed": logins,
+        "failed": [i % 5 for i in range(60)],
+        "denied": [i % 3 for i in range(60)],
+        "callbacks": [n + 4 for n in logins],
+        "refused": [2] * 60,
+        "errors": [0] * 58 + [2, 1],
+        "sockets": [18000 + 10 * i for i in range(60)],
+        "store_ms": [0.4 + i % 7 / 10 for i in range(60)],
+    }
+    return {"from": 60 * (now // 60 - 59), "series": series}
+
+
 class Overview(Base):
-    """``GET /api/operator/overview``, with figures that never change."""
+    """``GET /api/operator/overview``, with figures that never change but by a switch."""
 
     def get(self) -> None:
         if self.request.headers.get("Authorization") != f"Bearer {OPERATOR_TOKEN}":
             return self.fail(401, "unauthorized")
         sockets = sum(len(scene.sockets) for scene in self.world.scenes.values())
         self.finish(
+            {**cluster(time.time(), sockets), **self.world.switches["overview"]},
+        )
+
+
+def cluster(now: float, sockets: int) -> dict[str, Any]:
+    """Three nodes, of which one leaves, and a fourth that is gone."""
+    latency = {
+        "callback": {"p50_ms": 1.2, "p90_ms": 2.1, "p99_ms": 3.8, "count": 5480},
+        "push": {"p50_ms": 0.4, "p90_ms": 0.9, "p99_ms": 12, "count": 5402},
+    }
+    stores = [
+        {
+            "store": store,
+            "engine": engine,
+            "up": True,
+            "answered_at": now - 2,
+            "median_ms": 0.4,
+            "most_ms": 1.7,
+        }
+        for store, engine in (("scenes", "Redis"), ("users", "MongoDB"), ("broker", "Redis"))
+    ]
+    scene_str = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    story = [("made", "", 40), ("shown", "socket", 39.5), ("scanned", "", 31)]
+    return {
+        "now": now,
+        "version": "0.1.0",
+        "backend": "distributed",
+        "simulated": False,
+        "node_id": "node-a",
+        "sockets": 18432 + sockets,
+        "waiting_polls": 211,
+        "scenes": {"waiting": 18604, "scanned": 12, "confirming": 3, "consumed": 241},
+        "logins_per_minute": [round(60 + 50 * ((i * 7) % 13) / 13) for i in range(60)],
+        "funnel": {
+            "window_seconds": 3600,
+            "shown": 9120,
+            "scanned": 5480,
+            "authorized": 5402,
+            "consumed": 5399,
+        },
+        "latency": latency,
+        "wechat": [
             {
-                "now": time.time(),
+                "account": "default",
+                "credential_expires_in": 5412,
+                "codes_left": 90880,
+                "errors": {"40001": 2, "45009": 1},
+            },
+            {
+                "account": "shop",
+                "credential_expires_in": 640,
+                "codes_left": None,
+                "errors": {},
+            },
+        ],
+        "nodes": [
+            {
+                "node_id": name,
+                "sockets": 6144,
+                "uptime_seconds": 93600,
                 "version": "0.1.0",
-                "backend": "distributed",
-                "simulated": False,
-                "node_id": "node-a",
-                "sockets": 18432 + sockets,
-                "waiting_polls": 211,
-                "scenes": {"waiting": 18604, "scanned": 12, "confirming": 3, "consumed": 241},
-                "logins_per_minute": [round(60 + 50 * ((i * 7) % 13) / 13) for i in range(60)],
-                "funnel": {
-                    "window_seconds": 3600,
-                    "shown": 9120,
-                    "scanned": 5480,
-                    "authorized": 5402,
-                    "consumed": 5399,
-                },
-                "latency": {
-                    "callback": {"p50_ms": 1.2, "p90_ms": 2.1, "p99_ms": 3.8, "count": 5480},
-                    "push": {"p50_ms": 0.4, "p90_ms": 0.9, "p99_ms": 12, "count": 5402},
-                },
-                "wechat": [
-                    {
-                        "account": "default",
-                        "credential_expires_in": 5412,
-                        "codes_left": 90880,
-                        "errors": {"40001": 2, "45009": 1},
-                    },
-                    {
-                        "account": "shop",
-                        "credential_expires_in": 640,
-                        "codes_left": None,
-                        "errors": {},
-                    },
-                ],
-                "nodes": [
-                    {
-                        "node_id": name,
-                        "sockets": 6144,
-                        "uptime_seconds": 93600,
-                        "version": "0.1.0",
-                        "draining": name == "node-c",
-                    }
-                    for name in ("node-a", "node-b", "node-c")
+                "draining": name == "node-c",
+            }
+            for name in ("node-a", "node-b", "node-c")
+        ],
+        "hour": hour_of_a_cluster(now),
+        "callbacks": [
+            {
+                "account": "shop",
+                "outcome": "signature",
+                "count": 120,
+                "last_at": now - 20,
+                "refused": True,
+            },
+            {
+                "account": "default",
+                "outcome": "logged_in",
+                "count": 5402,
+                "last_at": now - 1,
+                "refused": False,
+            },
+            {
+                "account": "default",
+                "outcome": "ignored",
+                "count": 311,
+                "last_at": now - 9,
+                "refused": False,
+            },
+        ],
+        "errors": [
+            {
+                "account": "default",
+                "errcode": 45009,
+                "count": 1,
+                "last_at": now - 30,
+                "meaning": "daily quota used up",
+                "action": "alarm",
+                "alarming": True,
+            },
+            {
+                "account": "default",
+                "errcode": 40001,
+                "count": 2,
+                "last_at": now - 1800,
+                "meaning": "access_token invalid, or wrong secret",
+                "action": "refresh",
+                "alarming": False,
+            },
+        ],
+        "failures": [
+            {
+                "at": now - 30,
+                "scene_str": scene_str,
+                "state": "failed",
+                "error": "banned",
+                "kind": "official_account",
+                "account": "default",
+                "kiosk": "lobby3",
+                "node": "node-b",
+                "timeline": [
+                    {"at": now - before, "event": event, "note": note, "node": "node-a"}
+                    for event, note, before in (*story, ("failed", "banned", 30))
                 ],
             }
-        )
+        ],
+        "reports": [
+            {
+                "node_id": name,
+                "told_at": now - (400 if name == "node-d" else 2),
+                "gone": name == "node-d",
+                "hour": {
+                    "shown": 3040,
+                    "authorized": 1800,
+                    "failed": 40,
+                    "callbacks": 1900,
+                    "refused": 40,
+                    "errors": 1,
+                },
+                "scenes": {"waiting": 6201, "scanned": 4, "consumed": 80},
+                "credentials": {"default": 5412},
+                "latency": latency,
+                "stores": stores,
+            }
+            for name in ("node-a", "node-b", "node-c", "node-d")
+        ],
+    }
+
+
+PERSON = {
+    "id": "usr_7Hq2",
+    "name": "王小明",
+    "account": "default",
+    "banned": False,
+    "created_at": 1_790_000_000,
+    "last_login_at": 1_795_000_000,
+}
+
+
+class Operators(Base):
+    """The routes of audit, events and users, where the switch ``audit`` is on; what was asked is
+    in the log, and a person who is deleted is found no more."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not self.world.switches["audit"]:
+            self.fail(404, "not_found")
+        elif self.request.headers.get("Authorization") != f"Bearer {OPERATOR_TOKEN}":
+            self.fail(401, "unauthorized")
+        else:
+            self.world.log.append(f"{self.request.method} {self.request.uri}")
+
+    def get(self, path: str) -> None:
+        cursor = self.get_query_argument("cursor", "")
+        entry = {
+            "id": "1",
+            "at": 1_795_000_000,
+            "type": "login",
+            "outcome": "failed",
+            "user": "usr_7Hq2",
+            "person": None,
+            "account": "default",
+            "kind": "official_account",
+            "screen": "lobby3",
+            "scene": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+            "session": None,
+            "detail": "page two" if cursor else "banned",
+        }
+        if path == "audit" and self.get_query_argument("format", "") == "jsonl":
+            self.finish(json.dumps(entry) + "\n" + json.dumps(entry) + "\n")
+        elif path == "audit":
+            self.finish({"entries": [entry], "cursor": None if cursor else "next"})
+        elif path == "events/dead":
+            event = {"id": "e1", "type": "login", "at": 1_795_000_000, "tries": 9, "data": {}}
+            self.finish({"events": [{**event, "error": "503 of the receiver"}], "cursor": None})
+        elif path == "users":
+            found = self.get_query_argument("name", "") and "DELETE" not in str(self.world.log)
+            self.finish({"users": [PERSON] if found else [], "cursor": None})
+        else:
+            self.finish({"id": "usr_7Hq2"})
+
+    def post(self, path: str) -> None:
+        if path == "events/send":
+            self.finish({"sent": 1})
+        else:
+            self.set_status(204)
+
+    def delete(self, path: str) -> None:
+        self.set_status(204)
 
 
 class Kiosks(Base):
@@ -745,6 +927,7 @@ def make_app(world: World) -> Application:
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),
             (r"/api/operator/overview", Overview, it),
+            (r"/api/operator/(audit|events/.*|users|users/.*)", Operators, it),
             (r"/api/operator/scenes/([^/]+)", Timeline, it),
             (r"/api/operator/kiosks", Kiosks, it),
             (r"/embed", Embed, it),

@@ -1,13 +1,12 @@
-"""The operator's page: figures, one scene's story, and a token that is kept nowhere."""
+"""The operator's page: what is wrong, figures, one login's story, people, its token."""
 
 import re
-from pathlib import Path
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-
-from tests.servers import MongoServer, RedisServer
 
 from .conftest import Fake, Servers, view, wait_for_state
 from .fake_server import OPERATOR_TOKEN as FAKE_TOKEN
@@ -41,14 +40,20 @@ def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Re
     enter(board, real.url)
     expect(board.locator("#sockets")).to_have_text("1")
     expect(board.locator("#wechat .bad")).to_have_text("45009 × 1")
+    expect(board.locator("#problems .critical")).to_contain_text("微信返回 45009")
     expect(board.locator("#logins")).to_have_text("0")
     real.do("scan", person="xiaoming", url=content)
     wait_for_state(page, "authorized")
-    # One column as high as can be: the minute may end before the figure of it is seen.
-    expect(board.locator("#logins-chart path")).to_have_attribute("d", re.compile("v-38.00"))
+    # One column as high as its axis: the minute may end before the figure of it is seen.
+    expect(board.locator("#logins-chart .bars.good")).to_have_attribute("d", re.compile("v-100.00"))
     expect(board.locator("#funnel")).to_contain_text("已领取")
-    expect(board.locator("#latency")).to_contain_text("ms")
+    expect(board.locator("#nodes")).to_contain_text("ms")
+    expect(board.locator("#callbacks")).to_contain_text("registered")
     expect(board.locator("#sockets")).to_have_text("0")
+    board.reload()
+    expect(board.locator("#logins-chart .bars.good")).to_have_attribute("d", re.compile("v-100.00"))
+    link = board.locator("#errors a")
+    assert "45009" in context.request.get(real.url + str(link.get_attribute("href"))).text()
 
 
 def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> None:
@@ -60,8 +65,11 @@ def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> Non
     for step in ("made", "shown", "scanned", "authorized", "delivered", "acked", "duplicate"):
         expect(board.locator(".timeline")).to_contain_text(step)
     expect(board.locator(".facts")).to_contain_text("consumed")
+    short = f"{scene[:4]}-{scene[4:8]}".upper()
+    find(board, short)
+    expect(board.locator(".facts")).to_contain_text(short)
     find(board, "nobody")
-    expect(board.locator("#story")).to_contain_text("找不到这个场景")
+    expect(board.locator("#story")).to_contain_text("找不到这次登录")
 
 
 def tell_a_story(page: Page, real: Real) -> str:
@@ -78,38 +86,17 @@ def find(board: Page, scene: str) -> None:
     board.get_by_role("button", name="查找").click()
 
 
-OF_ONE_NODE = ["每分钟登录", "从出码到登录", "各状态的场景", "耗时", "微信"]
-"""What a node reports of itself alone, by its heading."""
-
-
-@pytest.mark.redis
-@pytest.mark.mongodb
-def test_on_shared_stores_figures_of_one_node_name_it(page: Page, tmp_path: Path) -> None:
-    """So that no reader takes them for the whole; sockets and the list of nodes are of all."""
-    redis, mongo = RedisServer(tmp_path), MongoServer(tmp_path)
-    stores = {"redis": {"url": redis.url}, "mongodb": {"url": mongo.url, "database": "people"}}
-    try:
-        redis.start()
-        mongo.start()
-        with Real(tmp_path, **TEA_HOUSE, **stores, backend="distributed") as real:
-            enter(page, real.url)
-            node = real.operator("GET", "/api/operator/overview")["node_id"]
-            expect(page.locator("#board h2").filter(has_text=node)).to_have_text(
-                [f"{heading} 仅节点 {node}" for heading in OF_ONE_NODE]
-            )
-            expect(page.locator("#counts")).to_contain_text("每个节点只统计自己")
-            expect(page.locator("#asks")).to_contain_text("每次查找只问一个节点")
-    finally:
-        mongo.stop()
-        redis.stop()
-
-
-def test_a_server_alone_names_no_node(page: Page, tea: Real) -> None:
-    """With its own store its figures are the whole."""
-    enter(page, tea.url)
-    expect(page.locator("#h-funnel")).to_have_text("从出码到登录")
-    expect(page.locator("#counts")).to_be_hidden()
-    expect(page.locator("#asks")).to_be_hidden()
+def test_a_scene_that_another_node_knows_is_asked_for_again(page: Page, fake: Fake) -> None:
+    """Its answer comes with its next report; meanwhile the page says what it waits for."""
+    page.clock.install()
+    enter(page, fake.url, FAKE_TOKEN)
+    expect(page.locator("#board")).to_be_visible()
+    find(page, "3f2504e0")
+    expect(page.locator("#story")).to_contain_text("正在询问其他节点")
+    for _ in range(4):
+        with page.expect_response(re.compile("scenes/3f2504e0")):
+            page.clock.run_for(3100)
+    expect(page.locator("#story")).to_contain_text("找不到这次登录")
 
 
 def test_a_wrong_token_opens_nothing(page: Page, tea: Real) -> None:
@@ -119,15 +106,35 @@ def test_a_wrong_token_opens_nothing(page: Page, tea: Real) -> None:
     expect(page.locator("#board")).to_be_hidden()
 
 
-def test_the_token_is_kept_nowhere(page: Page, tea: Real) -> None:
-    """Neither storage nor address nor field holds it; a reload asks again."""
-    enter(page, tea.url)
+def test_the_token_is_asked_for_once_a_tab(context: BrowserContext, page: Page, fake: Fake) -> None:
+    """A reload goes on; another tab asks; logging out forgets it."""
+    enter(page, fake.url, FAKE_TOKEN)
     expect(page.locator("#board")).to_be_visible()
-    kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, location.href])")
-    assert OPERATOR_TOKEN not in kept and OPERATOR_TOKEN not in page.content()
-    assert page.locator("#token").input_value() == ""
+    assert FAKE_TOKEN not in page.content() and page.locator("#token").input_value() == ""
+    page.reload()
+    expect(page.locator("#board")).to_be_visible()
+    other = context.new_page()
+    other.goto(fake.url + "/operator")
+    expect(other.locator("#gate")).to_be_visible()
+    page.locator("#logout").click()
     page.reload()
     expect(page.locator("#gate")).to_be_visible()
+
+
+def test_the_token_is_kept_on_purpose(context: BrowserContext, page: Page, fake: Fake) -> None:
+    """Then other tabs need none, until it is forgotten."""
+    page.goto(fake.url + "/operator")
+    page.locator("#keep").check()
+    page.locator("#token").fill(FAKE_TOKEN)
+    page.locator("#open").click()
+    expect(page.locator("#logout")).to_have_text("退出并忘记令牌")
+    other = context.new_page()
+    other.goto(fake.url + "/operator")
+    expect(other.locator("#board")).to_be_visible()
+    other.locator("#logout").click()
+    expect(other.locator("#gate")).to_be_visible()
+    kept = page.evaluate("JSON.stringify([{...localStorage}, location.href])")
+    assert FAKE_TOKEN not in kept
 
 
 @pytest.mark.parametrize("settings", [TEA_HOUSE], ids=["operator"])
@@ -144,35 +151,173 @@ def test_a_restart_is_said_and_survived(page: Page, real: Real) -> None:
 
 def test_a_busy_cluster_fits_the_board(page: Page, fake: Fake) -> None:
     """Figures of many sockets, several accounts and a node that leaves, which a test has not."""
+    fake.set(audit=True)
     enter(page, fake.url, FAKE_TOKEN)
     expect(page.locator("#sockets")).to_have_text("18,432")
     expect(page.locator("#logins")).to_have_text("98")
     expect(page.locator("#nodes")).to_contain_text("正在退出")
+    expect(page.locator("#nodes")).to_contain_text("已消失")
+    page.locator("#failures summary").click()
     wrong = []
     for lang, heading in HEADINGS.items():
         page.locator("#lang").select_option(lang)
         expect(page.locator("h1")).to_have_text(heading)
-        wrong += look_around(page, f"operator-cluster-{lang}")
+        looks = LOOKS if lang == "zh-CN" else LOOKS[:1]
+        wrong += look_around(page, f"operator-cluster-{lang}", looks)
     assert not wrong, wrong
+
+
+def problems_of(page: Page) -> list[tuple[str, str]]:
+    """What the page says is wrong, each with how bad."""
+    rows = page.locator("#problems li")
+    return [(row.get_attribute("class") or "", row.inner_text()) for row in rows.all()]
+
+
+def test_what_is_wrong_stands_first(page: Page, fake: Fake) -> None:
+    """Each figure beyond its limit is said in words, the worst first, and marked in its tile."""
+    now = time.time()
+    quiet = {name: [0] * 60 for name in SERIES}
+    busy = {**quiet, "authorized": [0] * 59 + [8], "failed": [0] * 59 + [2]}
+    busy |= {"callbacks": [0] * 59 + [10], "refused": [0] * 59 + [3]}
+    store = {"store": "scenes", "engine": "Redis", "median_ms": 80, "most_ms": 90}
+    report = {"node_id": "node-a", "told_at": now, "gone": False, "hour": {}, "latency": {}}
+    account = {"account": "default", "errors": {}}
+    bad: dict[str, Any] = {
+        "now": now,
+        "hour": {"from": now - 3540, "series": busy},
+        "callbacks": [
+            {"account": "default", "outcome": "signature", "count": 3, "last_at": now}
+            | {"refused": True}
+        ],
+        "errors": [],
+        "wechat": [{**account, "credential_expires_in": 200, "codes_left": 1500}],
+        "events": {"pending": 12, "dead": 0, "oldest_seconds": 1000},
+        "reports": [
+            {**report, "stores": [{**store, "up": True, "answered_at": now}]},
+            {**report, "node_id": "node-b"}
+            | {"stores": [{**store, "up": False, "answered_at": now - 30}]},
+        ],
+    }
+    fake.set(overview=bad)
+    enter(page, fake.url, FAKE_TOKEN)
+    page.locator("#lang").select_option("en")
+    expect(page.locator("#problems .critical").first).to_contain_text("Critical")
+    found = problems_of(page)
+    assert [level for level, _ in found] == ["critical"] * 5 + ["warning"] * 2
+    for (_, text), words in zip(found, WRONG, strict=True):
+        assert words in text
+    tiles = page.locator(".tile")
+    assert tiles.filter(has_text="Critical").count() == 5
+    assert tiles.filter(has_text="Warning").count() == 1
+    well = {**bad, "hour": {"from": now - 3540, "series": quiet}, "callbacks": [], "events": None}
+    well["wechat"] = [{**account, "credential_expires_in": None, "codes_left": None}]
+    well["reports"] = [{**report, "stores": [{**store, "up": None, "answered_at": None}]}]
+    fake.set(overview=well)
+    expect(page.locator("#problems .well")).to_contain_text("Nothing is wrong")
+    assert page.locator(".tile.warning, .tile.critical").count() == 0
+
+
+SERIES = (
+    *("shown", "scanned", "authorized", "consumed", "failed", "denied"),
+    *("callbacks", "refused", "errors", "sockets", "store_ms"),
+)
+WRONG = [
+    "Redis does not answer (logins, node node-b)",
+    "the Token of account default is not the one at WeChat's console",
+    "2 logins failed in 10 minutes, 20%",
+    "Only 1,500 login codes are left",
+    "12 events wait, the oldest for 16 min 40 s",
+    "access_token ends in 3 min 20 s",
+    "A store takes 80 ms",
+]
+
+
+def test_the_audit_is_searched_and_saved(page: Page, fake: Fake) -> None:
+    """By short id, person and time; further entries on demand; the same as JSON lines."""
+    fake.set(audit=True)
+    enter(page, fake.url, FAKE_TOKEN)
+    part = page.locator("#parts .card").filter(has=page.get_by_role("heading", name="审计"))
+    expect(part).to_contain_text("3F25-04E0")
+    part.get_by_label("短编号").fill("3F25-04E0")
+    part.get_by_label("用户").fill("usr_7Hq2")
+    part.get_by_label("从").fill("2026-11-01T10:00")
+    part.get_by_role("button", name="查找").click()
+    part.get_by_role("button", name="更多").click()
+    expect(part).to_contain_text("page two")
+    at = page.evaluate("Date.parse('2026-11-01T10:00') / 1000")
+    asked = f"GET /api/operator/audit?scene=3F25-04E0&person=usr_7Hq2&since={at}"
+    assert {asked, f"{asked}&cursor=next"} <= {*fake.seen()["log"]}
+    with page.expect_download() as download:
+        part.get_by_role("button", name="导出 JSON 行").click()
+    assert len(download.value.path().read_text().splitlines()) == 2
+
+
+def test_events_that_were_not_delivered_are_sent_again(page: Page, fake: Fake) -> None:
+    """One, or all; the list is there as long as there are any."""
+    fake.set(audit=True, overview={"events": {"pending": 0, "dead": 1, "oldest_seconds": 0}})
+    enter(page, fake.url, FAKE_TOKEN)
+    part = page.locator("#parts .card").filter(has_text="没有送达的事件")
+    expect(part).to_contain_text("503 of the receiver")
+    part.get_by_role("button", name="重新发送", exact=True).click()
+    expect(part.get_by_role("status")).to_have_text("将重新发送。")
+    part.get_by_role("button", name="全部重新发送").click()
+    expect(part.get_by_role("status")).to_have_text("将重新发送 1 个。")
+    sent = [line for line in fake.seen()["log"] if line.startswith("POST")]
+    assert sent == ["POST /api/operator/events/e1/send", "POST /api/operator/events/send"]
+
+
+def test_nothing_is_done_to_a_person_by_one_click(page: Page, fake: Fake) -> None:
+    """Each deed asks first; what was done is said, and the line follows."""
+    fake.set(audit=True)
+    enter(page, fake.url, FAKE_TOKEN)
+    part = page.locator("#parts .card").filter(has=page.get_by_role("heading", name="用户"))
+    part.get_by_label("内容").fill("王小明")
+    part.get_by_role("button", name="查找").click()
+    dialog = page.locator("dialog")
+    for deed in ("封禁", "解除封禁", "结束会话", "删除"):
+        part.get_by_role("button", name=deed, exact=True).click()
+        expect(dialog).to_contain_text("王小明")
+        dialog.get_by_role("button", name="取消").click()
+        part.get_by_role("button", name=deed, exact=True).click()
+        dialog.get_by_role("button", name="确定").click()
+        expect(part.get_by_role("status")).to_have_text("已完成。")
+        if deed == "解除封禁":
+            with page.expect_download() as download:
+                part.get_by_role("button", name="导出").click()
+            assert download.value.suggested_filename == "user-usr_7Hq2.json"
+    expect(part.locator("article")).to_have_count(0)
+    done = [line for line in fake.seen()["log"] if line.split()[0] in ("POST", "DELETE")]
+    assert done == [
+        "POST /api/operator/users/usr_7Hq2/ban",
+        "POST /api/operator/users/usr_7Hq2/unban",
+        "DELETE /api/operator/users/usr_7Hq2/sessions",
+        "DELETE /api/operator/users/usr_7Hq2",
+    ]
+
+
+def test_parts_without_their_routes_are_not_shown(page: Page, fake: Fake) -> None:
+    """On a server that keeps no audit, or does not search people."""
+    enter(page, fake.url, FAKE_TOKEN)
+    expect(page.locator("#board")).to_be_visible()
+    expect(page.locator("#parts .card:visible")).to_have_count(0)
 
 
 HEADINGS = {"zh-CN": "运行状况", "zh-TW": "運作狀況", "en": "Operations", "ja": "稼働状況"}
 LOOKS = [("light", 320, 640), ("dark", 320, 640), ("light", 1440, 900), ("dark", 1440, 900)]
 
 
-def look_around(page: Page, name: str) -> list[Any]:
+def look_around(page: Page, name: str, looks: Sequence[tuple[str, int, int]] = LOOKS) -> list[Any]:
     """In both themes, on a phone and on a desk."""
     wrong = []
-    for theme, width, height in LOOKS:
+    for theme, width, height in looks:
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
         page.set_viewport_size({"width": width, "height": height})
         wrong += look(page, f"{name}-{theme}-{width}")
     return wrong
 
 
-@pytest.mark.parametrize("lang", ["zh-CN", "en"])
-def test_the_board_looks_right(browser: Browser, tea: Real, lang: str) -> None:
-    """Gate and board, in the themes and sizes of `look_around`."""
+def test_the_board_looks_right(browser: Browser, tea: Real) -> None:
+    """Gate and board; the languages are tried on the cluster's."""
     context = browser.new_context(locale="zh-CN", reduced_motion="reduce")
     scene = tell_a_story(context.new_page(), tea)
     # A page of its own: the first one's ack may still be on its way.
@@ -181,9 +326,8 @@ def test_the_board_looks_right(browser: Browser, tea: Real, lang: str) -> None:
     enter(board, tea.url)
     find(board, scene)
     board.locator(".timeline li").first.wait_for()
-    board.locator("#lang").select_option(lang)
-    wrong = look_around(board, f"operator-{lang}")
+    wrong = look_around(board, "operator")
     board.locator("#logout").click()
-    wrong += look_around(board, f"operator-gate-{lang}")
+    wrong += look_around(board, "operator-gate", LOOKS[::3])
     context.close()
     assert not wrong, wrong

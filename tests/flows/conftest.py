@@ -1,6 +1,9 @@
 """Flows that must be the same wherever the scenes are kept."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,8 @@ from services.redis_client import RedisLink
 from services.scenes.local_echo import LocalEcho
 from services.scenes.store_redis import RedisSceneStore
 from services.settings.models import Settings
-from tests.servers import RedisServer
+from tests.servers import MongoServer, RedisServer
+from tests.stack import Stack
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +56,44 @@ def scenes_in_redis(redis_server: RedisServer) -> OpenBackend:
         return backend
 
     return open_scenes_in_redis
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """One MongoDB-protocol server for all flows."""
+    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+class TwoNodes:
+    """Opens two nodes on the same Redis and MongoDB. Each has its own simulated WeChat, in which
+    people and accounts have the same names."""
+
+    def __init__(self, folder: Path, redis: RedisServer, mongo: MongoServer) -> None:
+        redis.ask("FLUSHALL")
+        self._folder = folder
+        self._shared = {
+            "backend": "distributed",
+            "redis": {"url": redis.url},
+            "mongodb": {"url": mongo.url, "database": folder.name[-40:]},
+            "server": {"public_url": "http://127.0.0.1:8888", "drain_seconds": 1},
+        }
+
+    @asynccontextmanager
+    async def opened(self, **sections: Any) -> AsyncIterator[tuple[Stack, Stack]]:
+        one, two = (
+            Stack(self._folder / name, **self._shared, **sections) for name in ("one", "two")
+        )
+        async with one, two:
+            yield one, two
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, redis_server: RedisServer, mongo_server: MongoServer) -> TwoNodes:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    return TwoNodes(tmp_path, redis_server, mongo_server)

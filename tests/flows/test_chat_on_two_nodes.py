@@ -1,62 +1,18 @@
 """A person's chat, its events arriving now at one node and now at another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.scenes.typed_codes import MOST_GUESSES
 from services.wechat.replies import text
 from tests.flows.chatter import Chatter
-from tests.servers import MongoServer, RedisServer
-from tests.stack import Stack, until
+from tests.flows.conftest import TwoNodes
+from tests.stack import until
 
 pytestmark = [pytest.mark.redis, pytest.mark.mongodb, pytest.mark.gen_test(timeout=60)]
 
 CONFIRM = {"confirm": "always"}
-
-
-@pytest.fixture(scope="module")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
-class TwoNodes:
-    """Opens two nodes on the same Redis and MongoDB. Each has its own simulated WeChat, in which
-    people and accounts have the same names."""
-
-    def __init__(self, folder: Path, redis: RedisServer, mongo: MongoServer) -> None:
-        redis.ask("FLUSHALL")
-        self._folder = folder
-        self._shared = {
-            "backend": "distributed",
-            "redis": {"url": redis.url},
-            "mongodb": {"url": mongo.url, "database": folder.name[-40:]},
-            "server": {"public_url": "http://127.0.0.1:8888", "drain_seconds": 1},
-        }
-
-    @asynccontextmanager
-    async def opened(self, **sections: Any) -> AsyncIterator[tuple[Stack, Stack]]:
-        one, two = (
-            Stack(self._folder / name, **self._shared, **sections) for name in ("one", "two")
-        )
-        async with one, two:
-            yield one, two
-
-
-@pytest.fixture
-def nodes(tmp_path: Path, redis_server: RedisServer, mongo_server: MongoServer) -> TwoNodes:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    return TwoNodes(tmp_path, redis_server, mongo_server)
 
 
 async def test_asked_here_and_answered_there(nodes: TwoNodes) -> None:

@@ -177,6 +177,74 @@ async def test_the_story_lays_no_move_of_another_node_on_time(tmp_path: Path) ->
         assert (await story(stack, page))[-1] == ("cancelled", "by another node")
 
 
+async def test_a_scene_is_found_by_its_short_id(tmp_path: Path) -> None:
+    """The eight digits that a page shows to its visitor, with or without the hyphen, in any case;
+    the answer says which scene that is."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        page = await stack.begin()
+        digits = page.scene_str[:8]
+        short = f"{digits[:4]}-{digits[4:]}".upper()
+        for name in (digits, short, short.lower(), page.scene_str.upper()):
+            document = (await ask(stack, f"scenes/{name}")).json()
+            assert (document["scene_str"], document["short"]) == (page.scene_str, short)
+            assert [event["event"] for event in document["timeline"]] == ["made"]
+
+
+async def test_the_overview_says_what_is_wrong(tmp_path: Path, logs: UnexpectedLogs) -> None:
+    """Refused callbacks, WeChat's errcodes with their meaning, and the logins that failed with all
+    that happened to them, of the last hour."""
+    logs.expect("WeChat refuses|wechat_quota|callback refused|forbidden")
+    async with Stack(tmp_path, wechat={"codes_ahead": 0}, **OPERATOR) as stack:
+        page = await logged_in(stack)
+        users = stack.container.backend.users
+        scene = await stack.scene(page)
+        assert scene is not None and scene.user_id is not None
+        await users.ban(scene.user_id, True, stack.now)
+        banned = await stack.begin()
+        await stack.scan(banned)
+        query = {"timestamp": str(int(stack.now)), "nonce": "1", "encrypt_type": "aes"}
+        for signature in ("0" * 40, "1" * 40):
+            answer = await stack.http.post(
+                "/wechat/callback",
+                params={**query, "msg_signature": signature, "signature": signature},
+                content="<xml><Encrypt>eA==</Encrypt></xml>",
+            )
+            assert answer.status_code == 403
+        await stack.simulator("faults", path="/cgi-bin/qrcode/create", errcode=45009)
+        assert (await stack.http.post("/api/scenes")).status_code == 503
+        seen = await overview(stack)
+    refused = seen["callbacks"][0]
+    assert (refused["outcome"], refused["count"], refused["refused"]) == ("signature", 2, True)
+    (error,) = seen["errors"]
+    assert (error["errcode"], error["count"], error["alarming"]) == (45009, 1, True)
+    (failure,) = seen["failures"]
+    assert (failure["scene_str"], failure["error"]) == (banned.scene_str, "banned")
+    assert [event["event"] for event in failure["timeline"]] == ["made", "scanned", "failed"]
+    sums = {name: sum(values) for name, values in seen["hour"]["series"].items()}
+    assert (sums["authorized"], sums["failed"], sums["refused"], sums["errors"]) == (1, 1, 2, 1)
+    (report,) = seen["reports"]
+    assert report["node_id"] == seen["node_id"] and not report["gone"]
+    assert report["hour"]["authorized"] == 1 and report["hour"]["callbacks"] == 4
+
+
+async def test_the_overview_knows_how_the_stores_are(tmp_path: Path, logs: UnexpectedLogs) -> None:
+    """By the newest checks: what each store is, whether it answers, and how fast."""
+    logs.expect("store_unavailable")
+    async with Stack(tmp_path, faulty=True, **OPERATOR) as stack:
+        assert (await stack.http.get("/readyz")).status_code == 200
+        stores = (await overview(stack))["reports"][0]["stores"]
+        assert [(entry["store"], entry["engine"], entry["up"]) for entry in stores] == [
+            ("scenes", "SQLite", True),
+            ("users", "SQLite", True),
+        ]
+        assert all(0 < entry["median_ms"] <= entry["most_ms"] < 60_000 for entry in stores)
+        stack.scenes.refuse("ping")
+        assert (await stack.http.get("/readyz")).status_code == 503
+        scenes, users = (await overview(stack))["reports"][0]["stores"]
+        assert (scenes["up"], users["up"]) == (False, True)
+        assert 0 < scenes["answered_at"] <= stack.now
+
+
 @pytest.mark.parametrize("scene_str", [UNKNOWN, "nonsense", "..%2f..", "x" * 65])
 async def test_an_unknown_scene_has_no_story(tmp_path: Path, scene_str: str) -> None:
     """Nor has what cannot be a scene."""

@@ -1,0 +1,264 @@
+"""The last hour of a node by the minute, and of all nodes together."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from services.errors import StoreUnavailable
+from services.ids import SceneStr
+from services.key_values import KeyValues
+from services.scenes.history import History
+from services.scenes.meters import (
+    GONE_SECONDS,
+    INDEX,
+    REFUSALS,
+    SERIES,
+    Meters,
+    Reports,
+    callbacks_of,
+    errors_of,
+    failures_of,
+    hour_of,
+    timeline_of,
+)
+from services.scenes.states import State
+from services.wechat import callback
+from services.wechat.accounts import Account, Accounts, AccountWatch
+from tests.services.scenes.test_history import START, Clock, scene
+from tests.services.test_operator_nodes import Store
+
+A = SceneStr("aaaaaaaa-0000-4000-8000-000000000000")
+B = SceneStr("bbbbbbbb-0000-4000-8000-000000000000")
+
+
+class Silent:
+    """Metrics that count nothing."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *arguments: None
+
+
+class Bench:
+    """A node's meters over parts that a test moves by hand."""
+
+    def __init__(self, name: str, clock: Clock, store: Store, *, shared: bool = True) -> None:
+        self.clock = clock
+        self.history = History(clock)
+        self.watch = AccountWatch(cast(Any, Silent()), clock, "default")
+        nothing = cast(Any, None)
+        account = Account("default", nothing, nothing, nothing, None, self.watch)
+        self.sockets = 0
+        self.meters = Meters(
+            self.history,
+            Accounts([account]),
+            clock,
+            lambda: [],
+            lambda now: [0.0] * 60,
+            lambda: self.sockets,
+            lambda: {},
+        )
+        self.asked: list[Collection[str]] = []
+        self.reports = Reports(name, cast(KeyValues, store), clock, self.report, shared=shared)
+
+    def report(self, wanted: Collection[str]) -> dict[str, Any]:
+        self.asked.append(wanted)
+        return self.meters.report(wanted)
+
+    def called_back(self, outcome: str, times: int = 1) -> None:
+        for _ in range(times):
+            self.watch.callback(outcome, encrypted=True, as_json=False)
+
+    def failed(self, scene_str: SceneStr = A, error: str = "banned") -> None:
+        self.history.note(scene_str, "scanned")
+        ended = scene(scene_str, State.FAILED)._replace(error=error)
+        self.history.moved(ended, error)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+def test_what_came_since_the_last_sample_goes_into_the_minute(clock: Clock, store: Store) -> None:
+    """Callbacks by what became of them, and the most sockets that were open at once."""
+    node = Bench("one", clock, store)
+    node.called_back("logged_in", 3)
+    node.sockets = 7
+    node.meters.sample()
+    node.sockets = 2
+    clock.time += 60
+    node.called_back("signature", 2)
+    series = node.meters.report()["series"]
+    assert [list(series[name][-2:]) for name in ("callbacks", "refused", "sockets")] == [
+        [3, 2],
+        [0, 2],
+        [7, 2],
+    ]
+    assert set(series) == set(SERIES)
+
+
+def test_refused_callbacks_come_first(clock: Clock, store: Store) -> None:
+    """A wrong Token first of all, then what failed here, then the rest by number."""
+    node = Bench("one", clock, store)
+    for outcome, times in (("logged_in", 9), ("failed", 1), ("ignored", 20), ("signature", 1)):
+        node.called_back(outcome, times)
+    outcomes = [(entry["outcome"], entry["refused"]) for entry in callbacks_of([node.report(())])]
+    assert outcomes == [
+        ("signature", True),
+        ("failed", True),
+        ("ignored", False),
+        ("logged_in", False),
+    ]
+
+
+def test_every_refusal_of_a_callback_counts_as_one() -> None:
+    """The words with which a callback is refused are those that are known here."""
+    source = Path(callback.__file__).read_text()
+    assert {*re.findall(r'(?:Forbidden|Malformed)\("(\w+)"\)', source)} == {*REFUSALS}
+
+
+def test_errcodes_say_what_they_mean(clock: Clock, store: Store) -> None:
+    """The newest first, of all nodes together, each with whether only the operator can mend it."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    one.watch.errcode(45009)
+    clock.time += 5
+    two.watch.errcode(45009)
+    clock.time += 5
+    one.watch.errcode(45011)
+    found = errors_of([one.report(()), two.report(())])
+    assert [(entry["errcode"], entry["count"], entry["last_at"]) for entry in found] == [
+        (45011, 1, START + 10),
+        (45009, 2, START + 5),
+    ]
+    assert [entry["alarming"] for entry in found] == [False, True]
+    assert found[1]["meaning"] == "daily quota used up"
+
+
+def test_minutes_of_reports_of_different_age_are_laid_over_each_other(
+    clock: Clock, store: Store
+) -> None:
+    """Counts and sockets are added up; of the stores' slowness a minute has the largest."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    one.called_back("logged_in", 4)
+    one.sockets = 9
+    old = one.report(())
+    clock.time += 120
+    two.called_back("logged_in", 1)
+    two.sockets = one.sockets = 3
+    reports = [old, one.report(()), two.report(())]
+    reports[1]["series"]["store_ms"], reports[2]["series"]["store_ms"] = [2] * 60, [5] * 60
+    hour = hour_of(reports[1:], clock.time)
+    assert hour["series"]["callbacks"][-3:] == [4, 0, 1]
+    assert hour["series"]["sockets"][-3:] == [9, 0, 6]
+    assert hour["series"]["store_ms"] == [5] * 60
+    hour = hour_of([old], clock.time)
+    assert hour["series"]["callbacks"][-3:] == [4, 0, 0]
+    assert hour["from"] == 60 * (clock.time // 60 - 59)
+    assert sum(hour_of([old], clock.time + 4000)["series"]["callbacks"]) == 0
+
+
+@pytest.mark.gen_test
+async def test_the_hour_outlives_a_node_while_another_runs(clock: Clock, store: Store) -> None:
+    """Its report stands for an hour; then it is forgotten."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    one.called_back("logged_in", 4)
+    await one.reports.write()
+    clock.time += GONE_SECONDS + 1
+    await two.reports.write()
+    new = Bench("three", clock, store)
+    reports = await new.reports.all()
+    assert [report["node_id"] for report in reports] == ["three", "one", "two"]
+    assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 4
+    clock.time += 3601
+    assert [report["node_id"] for report in await new.reports.all()] == ["three"]
+
+
+@pytest.mark.gen_test
+async def test_a_failed_login_has_what_each_node_saw_of_it(clock: Clock, store: Store) -> None:
+    """The page was shown by one node and the callback came to another."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    one.history.note(A, "shown", "socket")
+    one.history.note(B, "shown", "socket")
+    clock.time += 2
+    two.failed()
+    await two.reports.write()
+    await one.reports.write()
+    clock.time += 100
+    for node in (one, two):
+        (failure,) = failures_of(await node.reports.all(), 20)
+        assert (failure["scene_str"], failure["error"], failure["node"]) == (A, "banned", "two")
+        assert [(event["event"], event["node"]) for event in failure["timeline"]] == [
+            ("shown", "one"),
+            ("scanned", "two"),
+            ("failed", "two"),
+        ]
+
+
+@pytest.mark.gen_test
+async def test_the_others_tell_of_a_scene_that_is_asked_for(clock: Clock, store: Store) -> None:
+    """From their next reports on, for a minute."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    two.history.note(B, "shown", "socket")
+    await two.reports.write()
+    assert timeline_of(await one.reports.ask(B[:8]), B) == []
+    await two.reports.write()
+    (event,) = timeline_of(await one.reports.ask(B[:8]), B)
+    assert (event["event"], event["node"]) == ("shown", "two")
+    clock.time += 61
+    await two.reports.write()
+    assert two.asked[-1] == set()
+
+
+@pytest.mark.gen_test
+async def test_only_the_newest_scenes_are_asked_for(clock: Clock, store: Store) -> None:
+    """However many an operator looks for."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    for number in range(50):
+        await one.reports.ask(f"{number:08x}")
+    await two.reports.write()
+    assert two.asked[-1] == {f"{number:08x}" for number in range(30, 50)}
+
+
+def test_a_wanted_scene_is_looked_for_until_it_is_settled(clock: Clock, store: Store) -> None:
+    """What comes within a minute is told, and what was told stays told."""
+    node = Bench("one", clock, store)
+    node.failed()
+    assert [event.event for event in node.meters.report()["stories"][A]] == ["scanned", "failed"]
+    clock.time += 30
+    node.history.note(A, "delivered")
+    assert [event.event for event in node.meters.report()["stories"][A]][-1] == "delivered"
+    clock.time += 61
+    node.history.note(A, "callback")
+    assert [event.event for event in node.meters.report()["stories"][A]][-1] == "delivered"
+
+
+@pytest.mark.gen_test
+async def test_a_node_knows_itself_while_the_store_is_down(clock: Clock, store: Store) -> None:
+    """It goes on to count by the minute, and writes again later."""
+    node = Bench("one", clock, store)
+    store.down = True
+    node.called_back("logged_in")
+    with pytest.raises(StoreUnavailable):
+        await node.reports.write()
+    clock.time += 60
+    (own,) = await node.reports.all()
+    assert own["series"]["callbacks"][-2:] == [1, 0]
+
+
+@pytest.mark.gen_test
+async def test_a_node_alone_samples_and_writes_nothing(clock: Clock, store: Store) -> None:
+    """With stores of its own there are no others to tell."""
+    node = Bench("one", clock, store, shared=False)
+    node.called_back("logged_in")
+    await node.reports.write()
+    clock.time += 60
+    assert (await node.reports.all())[0]["series"]["callbacks"][-2:] == [1, 0]
+    assert await node.reports.ask(A[:8]) == [] and INDEX not in store.kept

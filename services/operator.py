@@ -16,7 +16,8 @@ from typing import Any
 from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
-from services.events import emit
+from services.events.entries import entry
+from services.events.service import EventService
 from services.ids import SceneStr, UserId
 from services.metrics import Metrics
 from services.people.store import User, UserStore
@@ -127,6 +128,7 @@ class OperatorService:
         history: History,
         nodes: Nodes,
         clock: Clock,
+        events: EventService,
         facts: Mapping[str, Any],
     ) -> None:
         self._scenes = scenes
@@ -137,6 +139,7 @@ class OperatorService:
         self._history = history
         self._nodes = nodes
         self._clock = clock
+        self._events = events
         self._facts = facts
 
     async def overview(self) -> dict[str, Any]:
@@ -169,6 +172,7 @@ class OperatorService:
                 for account in self._accounts
             ],
             "nodes": nodes,
+            "events": await self._events.backlog(),
         }
 
     async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:
@@ -199,7 +203,7 @@ class OperatorService:
             return False
         # After the ban: a session that begins meanwhile finds the ban, or is found here.
         log.info("user %s is banned, %d sessions ended", user.id, await self._end_of(user))
-        emit("banned", user=user.id)
+        await self._events.keep(entry("banned", self._clock.now(), user=user.id))
         return True
 
     async def unban(self, user_id: UserId) -> bool:

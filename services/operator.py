@@ -145,6 +145,11 @@ class OperatorService:
     async def overview(self) -> dict[str, Any]:
         """The document of ``GET /api/operator/overview``."""
         nodes = await self._nodes.known()
+        try:
+            backlog = await self._events.backlog()
+        except StoreUnavailable as error:
+            log.info("what is not told is not known now: %s", error)
+            backlog = None
         return {
             "now": self._clock.now(),
             "version": VERSION,
@@ -172,7 +177,7 @@ class OperatorService:
                 for account in self._accounts
             ],
             "nodes": nodes,
-            "events": await self._events.backlog(),
+            "events": backlog,
         }
 
     async def story(self, scene_str: SceneStr) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from services.errors import ApiError
 from services.events.store import Search
 from services.ids import scene_prefix
 
-_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _CURSOR = re.compile(r"[0-9]{1,19}")
 
 MOST_TEXT = 384

@@ -113,12 +113,12 @@ async def test_a_lane_waits_for_its_first_event(bench: Bench) -> None:
     """Also what comes meanwhile; then all of it is due."""
     store = await bench.store()
     await store.keep([login("u1", 1), login("u1", 2), login("u2", 2)])
-    (first, *_) = [one for one in await store.due(AT + 9, AT + 9, 100) if one.lane == "u1"]
+    first, *_ = [one for one in await store.due(AT + 9, AT + 9, 100) if one.lane == "u1"]
     await store.settle([], [Later(first, AT + 100)], [])
     await store.keep([login("u1", 3)])
     for _ in range(2):
         assert await due(store, 50) == ["u2 2"]
-    (again, *others) = [one for one in await store.due(AT + 100, AT + 100, 9) if one.lane == "u1"]
+    again, *others = [one for one in await store.due(AT + 100, AT + 100, 9) if one.lane == "u1"]
     assert (again.entry, again.tries, len(others)) == (first.entry, 1, 2)
 
 

@@ -90,8 +90,10 @@ def time_of(number: int) -> float:
 
 def entry_id(*told: str) -> str:
     """The id of what those words tell, the same each time; without words, a new one."""
-    text = "\n".join(told) if told else secrets.token_hex(16)
-    return f"evt_{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+    if not told:
+        return f"evt_{secrets.token_hex(16)}"
+    text = "\n".join(told).encode("utf-8", "surrogatepass")
+    return f"evt_{hashlib.sha256(text).hexdigest()[:32]}"
 
 
 def entry(

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from services.events.entries import Entry, number_at
+from services.events.entries import TOLD, Entry, number_at
 from services.events.store import (
     MOST_COUNTED,
     Backlog,
@@ -33,7 +33,7 @@ CREATE INDEX IF NOT EXISTS events_by_user ON events (user) WHERE user IS NOT NUL
 CREATE INDEX IF NOT EXISTS events_by_person ON events (person)
     WHERE user IS NULL AND person <> '';
 CREATE INDEX IF NOT EXISTS events_by_account ON events (account);
-CREATE INDEX IF NOT EXISTS events_by_outcome ON events (outcome);
+CREATE INDEX IF NOT EXISTS events_by_outcome ON events (outcome) WHERE outcome <> 'authorized';
 CREATE INDEX IF NOT EXISTS events_by_screen ON events (screen) WHERE screen <> '';
 CREATE INDEX IF NOT EXISTS events_by_scene ON events (scene) WHERE scene <> '';
 CREATE INDEX IF NOT EXISTS events_due ON events (due) WHERE due IS NOT NULL;
@@ -48,6 +48,9 @@ _INSERT = (
     f" VALUES ({', '.join('?' * (len(Entry._fields) + 3))}, 0, '') ON CONFLICT DO NOTHING"
 )
 _IS_DEAD = "lane IS NOT NULL AND due IS NULL"
+
+LOGGED_IN = "authorized"
+"""The outcome of most entries. It has no index, which would cost each login a write."""
 
 MOST_OF_LANE = 20
 """Events of a lane that are read at once."""
@@ -69,12 +72,13 @@ class SqliteEventStore:
 
     def keep_in_transaction(self, db: Connection, entries: Sequence[Entry]) -> None:
         """`keep`, within the transaction of what the entries tell."""
+        told, audited = self._keeping
         for entry in entries:
-            if not self._keeping.keeps(entry):
-                continue
             lane, due = None, None
-            if self._keeping.tells(entry):
+            if told and entry.type in TOLD:
                 lane, due = entry.lane, entry.at
+            elif not audited:
+                continue
             number = entry.number
             while not db.execute(_INSERT, (number, *entry, lane, due)).rowcount:
                 kept = db.execute("SELECT id FROM events WHERE number = ?", (number,)).fetchone()
@@ -223,7 +227,7 @@ def _search(db: sqlite3.Connection, search: Search, before: int | None, limit: i
 
 
 class _Condition(NamedTuple):
-    """A part of WHERE, and the index that answers it."""
+    """A part of WHERE, and the index that answers it, if any does."""
 
     text: str
     values: tuple[object, ...]
@@ -241,12 +245,13 @@ def _ways(search: Search) -> Iterator[list[_Condition]]:
     if search.screen:
         text = "screen = ? AND screen <> ''"
         rest.append(_Condition(text, (search.screen,), "events_by_screen"))
-    if search.outcome:
-        rest.append(_Condition("outcome = ?", (search.outcome,), "events_by_outcome"))
+    if search.outcome and search.outcome != LOGGED_IN:
+        text = f"outcome = ? AND outcome <> '{LOGGED_IN}'"
+        rest.append(_Condition(text, (search.outcome,), "events_by_outcome"))
     if search.account:
-        account = _Condition("account = ?", (search.account,), "events_by_account")
-        # Logins are most of all entries, so that the account finds less.
-        rest.insert(len(rest) - (search.outcome == "authorized"), account)
+        rest.append(_Condition("account = ?", (search.account,), "events_by_account"))
+    if search.outcome == LOGGED_IN:
+        rest.append(_Condition("outcome = ?", (search.outcome,), ""))
     people = [_Condition("user = ?", (user,), "events_by_user") for user in search.users]
     if search.person:
         text = "user IS NULL AND person = ? AND person <> ''"
@@ -265,15 +270,17 @@ def _scan(
     table, where = "events NOT INDEXED", "number >= ? AND number < ?"
     values: list[object] = [since, until]
     if conditions:
-        first, *conditions = conditions
-        table, where = f"events INDEXED BY {first.by}", f"{where} AND {first.text}"
-        values += first.values
+        first, *others = conditions
+        if first.by:
+            table, where = f"events INDEXED BY {first.by}", f"{where} AND {first.text}"
+            values += first.values
+            conditions = others
     found = f"FROM {table} WHERE {where} ORDER BY number DESC LIMIT"
     compared = " AND ".join(one.text for one in conditions) or "1"
-    others = [value for one in conditions for value in one.values]
+    compared_values = [value for one in conditions for value in one.values]
     rows = db.execute(
         f"SELECT * FROM (SELECT number, {_ENTRY} {found} {SCANNED}) WHERE {compared} LIMIT ?",
-        (*values, *others, limit + 1),
+        (*values, *compared_values, limit + 1),
     ).fetchall()
     reached = since
     if len(rows) > limit:

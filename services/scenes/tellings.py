@@ -7,13 +7,13 @@ the store of entries. So no crash comes between a login and its event.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from services.events.delivery import Collected
-from services.events.entries import Entry, entry
+from services.events.entries import OUTCOMES, Entry, entry_id
 from services.events.store import EventStore
 from services.ids import OpenId, UserId
+from services.logs import short_hash
 from services.redis_client import RedisLink, Script
 from services.scenes.login import SID
 from services.scenes.states import Scene, State
@@ -26,31 +26,59 @@ def entries_of(scene: Scene) -> Sequence[Entry]:
     """What the scene's present state tells."""
     if scene.state not in TELLING:
         return ()
-    is_new = scene.claims is not None and scene.claims.is_new
-    facts = {
-        "openid": scene.openid or "",
-        "user": scene.user_id,
-        "account": scene.account,
-        "kind": scene.kind.value,
-        "screen": scene.details.get("kiosk", ""),
-        "scene": scene.scene_str,
-    }
-    session = scene.details.get(SID, "")
-    return _entries(scene.state, scene.changed_at, scene.error, is_new, session, facts)
+    return _entries(
+        scene.state,
+        scene.changed_at,
+        scene.scene_str,
+        scene.openid,
+        scene.user_id,
+        scene.account,
+        scene.kind,
+        scene.error,
+        scene.claims is not None and scene.claims.is_new,
+        scene.details,
+    )
+
+
+_TYPES = {
+    State.AUTHORIZED.value: "login",
+    State.DENIED.value: "denied",
+    State.FAILED.value: "failed",
+}
 
 
 def _entries(
-    state: str, at: float, error: str, is_new: bool, session: str, facts: dict[str, Any]
+    state: str,
+    at: float,
+    scene_str: str,
+    openid: OpenId | None,
+    user_id: UserId | None,
+    account: str,
+    kind: str,
+    error: str,
+    is_new: bool,
+    details: Mapping[str, str],
 ) -> Sequence[Entry]:
-    scene_str = facts["scene"]
-    if state == State.AUTHORIZED:
-        login = entry("login", at, scene_str, session=session, **facts)
-        if is_new:
-            return (entry("registered", at, scene_str, **facts), login)
-        return (login,)
-    if state == State.DENIED:
-        return (entry("denied", at, scene_str, **facts),)
-    return (entry("failed", at, scene_str, detail=error, **facts),)
+    # By position, and not through `entries.entry`: a third of the time, once a login.
+    type = _TYPES[state]
+    told = Entry(
+        entry_id(type, scene_str),
+        at,
+        type,
+        OUTCOMES[type],
+        user_id,
+        short_hash(openid) if openid else "",
+        account,
+        str(kind),
+        details.get("kiosk", ""),
+        scene_str,
+        details.get(SID, ""),
+        error,
+    )
+    if not is_new or type != "login":
+        return (told,)
+    registered = told._replace(id=entry_id("registered", scene_str), type="registered", session="")
+    return (registered, told)
 
 
 # From Redis. Each shard of scenes has a list of what its moves have told.
@@ -121,14 +149,15 @@ class CollectedEntries:
 def told_by(text: str) -> Sequence[Entry]:
     """The entries of what advance.lua has written of a move."""
     told = json.loads(text)
-    facts = {
-        "openid": OpenId(told.get("openid", "")),
-        "user": UserId(told["user_id"]) if told.get("user_id") else None,
-        "account": told["account"],
-        "kind": told["kind"],
-        "screen": told.get("kiosk", ""),
-        "scene": told["scene"],
-    }
-    at = int(told["at"]) / 1_000_000
-    error, session = told.get("error", ""), told.get("sid", "")
-    return _entries(told["state"], at, error, told.get("is_new") == "1", session, facts)
+    return _entries(
+        told["state"],
+        int(told["at"]) / 1_000_000,
+        told["scene"],
+        OpenId(told.get("openid", "")),
+        UserId(told["user_id"]) if told.get("user_id") else None,
+        told["account"],
+        told["kind"],
+        told.get("error", ""),
+        told.get("is_new") == "1",
+        told,
+    )

@@ -342,7 +342,7 @@ def test_the_receivers_of_the_page_of_events_work(monkeypatch: pytest.MonkeyPatc
     python = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert python is not None
     monkeypatch.setenv("EVENTS_SECRET", EVENTS_SECRET)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "receiver"}
     exec(python[1], names)
     client = names["app"].test_client()
     for headers, sent, taken in tries_as_json:

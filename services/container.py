@@ -18,7 +18,7 @@ import httpx
 from services.backends import Backend, OpenBackend, StoreWatch, keeping_of, open_backend
 from services.clock import Clock, SystemClock
 from services.errors import SettingsError
-from services.events.delivery import DEAD_DAYS, EventDelivery, Receiver
+from services.events.delivery import DEAD_DAYS, EventDelivery, ProcessLoad, Receiver
 from services.events.service import EventService
 from services.hooks import Hook
 from services.http_client import make_transport
@@ -368,6 +368,7 @@ class Container:
             self.metrics,
             self.node,
             keep_days=self.settings.audit.days if self.settings.keeps_audit else DEAD_DAYS,
+            is_busy=ProcessLoad().is_high,
             collect=None if collected is None else collected.collect,
         )
 

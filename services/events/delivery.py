@@ -11,7 +11,7 @@ no more: nothing is sent for `GONE_SECONDS` then. After `MOST_FAILURES` in a row
 reliability").
 
 Of all nodes one tells, that which has the lease. A lane's events are told one after the other, many
-lanes at once. The node that tells also forgets what is old.
+lanes at once, but one at a time while logins keep the process busy. The node that tells also forgets what is old.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ import hmac
 import itertools
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -140,6 +141,26 @@ class Receiver:
         return response.status
 
 
+BUSY_SHARE = 0.8
+BUSY_SECONDS = 0.25
+
+
+class ProcessLoad:
+    """Whether this process uses most of a CPU."""
+
+    def __init__(self) -> None:
+        self._at, self._cpu = time.monotonic(), time.process_time()
+        self._busy = False
+
+    def is_high(self) -> bool:
+        """As of the last quarter of a second or more."""
+        at, cpu = time.monotonic(), time.process_time()
+        if at - self._at >= BUSY_SECONDS:
+            self._busy = cpu - self._cpu > BUSY_SHARE * (at - self._at)
+            self._at, self._cpu = at, cpu
+        return self._busy
+
+
 class Collected(NamedTuple):
     """What was brought over from another store: whether there was anything, and up to when nothing
     is missing."""
@@ -165,6 +186,8 @@ class EventDelivery:
         collect: brings what other stores hold of entries into `store`; None where entries are
             written there at once.
         keep_days: after how many days entries are forgotten.
+        is_busy: whether logins need the CPU; one lane at a time is told then, for telling an event
+            costs more than half of what a login costs (measured).
         pauses: see `PAUSES`; a test makes them short.
     """
 
@@ -178,6 +201,7 @@ class EventDelivery:
         node: str,
         *,
         keep_days: int,
+        is_busy: Callable[[], bool],
         collect: Callable[[], Awaitable[Collected]] | None = None,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
@@ -188,6 +212,7 @@ class EventDelivery:
         self._metrics = metrics
         self._node = node
         self._keep_seconds = keep_days * DAY
+        self._is_busy = is_busy
         self._collect = collect
         self._pauses = pauses
         self._busy: set[str] = set()
@@ -257,8 +282,8 @@ class EventDelivery:
     async def _tell(self, receiver: Receiver) -> None:
         now = self._clock.monotonic()
         # A receiver that is down gets one event at a time.
-        is_down = self._failures >= MOST_FAILURES
-        room = (1 if is_down else MOST_LANES) - len(self._busy)
+        alone = self._failures >= MOST_FAILURES or self._is_busy()
+        room = (1 if alone else MOST_LANES) - len(self._busy)
         if room <= 0 or now < self._quiet_until:
             return
         lanes: dict[str, list[Pending]] = {}

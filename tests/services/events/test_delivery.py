@@ -20,6 +20,7 @@ from services.events.delivery import (
     RENEW_SECONDS,
     Collected,
     EventDelivery,
+    ProcessLoad,
     Receiver,
 )
 from services.events.entries import Entry, body, entry
@@ -131,6 +132,7 @@ class Bench:
         self.clock, self.store, self.answers = Clock(), Store(), Answers()
         self.supervisor, self.metrics = Supervisor(), Metrics()
         self._added = 0
+        self.busy = False
         self.delivery = self.another(node, collect)
 
     def another(self, node: str, collect: Any = None) -> EventDelivery:
@@ -144,6 +146,7 @@ class Bench:
             self.metrics,
             node,
             keep_days=90,
+            is_busy=lambda: self.busy,
             collect=collect,
         )
 
@@ -252,6 +255,17 @@ async def test_a_person_is_told_of_in_order_and_many_people_at_once() -> None:
     for user in range(2 * MOST_LANES):
         of_user = [one for one in bench.answers.told if one.startswith(f"u{user} ")]
         assert of_user == [f"u{user} {n}" for n in range(3)]
+
+
+async def test_logins_go_first() -> None:
+    """While they keep the process busy, one person's events are told at a time."""
+    bench = Bench()
+    bench.busy = True
+    for user in range(5):
+        bench.add(f"u{user}")
+    await bench.rounds()
+    assert bench.answers.most_in_flight == 1 and len(bench.answers.told) == 5
+    assert not ProcessLoad().is_high()
 
 
 async def test_a_receiver_that_is_down_gets_one_event_at_a_time(logs: UnexpectedLogs) -> None:

@@ -10,8 +10,9 @@ no more: nothing is sent for `GONE_SECONDS` then. After `MOST_FAILURES` in a row
 504, events are tried one at a time, until one is taken (Standard Webhooks, "Deliverability and
 reliability").
 
-Of all nodes one tells, that which has the lease. A lane's events are told one after the other, many
-lanes at once, but one at a time while logins keep the process busy. The node that tells also forgets what is old.
+Of all nodes one tells, that which has the lease, and it also forgets what is old. A lane's events
+are told one after the other, many lanes at once, but one at a time while logins keep the process
+busy.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
     python -m bench.cluster_logins                       # 10,000 logins, about five minutes
     python -m bench.cluster_logins --logins 1000 --kill-every 5
     python -m bench.cluster_logins --logins 1000 --upgrade-from v1.0.0
+    python -m bench.cluster_logins --events
 
 Two nodes behind nginx with Redis (appendfsync always), a MongoDB-protocol server and a simulated
 WeChat, each a process of its own (deploy/cluster.py). During the run one node after the other is
@@ -12,12 +13,17 @@ again by itself and acknowledges the login it gets.
 With ``--upgrade-from`` nothing is killed: the nodes begin as that version, and are replaced by this
 tree one after the other, each by SIGTERM, while people log in (a rolling upgrade).
 
+With ``--events`` each person logs in several times, and a receiver of events (events.url) listens,
+but for the middle half of the run. Each login has to be told there, and what is told of a person
+has to be in order; what comes twice counts once.
+
 Printed are counts, and the exit code is 1 unless each scene whose callback was answered 200 ended
 ``consumed`` with one and the same login, or could still be collected at the end.
 """
 
 import argparse
 import asyncio
+import base64
 import json
 import random
 import subprocess
@@ -25,19 +31,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from bench.kit.arguments import count, one_or_more
 from bench.kit.ending import exit_code, heed_sigterm
 from deploy.cluster import ROOT, LocalCluster
-from deploy.programs import CannotStart
+from deploy.programs import CannotStart, free_port
+from services.events.delivery import signature
 
 FINAL = ("consumed", "expired", "denied", "cancelled", "failed")
 PAGE_SECONDS = 120
@@ -48,6 +58,14 @@ SECTIONS = {
     "limits": {"scenes_per_minute_per_address": 0},
     "login": {"poll_interval_seconds": 0, "collect_ttl_seconds": 120},
 }
+
+
+EVENTS_SECRET = "whsec_c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5zLTMyYnk="
+EVENTS_SECONDS = 180
+"""How long the last events may take after the last login."""
+
+LOGINS_OF_EACH = 4
+"""Logins of each person, where events are told."""
 
 
 @dataclass
@@ -65,8 +83,8 @@ class Tally:
 class Page:
     """One browser with one scene, and the person who scans it."""
 
-    def __init__(self, number: int, url: str, simulator: str, http: httpx.AsyncClient) -> None:
-        self._number = number
+    def __init__(self, person: int, url: str, simulator: str, http: httpx.AsyncClient) -> None:
+        self._person = person
         self._url = url
         self._simulator = simulator
         self._http = http
@@ -98,7 +116,7 @@ class Page:
         """Scan until a callback is answered 200; WeChat itself tries each scan three times."""
         body = {
             "url": self._document["qr"]["content"],
-            "person": f"person{self._number}",
+            "person": f"person{self._person}",
         }
         while self.state not in FINAL:
             answer = await self._ask("POST", f"{self._simulator}/simulator/scan", json=body)
@@ -149,8 +167,16 @@ class Page:
         except httpx.HTTPError:
             return None
 
-    def tell(self, tally: Tally) -> None:
-        """Count the page's outcome, and note what is wrong with it."""
+    @property
+    def scene_str(self) -> str:
+        return str(self._document.get("scene_str", ""))
+
+    def tell(self, tally: Tally, *, alone: bool) -> None:
+        """Count the page's outcome, and note what is wrong with it.
+
+        Args:
+            alone: whether its person logs in nowhere else.
+        """
         tally.counts["logins begun"] += 1
         tally.counts["sockets opened"] += self.connections
         tally.counts["callbacks answered 200"] += self.answered
@@ -167,8 +193,83 @@ class Page:
             tally.wrong.append(f"{name} was given different logins")
         if self.state == "consumed" and not claims:
             tally.wrong.append(f"{name} was consumed without a login")
-        if not all(one["user"]["is_new"] for one in self.logins):
+        if alone and not all(one["user"]["is_new"] for one in self.logins):
             tally.wrong.append(f"{name}: its person was registered twice")
+
+
+class EventReceiver:
+    """The operator's server, which is told of events; it listens on request."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.heard: dict[str, list[tuple[str, str, str]]] = {}
+        """By user, in the order of arrival: timestamp, scene and id of each login."""
+        self.events = 0
+        self.forged = 0
+        self._server: HTTPServer | None = None
+
+    @property
+    def section(self) -> dict[str, str]:
+        return {"url": f"http://127.0.0.1:{self.port}/events", "secret": EVENTS_SECRET}
+
+    def listen(self) -> None:
+        receiver = self
+
+        class Handler(RequestHandler):
+            def post(self) -> None:
+                receiver.receive(self.request.headers, self.request.body)
+
+        application = Application([("/events", Handler)], log_function=lambda handler: None)
+        self._server = HTTPServer(application)
+        self._server.listen(self.port, "127.0.0.1")
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            await self._server.close_all_connections()
+            self._server = None
+
+    def receive(self, headers: Mapping[str, str], body: bytes) -> None:
+        event_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
+        key = base64.b64decode(EVENTS_SECRET.removeprefix("whsec_"))
+        self.forged += headers["webhook-signature"] != signature(key, event_id, timestamp, body)
+        told = json.loads(body)
+        self.events += 1
+        if told["type"] == "login":
+            data = told["data"]
+            of_user = self.heard.setdefault(data["user"], [])
+            of_user.append((told["timestamp"], data["scene"], event_id))
+
+    async def rest_after(self, seconds: float) -> None:
+        """Listen, but for the middle half of that time."""
+        self.listen()
+        await asyncio.sleep(seconds / 4)
+        await self.close()
+        await asyncio.sleep(seconds / 2)
+        self.listen()
+
+    def missing(self, pages: Sequence[Page]) -> list[str]:
+        told = {scene for of_user in self.heard.values() for _, scene, _ in of_user}
+        return [page.scene_str for page in pages if page.logins and page.scene_str not in told]
+
+    async def tell(self, pages: Sequence[Page], tally: Tally) -> None:
+        """Wait for what is still to come; count it, and note what is wrong with it."""
+        deadline = time.monotonic() + EVENTS_SECONDS
+        while self.missing(pages) and time.monotonic() < deadline:
+            await asyncio.sleep(1)
+        tally.wrong += [f"{scene_str} was not told" for scene_str in self.missing(pages)]
+        if self.forged:
+            tally.wrong.append(f"{self.forged} events had a wrong signature")
+        arrivals = 0
+        for user, of_user in self.heard.items():
+            first: dict[str, str] = {}
+            for at, _, event_id in of_user:
+                first.setdefault(event_id, at)
+            arrivals += len(first)
+            if list(first.values()) != sorted(first.values()):
+                tally.wrong.append(f"the logins of {user} were told out of order")
+        tally.counts["events received"] = self.events
+        tally.counts["logins told"] = arrivals
 
 
 async def break_things(
@@ -223,21 +324,34 @@ async def run(options: argparse.Namespace) -> Tally:
     with tempfile.TemporaryDirectory(prefix="scanpush-logins-") as name:
         folder = Path(name)
         tree = tree_of(options.upgrade_from, folder) if options.upgrade_from else ROOT
-        cluster = LocalCluster(folder, redis_options=DURABLE, sections=SECTIONS, tree=tree)
+        receiver = EventReceiver() if options.events else None
+        sections = SECTIONS if receiver is None else {**SECTIONS, "events": receiver.section}
+        cluster = LocalCluster(folder, redis_options=DURABLE, sections=sections, tree=tree)
         try:
             await cluster.start()
-            await _log_in_all(cluster, options, tally)
+            await _log_in_all(cluster, options, tally, receiver)
         finally:
             await cluster.stop()
+            if receiver is not None:
+                await receiver.close()
     return tally
 
 
-async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally: Tally) -> None:
+async def _log_in_all(
+    cluster: LocalCluster,
+    options: argparse.Namespace,
+    tally: Tally,
+    receiver: EventReceiver | None,
+) -> None:
     simulator = cluster.phone_url.removesuffix("/phone")
     limits = httpx.Limits(max_connections=400, max_keepalive_connections=100)
     async with httpx.AsyncClient(timeout=30, verify=False, limits=limits) as http:
-        pages = [Page(n, cluster.url, simulator, http) for n in range(options.logins)]
+        people = options.logins if receiver is None else max(1, options.logins // LOGINS_OF_EACH)
+        pages = [Page(n % people, cluster.url, simulator, http) for n in range(options.logins)]
         expected = options.logins / options.per_second
+        receiving = (
+            None if receiver is None else asyncio.ensure_future(receiver.rest_after(expected))
+        )
         if options.upgrade_from:
             change = upgrade(cluster, expected / 4, tally)
         else:
@@ -261,7 +375,10 @@ async def _log_in_all(cluster: LocalCluster, options: argparse.Namespace, tally:
         changing.cancel()
         await asyncio.gather(changing, return_exceptions=True)
         for page in pages:
-            page.tell(tally)
+            page.tell(tally, alone=receiver is None)
+        if receiver is not None and receiving is not None:
+            await receiving
+            await receiver.tell(pages, tally)
 
 
 async def _live(page: Page) -> None:
@@ -286,6 +403,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kill-every", type=one_or_more, default=20, help="seconds (%(default)s)")
     parser.add_argument(
         "--upgrade-from", metavar="VERSION", default="", help="a tag or commit; nothing is killed"
+    )
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="and a receiver of events, which is down half the time",
     )
     options = parser.parse_args(arguments)
     begun = time.monotonic()

@@ -10,6 +10,7 @@ from bench.kit import ending, limits
 from bench.kit.arguments import checkout, count, count_or_zero, one_or_more, setting
 from bench.kit.discover import NotUsable
 from bench.measure import (
+    audit,
     begins,
     churn,
     distributed,
@@ -41,6 +42,7 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "refreshes": refreshes.run,
     "exchanges": exchanges.run,
     "drain": drain.run,
+    "audit": audit.run,
     "peers": peers.run,
     "instructions": instructions.run,
     "million": million.run,
@@ -61,7 +63,7 @@ QUICK = {"rounds": 1, "sockets": [500, 1000], "visits": 60, "begin_seconds": 3.0
          "logins": 300, "paced": 100, "held": 800,
          "churn_held": 1200, "churn_seconds": 5.0, "ping_seconds": 2.0,
          "pushes": 300, "batches": 1,
-         "pages": 300, "pages_per_process": 150, "scan_seconds": 1.0}  # fmt: skip
+         "entries": 5_000, "pages": 300, "pages_per_process": 150, "scan_seconds": 1.0}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
         type=one_or_more,
         help="interval of pings; default of ping 30, of million 55",
     )
+    made.add_argument("--entries", type=count, default=1_000_000, help="audit: in the store")
     made.add_argument("--pages", type=count, default=1_000_000, help="million: to be held")
     made.add_argument(
         "--pages-per-process",

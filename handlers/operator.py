@@ -1,20 +1,36 @@
 """``/operator`` and what its page asks for. All of it is 404 where no ``operator.token`` is set."""
 
+import functools
 import hmac
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from handlers.base import BaseHandler
 from handlers.pages import PageHandler
 from services.errors import ApiError
+from services.events.entries import entry
 from services.ids import UserId
 from services.operator import OperatorService
 from services.wechat.replies import language
 
 ROOT = Path(__file__).resolve().parents[1]
 
+CHANGES = ("post", "put", "patch", "delete")
+"""The methods of deeds."""
+
 
 class OperatorHandler(BaseHandler):
-    """Only for requests that bear the operator's token; it is compared in constant time."""
+    """Only for requests that bear the operator's token; it is compared in constant time.
+
+    A deed is in the audit before it is done: while that cannot be written, nothing is.
+    """
+
+    def __init_subclass__(cls) -> None:
+        for method in CHANGES:
+            if (carry_out := vars(cls).get(method)) is not None:
+                setattr(cls, method, _audited(carry_out))
 
     def prepare(self) -> None:
         super().prepare()
@@ -29,6 +45,40 @@ class OperatorHandler(BaseHandler):
     def operator(self) -> OperatorService:
         assert self.container.operator is not None  # there is a token, as `prepare` has seen
         return self.container.operator
+
+    async def note_deed(self) -> None:
+        """Write down what is about to be done: ``users ban`` is a POST of ``.../users/<id>/ban``,
+        ``delete users sessions`` a DELETE of ``.../users/<id>/sessions``."""
+        words = self.request.path.split("/")[3:]
+        named = [unquote(word) for word in self.path_args if word]
+        deed = [word for word in words if unquote(word) not in named]
+        method = self.request.method or ""
+        if method != "POST":
+            deed.insert(0, method.lower())
+        about = named[0] if named else ""
+        await self.container.events.keep(
+            entry(
+                "operator",
+                self.container.clock.now(),
+                outcome=" ".join(deed),
+                user=about if words[0] == "users" and about else None,
+                screen=about if words[0] == "kiosks" else "",
+                detail=f"{method} {self.request.path} from {self.asked.address}",
+            )
+        )
+
+
+def _audited(carry_out: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(carry_out)
+    async def audited(self: OperatorHandler, *args: str) -> None:
+        # An exchange of a code (`ExchangeHandler`) is a part of a login, which is in the audit.
+        if self.request.path.startswith("/api/operator/"):
+            await self.note_deed()
+        done = carry_out(self, *args)
+        if done is not None:
+            await done
+
+    return audited
 
 
 class OverviewHandler(OperatorHandler):

@@ -50,6 +50,12 @@ from handlers.operator_api import (
     RemovalHandler,
     UsersHandler,
 )
+from handlers.operator_events import (
+    AuditHandler,
+    DeadEventsHandler,
+    SendEventHandler,
+    SendEventsHandler,
+)
 from handlers.pages import FilesHandler, PageHandler, VerifyFileHandler
 from handlers.people import ExchangeHandler, JwksHandler, MeHandler, RegisterHandler
 from handlers.scenes import AckHandler, NumberHandler, PictureHandler, SceneHandler, ScenesHandler
@@ -91,6 +97,10 @@ def routes(container: Container) -> list[Any]:
         (r"/operator/errors", ErrorsPageHandler, {"page": "operator", **shared}),
         (r"/api/operator/overview", OverviewHandler, shared),
         (r"/api/operator/scenes/([^/]{1,64})", StoryHandler, shared),
+        (r"/api/operator/audit", AuditHandler, shared),
+        (r"/api/operator/events/dead", DeadEventsHandler, shared),
+        (r"/api/operator/events/send", SendEventsHandler, shared),
+        (r"/api/operator/events/([^/]{1,64})/send", SendEventHandler, shared),
         (_USER + r"/ban", BanHandler, shared),
         (_USER + r"/unban", UnbanHandler, shared),
         (_USER + r"/sessions", UserSessionsHandler, shared),

@@ -10,6 +10,10 @@ from typing import Any
 
 from services.clock import Clock
 from services.errors import StoreUnavailable
+from services.events import store_sqlite as events_sqlite
+from services.events.store import EventStore, Keeping
+from services.events.store_mongo import MongoEventStore
+from services.events.store_sqlite import SqliteEventStore
 from services.metrics import Metrics
 from services.people import store_sqlite as people_sqlite
 from services.people.store import UserStore
@@ -23,8 +27,9 @@ from services.scenes.history import PerMinute
 from services.scenes.local_echo import LocalEcho
 from services.scenes.login import LoginStore
 from services.scenes.store import SceneStore
-from services.scenes.store_redis import RedisSceneStore
+from services.scenes.store_redis import RedisSceneStore, told_lists
 from services.scenes.store_sqlite import SqliteLoginStore, SqliteSceneStore
+from services.scenes.tellings import CollectedEntries
 from services.screens import store_sqlite as screens_sqlite
 from services.screens.store import ScreenStore
 from services.screens.store_mongo import MongoScreenStore
@@ -45,7 +50,8 @@ from services.wechat.access_token import (
 @dataclass
 class Backend:
     """What ``backend`` decides. `clock` is the store's, where nodes share one; `logins` completes
-    logins where scenes and people share a store."""
+    logins where scenes and people share a store; `events` is None where nothing is kept, and
+    `collected` where the moves of scenes are told there at once."""
 
     scenes: SceneStore
     users: UserStore
@@ -56,6 +62,8 @@ class Backend:
     windows: Windows
     clock: StoreClock | None = None
     logins: LoginStore | None = None
+    events: EventStore | None = None
+    collected: CollectedEntries | None = None
     database: Database | None = None
     connections: tuple[MongoUserStore | RedisLink, ...] = ()
 
@@ -172,6 +180,11 @@ async def open_backend(settings: Settings, clock: Clock, node: str) -> Backend:
     return await open_embedded(settings, clock, node)
 
 
+def keeping_of(settings: Settings) -> Keeping:
+    """Which entries are kept."""
+    return Keeping(told=bool(settings.events.url), audited=settings.keeps_audit)
+
+
 async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     """SQLite, and notices within the process: nothing to install."""
     database = Database(
@@ -182,21 +195,25 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
             people_sqlite.SCHEMA,
             sessions_sqlite.SCHEMA,
             screens_sqlite.SCHEMA,
+            events_sqlite.SCHEMA,
         ),
     )
     database.open()
     broker = LocalBroker()
-    scenes = SqliteSceneStore(database, clock, broker.publish)
+    keeping = keeping_of(settings)
+    events = SqliteEventStore(database, keeping) if keeping.on else None
+    scenes = SqliteSceneStore(database, clock, broker.publish, events)
     return Backend(
         scenes=scenes,
         users=SqliteUserStore(database),
-        sessions=SqliteSessionStore(database),
+        sessions=SqliteSessionStore(database, events),
         screens=SqliteScreenStore(database),
         broker=broker,
         access_tokens=MemoryAccessTokenStore(),
         windows=MemoryWindows(clock.now),
         database=database,
         logins=SqliteLoginStore(clock, scenes),
+        events=events,
     )
 
 
@@ -204,7 +221,9 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
     """Redis for what is short-lived, MongoDB for the people; any number of nodes."""
     link = RedisLink(settings.redis.url.get_secret_value())
     users = MongoUserStore(settings.mongodb.url.get_secret_value(), settings.mongodb.database)
-    sessions, screens = MongoSessionStore(users), MongoScreenStore(users)
+    keeping = keeping_of(settings)
+    events = MongoEventStore(users, keeping) if keeping.on else None
+    sessions, screens = MongoSessionStore(users, events), MongoScreenStore(users)
     async with contextlib.AsyncExitStack() as undo:
         await link.open()
         undo.push_async_callback(link.close)
@@ -214,12 +233,17 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
             await sessions.open()
         if settings.operator.token:
             await screens.open()
+        if events is not None:
+            await events.open()
         store_clock = StoreClock(clock, link)
         await store_clock.sync()
         undo.pop_all()
     echo = LocalEcho()
+    collected = None
+    if events is not None:
+        collected = CollectedEntries(link, told_lists(), events, store_clock.now)
     return Backend(
-        scenes=RedisSceneStore(link, echo),
+        scenes=RedisSceneStore(link, echo, tells=keeping.on),
         users=users,
         sessions=sessions,
         screens=screens,
@@ -227,5 +251,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         access_tokens=RedisAccessTokenStore(link),
         windows=RedisWindows(link),
         clock=store_clock,
+        events=events,
+        collected=collected,
         connections=(users, link),
     )

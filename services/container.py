@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from services.backends import Backend, OpenBackend, StoreWatch, open_backend
+from services.backends import Backend, OpenBackend, StoreWatch, keeping_of, open_backend
 from services.clock import Clock, SystemClock
 from services.errors import SettingsError
+from services.events.delivery import DEAD_DAYS, EventDelivery, ProcessLoad, Receiver
+from services.events.service import EventService
 from services.hooks import Hook
 from services.http_client import make_transport
-from services.ids import AppId, SceneStr
+from services.ids import AppId, SceneStr, scene_key
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.oidc import discovery
@@ -55,6 +57,7 @@ from services.scenes.callbacks import CallbackService
 from services.scenes.chat import ChatService, OpenScenes
 from services.scenes.codes_ahead import AccountCodes
 from services.scenes.history import History, RecordedLogins, RecordedScenes
+from services.scenes.kiosk_presence import KioskPresence, WatchedKiosks
 from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.meters import Meters, Reports
 from services.scenes.number_match import NumberMatch
@@ -333,6 +336,56 @@ class Container:
         settings, paired = self.settings, self.screens is not None and self.screens.labels
         return bool(settings.oidc.clients or settings.kiosks or paired)
 
+    # What happens, for the operator.
+
+    @cached_property
+    def events(self) -> EventService:
+        wechat = self.settings.wechat
+        known = [account.app_id for account in wechat.accounts.values()]
+        known += [wechat.mini_program.app_id, wechat.website.app_id]
+        app_ids = [AppId(app_id) for app_id in dict.fromkeys(known) if app_id]
+        return EventService(
+            self.backend.events,
+            self.backend.users,
+            self.clock,
+            keeping_of(self.settings),
+            app_ids,
+        )
+
+    @cached_property
+    def event_delivery(self) -> EventDelivery | None:
+        """None where nothing is kept."""
+        if self.backend.events is None:
+            return None
+        events, receiver = self.settings.events, None
+        if events.url:
+            secret = events.secret.get_secret_value()
+            receiver = Receiver(self.http, self.clock, events.url, secret)
+        collected = self.backend.collected
+        return EventDelivery(
+            self.backend.events,
+            receiver,
+            self.supervisor,
+            self.clock,
+            self.metrics,
+            self.node,
+            keep_days=self.settings.audit.days if self.settings.keeps_audit else DEAD_DAYS,
+            is_busy=ProcessLoad().is_high,
+            collect=None if collected is None else collected.collect,
+        )
+
+    @cached_property
+    def kiosk_presence(self) -> KioskPresence | None:
+        """None where nothing is kept."""
+        if self.backend.events is None:
+            return None
+        return KioskPresence(
+            self.backend.scenes,
+            self.events,
+            self.clock,
+            lambda scene_str: self.push.hub.watched(scene_key(scene_str)),
+        )
+
     # Scenes and logins.
 
     @cached_property
@@ -343,6 +396,8 @@ class Container:
     @cached_property
     def scenes(self) -> SceneStore:
         scenes = self.backend.scenes
+        if self.kiosk_presence is not None:
+            scenes = WatchedKiosks(scenes, self.kiosk_presence)
         if self.history is not None:
             scenes = RecordedScenes(scenes, self.history)
         return scenes if self._traces is None else TracedScenes(scenes, self._traces)
@@ -418,6 +473,7 @@ class Container:
             self.settings.login,
             self.texts,
             self.clock,
+            self.events,
             self.hook,
             self._keypads,
         )
@@ -425,7 +481,13 @@ class Container:
     @cached_property
     def number_match(self) -> NumberMatch:
         return NumberMatch(
-            self.scenes, self.login, self.policy, self.accounts, self.texts, self.supervisor
+            self.scenes,
+            self.login,
+            self.policy,
+            self.accounts,
+            self.texts,
+            self.events,
+            self.supervisor,
         )
 
     @cached_property
@@ -443,6 +505,7 @@ class Container:
             self.typed_codes,
             OpenScenes(self.scenes, self.login, self.policy),
             self.texts,
+            self.events,
             self.session_words,
             self.sessions if self.settings.sessions.end_on_unsubscribe else None,
         )
@@ -453,7 +516,9 @@ class Container:
         sessions = self.login_sessions
         if sessions is None or not self.settings.sessions.chat_words:
             return None
-        return SessionWords(self.scenes, self.backend.users, sessions, self.clock, self.site_name)
+        return SessionWords(
+            self.scenes, self.backend.users, sessions, self.clock, self.events, self.site_name
+        )
 
     @cached_property
     def callbacks(self) -> CallbackService | TracedCallbacks:
@@ -584,6 +649,7 @@ class Container:
             AddressLimit(waits, self.limits.group),
             self.metrics,
             poll_interval_seconds=settings.login.poll_interval_seconds,
+            on_poll=None if self.kiosk_presence is None else self.kiosk_presence.seen,
         )
 
     # WeChat.
@@ -720,6 +786,7 @@ class Container:
             self.issuer,
             self.clock,
             self.metrics,
+            self.events,
             register=self.settings.login.registration == "auto",
             amr=self.amr,
             token_ttl_seconds=self.settings.jwt.ttl_seconds,
@@ -898,6 +965,7 @@ class Container:
             self.nodes,
             self.reports,
             self.clock,
+            self.events,
             {"backend": settings.backend, "simulated": settings.wechat.is_simulated},
         )
 
@@ -951,6 +1019,10 @@ class Container:
         self.supervisor.spawn(self.sweeper.learn_unionids_forever(), name="learn unionids")
         for account, codes in self.account_codes.items():
             self.supervisor.spawn(codes.keep_ready(), name=f"codes ahead of {account}")
+        if self.event_delivery is not None:
+            self.supervisor.spawn(self.event_delivery.tell_forever(), name="tell events")
+        if self.kiosk_presence is not None:
+            self.supervisor.spawn(self.kiosk_presence.beat_forever(), name="watch kiosks")
         self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
         if self.reports is not None:
             self.supervisor.spawn(self.reports.write_forever(), name="report to the other nodes")

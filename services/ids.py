@@ -64,6 +64,16 @@ def scene_of(text: str) -> SceneStr | None:
     return SceneStr(text) if is_scene_str(text) else None
 
 
+def scene_prefix(text: str) -> str | None:
+    """The beginning of a scene_str that people read out, as in ``1A2B-3C4D``: any case, with or
+    without hyphens. None for what is not 4 to 32 hexadecimal digits."""
+    digits = text.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{4,32}", digits):
+        return None
+    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return "-".join(part for part in parts if part)
+
+
 def secret_hash(secret: str) -> bytes:
     """What is stored of a secret: its SHA-256."""
     # Without a salt, because the secrets hashed here have 256 random bits.

@@ -96,6 +96,16 @@ class MetricName(StrEnum):
     NOTICES = "scanpush_notices_total", "Login notices, by what WeChat reports of them."
     STORE_SECONDS = "scanpush_store_seconds", "Seconds of a check whether a store answers."
     STORE_UP = "scanpush_store_up", "Whether a store answered its newest check: 1 or 0."
+    EVENTS = "scanpush_events_total", "Tries to tell events.url of an event, by type and outcome."
+    EVENTS_PENDING = (
+        "scanpush_events_pending",
+        "Events that are not told yet, in the store of all nodes.",
+    )
+    EVENTS_DEAD = "scanpush_events_dead", "Dead letters, in the store of all nodes."
+    EVENTS_OLDEST = (
+        "scanpush_events_oldest_seconds",
+        "Seconds since the oldest event that is not told yet.",
+    )
     RATE_LIMITED = "scanpush_rate_limited_total", "Requests over a limit, by action."
 
 
@@ -143,6 +153,10 @@ class Metrics:
         self._notices = self._counters(MetricName.NOTICES, "result")
         self._store_seconds = self._histogram(MetricName.STORE_SECONDS, "store")
         self._store_up = self._gauge(MetricName.STORE_UP, "store")
+        self._events = self._counters(MetricName.EVENTS, "type", "outcome")
+        self._events_pending = self._gauge(MetricName.EVENTS_PENDING)
+        self._events_dead = self._gauge(MetricName.EVENTS_DEAD)
+        self._events_oldest = self._gauge(MetricName.EVENTS_OLDEST)
         self._rate_limited = self._counters(MetricName.RATE_LIMITED, "action")
         self.recent_callbacks: deque[float] = deque(maxlen=RECENT)
         self.recent_pushes: deque[float] = deque(maxlen=RECENT)
@@ -272,6 +286,19 @@ class Metrics:
         """`store` is ``scenes``, ``users`` or ``broker``; it answered, or failed, after so long."""
         self._store_seconds.labels(store).observe(seconds)
         self._store_up.labels(store).set(up)
+
+    # Events.
+
+    def event(self, type: str, outcome: str) -> None:
+        """One try to tell of an event of that type: ``told``, ``failed`` or, the last one,
+        ``dead``."""
+        self._events(type, outcome).inc()
+
+    def events_left(self, pending: int, dead: int, oldest_seconds: float) -> None:
+        """So many were counted just now, on the node that tells; all are 0 on the others."""
+        self._events_pending.set(pending)
+        self._events_dead.set(dead)
+        self._events_oldest.set(oldest_seconds)
 
     # Limits.
 

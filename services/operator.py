@@ -16,7 +16,8 @@ from typing import Any
 from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
-from services.events import emit
+from services.events.entries import entry
+from services.events.service import EventService
 from services.ids import SceneStr, UserId, is_scene_str
 from services.metrics import Metrics
 from services.people.store import User, UserStore
@@ -140,6 +141,7 @@ class OperatorService:
         nodes: Nodes,
         reports: Reports,
         clock: Clock,
+        events: EventService,
         facts: Mapping[str, Any],
     ) -> None:
         self._scenes = scenes
@@ -151,6 +153,7 @@ class OperatorService:
         self._nodes = nodes
         self._reports = reports
         self._clock = clock
+        self._events = events
         self._facts = facts
 
     async def overview(self) -> dict[str, Any]:
@@ -160,8 +163,8 @@ class OperatorService:
         before it, those that `Nodes` does not add up are of this node alone.
         """
         # At once: while a store hangs, each of them waits for as long as it may.
-        nodes, reports, codes = await asyncio.gather(
-            self._nodes.known(), self._reports.all(), self._codes_left()
+        nodes, reports, codes, backlog = await asyncio.gather(
+            self._nodes.known(), self._reports.all(), self._codes_left(), self._backlog()
         )
         now = self._clock.now()
         return {
@@ -193,7 +196,15 @@ class OperatorService:
             "errors": errors_of(reports),
             "failures": failures_of(reports, MOST_FAILURES),
             "reports": [self._in_brief(report, now) for report in reports],
+            "events": backlog,
         }
+
+    async def _backlog(self) -> Mapping[str, Any] | None:
+        try:
+            return await self._events.backlog()
+        except StoreUnavailable as error:
+            log.info("what is not told is not known now: %s", error)
+            return None
 
     async def _codes_left(self) -> dict[str, int | None]:
         now = self._clock.now()
@@ -266,7 +277,7 @@ class OperatorService:
             return False
         # After the ban: a session that begins meanwhile finds the ban, or is found here.
         log.info("user %s is banned, %d sessions ended", user.id, await self._end_of(user))
-        emit("banned", user=user.id)
+        await self._events.keep(entry("banned", self._clock.now(), user=user.id))
         return True
 
     async def unban(self, user_id: UserId) -> bool:

@@ -235,6 +235,24 @@ class Database:
             fresh.close()
         writer.execute(_PROBE)
 
+    async def read_aside(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `job` in a thread of its own, on a connection that only reads: for what takes longer
+        than a login may wait.
+
+        Raises:
+            StoreUnavailable: SQLite refuses it, or the database is closed.
+        """
+        if self._closing.is_set():
+            raise StoreUnavailable("SQLite: closed")
+
+        def read() -> T:
+            address = f"{self._path.absolute().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(address, uri=True, timeout=2)) as reader:
+                return job(reader)
+
+        with sqlite_errors():
+            return await asyncio.to_thread(read)
+
     def _hand_over(self) -> None:
         """Give the writer all of one turn at once: waking a thread costs more than a write."""
         asked, self._asked = self._asked, []

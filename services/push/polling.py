@@ -38,6 +38,7 @@ class PollingService:
     Args:
         node: this node's id, under which waiting polls are attached.
         addresses: how many may wait from one address, so that one does not take the places of all.
+        on_poll: called with the scene of each poll, where the operator wants to know.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PollingService:
         metrics: Metrics,
         *,
         poll_interval_seconds: float,
+        on_poll: Callable[[Scene], None] | None = None,
     ) -> None:
         self._scenes = scenes
         self._login = login
@@ -60,6 +62,7 @@ class PollingService:
         self._addresses = addresses
         self._metrics = metrics
         self._interval = poll_interval_seconds * LEEWAY
+        self._on_poll = on_poll
         self._last: Cache[SceneStr, float] = Cache(REMEMBERED)
         """When each scene was polled last."""
 
@@ -67,6 +70,8 @@ class PollingService:
         """The scene at once; ``slow_down`` (RFC 8628, section 3.5) where polls come too often."""
         scene = await self._login.authenticated(scene_str, watch_token)
         now = self._clock.monotonic()
+        if self._on_poll is not None:
+            self._on_poll(scene)
         last = self._last.get(scene_str)
         if last is not None and now - last < self._interval:
             # Refused polls do not count, or a page that is too fast would never get an answer.

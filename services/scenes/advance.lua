@@ -7,7 +7,9 @@
 --
 -- KEYS[1]  the scene, a hash; it expires by itself
 -- KEYS[2]  the debts of its shard: a sorted set of scene_str by the time of the claim
--- KEYS[3]  (advance) the reply kept for the event, when the move has an outcome
+-- KEYS[3], KEYS[4]  (advance) the reply kept for the event, and the list of what moves of the shard
+--          tell; `outcome` and `told` of the move say which is which, if there is any
+-- KEYS[3]  (debt) that list, where anything is told
 -- ARGV[1]  what to do: create, read, advance, attach, reattach, detach, debt
 -- ARGV[2]  scene_str
 -- ARGV[3]  microseconds added to the clock: 0 but in tests
@@ -214,6 +216,16 @@ local function changes(scene, move)
   return new
 end
 
+-- What the scene's state tells, for services/scenes/tellings.py: with the move, so that no crash
+-- comes between a login and its event.
+local function tell(told_key, scene)
+  redis.call('RPUSH', told_key, cjson.encode({
+    scene = scene_str, state = scene.state, at = scene.changed, account = scene.account,
+    kind = scene.kind, openid = scene.openid, user_id = scene.user_id, is_new = scene.is_new,
+    error = scene.error, kiosk = scene['d:kiosk'], sid = scene['d:sid'],
+  }))
+end
+
 local function remember_debt(scene, was_owed)
   if scene.owed == '1' then
     redis.call('ZADD', debts_key, whole(now), scene_str)
@@ -228,8 +240,9 @@ local function advance()
   local move = cjson.decode(ARGV[4])
   local scene = settled()
   -- Before the state: a repeat gets the reply of the first, whatever the scene has become since.
-  if KEYS[3] then
-    local kept = redis.call('GET', KEYS[3])
+  local outcome_key = move.outcome and KEYS[move.outcome]
+  if outcome_key then
+    local kept = redis.call('GET', outcome_key)
     if kept then
       return answer('repeated', scene, kept)
     end
@@ -252,8 +265,11 @@ local function advance()
   expire_at(scene.state, tonumber(scene.ends))
   remember_debt(scene, was_owed)
   -- With the move, never before it: no reply is kept of a login that did not come.
-  if KEYS[3] and move.reply then
-    redis.call('SET', KEYS[3], move.reply, 'EX', OUTCOME_SECONDS)
+  if outcome_key and move.reply then
+    redis.call('SET', outcome_key, move.reply, 'EX', OUTCOME_SECONDS)
+  end
+  if move.told then
+    tell(KEYS[move.told], scene)
   end
   notice(scene.at, scene.seq, 0)
   return answer('moved', scene)
@@ -316,6 +332,11 @@ end
 local function debt()
   local scene = settled()
   if not scene or scene.owed ~= '1' then
+    -- A login that is owed too long fails by time, which tells nothing by itself.
+    local failed = scene and scene.state == 'failed'
+    if KEYS[3] and failed and redis.call('ZSCORE', debts_key, scene_str) then
+      tell(KEYS[3], scene)
+    end
     redis.call('ZREM', debts_key, scene_str)
     return answer('unknown')
   end

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.errors import ApiError
-from services.events import emit
+from services.events.entries import entry
+from services.events.service import EventService
 from services.ids import AppId, OpenId, SceneStr, is_scene_str
 from services.logs import short_hash
 from services.people.store import Identity, UserStore
@@ -107,6 +108,7 @@ class ChatService:
         codes: TypedCodes,
         open_scenes: "OpenScenes",
         texts: ChatTexts,
+        events: EventService,
         words: SessionWords | None = None,
         ends_on_unsubscribe: SessionService | None = None,
     ) -> None:
@@ -118,6 +120,7 @@ class ChatService:
         self._codes = codes
         self._open = open_scenes
         self._texts = texts
+        self._events = events
         self._words = words
         self._ends_on_unsubscribe = ends_on_unsubscribe
 
@@ -300,12 +303,20 @@ class ChatService:
         if scene.state in OPEN:
             found = await self._users.find(identity)
             user_id = None if found is None else found[0].id
-            emit(
-                "not_me",
-                openid=event.openid,
-                user=user_id,
-                account=account.name,
-                scene=scene_str,
+            # Before the move: a repeat after a crash in between tells the same.
+            await self._events.keep(
+                entry(
+                    "not_me",
+                    event.created,
+                    scene_str,
+                    outcome="denied",
+                    openid=event.openid,
+                    user=user_id,
+                    account=account.name,
+                    kind=scene.kind.value,
+                    screen=scene.details.get("kiosk", ""),
+                    scene=scene_str,
+                )
             )
         if scene.state is State.REGISTERING:
             outcome = Outcome(key, self._texts.about("confirm_denied", scene))
@@ -366,11 +377,8 @@ class ChatService:
         revokes = isinstance(event, ConsentRevoked) and event.app_id in (None, account.app_id)
         if isinstance(event, UnsubscribeEvent) or revokes:
             is_last = await self._users.follow(identity, event.created, following=False)
-            sessions = self._ends_on_unsubscribe
-            if is_last and sessions is not None and isinstance(event, UnsubscribeEvent):
-                found = await self._users.find(identity)
-                if found is not None:
-                    await sessions.end_of_user(found[0].id)
+            if is_last and isinstance(event, UnsubscribeEvent):
+                await self._unsubscribed(account, identity, event.created)
             for find in (self._open.of, self._open.asked):
                 scene = await find(account.name, event.openid, event.created)
                 if scene is not None:
@@ -386,6 +394,27 @@ class ChatService:
                     known[0].id,
                     extra={"app_id": app_id, "revoke_info": event.revoke_info},
                 )
+
+    async def _unsubscribed(self, account: Account, identity: Identity, at: int) -> None:
+        sessions = self._ends_on_unsubscribe
+        if sessions is None and not self._events.on:
+            return
+        found = await self._users.find(identity)
+        if found is None:
+            return
+        user_id = found[0].id
+        if sessions is not None:
+            await sessions.end_of_user(user_id)
+        await self._events.keep(
+            entry(
+                "unsubscribed",
+                at,
+                *(identity.app_id, identity.openid, str(at)),
+                openid=identity.openid,
+                user=user_id,
+                account=account.name,
+            )
+        )
 
     async def _kept(self, key: str, answer: ChatReply) -> ChatReply:
         """Keep what was answered to an event that changed no scene: its repeat gets the same."""

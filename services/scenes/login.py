@@ -112,7 +112,7 @@ class LoginTerms(NamedTuple):
             reply = self.replies.get((outcome_of(login), scene.lang), "")
             outcome = Outcome(self.outcome_key, reply)
         if user.banned:
-            return keeping_out(scene, outcome)
+            return keeping_out(scene, outcome, user.id)
         return Move(
             State.AUTHORIZED,
             frozenset({scene.state}),
@@ -127,10 +127,16 @@ class LoginTerms(NamedTuple):
         )
 
 
-def keeping_out(scene: Scene, outcome: Outcome | None) -> Move:
+def keeping_out(scene: Scene, outcome: Outcome | None, user_id: UserId) -> Move:
     """The move that ends the scene of a banned person, with the reply to keep for its event."""
-    sources = frozenset({scene.state})
-    return Move(State.FAILED, sources, openid=scene.openid, error=BANNED, outcome=outcome)
+    return Move(
+        State.FAILED,
+        frozenset({scene.state}),
+        openid=scene.openid,
+        user_id=user_id,
+        error=BANNED,
+        outcome=outcome,
+    )
 
 
 def outcome_of(login: Login) -> str:

@@ -7,6 +7,7 @@ once one counts: the first.
 import logging
 
 from services.errors import ApiError, StoreUnavailable, WeChatError, WeChatRefused
+from services.events.service import EventService
 from services.ids import OpenId, SceneStr
 from services.logs import short_hash
 from services.people.store import Identity
@@ -37,6 +38,7 @@ class NumberMatch:
         policy: LoginPolicy,
         accounts: Accounts,
         texts: ChatTexts,
+        events: EventService,
         supervisor: Supervisor,
     ) -> None:
         self._scenes = scenes
@@ -44,6 +46,7 @@ class NumberMatch:
         self._policy = policy
         self._accounts = accounts
         self._texts = texts
+        self._events = events
         self._supervisor = supervisor
         self._in_flight = 0
 
@@ -88,6 +91,7 @@ class NumberMatch:
             State.DENIED,
             frozenset({State.CONFIRMING}),
             openid=openid,
+            user_id=await self._events.user_of(Identity(account.app_id, openid)),
             seq=scene.seq,
             # With the move, so that no crash ends the scene without a word to its person.
             outcome=_untold(scene.scene_str, text),

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from services.clock import Clock
+from services.events.service import EventService
 from services.hooks import Hook
 from services.ids import SceneStr, UserId
 from services.origins import summary
@@ -112,6 +113,7 @@ class LoginPolicy:
         settings: LoginSettings,
         texts: ChatTexts,
         clock: Clock,
+        events: EventService,
         hook: Hook | None = None,
         keypads: Collection[str] = (),
     ) -> None:
@@ -122,6 +124,7 @@ class LoginPolicy:
         self._settings = settings
         self._texts = texts
         self._clock = clock
+        self._events = events
         self._hook = hook
         self._keypads = keypads
 
@@ -201,7 +204,7 @@ class LoginPolicy:
         found = await self._users.find(visit.identity)
         if found is None or not found[0].banned:
             return None
-        move = keeping_out(visit.scene, self._kept(visit, BANNED))
+        move = keeping_out(visit.scene, self._kept(visit, BANNED), found[0].id)
         return LoginResult(BANNED, await self._login.end(visit.scene.scene_str, move))
 
     async def admit(self, visit: Visit, *, allowed: str = "") -> LoginResult:
@@ -235,6 +238,7 @@ class LoginPolicy:
             State.DENIED,
             frozenset({State.SCANNED, State.CONFIRMING}),
             openid=visit.identity.openid,
+            user_id=await self._events.user_of(visit.identity),
             outcome=self._kept(visit, "confirm_denied"),
         )
         return LoginResult("confirm_denied", await self._login.end(visit.scene.scene_str, move))

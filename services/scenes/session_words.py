@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from services.clock import Clock
-from services.events import emit
+from services.events.entries import entry
+from services.events.service import EventService
 from services.ids import OpenId
 from services.key_values import KeyValues
 from services.logs import short_hash
@@ -143,12 +144,14 @@ class SessionWords:
         users: UserStore,
         sessions: SessionService,
         clock: Clock,
+        events: EventService,
         site_name: str,
     ) -> None:
         self._values = values
         self._users = users
         self._sessions = sessions
         self._clock = clock
+        self._events = events
         self._site_name = site_name
 
     async def answer(
@@ -172,7 +175,7 @@ class SessionWords:
             case Wish.END:
                 answer = await self._end(user, lang, request.number, created, key)
             case Wish.NOT_ME:
-                answer = await self._not_me(account, openid, user, lang, key)
+                answer = await self._not_me(account, openid, user, lang, created, key)
         log.info("%s: %s", answer.outcome, short_hash(openid))
         return answer
 
@@ -231,7 +234,13 @@ class SessionWords:
         return _Listed(*listed[number - 1])
 
     async def _not_me(
-        self, account: Account, openid: OpenId, user: User | None, lang: str, key: str
+        self,
+        account: Account,
+        openid: OpenId,
+        user: User | None,
+        lang: str,
+        created: int,
+        key: str,
     ) -> Answer:
         sessions = await self._of(user)
         latest = None
@@ -244,12 +253,16 @@ class SessionWords:
         if session is not None:
             await self._sessions.end(SessionId(session.id))
         if user is not None:
-            emit(
-                "not_me",
-                openid=openid,
-                user=user.id,
-                account=account.name,
-                session=session.id if session is not None else None,
+            await self._events.keep(
+                entry(
+                    "not_me",
+                    created,
+                    key,
+                    openid=openid,
+                    user=user.id,
+                    account=account.name,
+                    session=session.id if session is not None else "",
+                )
             )
         if session is None:
             return self._said("not_me_none", lang)

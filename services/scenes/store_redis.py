@@ -33,6 +33,7 @@ from services.scenes.states import (
     stored,
 )
 from services.scenes.store import Attachment
+from services.scenes.tellings import TELLING
 
 log = logging.getLogger("scanpush.scenes")
 
@@ -46,6 +47,9 @@ MICRO = 1_000_000
 
 _HASH_FIELDS = tuple(field for field in FIELDS if field.short)
 _HASH_NAMES = ", ".join(f"'{field.short}'" for field in _HASH_FIELDS)
+
+OWN_KEYS = 2
+"""Keys of the scene itself, which come first."""
 
 _SCENES = Script(
     (Path(__file__).parent / "advance.lua")
@@ -90,6 +94,7 @@ class RedisSceneStore:
     Args:
         echo: where this node's own moves are noted; shared with its broker.
         ahead: seconds added to Redis's clock, for tests that turn it.
+        tells: whether what moves tell is kept, in the lists of `told_lists`.
     """
 
     def __init__(
@@ -98,8 +103,10 @@ class RedisSceneStore:
         echo: LocalEcho | None = None,
         *,
         ahead: Callable[[], float] = lambda: 0.0,
+        tells: bool = False,
     ) -> None:
         self._link = link
+        self._tells = tells
         self._echo = echo or LocalEcho()
         self._ahead = ahead
 
@@ -129,13 +136,19 @@ class RedisSceneStore:
         return self._echo.get_nowait(scene_str, seq)
 
     async def advance(self, scene_str: SceneStr, move: Move) -> Step:
-        outcome = move.outcome
-        keys = () if outcome is None else (_outcome(scene_str, outcome.key),)
+        asked, keys = _asked(move), []
+        # Where each of them stands in the script's KEYS.
+        if move.outcome is not None:
+            keys.append(_outcome(scene_str, move.outcome.key))
+            asked["outcome"] = OWN_KEYS + len(keys)
+        if self._tells and move.to in TELLING:
+            keys.append(_told(_shard(scene_str)))
+            asked["told"] = OWN_KEYS + len(keys)
         # Before the script runs: its notice may be here before its answer.
         pending = self._echo.begin(scene_str)
         scene = None
         try:
-            answer = await self._run("advance", scene_str, to_json(_asked(move)), more_keys=keys)
+            answer = await self._run("advance", scene_str, to_json(asked), more_keys=keys)
             step = _step(scene_str, answer)
             scene = step.scene
         finally:
@@ -169,7 +182,12 @@ class RedisSceneStore:
         )
         names = [SceneStr(name) for shard in shards for name in shard][:limit]
         # The list only says where to look. The script takes off it what is no longer owed.
-        answers = await asyncio.gather(*(self._run("debt", name) for name in names))
+        answers = await asyncio.gather(
+            *(
+                self._run("debt", name, more_keys=[_told(_shard(name))] if self._tells else ())
+                for name in names
+            )
+        )
         scenes = []
         for name, answer in zip(names, answers, strict=True):
             try:
@@ -244,6 +262,15 @@ def _shard(scene_str: str) -> int:
 
 def _debts(shard: int) -> str:
     return f"scanpush:{{{shard}}}:debts"
+
+
+def told_lists() -> list[str]:
+    """Where the moves of each shard write what they tell."""
+    return [_told(shard) for shard in range(SHARDS)]
+
+
+def _told(shard: int) -> str:
+    return f"scanpush:{{{shard}}}:told"
 
 
 def _outcome(scene_str: str, key: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from services.caches import Cache
 from services.clock import Clock
 from services.errors import StoreUnavailable
+from services.events.store_sqlite import SqliteEventStore
 from services.ids import SceneStr
 from services.people.store import Identity
 from services.people.store_sqlite import login_in_transaction
@@ -24,6 +25,7 @@ from services.scenes.states import (
     Keep,
     Move,
     Scene,
+    State,
     Step,
     Verdict,
     apply,
@@ -32,6 +34,7 @@ from services.scenes.states import (
     stored,
 )
 from services.scenes.store import Attachment, Notice
+from services.scenes.tellings import TELLING, entries_of
 from services.sessions.states import Session
 from services.sessions.store_sqlite import begin_in_transaction
 from services.sqlite import Connection, Database, sqlite_errors
@@ -87,12 +90,20 @@ class SqliteSceneStore:
 
     Args:
         publish: called on the event loop with a notice after each change is committed.
+        events: keeps what moves tell, in their transaction; None: nothing is kept.
     """
 
-    def __init__(self, database: Database, clock: Clock, publish: Callable[[Notice], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        publish: Callable[[Notice], None],
+        events: SqliteEventStore | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._publish = publish
+        self.events = events
         # The scenes begun or changed last, which are read soon: by the page that opens its socket,
         # or after a notice. This process alone writes the file, so they are as stored.
         self._recent: Cache[SceneStr, Scene] = Cache(RECENT)
@@ -128,7 +139,7 @@ class SqliteSceneStore:
         now = self._clock.now()
         known = self._recent.get(scene_str)
         completion = await self.write_move(
-            scene_str, lambda db: Completion(_advance(db, scene_str, move, now, known))
+            scene_str, lambda db: Completion(_advance(db, scene_str, move, now, known, self.events))
         )
         return completion.step
 
@@ -199,7 +210,7 @@ class SqliteSceneStore:
             ).fetchone()[0]
         if not due:
             return 0
-        ended, touched = await self._database.write(lambda db: _expire(db, now, limit))
+        ended, touched = await self._database.write(lambda db: _expire(db, now, limit, self.events))
         for scene_str, scene in ended:
             if scene is None:
                 self._recent.pop(scene_str, None)
@@ -265,7 +276,12 @@ def _watched(scene: Scene | None, watch_hash: bytes) -> Scene | None:
 
 
 def _advance(
-    db: Connection, scene_str: SceneStr, move: Move, now: float, known: Scene | None
+    db: Connection,
+    scene_str: SceneStr,
+    move: Move,
+    now: float,
+    known: Scene | None,
+    events: SqliteEventStore | None,
 ) -> Step:
     """`apply`, and what came of it written down.
 
@@ -279,11 +295,18 @@ def _advance(
         step = apply(known, move, now)
         if step.verdict is Verdict.MOVED and step.scene is not None:
             if _update(db, step.scene, details=bool(move.details)):
+                _tell(db, events, step.scene)
                 return step
     step = _claimed(db, scene_str, move, now)
     if step.verdict is Verdict.MOVED and step.scene is not None:
         _save(db, step.scene, (move,), now)
+        _tell(db, events, step.scene)
     return step
+
+
+def _tell(db: Connection, events: SqliteEventStore | None, scene: Scene) -> None:
+    if events is not None and scene.state in TELLING:
+        events.keep_in_transaction(db, entries_of(scene))
 
 
 def _claimed(db: Connection, scene_str: SceneStr, move: Move, now: float) -> Step:
@@ -307,7 +330,7 @@ def _save(db: Connection, scene: Scene, moves: Sequence[Move], now: float) -> No
 
 
 def _expire(
-    db: Connection, now: float, limit: int
+    db: Connection, now: float, limit: int, events: SqliteEventStore | None
 ) -> tuple[list[tuple[SceneStr, Scene | None]], int]:
     rows = db.execute(
         f"SELECT {COLUMNS} FROM scenes WHERE ends_at <= ? ORDER BY ends_at LIMIT ?", (now, limit)
@@ -317,8 +340,8 @@ def _expire(
         scene = settle(_scene_of(row), now)
         if scene is None:
             db.execute("DELETE FROM scenes WHERE scene_str = ?", (row[0],))
-        else:
-            _update(db, scene, details=False)
+        elif _update(db, scene, details=False) and scene.state is State.FAILED:
+            _tell(db, events, scene)
         ended.append((SceneStr(row[0]), scene))
     forgotten = db.execute(
         "DELETE FROM kept WHERE key IN (SELECT key FROM kept WHERE ends_at <= ? LIMIT ?)",
@@ -396,6 +419,7 @@ class SqliteLoginStore:
             ended: Sequence[Session] = ()
             if step.verdict is Verdict.MOVED and step.scene is not None:
                 _save(db, step.scene, (claim, move), now)
+                _tell(db, self._scenes.events, step.scene)
                 if (session := terms.session_of(scene)) is not None:
                     begun = session.begun(scene, login)
                     ended = begin_in_transaction(db, begun, session.most_per_user, now)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
-from services.events import emit
+from services.events.service import note
 from services.ids import SceneStr, UserId, secret_hash
 from services.logs import PacedLog
 from services.metrics import Metrics
@@ -29,6 +29,7 @@ from services.sessions.states import (
     Session,
     SessionId,
     is_over,
+    reused,
 )
 from services.sessions.store import SessionStore
 from services.sessions.tokens import RefreshTokens, new_session_id, session_of_scene
@@ -201,7 +202,7 @@ class SessionService:
         outcome, session = refreshing.outcome, refreshing.session
         if outcome is Refreshed.REUSED and session is not None:
             log.warning("a refresh token was used again: its session ends")
-            emit("reused", user=session.user_id, account=session.account, session=session.id)
+            note(reused(session, self._clock.now()))
             self.tell(refreshing.ended)
         elif session is not None and outcome is not Refreshed.REFUSED:
             person = await self._users.person(session.user_id)

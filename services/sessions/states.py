@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
+from services.events.entries import Entry, entry
 from services.ids import UserId
 
 SessionId = NewType("SessionId", str)
@@ -148,6 +149,19 @@ def rotated(session: Session, asked: Refresh, now: float) -> Session:
         rotated_at=now,
         used_at=now,
         ends_at=max(session.ends_at, session.begun_at + asked.life_seconds),
+    )
+
+
+def reused(session: Session, now: float) -> Entry:
+    """What is told of a session that ended because a token of it was used again."""
+    return entry(
+        "reused",
+        now,
+        session.id,
+        user=session.user_id,
+        account=session.account,
+        kind=session.kind,
+        session=session.id,
     )
 
 

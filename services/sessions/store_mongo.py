@@ -24,6 +24,7 @@ from pymongo import DESCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from services.errors import StoreUnavailable
+from services.events.store_mongo import MongoEventStore
 from services.ids import UserId
 from services.mongo_client import Document
 from services.people.store_mongo import MongoUserStore
@@ -42,10 +43,15 @@ _HASHES = ("token_hash", "previous_hash")
 
 
 class MongoSessionStore:
-    """`SessionStore` for any number of nodes, over the connections of the store of people."""
+    """`SessionStore` for any number of nodes, over the connections of the store of people.
 
-    def __init__(self, users: MongoUserStore) -> None:
+    Args:
+        events: keeps what is told of a reused token; None: nothing is kept.
+    """
+
+    def __init__(self, users: MongoUserStore, events: MongoEventStore | None = None) -> None:
         self._users = users
+        self._events = events
 
     async def open(self) -> None:
         """Make the indexes; `users` must be open.
@@ -88,6 +94,9 @@ class MongoSessionStore:
                 found = await self._get(asked.id, now)
                 outcome, session = states.refresh(found, asked, now)
                 if session is not None and outcome is Refreshed.REUSED:
+                    # Before the end: after it, no refresh would find the reuse again.
+                    if self._events is not None:
+                        await self._events.keep([states.reused(session, now)])
                     ended = await self._end(session.parent or session.id)
                     return Refreshing(outcome, session, ended)
                 if found is None or session is None or outcome is not Refreshed.ROTATED:

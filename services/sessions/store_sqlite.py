@@ -7,6 +7,7 @@ begin (a rowid table), so that pages are full: 0.4 KB a session with its indexes
 import sqlite3
 from collections.abc import Sequence
 
+from services.events.store_sqlite import SqliteEventStore
 from services.ids import UserId
 from services.people.store_sqlite import person_in_transaction
 from services.sessions import states
@@ -38,10 +39,15 @@ _DELETE = f"DELETE FROM sessions WHERE id = ? OR parent = ? RETURNING {_COLUMNS}
 
 
 class SqliteSessionStore:
-    """`SessionStore` in one file, for one process."""
+    """`SessionStore` in one file, for one process.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        events: keeps what is told of a reused token; None: nothing is kept.
+    """
+
+    def __init__(self, database: Database, events: SqliteEventStore | None = None) -> None:
         self._database = database
+        self._events = events
 
     async def begin(self, session: Session, *, most_per_user: int, now: float) -> Sequence[Session]:
         return await self._database.write(
@@ -60,6 +66,8 @@ class SqliteSessionStore:
                 times = (session.rotated_at, session.used_at, session.ends_at)
                 db.execute(_ROTATE, (*changed, *times, session.id))
             if session is not None and outcome is Refreshed.REUSED:
+                if self._events is not None:
+                    self._events.keep_in_transaction(db, [states.reused(session, now)])
                 return Refreshing(outcome, session, _end(db, session.parent or session.id))
             return Refreshing(outcome, session)
 

@@ -28,6 +28,8 @@ WEAK_KEY_DISTINCT_BYTES = 8
 OWN_SECRET_BYTES = 16
 """The least length of a secret that the operator chooses (kiosks, hook, operator)."""
 
+EVENTS_SECRET_PREFIX = "whsec_"
+
 MOST_CODES_AHEAD = 500
 """Codes of an account that a process keeps ready, at most: what 15 s of 33 pages a second need, at
 which a day's 100,000 codes last 50 minutes."""
@@ -191,6 +193,23 @@ def _in_an_address(value: SecretStr) -> SecretStr:
     return value
 
 
+def _events_secret(value: SecretStr) -> SecretStr:
+    """Empty, or a secret of Standard Webhooks: ``whsec_`` and the base64 of 24 to 64 bytes."""
+    text = value.get_secret_value()
+    if not text:
+        return value
+    try:
+        key = base64.b64decode(text.removeprefix(EVENTS_SECRET_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not text.startswith(EVENTS_SECRET_PREFIX) or not 24 <= len(key) <= 64:
+        raise ValueError(
+            "must be whsec_ and the base64 of 24 to 64 bytes"
+            " (echo whsec_$(openssl rand -base64 32) makes one)"
+        )
+    return value
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     redis_address(value.get_secret_value())
     return value
@@ -233,6 +252,7 @@ def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_whole)]
+EventsSecret = Annotated[SecretStr, AfterValidator(_events_secret)]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """An account's or a kiosk's name. Lower case, because names of variables have no case here."""

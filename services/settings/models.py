@@ -25,6 +25,7 @@ from services.settings.fields import (
     CodesAhead,
     Colour,
     EncodingAesKey,
+    EventsSecret,
     KioskSecret,
     Logo,
     MiniProgramPage,
@@ -275,6 +276,16 @@ class OperatorSettings(_Section):
     token: OwnSecret = SecretStr("")
 
 
+class EventSettings(_Section):
+    url: OptionalUrl = ""
+    secret: EventsSecret = SecretStr("")
+
+
+class AuditSettings(_Section):
+    days: Annotated[Whole, Field(ge=0, le=3660)] = 90
+    """0: no audit."""
+
+
 class TracingSettings(_Section):
     otlp_url: OptionalUrl = ""
     sample_ratio: Annotated[Number, Field(gt=0, le=1)] = 1
@@ -306,6 +317,8 @@ class Settings(_Section):
     push: PushSettings = PushSettings()
     limits: LimitSettings = LimitSettings()
     operator: OperatorSettings = OperatorSettings()
+    events: EventSettings = EventSettings()
+    audit: AuditSettings = AuditSettings()
     tracing: TracingSettings = TracingSettings()
     logging: LoggingSettings = LoggingSettings()
 
@@ -318,6 +331,11 @@ class Settings(_Section):
     def site_name(self) -> str:
         """What the operator calls the site; empty where it has no name but its host."""
         return self.pages.name or self.wechat.site_name
+
+    @property
+    def keeps_audit(self) -> bool:
+        """Whether the operator can search what happened."""
+        return bool(self.operator.token and self.audit.days)
 
     @property
     def keeps_sessions(self) -> bool:
@@ -386,6 +404,12 @@ def check(settings: Settings, *, simulated: bool) -> None:
             settings.login.hook_secret,
             "login.hook_secret",
             "is empty, but login.hook_url is set: the hook could not tell us from others",
+        )
+    if settings.events.url:
+        _require(
+            settings.events.secret,
+            "events.secret",
+            "is empty, but events.url is set: the receiver could not tell us from others",
         )
     try:
         branding.logo_source(settings.pages.logo)
@@ -544,6 +568,9 @@ def warnings(settings: Settings) -> Iterator[str]:
             "login.hook_url: is never called, for it is asked about the forms of "
             "login.registration: ask, and told of the logins of kiosks"
         )
+    events = urlsplit(settings.events.url)
+    if events.scheme == "http" and not hosts.is_private_host(events.hostname or ""):
+        yield "events.url: is not https, so what happens to people travels in the clear"
     for name, client in settings.oidc.clients.items():
         for uri in (*client.redirect_uris, client.backchannel_logout_uri):
             host = urlsplit(uri).hostname or ""

@@ -10,6 +10,8 @@ from typing import Any
 
 from services.clock import Clock
 from services.errors import ApiError
+from services.events.entries import entry
+from services.events.service import EventService
 from services.ids import OpenId, new_scene_str, scene_of
 from services.logs import short_hash
 from services.metrics import Metrics
@@ -53,6 +55,7 @@ class MiniProgramLogin:
         issuer: Issuer,
         clock: Clock,
         metrics: Metrics,
+        events: EventService,
         *,
         register: bool,
         amr: tuple[str, ...],
@@ -69,6 +72,7 @@ class MiniProgramLogin:
         self._issuer = issuer
         self._clock = clock
         self._metrics = metrics
+        self._events = events
         self._register = register
         self._amr = amr
         self._token_ttl_seconds = token_ttl_seconds
@@ -105,6 +109,12 @@ class MiniProgramLogin:
         token = self._issuer.mint(
             subject=login.user.id, claims=claims, account=name, amr=self._amr, sid=sid
         )
+        facts = {"openid": identity.openid, "user": login.user.id, "account": name}
+        facts |= {"kind": Kind.MINI_PROGRAM.value, "scene": scene_str, "session": sid}
+        # Before the answer: a login that arrives is told.
+        if login.is_new:
+            await self._events.keep(entry("registered", now, scene_str, **facts))
+        await self._events.keep(entry("login", now, scene_str, **facts))
         log.info("mini program: logged in %s", short_hash(identity.openid))
         return status.login_fields(login.user.id, claims, now, token, refresh_token)
 

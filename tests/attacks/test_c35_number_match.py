@@ -70,6 +70,9 @@ class Victims:
         self.scenes[scene_str] = step.scene
         return step
 
+    async def user_of(self, identity: Identity) -> None:
+        return None
+
     async def admit(self, visit: Visit) -> LoginResult:
         assert visit.identity == Identity(self.app_id, OpenId("victim"))
         self.right += 1
@@ -84,7 +87,7 @@ async def test_ten_thousand_guesses_are_right_as_often_as_chance() -> None:
     """A script with a page for each victim guesses once for each; a second guess is refused."""
     victims, supervisor = Victims(), Supervisor()
     texts = ChatTexts("Teashop", {})
-    parts: Any = (victims, victims, victims, victims, texts, supervisor)
+    parts: Any = (victims, victims, victims, victims, texts, victims, supervisor)
     match = NumberMatch(*parts)
     for n in range(GUESSES):
         await match.answer(victims.add(), 3, f"{n * 37 % 100:02}")

@@ -1,6 +1,10 @@
 """What the documents say is what the code does, wherever a machine can tell."""
 
+import base64
+import json
+import os
 import re
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +19,7 @@ from handlers.routes import routes
 from handlers.sockets import SocketRouter
 from services import hooks
 from services.errors import STATUS
+from services.events import delivery, entries
 from services.metrics import MetricName
 from services.oidc.discovery import CLAIMS
 from services.push.close_codes import CloseCode
@@ -38,6 +43,7 @@ from tests.docs.pages import (
     table,
     tables,
 )
+from tests.servers import need
 from tests.services.scenes.test_status import SCENE
 from tests.stack import ON_LOOP, Stack
 
@@ -311,6 +317,60 @@ def test_the_signature_check_of_the_hook_page_works() -> None:
             hooks.SIGNATURE_HEADER: hooks.signature("s" * 16, str(stamp), body),
         }
         assert names["genuine"]("s" * 16, headers, sent) is accepted
+
+
+EVENTS_SECRET = "whsec_c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5zLTMyYnk="
+
+
+def event_headers(stamp: int, body: bytes) -> dict[str, str]:
+    key = base64.b64decode(EVENTS_SECRET.removeprefix("whsec_"))
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": delivery.signature(key, "evt_1", str(stamp), body),
+    }
+
+
+def test_the_receivers_of_the_page_of_events_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied as they stand, in Python and Node: each takes an event of this server, and refuses
+    another body and an old timestamp."""
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    body = b'{"type": "login", "timestamp": "", "data": {"user": "u1"}}'
+    now = int(time.time())
+    tries = [(now, body, True), (now, b"{}", False), (now - 301, body, False)]
+    tries_as_json = [[event_headers(at, body), sent.decode(), ok] for at, sent, ok in tries]
+    python = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert python is not None
+    monkeypatch.setenv("EVENTS_SECRET", EVENTS_SECRET)
+    names: dict[str, Any] = {"__name__": "receiver"}
+    exec(python[1], names)
+    client = names["app"].test_client()
+    for headers, sent, taken in tries_as_json:
+        answer = client.post("/scanpush", data=sent, headers=headers)
+        assert answer.status_code == (204 if taken else 401)
+    node = re.search(r"```js\n(.*?)```", page, re.DOTALL)
+    assert node is not None
+    checks = f"""
+    for (const [headers, sent, taken] of {json.dumps(tries_as_json)})
+      if (genuine(headers, Buffer.from(sent)) !== taken) process.exit(9);
+    server.close();
+    """
+    program = need("node", hint="Debian's package nodejs has it")
+    ran = subprocess.run(
+        [program, "--input-type=module", "-e", node[1] + checks],
+        env={**os.environ, "PORT": "0"},
+        timeout=60,
+    )
+    assert ran.returncode == 0
+
+
+def test_the_page_of_events_names_the_pauses_and_types() -> None:
+    """Those of the code."""
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    first = [f"{pause:.0f}" for pause in delivery.PAUSES[:3]]
+    assert f"after {first[0]}, {first[1]} and {first[2]} seconds" in page
+    assert {name for name in entries.TOLD if f"`{name}`" not in page} == set()
+    assert {word for word in entries.OUTCOMES.values() if f"`{word}`" not in page} == set()
 
 
 def test_the_hook_page_says_how_often_it_is_told() -> None:

@@ -13,7 +13,6 @@ from services.scenes.history import RecordedScenes
 from services.scenes.states import Move, State
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
-from tests.faulty import FaultyStore
 from tests.stack import ON_LOOP, Page, Stack, status, until
 
 pytestmark = ON_LOOP
@@ -285,10 +284,7 @@ async def test_the_overview_is_there_while_the_store_is_not(tmp_path: Path) -> N
     """That is when the operator looks; what only the store knows is left open."""
     async with Stack(tmp_path, faulty=True, **OPERATOR) as stack:
         await logged_in(stack)
-        recorded = stack.container.scenes
-        assert isinstance(recorded, RecordedScenes)
-        store = recorded._scenes
-        assert isinstance(store, FaultyStore)
+        store = stack.scenes
         store.refuse("recall", "get")
         seen = await overview(stack)
         assert seen["funnel"]["consumed"] == 1 and seen["wechat"][0]["codes_left"] is None

@@ -123,6 +123,7 @@ FLOORS = (
     ("services/scenes/",),
     ("services/wechat/",),
     ("services/sessions/", "services/screens/"),
+    ("services/events/",),
     ("services/people/", "services/tokens/"),
     ("services/",),  # the ground floor: every other file
 )

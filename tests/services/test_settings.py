@@ -458,6 +458,14 @@ def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registratio
     assert not list(models.warnings(loaded(tmp_path, asked)))
 
 
+def test_events_in_the_clear_are_warned_about(tmp_path: Path) -> None:
+    """But for a receiver on this machine or network."""
+    secret = "whsec_" + "c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5z"
+    for url, warned in (("http://events.example.com/", 1), ("http://10.0.0.9/e", 0)):
+        lines = list(models.warnings(loaded(tmp_path, {"events": {"url": url, "secret": secret}})))
+        assert len(lines) == warned and all(line.startswith("events.url") for line in lines)
+
+
 def test_secrets_without_an_app_id_are_a_mistake(tmp_path: Path) -> None:
     """Otherwise the simulator would start where the real thing was meant."""
     assert mistake(tmp_path, account(app_id="")).key == "wechat.accounts.default.app_id"
@@ -480,6 +488,11 @@ def test_an_app_needs_its_secret(tmp_path: Path, app: str) -> None:
         ({"kiosks": {"lobby": {"label": "L"}}}, "kiosks.lobby.secret"),
         ({"kiosks": {"lobby": {"secret": "short"}}}, "kiosks.lobby.secret"),
         ({"login": {"hook_url": "http://hook.test/"}}, "login.hook_secret"),
+        ({"events": {"url": "http://events.test/"}}, "events.secret"),
+        ({"events": {"secret": "c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5z"}}, "events.secret"),
+        ({"events": {"secret": "whsec_c2hvcnQ="}}, "events.secret"),
+        ({"events": {"secret": "whsec_no base64"}}, "events.secret"),
+        ({"audit": {"days": -1}}, "audit.days"),
         (account(forward_logins=True), "wechat.accounts.default.forward_url"),
         ({"server": {"processes": 2}}, "server.processes"),
     ],

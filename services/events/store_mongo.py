@@ -1,0 +1,249 @@
+"""Entries in MongoDB: one document each, safe without transactions.
+
+What is empty is left out, so that sparse indexes hold only what they are asked for. A document that
+is pending has `lane` and `due`, a dead letter has `dead`. The lease is a document of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo import DESCENDING, UpdateMany, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from services.errors import StoreUnavailable
+from services.events.entries import Entry, number_at
+from services.events.store import (
+    MOST_COUNTED,
+    Backlog,
+    Dead,
+    Keeping,
+    Later,
+    Page,
+    Pending,
+    Search,
+)
+from services.mongo_client import Document
+from services.people.store_mongo import MongoUserStore
+
+MOST_OF_LANES = 20
+"""Events that are read at once, for each lane on average."""
+
+DUPLICATE = 11000
+"""MongoDB's code of a key that exists."""
+
+_LEASE = "owner"
+
+_INDEXES: Sequence[str] = ("user", "person", "account", "outcome", "screen", "scene")
+
+
+class MongoEventStore:
+    """`EventStore` for any number of nodes, over the connections of the store of people.
+
+    Args:
+        keeping: which entries, and for what.
+    """
+
+    def __init__(self, users: MongoUserStore, keeping: Keeping) -> None:
+        self._users = users
+        self._keeping = keeping
+
+    async def open(self) -> None:
+        """Make the indexes; `users` must be open.
+
+        Raises: as `MongoUserStore.open`.
+        """
+        self._events = self._users.collection("events")
+        self._leases = self._users.collection("event_leases")
+        async with self._users.call("createIndexes"):
+            await self._events.create_index("number")
+            for field in ("due", "dead"):
+                await self._events.create_index(field, sparse=True)
+            await self._events.create_index([("lane", 1), ("number", 1)], **_having("lane"))
+            if self._keeping.audited:
+                for field in _INDEXES:
+                    await self._events.create_index([(field, 1), ("number", -1)], **_having(field))
+
+    async def keep(self, entries: Sequence[Entry]) -> None:
+        documents = [self._document(one) for one in entries if self._keeping.keeps(one)]
+        if not documents:
+            return
+        async with self._users.call():
+            try:
+                await self._events.insert_many(documents, ordered=False)
+            except BulkWriteError as error:
+                # The driver's own words quote the documents.
+                details = error.details
+                codes = {failed["code"] for failed in details["writeErrors"]} - {DUPLICATE}
+                if codes or details["writeConcernErrors"]:
+                    raise StoreUnavailable("MongoDB: entries are not safely kept") from None
+
+    def _document(self, entry: Entry) -> Document:
+        kept: Document = {name: value for name, value in entry._asdict().items() if value}
+        kept["_id"] = kept.pop("id")
+        kept["number"] = entry.number
+        if self._keeping.tells(entry):
+            kept.update(lane=entry.lane, due=entry.at, tries=0)
+        return kept
+
+    async def lease(self, node: str, now: float, seconds: float) -> bool:
+        free = {"_id": _LEASE, "$or": [{"node": node}, {"until": {"$lte": now}}]}
+        async with self._users.call():
+            try:
+                await self._leases.update_one(
+                    free, {"$set": {"node": node, "until": now + seconds}}, upsert=True
+                )
+            except DuplicateKeyError:
+                return False  # another node has it
+        return True
+
+    async def release(self, node: str) -> None:
+        async with self._users.call():
+            await self._leases.delete_one({"_id": _LEASE, "node": node})
+
+    async def due(self, now: float, until: float, limit: int) -> Sequence[Pending]:
+        async with self._users.call():
+            due = self._events.find({"due": {"$lte": now}}, ["lane"]).sort("due").limit(limit)
+            lanes = list({found["lane"]: None for found in await due.to_list()})
+            if not lanes:
+                return []
+            pending = await (
+                self._events.find({"lane": {"$in": lanes}, "due": {"$exists": True}})
+                .sort("number")
+                .limit(limit * MOST_OF_LANES)
+                .to_list()
+            )
+            first_due: dict[str, float] = {}
+            for found in pending:
+                first_due.setdefault(found["lane"], found["due"])
+            # They would be found again in each round, until the first of their lane is due.
+            waiting = [
+                UpdateMany({"lane": lane, "due": {"$lt": due_at}}, {"$set": {"due": due_at}})
+                for lane, due_at in first_due.items()
+                if due_at > now
+            ]
+            if waiting:
+                await self._events.bulk_write(waiting, ordered=False)
+        return [
+            Pending(found["number"], _entry(found), found["lane"], found["tries"])
+            for found in pending
+            if first_due[found["lane"]] <= now and found["at"] <= until
+        ]
+
+    async def settle(
+        self, told: Sequence[Pending], later: Sequence[Later], dead: Sequence[Dead]
+    ) -> None:
+        changes = [
+            UpdateOne(
+                {"_id": one.event.entry.id, "due": {"$exists": True}},
+                {"$set": {"due": one.due, "tries": one.event.tries + 1}},
+            )
+            for one in later
+        ] + [
+            UpdateOne(
+                {"_id": one.entry.id, "due": {"$exists": True}},
+                {
+                    "$set": {"dead": one.number, "tries": one.tries, "error": one.error},
+                    "$unset": {"due": "", "lane": ""},
+                },
+            )
+            for one in dead
+        ]
+        async with self._users.call():
+            if told:
+                done = {"_id": {"$in": [one.entry.id for one in told]}, "due": {"$exists": True}}
+                if self._keeping.audited:
+                    await self._events.update_many(
+                        done, {"$unset": {"due": "", "lane": "", "tries": "", "error": ""}}
+                    )
+                else:
+                    await self._events.delete_many(done)
+            if changes:
+                await self._events.bulk_write(changes, ordered=False)
+
+    async def backlog(self) -> Backlog:
+        is_pending = {"due": {"$exists": True}}
+        async with self._users.call():
+            pending = await self._events.count_documents(
+                {"due": {"$gte": 0}}, limit=MOST_COUNTED, hint="due_1"
+            )
+            dead = await self._events.count_documents(
+                {"dead": {"$gte": 0}}, limit=MOST_COUNTED, hint="dead_1"
+            )
+            # By `due` and not by `at`, for which there is no index of the pending ones alone.
+            oldest = await self._events.find(is_pending, ["at"]).sort("due").limit(1000).to_list()
+        return Backlog(pending, dead, min((found["at"] for found in oldest), default=None))
+
+    async def dead_letters(self, before: int | None, limit: int) -> Sequence[Dead]:
+        older = {"$gte": 0} if before is None else {"$gte": 0, "$lt": before}
+        async with self._users.call():
+            found = self._events.find({"dead": older}).sort("dead", DESCENDING).limit(limit)
+            letters = await found.to_list()
+        return [Dead(one["number"], _entry(one), one["tries"], one["error"]) for one in letters]
+
+    async def send_again(self, event_id: str | None, now: float, limit: int) -> int:
+        which: Document = {"dead": {"$gte": 0}}
+        if event_id is not None:
+            which["_id"] = event_id
+        async with self._users.call():
+            letters = await self._events.find(which).sort("dead").limit(limit).to_list()
+            changes = [
+                UpdateOne(
+                    {"_id": one["_id"], "dead": {"$exists": True}},
+                    {
+                        "$set": {"due": now, "lane": _entry(one).lane, "tries": 0},
+                        "$unset": {"dead": "", "error": ""},
+                    },
+                )
+                for one in letters
+            ]
+            if not changes:
+                return 0
+            return (await self._events.bulk_write(changes, ordered=False)).modified_count
+
+    async def search(self, search: Search, before: int | None, limit: int) -> Page:
+        numbers: Document = {}
+        if search.since is not None:
+            numbers["$gte"] = number_at(search.since)
+        bounds = [] if before is None else [before]
+        if search.until is not None:
+            bounds.append(number_at(search.until))
+        if bounds:
+            numbers["$lt"] = min(bounds)
+        which: Document = {"number": numbers} if numbers else {}
+        for field in ("account", "screen", "outcome"):
+            if value := getattr(search, field):
+                which[field] = value
+        if search.scene:
+            which["scene"] = {"$gte": search.scene, "$lt": search.scene + "g"}
+        people: list[Document] = [{"user": {"$in": list(search.users)}}] if search.users else []
+        if search.person:
+            people.append({"person": search.person, "user": {"$exists": False}})
+        if people:
+            which = {**which, "$or": people} if len(people) > 1 else {**which, **people[0]}
+        async with self._users.call():
+            found = await (
+                self._events.find(which).sort("number", DESCENDING).limit(limit + 1).to_list()
+            )
+        entries = [_entry(one) for one in found[:limit]]
+        return Page(entries, found[limit - 1]["number"] if len(found) > limit else None)
+
+    async def expire(self, before: float, limit: int) -> int:
+        old: Document = {"number": {"$lt": number_at(before)}}
+        if self._keeping.told:
+            old["due"] = {"$exists": False}
+        async with self._users.call():
+            found = self._events.find(old, ["_id"]).sort("number").limit(limit)
+            ids = [one["_id"] for one in await found.to_list()]
+            if ids:
+                await self._events.delete_many({"_id": {"$in": ids}})
+        return len(ids)
+
+
+def _having(field: str) -> dict[str, Any]:
+    """An index of those documents alone that have the field."""
+    return {"partialFilterExpression": {field: {"$exists": True}}}
+
+
+def _entry(found: Document) -> Entry:
+    facts = {name: found[name] for name in Entry._fields if name in found}
+    return Entry(**{**facts, "id": found["_id"]})

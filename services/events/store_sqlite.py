@@ -1,0 +1,292 @@
+"""Entries in the embedded database: one row each, in the order of their numbers.
+
+A row that is pending has `lane` and `due`, a dead letter `lane` alone; partial indexes find them
+among any number of others. What an index finds is in the order of the numbers, as the number is the
+row's id. Searches run beside the event loop, on a connection of their own.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from services.events.entries import TOLD, Entry, number_at
+from services.events.store import (
+    MOST_COUNTED,
+    Backlog,
+    Dead,
+    Keeping,
+    Later,
+    Page,
+    Pending,
+    Search,
+)
+from services.sqlite import Connection, Database, sqlite_errors
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, at REAL NOT NULL, type TEXT NOT NULL,
+    outcome TEXT NOT NULL, user TEXT, person TEXT NOT NULL, account TEXT NOT NULL,
+    kind TEXT NOT NULL, screen TEXT NOT NULL, scene TEXT NOT NULL, session TEXT NOT NULL,
+    detail TEXT NOT NULL, lane TEXT, due REAL, tries INTEGER NOT NULL, error TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_user ON events (user) WHERE user IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_person ON events (person)
+    WHERE user IS NULL AND person <> '';
+CREATE INDEX IF NOT EXISTS events_by_account ON events (account);
+CREATE INDEX IF NOT EXISTS events_by_outcome ON events (outcome) WHERE outcome <> 'authorized';
+CREATE INDEX IF NOT EXISTS events_by_screen ON events (screen) WHERE screen <> '';
+CREATE INDEX IF NOT EXISTS events_by_scene ON events (scene) WHERE scene <> '';
+CREATE INDEX IF NOT EXISTS events_due ON events (due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_pending ON events (lane) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_dead ON events (number) WHERE lane IS NOT NULL AND due IS NULL;
+"""
+
+_ENTRY = ", ".join(Entry._fields)
+_EVENT = f"number, lane, tries, due, error, {_ENTRY}"
+_INSERT = (
+    f"INSERT INTO events (number, {_ENTRY}, lane, due, tries, error)"
+    f" VALUES ({', '.join('?' * (len(Entry._fields) + 3))}, 0, '') ON CONFLICT DO NOTHING"
+)
+_IS_DEAD = "lane IS NOT NULL AND due IS NULL"
+
+LOGGED_IN = "authorized"
+"""The outcome of most entries. It has no index, which would cost each login a write."""
+
+MOST_OF_LANE = 20
+"""Events of a lane that are read at once."""
+
+SCANNED = 5_000
+"""Entries that a search looks at for one page: some 30 ms on a busy machine."""
+
+
+class SqliteEventStore:
+    """`EventStore` in one file, for one process.
+
+    Args:
+        keeping: which entries, and for what.
+    """
+
+    def __init__(self, database: Database, keeping: Keeping) -> None:
+        self._database = database
+        self._keeping = keeping
+
+    def keep_in_transaction(self, db: Connection, entries: Sequence[Entry]) -> None:
+        """`keep`, within the transaction of what the entries tell."""
+        told, audited = self._keeping
+        for entry in entries:
+            lane, due = None, None
+            if told and entry.type in TOLD:
+                lane, due = entry.lane, entry.at
+            elif not audited:
+                continue
+            number = entry.number
+            while not db.execute(_INSERT, (number, *entry, lane, due)).rowcount:
+                kept = db.execute("SELECT id FROM events WHERE number = ?", (number,)).fetchone()
+                if kept[0] == entry.id:
+                    break
+                number += 1  # another one of the same microsecond
+
+    async def keep(self, entries: Sequence[Entry]) -> None:
+        if any(self._keeping.keeps(entry) for entry in entries):
+            await self._database.write(lambda db: self.keep_in_transaction(db, entries))
+
+    async def lease(self, node: str, now: float, seconds: float) -> bool:
+        return True  # the file has one process
+
+    async def release(self, node: str) -> None:
+        """There was nothing to take."""
+
+    async def due(self, now: float, until: float, limit: int) -> Sequence[Pending]:
+        found: list[Pending] = []
+        waiting: list[tuple[float, str, float]] = []
+        with sqlite_errors():
+            reader = self._database.reader
+            lanes = reader.execute(
+                "SELECT DISTINCT lane FROM (SELECT lane FROM events"
+                " WHERE due <= ? ORDER BY due LIMIT ?)",
+                (now, limit),
+            ).fetchall()
+            for (lane,) in lanes:
+                rows = reader.execute(
+                    f"SELECT {_EVENT} FROM events WHERE lane = ? AND due IS NOT NULL"
+                    " ORDER BY number LIMIT ?",
+                    (lane, MOST_OF_LANE),
+                ).fetchall()
+                first_due = rows[0][3]
+                if first_due > now:
+                    waiting.append((first_due, lane, first_due))
+                    continue
+                found += [Pending(row[0], Entry._make(row[5:]), lane, row[2]) for row in rows]
+        if waiting:
+            # They would be found again in each round, until the first of their lane is due.
+            await self._database.write(
+                lambda db: db.executemany(
+                    "UPDATE events SET due = ? WHERE lane = ? AND due < ?", waiting
+                )
+                and None
+            )
+        return [event for event in found if event.entry.at <= until]
+
+    async def settle(
+        self, told: Sequence[Pending], later: Sequence[Later], dead: Sequence[Dead]
+    ) -> None:
+        done = "DELETE FROM events WHERE number = ? AND due IS NOT NULL"
+        if self._keeping.audited:
+            done = "UPDATE events SET lane = NULL, due = NULL WHERE number = ? AND due IS NOT NULL"
+
+        def job(db: Connection) -> None:
+            db.executemany(done, [(event.number,) for event in told])
+            db.executemany(
+                "UPDATE events SET due = ?, tries = ? WHERE number = ? AND due IS NOT NULL",
+                [(one.due, one.event.tries + 1, one.event.number) for one in later],
+            )
+            db.executemany(
+                "UPDATE events SET due = NULL, tries = ?, error = ?"
+                " WHERE number = ? AND due IS NOT NULL",
+                [(one.tries, one.error, one.number) for one in dead],
+            )
+
+        await self._database.write(job)
+
+    async def backlog(self) -> Backlog:
+        with sqlite_errors():
+            reader = self._database.reader
+            count = "SELECT count(*) FROM (SELECT 1 FROM events WHERE {} LIMIT ?)"
+            pending, dead = (
+                reader.execute(count.format(which), (MOST_COUNTED,)).fetchone()[0]
+                for which in ("due IS NOT NULL", _IS_DEAD)
+            )
+            (oldest,) = reader.execute(
+                "SELECT min(at) FROM (SELECT at FROM events WHERE due IS NOT NULL LIMIT ?)",
+                (MOST_COUNTED,),
+            ).fetchone()
+        return Backlog(pending, dead, oldest)
+
+    async def dead_letters(self, before: int | None, limit: int) -> Sequence[Dead]:
+        with sqlite_errors():
+            rows = self._database.reader.execute(
+                f"SELECT {_EVENT} FROM events WHERE {_IS_DEAD} AND number < ?"
+                " ORDER BY number DESC LIMIT ?",
+                (_above(before), limit),
+            ).fetchall()
+        return [Dead(row[0], Entry._make(row[5:]), row[2], row[4]) for row in rows]
+
+    async def send_again(self, event_id: str | None, now: float, limit: int) -> int:
+        which, chosen = _IS_DEAD, [event_id] if event_id is not None else []
+        if chosen:
+            which = f"{_IS_DEAD} AND id = ?"
+        return await self._database.write(
+            lambda db: db.execute(
+                "UPDATE events SET due = ?, tries = 0, error = '' WHERE number IN"
+                f" (SELECT number FROM events WHERE {which} ORDER BY number LIMIT ?)",
+                (now, *chosen, limit),
+            ).rowcount
+        )
+
+    async def search(self, search: Search, before: int | None, limit: int) -> Page:
+        return await self._database.read_aside(lambda db: _search(db, search, before, limit))
+
+    async def expire(self, before: float, limit: int) -> int:
+        which = "number < ?" + (" AND due IS NULL" if self._keeping.told else "")
+        old = f"SELECT number FROM events WHERE {which} ORDER BY number LIMIT ?"
+        with sqlite_errors():
+            found = self._database.reader.execute(old, (number_at(before), 1)).fetchone()
+        if found is None:
+            return 0
+        return await self._database.write(
+            lambda db: db.execute(
+                f"DELETE FROM events WHERE number IN ({old})", (number_at(before), limit)
+            ).rowcount
+        )
+
+
+def _above(before: int | None) -> int:
+    return 2**63 - 1 if before is None else before
+
+
+def _search(db: sqlite3.Connection, search: Search, before: int | None, limit: int) -> Page:
+    until = _above(before)
+    if search.until is not None:
+        until = min(until, number_at(search.until))
+    since = 0 if search.since is None else number_at(search.since)
+    found: dict[int, Entry] = {}
+    seen_to = since
+    """All entries from here on that fit are found."""
+    for conditions in _ways(search):
+        entries, reached = _scan(db, conditions, since, until, limit)
+        found.update(entries)
+        seen_to = max(seen_to, reached)
+    numbers = sorted((number for number in found if number >= seen_to), reverse=True)
+    page = numbers[:limit]
+    cursor = None
+    if len(numbers) > limit:
+        cursor = page[-1]
+    elif seen_to > since:
+        cursor = seen_to
+    return Page([found[number] for number in page], cursor)
+
+
+class _Condition(NamedTuple):
+    """A part of WHERE, and the index that answers it, if any does."""
+
+    text: str
+    values: tuple[object, ...]
+    by: str
+
+
+def _ways(search: Search) -> Iterator[list[_Condition]]:
+    """What to look for: first what an index is asked, then what is compared besides. A person is
+    found in several ways."""
+    rest: list[_Condition] = []
+    if search.scene:
+        until = search.scene + "g"  # after all that continue with a digit or a hyphen
+        text = "scene >= ? AND scene < ? AND scene <> ''"
+        rest.append(_Condition(text, (search.scene, until), "events_by_scene"))
+    if search.screen:
+        text = "screen = ? AND screen <> ''"
+        rest.append(_Condition(text, (search.screen,), "events_by_screen"))
+    if search.outcome and search.outcome != LOGGED_IN:
+        text = f"outcome = ? AND outcome <> '{LOGGED_IN}'"
+        rest.append(_Condition(text, (search.outcome,), "events_by_outcome"))
+    if search.account:
+        rest.append(_Condition("account = ?", (search.account,), "events_by_account"))
+    if search.outcome == LOGGED_IN:
+        rest.append(_Condition("outcome = ?", (search.outcome,), ""))
+    people = [_Condition("user = ?", (user,), "events_by_user") for user in search.users]
+    if search.person:
+        text = "user IS NULL AND person = ? AND person <> ''"
+        people.append(_Condition(text, (search.person,), "events_by_person"))
+    if not people:
+        yield rest
+    for person in people:
+        yield [person, *rest]
+
+
+def _scan(
+    db: sqlite3.Connection, conditions: Sequence[_Condition], since: int, until: int, limit: int
+) -> tuple[dict[int, Entry], int]:
+    """What fits, of the newest `SCANNED` entries that the first condition finds; and down to which
+    number that is all there is."""
+    table, where = "events NOT INDEXED", "number >= ? AND number < ?"
+    values: list[object] = [since, until]
+    if conditions:
+        first, *others = conditions
+        if first.by:
+            table, where = f"events INDEXED BY {first.by}", f"{where} AND {first.text}"
+            values += first.values
+            conditions = others
+    found = f"FROM {table} WHERE {where} ORDER BY number DESC LIMIT"
+    compared = " AND ".join(one.text for one in conditions) or "1"
+    compared_values = [value for one in conditions for value in one.values]
+    rows = db.execute(
+        f"SELECT * FROM (SELECT number, {_ENTRY} {found} {SCANNED}) WHERE {compared} LIMIT ?",
+        (*values, *compared_values, limit + 1),
+    ).fetchall()
+    reached = since
+    if len(rows) > limit:
+        reached = rows[-1][0]
+    elif conditions:
+        # The last one that was compared.
+        last = db.execute(f"SELECT number {found} 1 OFFSET {SCANNED - 1}", values).fetchone()
+        reached = since if last is None else last[0]
+    return {row[0]: Entry._make(row[1:]) for row in rows}, reached

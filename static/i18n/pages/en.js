@@ -149,7 +149,8 @@ export default {
     level: { well: "All well", warning: "Warning", critical: "Critical" },
     problem: {
       down: "{engine} does not answer ({store}, node {node}): logins cannot be finished.",
-      signature: "{refused} of {callbacks} callbacks refused in 10 minutes, by their signature: the Token of account {account} is not the one at WeChat's console, or they are not WeChat's.",
+      signature: "{refused} of {callbacks} callbacks refused in 10 minutes, by their signature: the \
+Token of account {account} is not the one at WeChat's console, or they are not WeChat's.",
       refused: "{refused} of {callbacks} callbacks refused or failed in 10 minutes: see the outcomes below.",
       errcode: "WeChat answers {errcode} ({times} × in the last hour): {meaning}.",
       failing: "{failed} logins failed in 10 minutes, {share} of all that were decided.",

@@ -145,7 +145,8 @@ export default {
     level: { well: "正常", warning: "注意", critical: "重大" },
     problem: {
       down: "{engine} が応答しません（{store}、ノード {node}）。ログインを完了できません。",
-      signature: "直近 10 分間のコールバック {callbacks} 件のうち {refused} 件を署名の不一致で拒否しました。アカウント {account} の Token が WeChat の管理画面と違うか、WeChat 以外からの要求です。",
+      signature: "直近 10 分間のコールバック {callbacks} 件のうち {refused} 件を署名の不一致で拒否しました。\
+アカウント {account} の Token が WeChat の管理画面と違うか、WeChat 以外からの要求です。",
       refused: "直近 10 分間のコールバック {callbacks} 件のうち {refused} 件が拒否または失敗しました。下の結果を見てください。",
       errcode: "WeChat が {errcode} を返しました（直近 1 時間に {times} 件）：{meaning}。",
       failing: "直近 10 分間に {failed} 件のログインが失敗しました（{share}）。",

@@ -113,6 +113,7 @@ class DeviceHandler(ProviderHandler):
         self.render(
             "device.html",
             lang=lang,
+            page=page,
             words=PAGES[page][lang],
             labels=LABELS[lang],
             good=good,

@@ -112,6 +112,7 @@ def page_facts(container: Container) -> dict[str, str]:
         "simulated": "true" if wechat.is_simulated else "false",
         "phone": phone,
         "kinds": " ".join(container.scene_codes),
+        **container.account_facts,
     } | brand_facts(container)
 
 

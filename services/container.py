@@ -61,7 +61,7 @@ from services.scenes.kiosk_presence import KioskPresence, WatchedKiosks
 from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.meters import Meters, Reports
 from services.scenes.number_match import NumberMatch
-from services.scenes.pictures import MiniProgramPictures, Pictures
+from services.scenes.pictures import MiniProgramPictures, Pictures, picture_source
 from services.scenes.policy import ChatTexts, LoginPolicy
 from services.scenes.registration import RegistrationService
 from services.scenes.session_words import SessionWords
@@ -164,6 +164,14 @@ class Container:
     def logo(self) -> str:
         """What ``src`` of the operator's logo holds; empty for none."""
         return branding.logo_source(self.settings.pages.logo)
+
+    @cached_property
+    def account_facts(self) -> dict[str, str]:
+        """Name of the account that pages use, and its QR code as ``src`` holds it; empty for
+        none."""
+        account = next(iter(self.settings.wechat.accounts.values()), AccountSettings())
+        picture = picture_source(account.qr) if account.qr else ""
+        return {"account_name": account.name, "account_qr": picture}
 
     @cached_property
     def colours(self) -> str:

@@ -1,5 +1,5 @@
-// The page of the OpenID Provider: the element does the login, and its ticket goes to the server, which sends the browser
-// back to the client.
+// The page of the OpenID Provider: the element does the login, and its ticket goes to the server, which sends the
+// browser back to the client.
 
 import { meta } from "./login-first.js";
 import { by, open, page, scan, showDoors } from "./login-page.js";

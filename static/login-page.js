@@ -2,7 +2,8 @@
 // appearance, the simulated phone.
 
 import { doors, firstKind, inWeChat, meta, onPhone } from "./login-first.js";
-import { chosenTheme, drawn, fill, keepDoor, keepTheme, offerLanguages, speak } from "./page.js";
+import { chosenTheme, copyText, drawn, fill, keepTheme, offerLanguages, speak } from "./page.js";
+import { keepDoor, keepReference } from "./page.js";
 import "./scan-login.js";
 
 export const by = (id) => document.getElementById(id);
@@ -12,6 +13,7 @@ const simulated = /^(true|1|yes)$/i.test(meta("simulated"));
 /** `words` of the page's language, once they are there; `show` puts them where `data-t` does not. */
 export const page = { words: null, show: () => {} };
 
+const ENDED = ["failed", "denied", "expired"];
 const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
 
 export function showDoors() {
@@ -56,6 +58,8 @@ function showWay() {
   fill(by("steps"), steps.map(item));
   const next = CLAIMED.includes(state) ? 2 : 0;
   by("steps").children[next].setAttribute("aria-current", "step");
+  showAccount(kind);
+  showReference(scan.login.view);
   showTitle();
 }
 
@@ -70,6 +74,41 @@ function showTitle() {
 
 new MutationObserver(showTitle).observe(said, { childList: true });
 
+let scene = "";
+
+/** What a person can tell the operator, who finds the login by it (docs/operations.md). */
+function showReference({ state, trouble, scene_str: shown }) {
+  if (shown || state === "starting" && !trouble) scene = shown || "";
+  const [, first, second] = /^(.{4})(.{4})/.exec(scene.toUpperCase()) || [];
+  const told = first && (trouble || ENDED.includes(state)) ? `${first}-${second}` : "";
+  const line = by("reference");
+  // Its room stays.
+  line.classList.toggle("unready", !told);
+  if (told) line.textContent = page.words.reference.replace("{id}", told);
+  keepReference(told);
+}
+
+/** Where a number is typed, the account that it is sent to is named, and its code shown. */
+function showAccount(kind) {
+  const account = by("account"), name = by("account-name"), to = by("to-account"), { words } = page;
+  if (!account) return;
+  account.hidden = kind !== "code";
+  if (by("account-qr")) {
+    by("account-qr").alt = words.account_qr;
+    by("account-hint").textContent = inWeChat ? words.account_press : onPhone ? words.account_save : words.account_hint;
+  }
+  if (!to) return;
+  // In place of the element's own words, while it waits.
+  to.slot = kind === "code" ? "waiting" : "none";
+  by("to-account-title").textContent = words.to_account.replace("{account}", name.textContent);
+  by("to-account-hint").textContent = words.to_account_hint;
+  by("copy-account").onclick = async () => {
+    const copied = await copyText(name.textContent);
+    by("copied-account").textContent = copied ? words.copied : words.copy_failed;
+    if (!copied) getSelection().selectAllChildren(name);
+  };
+}
+
 /** Where the simulated phone does what a person would do with this code. */
 function atThePhone({ state, trouble, kind, qr, scene_str }) {
   if (!simulated || state !== "waiting" || trouble) return "";
@@ -78,7 +117,22 @@ function atThePhone({ state, trouble, kind, qr, scene_str }) {
   return qr && /^https?:/.test(qr.content) ? qr.content : "";
 }
 
+let held;
+document.addEventListener("focusin", (event) => {
+  held = by("stage").contains(event.target) ? event.composedPath()[0] : null;
+});
+
+/** Where what had the focus in the stage is gone, the next Tab goes on from there, not from the top. */
+function keepFocus() {
+  const gone = held && (!held.getClientRects().length || getComputedStyle(held).visibility === "hidden");
+  // Nothing else has it by now; it may also have left the page.
+  if (gone && [document.body, null].includes(document.activeElement)) by("stage").focus({ preventScroll: true });
+}
+
+// Browsers take it from what is hidden when they draw, and some tell nothing of what is removed.
+by("stage").addEventListener("focusout", () => setTimeout(keepFocus));
 scan.addEventListener("change", ({ detail }) => {
+  if (held) requestAnimationFrame(() => setTimeout(keepFocus));
   if (detail.scene_str) drawn(true);
   const address = atThePhone(detail), link = by("phone-link");
   // Its room stays, so that the code does not move.

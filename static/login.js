@@ -1,7 +1,7 @@
 // The page `/`: the element does the login; this file does everything around it.
 
 import { by, open, page, scan, showDoors } from "./login-page.js";
-import { fill } from "./page.js";
+import { copyText, fill } from "./page.js";
 
 let login;
 
@@ -108,13 +108,13 @@ by("logout").onclick = () => {
   login = null;
   by("token").textContent = "";
   show();
-  by("words").focus();
+  by("words").focus({ preventScroll: true });
+  scrollTo(0, 0);
   scan.again();
 };
 
 by("copy").onclick = async () => {
-  const { clipboard } = navigator;
-  const copied = clipboard && await clipboard.writeText(login.token).then(() => true, () => false);
+  const copied = await copyText(login.token);
   by("copied").textContent = copied ? page.words.copied : page.words.copy_failed;
   if (!copied) getSelection().selectAllChildren(by("token"));
 };

@@ -1,15 +1,19 @@
-// The pages at the end of a door, and those of the OpenID Provider: appearance as chosen, and a way to close what can be
-// closed.
+// The pages at the end of a login on the phone, and those of the OpenID Provider: appearance as chosen, and a way to
+// close what can be closed.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-function paint() {
-  let chosen = "";
+const kept = (storage, name) => {
   try {
-    chosen = localStorage.getItem("scanpush theme") || "";
+    return window[storage].getItem(`scanpush ${name}`) || "";
   } catch (error) {
-    // No storage (private mode): the system decides.
+    // No storage (private mode): the system decides, and nothing is referred to.
+    return "";
   }
+};
+
+function paint() {
+  const chosen = kept("localStorage", "theme");
   document.documentElement.dataset.theme = chosen || (dark.matches ? "dark" : "light");
 }
 
@@ -31,6 +35,12 @@ function offer() {
 offer();
 document.getElementById("plain").remove();
 document.addEventListener("WeixinJSBridgeReady", offer);
+// Behind a login that came to nothing: how its page called it.
+const line = document.getElementById("reference"), id = kept("sessionStorage", "reference");
+if (line && id) {
+  line.textContent = line.dataset.text.replace("{id}", id);
+  line.hidden = false;
+}
 // An answer for another site: its button is for browsers without scripts.
 if ("posts" in document.body.dataset) document.getElementById("form").submit();
 // A popup has done its part: the page that opened it hears the result on its own socket.

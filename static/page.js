@@ -14,6 +14,20 @@ const keep = (name, value, storage = "localStorage") => {
 export const keepDoor = (kind) => keep("door", kind, "sessionStorage");
 export const keptDoor = () => keep("door", undefined, "sessionStorage");
 
+/** What the pages of this tab call its last login that came to nothing; empty: none did. */
+export const keepReference = (id) => keep("reference", id, "sessionStorage");
+
+/** Whether the text is on the clipboard now. */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (refused) {
+    // No permission, or a page without https.
+    return false;
+  }
+}
+
 /**
  * Removes the sentence that stands in the page until it is drawn. Below a path of another site, where the
  * server may not be found, it stays until something of the server `came`.

@@ -3,7 +3,7 @@
 const STYLE = `form { display: grid; grid-gap: .3rem; gap: .3rem; text-align: start; line-height: 1.4; }
 input { font: inherit; color: inherit; background: var(--plate); width: 100%; box-sizing: border-box;
   padding: .45em .7em; border: 1px solid var(--soft); border-radius: .6rem; }
-input:focus-visible { outline-offset: 0; }
+input:focus-visible { outline-offset: -2px; }
 [role=alert] { margin: 0; color: var(--bad); }`;
 const dressed = new WeakSet();
 

@@ -382,7 +382,7 @@ def shown(user_code: str) -> str:
 
 
 def _too_often() -> ApiError:
-    return ApiError("rate_limited", "Too many tries. Please wait.", retry_after=GUESS_SECONDS)
+    return ApiError("rate_limited", "Too many attempts. Please wait.", retry_after=GUESS_SECONDS)
 
 
 def _id(device_code: str) -> str:

@@ -176,6 +176,12 @@ def _mini_program_page(value: str) -> str:
     return value
 
 
+def _account_code(value: str) -> str:
+    if value and not re.fullmatch(r"https?://weixin\.qq\.com/[!-~]{1,200}", value):
+        raise ValueError("must be what the account's QR code holds: http://weixin.qq.com/r/...")
+    return value
+
+
 def _aes_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text:
@@ -266,6 +272,7 @@ RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
 AddressRange = Annotated[Network, BeforeValidator(_network)]
 Simulator = Annotated[Literal["auto", True, False], BeforeValidator(_simulator)]
 CodesAhead = Annotated[Literal["auto"] | int, BeforeValidator(_codes_ahead)]
+AccountCode = Annotated[str, AfterValidator(_account_code)]
 MiniProgramPage = Annotated[str, AfterValidator(_mini_program_page)]
 WeChatAppId = Annotated[str, AfterValidator(_app_id)]
 AppSecret = Annotated[

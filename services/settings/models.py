@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from services.errors import SettingsError
 from services.settings import branding, hosts, mongodb_url, sources
 from services.settings.fields import (
+    AccountCode,
     AddressRange,
     AppSecret,
     BaseUrl,
@@ -94,6 +95,10 @@ class MongoSettings(_Section):
 class AccountSettings(_Section):
     """One official account. Left entirely empty it is a placeholder."""
 
+    name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """As people find it in WeChat."""
+    qr: AccountCode = ""
+    """What the account's own QR code holds."""
     app_id: WeChatAppId = ""
     app_secret: AppSecret = SecretStr("")
     callback_token: CallbackToken = SecretStr("")

@@ -34,7 +34,7 @@ export default {
   registering: ["歡迎，{name}", "首次登入，請補齊資料"],
   authorized: ["{name}，已登入", "這個瀏覽器已經登入"],
   expired: ["QR 碼已過期", "換一個新的再掃"],
-  paused: ["QR 碼已暫停", "您還在嗎？需要時再換一個"],
+  paused: ["QR 碼已暫停", "準備掃碼時，再換一個新的"],
   denied: ["已在手機上拒絕", "沒有登入。如果不是您本人操作，不必理會"],
   "denied wrong_number": ["數字不對", "沒有人登入。請換一個 QR Code，重新掃描"],
   cancelled: ["已取消", "沒有登入任何帳號"],

@@ -1,11 +1,85 @@
-"""The languages, themes and sizes in which each state of the login page is looked at."""
+"""The states of the login page, and the languages, themes and sizes in which each is looked at."""
 
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page
 
+from .conftest import Fake, eventually, view, wait_for_state
 from .look import look
 from .walks import speak
+
+Shown = Callable[[Page, Fake], None]
+"""Brings a page that waits on the fake server into a state."""
+
+
+PERSON = {"user": {"name": "王**"}}
+
+
+def moved(state: str, **extra: Any) -> Shown:
+    """By a move of its scene."""
+
+    def show(page: Page, fake: Fake) -> None:
+        fake.move(state, **extra)
+        wait_for_state(page, "failed" if state == "consumed" else state)
+        if state == "registering":
+            page.locator("scan-login form input").nth(2).wait_for()
+        if extra.get("confirm") == "number":
+            page.locator("scan-login form input").wait_for()
+
+    return show
+
+
+def refused(status: int, error: str, trouble: str = "") -> Shown:
+    """By the answer to the next request for a code."""
+
+    def show(page: Page, fake: Fake) -> None:
+        fake.set(begin=[status, error])
+        page.evaluate("() => { scan.again(); }")
+        eventually(lambda: view(page).get("error") == error)
+        assert view(page).get("trouble", "") == trouble
+        fake.set(begin=None)
+
+    return show
+
+
+def offline(page: Page, fake: Fake) -> None:
+    page.context.set_offline(True)
+    page.evaluate("() => { scan.again(); }")
+    eventually(lambda: view(page).get("trouble") == "offline")
+
+
+def expired(page: Page, fake: Fake) -> None:
+    """After a scan: a code without one is replaced by the next."""
+    moved("scanned", **PERSON)(page, fake)
+    moved("expired")(page, fake)
+
+
+def replaced(page: Page, fake: Fake) -> None:
+    eventually(lambda: fake.seen()["sockets"] == 1)
+    fake.close(4409)
+    wait_for_state(page, "replaced")
+
+
+STATES: dict[str, Shown] = {
+    "waiting": lambda page, fake: None,
+    "scanned": moved("scanned", **PERSON),
+    "confirming": moved("confirming", **PERSON, confirm="chat"),
+    "number": moved("confirming", **PERSON, confirm="number"),
+    "registering": moved("registering", register_fields=["name", "phone", "email"]),
+    "authorized": moved("authorized"),
+    "denied": moved("denied"),
+    "cancelled": moved("cancelled"),
+    "failed": moved("failed", error="try_again"),
+    "used": moved("consumed"),
+    "expired": expired,
+    "replaced": replaced,
+    "degraded": refused(503, "wechat_unavailable", "degraded"),
+    "refused": refused(403, "forbidden_origin"),
+    "limited": refused(429, "rate_limited", "limited"),
+    "offline": offline,
+}
+"""Every state in which `/` can be seen."""
 
 Face = tuple[str, str, int, int]
 FACES: list[Face] = [

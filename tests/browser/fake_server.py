@@ -8,7 +8,8 @@ tests.browser.fake_server`` prints its port.
 Switches, set by ``POST /fake``: ``begin`` and ``poll`` (a status and an error code to answer with),
 ``socket`` (``open``, ``refuse``, ``hang`` or ``mute``), ``long_poll`` (``serve`` or ``cut``),
 ``scene_seconds``, ``qr_seconds``, ``poll_interval``, ``retry_after``, ``simulated``, ``kinds``,
-``site``, ``logo``, ``colours``, ``terms``, ``privacy``, ``kiosk_secret`` (that which a screen has),
+``site``, ``logo``, ``colours``, ``terms``, ``privacy``, ``account_name``, ``account_qr``,
+``kiosk_secret`` (that which a screen has),
 ``screen`` (what the operator did to it, told with its scenes), ``pairing`` (a status to answer
 with), ``pair_seconds``, ``overview`` (members of the operator's overview in place of its own),
 ``audit`` (whether the routes of audit, events and users exist).
@@ -34,11 +35,13 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from handlers.assets import static_assets
 from handlers.pages import page_policy
+from services.scenes.pictures import picture_source
 from services.wechat.replies import language
 
 TRUSTED_TYPES = "; require-trusted-types-for 'script'; trusted-types 'none'"
 KIOSK_SECRET = "a-secret-for-the-lobby"
 RIGHT_NUMBER = "42"
+BRAND = ("site", "logo", "colours", "terms", "privacy")
 FINAL = {"consumed", "expired", "denied", "cancelled", "failed"}
 DEFAULTS: dict[str, Any] = {
     "begin": None,
@@ -64,6 +67,8 @@ DEFAULTS: dict[str, Any] = {
     "pair_seconds": 600,
     "overview": {},
     "audit": False,
+    "account_name": "",
+    "account_qr": "",
 }
 
 
@@ -858,7 +863,9 @@ class Page(Base):
         lang = self.get_query_argument("lang", "") or self.get_cookie("lang") or lang
         facts = {
             "simulated": str(switches["simulated"]).lower(),
-            **{name: switches[name] for name in ("site", "logo", "colours", "terms", "privacy")},
+            **{name: switches[name] for name in BRAND},
+            "account_name": switches["account_name"],
+            "account_qr": picture_source(qr) if (qr := switches["account_qr"]) else "",
             "phone": "",
             "kinds": switches["kinds"],
         }

@@ -15,6 +15,18 @@ AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .map(({ id, nodes }) => [id, nodes.map((node) => `${node.target}: ${node.failureSummary}`)])"""
 
+SHIFTS = """
+const ask = fetch, frame = () => new Promise(requestAnimationFrame);
+// No code before something was painted.
+window.fetch = async (...request) => { await frame(); await frame(); return ask(...request); };
+window.shifts = [];
+const name = ({ node }) => node?.id || node?.className || node?.nodeName;
+const note = ({ value, sources }) => shifts.push([value, ...sources.map(name)]);
+new PerformanceObserver((list) => list.getEntries().forEach(note))
+  .observe({ type: "layout-shift", buffered: true });
+"""
+"""What a page moves, in `shifts`: how much, and what."""
+
 
 def violations(page: Page) -> list[Any]:
     """What axe-core has against the page as it is now."""

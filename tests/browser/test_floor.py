@@ -28,6 +28,8 @@ FACTS = {
     "logo": "",
     "terms": "",
     "privacy": "",
+    "account_name": "",
+    "account_qr": "",
     "client": "Shop",
     "authorize": "p",
     "colours": "",

@@ -1,4 +1,4 @@
-"""`pages` in the settings: colours that can be read, and the logo."""
+"""`pages` in the settings: colours that can be read, and the logo; what pages say of an account."""
 
 import itertools
 import re
@@ -92,3 +92,18 @@ def test_the_name_of_the_pages_is_that_of_the_chat(tmp_path: Path) -> None:
     assert load_settings(path, {"SCANPUSH_PAGES__NAME": "Teahouse"}).site_name == "Teahouse"
     path.write_text("wechat: {site_name: Old Name}\n")
     assert load_settings(path, {}).site_name == "Old Name"
+
+
+ACCOUNT = "wechat: {{accounts: {{default: {{name: Tea House, qr: '{}'}}}}}}\n"
+
+
+def test_the_account_that_a_number_is_sent_to(tmp_path: Path) -> None:
+    """Its name, and what its own QR code holds: one of WeChat's addresses, and nothing else."""
+    path = tmp_path / "config.yaml"
+    path.write_text(ACCOUNT.format("http://weixin.qq.com/r/tea-house"))
+    account = load_settings(path, {}).wechat.accounts["default"]
+    assert (account.name, account.qr) == ("Tea House", "http://weixin.qq.com/r/tea-house")
+    for wrong in ("https://example.com/qr.png", "qr.png", "http://weixin.qq.com.example.com/r/x"):
+        path.write_text(ACCOUNT.format(wrong))
+        with pytest.raises(SettingsError, match="wechat.accounts.default.qr: must be what the acc"):
+            load_settings(path, {})

@@ -7,7 +7,11 @@ export default {
   theme_dark: "Dark",
   title: "Log in with WeChat",
   heading: "Scan with WeChat to log in",
-  steps: ["Open WeChat on your phone, tap “+” and then Scan", "Point it at the code; the first time, follow the account", "When the reply reaches your phone, you are logged in here"],
+  steps: [
+    "Open WeChat on your phone, tap “+” and then Scan",
+    "Point it at the code; the first time, follow the account",
+    "When the reply reaches your phone, you are logged in here",
+  ],
   // By login kind, where the words above do not hold.
   ways: {
     hold: {
@@ -60,6 +64,15 @@ export default {
   door_web: "Inside WeChat",
   door_website: "Pop-up",
   phone_hint: "A phone cannot scan its own screen. Another way:",
+  reference: "Reference {id}",
+  account: "Official Account",
+  account_qr: "QR code of the account",
+  copy_account: "Copy name",
+  account_hint: "Scan it with WeChat to open the account",
+  account_save: "Save the picture and scan it in WeChat from your photos",
+  account_press: "Press and hold it to open the account",
+  to_account: "Send this number to “{account}”",
+  to_account_hint: "Type it into the account’s chat in WeChat",
   simulated: "WeChat is simulated.",
   simulated_more: "Nothing leaves this computer, and the token says “simulated” too.",
   phone: "Open the simulated phone and scan",
@@ -136,7 +149,8 @@ export default {
     level: { well: "All well", warning: "Warning", critical: "Critical" },
     problem: {
       down: "{engine} does not answer ({store}, node {node}): logins cannot be finished.",
-      signature: "{refused} of {callbacks} callbacks refused in 10 minutes, by their signature: the Token of account {account} is not the one at WeChat's console, or they are not WeChat's.",
+      signature: "{refused} of {callbacks} callbacks refused in 10 minutes, by their signature: the \
+Token of account {account} is not the one at WeChat's console, or they are not WeChat's.",
       refused: "{refused} of {callbacks} callbacks refused or failed in 10 minutes: see the outcomes below.",
       errcode: "WeChat answers {errcode} ({times} × in the last hour): {meaning}.",
       failing: "{failed} logins failed in 10 minutes, {share} of all that were decided.",
@@ -290,5 +304,9 @@ export default {
       done: "Done.",
     },
   },
-  claim: { iss: "Issuer", sub: "User", aud: "Audience", iat: "Issued", nbf: "Valid from", exp: "Expires", jti: "Token id", account: "Account", amr: "Method" },
+  claim: {
+    iss: "Issuer", sub: "User", aud: "Audience", iat: "Issued",
+    nbf: "Valid from", exp: "Expires", jti: "Token id", account: "Account",
+    amr: "Method",
+  },
 };

@@ -60,6 +60,15 @@ export default {
   door_web: "WeChat 内で",
   door_website: "WeChat 画面",
   phone_hint: "スマホは自分の画面をスキャンできません。別の方法：",
+  reference: "お問い合わせ番号 {id}",
+  account: "公式アカウント",
+  account_qr: "公式アカウントの QR コード",
+  copy_account: "名前をコピー",
+  account_hint: "WeChat でスキャンすると公式アカウントが開きます",
+  account_save: "画像を保存し、WeChat のスキャンでアルバムから選んでください",
+  account_press: "長押しすると公式アカウントが開きます",
+  to_account: "この番号を「{account}」に送信",
+  to_account_hint: "WeChat の公式アカウントとのトークに入力してください",
   simulated: "WeChat はシミュレーションです。",
   simulated_more: "データはこのパソコンから出ません。トークンにも simulated と記録されます。",
   phone: "仮想スマホでこのコードをスキャン",
@@ -136,7 +145,8 @@ export default {
     level: { well: "正常", warning: "注意", critical: "重大" },
     problem: {
       down: "{engine} が応答しません（{store}、ノード {node}）。ログインを完了できません。",
-      signature: "直近 10 分間のコールバック {callbacks} 件のうち {refused} 件を署名の不一致で拒否しました。アカウント {account} の Token が WeChat の管理画面と違うか、WeChat 以外からの要求です。",
+      signature: "直近 10 分間のコールバック {callbacks} 件のうち {refused} 件を署名の不一致で拒否しました。\
+アカウント {account} の Token が WeChat の管理画面と違うか、WeChat 以外からの要求です。",
       refused: "直近 10 分間のコールバック {callbacks} 件のうち {refused} 件が拒否または失敗しました。下の結果を見てください。",
       errcode: "WeChat が {errcode} を返しました（直近 1 時間に {times} 件）：{meaning}。",
       failing: "直近 10 分間に {failed} 件のログインが失敗しました（{share}）。",
@@ -290,5 +300,8 @@ export default {
       done: "完了しました。",
     },
   },
-  claim: { iss: "発行者", sub: "ユーザー", aud: "対象", iat: "発行日時", nbf: "有効開始", exp: "有効期限", jti: "トークン ID", account: "アカウント", amr: "方法" },
+  claim: {
+    iss: "発行者", sub: "ユーザー", aud: "対象", iat: "発行日時", nbf: "有効開始", exp: "有効期限",
+    jti: "トークン ID", account: "アカウント", amr: "方法",
+  },
 };

@@ -19,7 +19,7 @@ export default {
       ],
     },
     code: {
-      heading: "在微信里发送数字登录",
+      heading: "在微信里发送数字，登录这个浏览器",
       steps: [
         "打开手机微信，找到公众号",
         "在对话框里输入数字并发送；首次使用请先关注",
@@ -60,6 +60,15 @@ export default {
   door_web: "微信内登录",
   door_website: "微信窗口",
   phone_hint: "手机扫不了自己的屏幕，换一种方式：",
+  reference: "编号 {id}",
+  account: "公众号",
+  account_qr: "公众号二维码",
+  copy_account: "复制名称",
+  account_hint: "用微信扫一扫，打开公众号",
+  account_save: "保存图片，在微信扫一扫里从相册选取",
+  account_press: "长按识别，打开公众号",
+  to_account: "把这串数字发给“{account}”",
+  to_account_hint: "在公众号对话框里输入并发送",
   simulated: "微信是模拟的。",
   simulated_more: "没有任何数据离开这台电脑，登录令牌里也写着 simulated。",
   phone: "打开模拟手机扫这个码",
@@ -290,5 +299,8 @@ export default {
       done: "已完成。",
     },
   },
-  claim: { iss: "签发者", sub: "用户", aud: "受众", iat: "签发时间", nbf: "生效时间", exp: "到期时间", jti: "令牌编号", account: "公众号", amr: "登录方式" },
+  claim: {
+    iss: "签发者", sub: "用户", aud: "受众", iat: "签发时间", nbf: "生效时间", exp: "到期时间",
+    jti: "令牌编号", account: "公众号", amr: "登录方式",
+  },
 };

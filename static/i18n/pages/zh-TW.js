@@ -19,7 +19,7 @@ export default {
       ],
     },
     code: {
-      heading: "在微信裡傳送數字登入",
+      heading: "在微信裡傳送數字，登入這個瀏覽器",
       steps: [
         "開啟手機微信，找到公眾號",
         "在對話框裡輸入數字並傳送；首次使用請先關注",
@@ -60,6 +60,15 @@ export default {
   door_web: "微信內登入",
   door_website: "微信視窗",
   phone_hint: "手機掃不到自己的螢幕，換一種方式：",
+  reference: "編號 {id}",
+  account: "公眾號",
+  account_qr: "公眾號 QR 碼",
+  copy_account: "複製名稱",
+  account_hint: "用微信掃一掃，開啟公眾號",
+  account_save: "儲存圖片，在微信掃一掃裡從相簿選取",
+  account_press: "長按識別，開啟公眾號",
+  to_account: "把這串數字傳給「{account}」",
+  to_account_hint: "在公眾號對話框裡輸入並傳送",
   simulated: "微信是模擬的。",
   simulated_more: "沒有任何資料離開這台電腦，登入權杖裡也寫著 simulated。",
   phone: "開啟模擬手機掃這個碼",
@@ -290,5 +299,8 @@ export default {
       done: "已完成。",
     },
   },
-  claim: { iss: "簽發者", sub: "使用者", aud: "受眾", iat: "簽發時間", nbf: "生效時間", exp: "到期時間", jti: "權杖編號", account: "公眾號", amr: "登入方式" },
+  claim: {
+    iss: "簽發者", sub: "使用者", aud: "受眾", iat: "簽發時間", nbf: "生效時間", exp: "到期時間",
+    jti: "權杖編號", account: "公眾號", amr: "登入方式",
+  },
 };

@@ -92,7 +92,7 @@ async function adopt({ url, body, answer }, server, wish) {
 
 /** Under which name this tab keeps the scenes of such a wish. */
 export const keyOf = (server, { account, kind, authorize }) =>
-  `scanpush ${new URL(server).origin} ${account} ${kind}${authorize ? ` ${authorize}` : ""}`;
+  `scanpush ${new URL(server).origin} ${account} ${kind}${authorize ? " " + authorize : ""}`;
 
 /** The scenes that this tab has and that have not ended. */
 export function keptScenes(key) {

@@ -45,7 +45,8 @@ export function span(seconds) {
   if (at < 0) return "0 s";
   const [[name, size], next] = [UNITS[at], UNITS[at + 1]];
   const rest = next && Math.floor(seconds % size / next[1]);
-  return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
+  const whole = `${Math.floor(seconds / size)} ${name}`;
+  return rest ? `${whole} ${rest} ${next[0]}` : whole;
 }
 
 /** Seconds in one unit, of which there are at least three, for where there is little room. */

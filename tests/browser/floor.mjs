@@ -65,12 +65,16 @@ const ALLOWED = {
   "kiosk.js": {
     "api.Navigator.wakeLock": "asked for first; without it the screen's own settings decide",
   },
-  "login.js": {
-    "api.Navigator.clipboard": "asked for first; without it the token is selected, to be copied by hand",
-    "api.Clipboard.writeText": "where there is a clipboard",
-  },
   "login.css": {
     "css.properties.display.contents": "one column where it is not: see @supports not",
+    "css.properties.user-select": "a reference and a name can be selected by hand",
+  },
+  "oauth.css": {
+    "css.properties.user-select": "a reference can be selected by hand",
+  },
+  "page.js": {
+    "api.Navigator.clipboard": "asked for first; without it the text is selected, to be copied by hand",
+    "api.Clipboard.writeText": "where there is a clipboard",
   },
   "scan-element.js": {
     "api.Navigator.clipboard": "asked for first; without it the code is selected, to be copied by hand",

@@ -4,12 +4,14 @@
 promise tried in a browser that has lost what is younger. `test_engines.py` has real old ones.
 """
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import rjsmin
 from playwright.sync_api import BrowserContext, Page, expect
 
 from handlers.assets import static_assets
@@ -68,6 +70,36 @@ def test_what_is_put_together_is_no_younger(tmp_path: Path) -> None:
     status, said = floor("pages", *map(str, sorted(tmp_path.iterdir())))
     assert status == 0, said
     assert "5 files" in said
+
+
+def test_scripts_lose_nothing_when_they_are_made_shorter() -> None:
+    """Token by token they stay the same: rjsmin takes spaces out of a nested template."""
+    texts = {
+        path.relative_to(ROOT).as_posix(): path.read_text()
+        for path in sorted((ROOT / "static").rglob("*.js"))
+    }
+    pairs = [[name, text, rjsmin.jsmin(text)] for name, text in texts.items()]
+    assert compared(pairs) == ""
+
+
+def test_a_space_that_is_lost_is_found() -> None:
+    """The comparison names the file and what differs."""
+    nested = "a = `${b ? ` ${c}` : d}`;"
+    assert compared([["nested", nested, rjsmin.jsmin(nested)]]).startswith("nested: template")
+
+
+def compared(pairs: list[list[str]]) -> str:
+    node = shutil.which("node")
+    if node is None or not (HERE / "node_modules" / "acorn").exists():
+        pytest.skip("node or acorn is not installed: npm install in tests/browser")
+    return subprocess.run(
+        [node, str(HERE / "tokens.mjs")],
+        input=json.dumps(pairs),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
 
 
 YOUNG_SCRIPTS = {

@@ -5,7 +5,6 @@ import hmac
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from handlers.base import BaseHandler
 from handlers.pages import PageHandler
@@ -49,20 +48,20 @@ class OperatorHandler(BaseHandler):
     async def note_deed(self) -> None:
         """Write down what is about to be done: ``users ban`` is a POST of ``.../users/<id>/ban``,
         ``delete users sessions`` a DELETE of ``.../users/<id>/sessions``."""
-        words = self.request.path.split("/")[3:]
-        named = [unquote(word) for word in self.path_args if word]
-        deed = [word for word in words if unquote(word) not in named]
+        noun, *deed = self.request.path.split("/")[3:]
+        # By its place: a person or a screen may be named like a deed.
+        about = self.path_args[0] if self.path_args else ""
+        deed = [noun, *(deed[1:] if about else deed)]
         method = self.request.method or ""
         if method != "POST":
             deed.insert(0, method.lower())
-        about = named[0] if named else ""
         await self.container.events.keep(
             entry(
                 "operator",
                 self.container.clock.now(),
                 outcome=" ".join(deed),
-                user=about if words[0] == "users" and about else None,
-                screen=about if words[0] == "kiosks" else "",
+                user=UserId(about) if noun == "users" and about else None,
+                screen=about if noun == "kiosks" else "",
                 detail=f"{method} {self.request.path} from {self.asked.address}",
             )
         )

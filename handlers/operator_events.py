@@ -8,6 +8,7 @@ from tornado.iostream import StreamClosedError
 
 from handlers.operator import OperatorHandler
 from services.errors import ApiError
+from services.events.entries import MOST_NUMBER
 from services.events.store import Search
 from services.ids import scene_prefix
 
@@ -112,6 +113,6 @@ def cursor_of(handler: OperatorHandler) -> int | None:
     text = handler.get_query_argument("cursor", "")
     if not text:
         return None
-    if not _CURSOR.fullmatch(text) or int(text) >= 2**63:
+    if not _CURSOR.fullmatch(text) or int(text) > MOST_NUMBER:
         raise ApiError("bad_request", "That is no cursor of an answer.", field="cursor")
     return int(text)

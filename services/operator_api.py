@@ -228,6 +228,6 @@ def _position(cursor: str) -> tuple[str, UserId] | None:
         name, user_id = map(str, json.loads(base64.b64decode(padded, b"-_", validate=True)))
         # As a store keeps it: no half of a character that has two.
         (name + user_id).encode()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ApiError("bad_request", "This is no cursor.", field="cursor") from None
     return name, UserId(user_id)

@@ -45,6 +45,9 @@ OUTCOMES: Mapping[str, str] = {
 """The outcome by type; that of ``operator`` is the deed, as in ``users ban``."""
 
 
+MOST_NUMBER = 2**63 - 1
+
+
 class Entry(NamedTuple):
     """One thing that happened. `at` is unix time; what is not known is empty.
 
@@ -80,8 +83,9 @@ class Entry(NamedTuple):
 
 
 def number_at(at: float) -> int:
-    """The least `Entry.number` of that time."""
-    return round(at * 1_000_000) << 10
+    """The least `Entry.number` of that time; no store keeps numbers beyond 63 bits, so what is
+    searched before or after all of them is as good as the first or the last."""
+    return min(max(0, round(at * 1_000_000) << 10), MOST_NUMBER)
 
 
 def time_of(number: int) -> float:

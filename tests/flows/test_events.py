@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -112,6 +113,18 @@ async def test_what_people_and_the_operator_do_is_told(tmp_path: Path) -> None:
             (deed,) = await audit(stack, outcome="users ban")
             assert deed["type"] == "operator" and deed["user"] == user_id
             assert deed["detail"] == f"POST /api/operator/users/{user_id}/ban from 127.0.0.1"
+
+
+async def test_a_deed_names_whom_it_was_about(tmp_path: Path) -> None:
+    """Exactly as the store has the id, also where it looks like a deed or like an escape."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        for user_id in ("ban", "users", "a%41", "a/b", "\n"):
+            await ask(stack, "POST", f"users/{quote(user_id, safe='')}/ban")
+            deed, *_ = await audit(stack)
+            assert (deed["outcome"], deed["user"]) == ("users ban", user_id)
+        await ask(stack, "POST", "kiosks/secret/secret")
+        deed, *_ = await audit(stack)
+        assert (deed["outcome"], deed["screen"]) == ("kiosks secret", "secret")
 
 
 async def test_a_reused_refresh_token_is_told(tmp_path: Path, logs: UnexpectedLogs) -> None:
@@ -226,7 +239,9 @@ async def test_the_audit_is_searched(tmp_path: Path) -> None:
         assert {one["scene"] for one in of_bob} == {pages[1].scene_str}
         assert await audit(stack, scene=pages[1].scene_str, outcome="authorized") == of_bob
         assert await audit(stack, until=of_bob[-1]["at"]) == of_alice
-        assert await audit(stack, since="2100-01-01") == []
+        for none in ("2100-01-01", "9999-12-31T23:59:59-14:00", "999999999999"):
+            assert await audit(stack, since=none) == []
+        assert await audit(stack, until="0001-01-01T00:00+14:00") == []
         for name, wrong in (
             ("scene", "xyz"),
             ("since", "soon"),

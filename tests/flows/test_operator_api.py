@@ -96,7 +96,8 @@ async def test_many_of_one_name_come_page_by_page(tmp_path: Path) -> None:
 
 async def test_a_search_that_is_none_is_400(tmp_path: Path) -> None:
     """None or two of the ways, an empty or overlong one, a cursor that was not made here."""
-    cursors = [f"?name=a&cursor={text}" for text in ("!", "WzFd", "e30", "WyJcdWQ4MDAiLCIiXQ")]
+    texts = ("!", "WzFd", "e30", "WyJcdWQ4MDAiLCIiXQ", "W1tb" * 1000)
+    cursors = [f"?name=a&cursor={text}" for text in texts]
     async with Stack(tmp_path, **OPERATOR) as stack:
         for query, field in [
             ("", None),

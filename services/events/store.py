@@ -13,6 +13,13 @@ from services.ids import UserId
 MOST_COUNTED = 100_000
 """`Backlog` counts no further."""
 
+MOST_OF_LANE = 20
+"""Events of a lane that are read at once."""
+
+MOST_LOOKED_AT = 2_000
+"""Due events among which lanes are looked for. It is far more than there are lanes: one with many
+events that waits long keeps no other from its turn."""
+
 
 class Keeping(NamedTuple):
     """Which entries are kept, and for what; with neither nothing is."""

@@ -4,7 +4,10 @@ What is empty is left out, so that sparse indexes hold only what they are asked 
 is pending has `lane` and `due`, a dead letter has `dead`. The lease is a document of its own.
 """
 
+import asyncio
+import itertools
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from pymongo import DESCENDING, UpdateMany, UpdateOne
@@ -14,6 +17,8 @@ from services.errors import StoreUnavailable
 from services.events.entries import Entry, number_at
 from services.events.store import (
     MOST_COUNTED,
+    MOST_LOOKED_AT,
+    MOST_OF_LANE,
     Backlog,
     Dead,
     Keeping,
@@ -24,9 +29,6 @@ from services.events.store import (
 )
 from services.mongo_client import Document
 from services.people.store_mongo import MongoUserStore
-
-MOST_OF_LANES = 20
-"""Events that are read at once, for each lane on average."""
 
 DUPLICATE = 11000
 """MongoDB's code of a key that exists."""
@@ -102,16 +104,14 @@ class MongoEventStore:
 
     async def due(self, now: float, until: float, limit: int) -> Sequence[Pending]:
         async with self._users.call():
-            due = self._events.find({"due": {"$lte": now}}, ["lane"]).sort("due").limit(limit)
-            lanes = list({found["lane"]: None for found in await due.to_list()})
+            lanes = await self._due_lanes(now, limit)
             if not lanes:
                 return []
-            pending = await (
-                self._events.find({"lane": {"$in": lanes}, "due": {"$exists": True}})
-                .sort("number")
-                .limit(limit * MOST_OF_LANES)
-                .to_list()
-            )
+            pending = await self._pending({"$in": lanes}, most := limit * MOST_OF_LANE)
+            if len(pending) == most:
+                # Some may have taken the place of others.
+                each = await asyncio.gather(*(self._pending(one, MOST_OF_LANE) for one in lanes))
+                pending = sorted(itertools.chain(*each), key=itemgetter("number"))
             first_due: dict[str, float] = {}
             for found in pending:
                 first_due.setdefault(found["lane"], found["due"])
@@ -128,6 +128,25 @@ class MongoEventStore:
             for found in pending
             if first_due[found["lane"]] <= now and found["at"] <= until
         ]
+
+    async def _due_lanes(self, now: float, limit: int) -> list[str]:
+        """Those due longest."""
+        lanes: dict[str, None] = {}
+        async with (
+            self._events.find({"due": {"$lte": now}}, {"_id": False, "lane": True})
+            .sort("due")
+            .limit(MOST_LOOKED_AT)
+            .batch_size(limit)
+        ) as due:
+            async for found in due:
+                lanes[found["lane"]] = None
+                if len(lanes) == limit:
+                    break
+        return list(lanes)
+
+    async def _pending(self, lane: str | Document, most: int) -> list[Document]:
+        which = {"lane": lane, "due": {"$exists": True}}
+        return await self._events.find(which).sort("number").limit(most).to_list()
 
     async def settle(
         self, told: Sequence[Pending], later: Sequence[Later], dead: Sequence[Dead]

@@ -122,6 +122,17 @@ async def test_a_lane_waits_for_its_first_event(bench: Bench) -> None:
     assert (again.entry, again.tries, len(others)) == (first.entry, 1, 2)
 
 
+async def test_a_long_lane_keeps_no_other_from_its_turn(bench: Bench) -> None:
+    """However much of one person waits, and for how long."""
+    store = await bench.store()
+    await store.keep([login("u1", n / 1000) for n in range(300)])
+    await store.keep([login("u2", 1)])
+    told = await store.due(AT + 9, AT + 9, 8)
+    assert [one.lane for one in told if one.lane != "u1"] == ["u2"]
+    assert [one.entry.at for one in told[:9]] == sorted(one.entry.at for one in told[:9])
+    assert (await store.backlog())[:2] == (301, 0)
+
+
 async def test_nothing_is_due_that_may_lack_something_before_it(bench: Bench) -> None:
     """What happened after the time up to which all is known."""
     store = await bench.store()
@@ -197,6 +208,9 @@ SEARCHES: Sequence[tuple[dict[str, Any], list[str]]] = [
     ({"users": [UserId("u2")], "person": "hash"}, ["None 3", "u2 2"]),
     ({"person": "other"}, []),
     ({"since": AT + 1, "until": AT + 3}, ["u2 2", "u1 1"]),
+    ({"since": -62e9, "until": 1e12}, ["u3 4", "None 3", "u2 2", "u1 1", "u1 0"]),
+    ({"since": 1e12}, []),
+    ({"until": -62e9}, []),
     ({"account": "second"}, ["u2 2"]),
     ({"screen": "lobby"}, ["u3 4", "u1 1"]),
     ({"outcome": "denied"}, ["None 3"]),

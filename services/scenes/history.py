@@ -35,6 +35,12 @@ WECHAT_TRIES = 3
 SWEEP_LEAST = 10_000
 """So many scenes are added before those that ended are looked for: one step each, on average."""
 
+MOST_BY_PAGE = 20
+"""So many times it is noted of one scene that its page was connected or had its login: a page that
+connects without end takes no other scene's history away."""
+
+MOST_OF_STORY = 200
+"""Events that are told of one scene, the first and the last ones."""
 
 MOST_FAILURES = 20
 """The newest failed logins that are remembered one by one."""
@@ -100,6 +106,7 @@ class History:
     def __init__(self, clock: Clock, most_events: int = MOST_EVENTS) -> None:
         self._clock = clock
         self._events: deque[tuple[float, SceneStr, str, str]] = deque(maxlen=most_events)
+        self._by_page: Counter[tuple[SceneStr, str]] = Counter()
         self._scenes: dict[SceneStr, tuple[State, float]] = {}
         self._sweep_at = SWEEP_LEAST
         self.funnel = {step: PerMinute() for step in ("shown", "scanned", "authorized", "consumed")}
@@ -118,9 +125,22 @@ class History:
         while now - events[0][0] > KEPT_SECONDS:
             events.popleft()
 
+    def shown(self, scene: Scene) -> None:
+        """Its page is connected by a socket."""
+        self._note_by_page(scene.scene_str, "shown", "socket")
+
     def delivered(self, scene: Scene) -> None:
         """The status of a login was rendered for a socket or a poll."""
-        self.note(scene.scene_str, "delivered", f"seq {scene.seq}")
+        self._note_by_page(scene.scene_str, "delivered", f"seq {scene.seq}")
+
+    def _note_by_page(self, scene_str: SceneStr, event: str, note: str) -> None:
+        by_page = self._by_page
+        if len(by_page) >= SWEEP_LEAST:
+            # Of so many scenes a few notes more do no harm.
+            by_page.clear()
+        by_page[scene_str, event] += 1
+        if by_page[scene_str, event] <= MOST_BY_PAGE:
+            self.note(scene_str, event, note)
 
     def made(self, scene: Scene) -> None:
         """A scene was begun here."""
@@ -185,6 +205,8 @@ class History:
                     # WeChat's own first try is the scan; each duplicate is a further one.
                     tries = 2 + sum(known.note.endswith(DUPLICATE) for known in story)
                     note = f"{tries} of {WECHAT_TRIES}, duplicate"
+                if len(story) == MOST_OF_STORY:
+                    del story[MOST_OF_STORY // 2]
                 story.append(HistoryEvent(at, event, note))
         return found
 
@@ -250,7 +272,7 @@ class RecordedScenes(ObservedScenes):
 
     def _shown(self, scene: Scene | None, connection: int) -> None:
         if scene is not None and connection > 0:
-            self._history.note(scene.scene_str, "shown", "socket")
+            self._history.shown(scene)
 
 
 class RecordedLogins:

@@ -4,6 +4,8 @@ from services.ids import SceneStr
 from services.scenes.history import (
     DUPLICATE,
     KEPT_SECONDS,
+    MOST_BY_PAGE,
+    MOST_OF_STORY,
     SWEEP_LEAST,
     History,
     HistoryEvent,
@@ -62,6 +64,23 @@ def test_only_the_newest_events_are_kept() -> None:
     for number in range(10):
         timeline.note(SceneStr("a"), str(number))
     assert [event.event for event in timeline.story(SceneStr("a"))] == ["7", "8", "9"]
+
+
+def test_a_page_that_connects_without_end_displaces_nothing() -> None:
+    """What it does is noted some times; its scene's first and last events are told."""
+    timeline = History(Clock(), most_events=3 * MOST_OF_STORY)
+    timeline.made(scene("other"))
+    timeline.made(scene())
+    for _ in range(4 * MOST_OF_STORY):
+        timeline.shown(scene())
+        timeline.delivered(scene())
+    assert timeline.story(SceneStr("other")) == [HistoryEvent(START, "made")]
+    assert len(timeline.story(SceneStr("a"))) == 1 + 2 * MOST_BY_PAGE
+    for _ in range(2 * MOST_OF_STORY):
+        timeline.note(SceneStr("a"), "callback", DUPLICATE)
+    timeline.made(scene())
+    first, *_, last = story = timeline.story(SceneStr("a"))
+    assert (first.event, last.event, len(story)) == ("made", "made", MOST_OF_STORY)
 
 
 def test_old_events_go_as_new_ones_come() -> None:

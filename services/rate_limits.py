@@ -22,19 +22,21 @@ MINUTE = 60
 
 PER_SCENE = MappingProxyType(
     {
-        "scenes": 1,
-        "mini_program": 2,
-        "pictures": 2,
-        "refreshes": 1,
-        "authorize": 2,
-        "pairings": 1,
-        "pair_codes": 2,
+        "scenes": (1, MINUTE),
+        "mini_program": (2, MINUTE),
+        "pictures": (2, MINUTE),
+        "refreshes": (1, MINUTE),
+        "authorize": (2, MINUTE),
+        "pairings": (1, 10 * MINUTE),
+        "pair_codes": (2, MINUTE),
     }
 )
-"""How often an action may be done for each scene that may be begun: a mini program asks twice, to
-scan and to confirm; a picture is looked at once, and once more when WeChat failed; a client's
-request is kept, and kept again when its page is reloaded. Of refresh tokens only those are counted
-that no key of this server has signed. The code of a screen that pairs is looked at, then named."""
+"""How often an action may be done for each scene that may be begun in a minute, and within how many
+seconds: a mini program asks twice, to scan and to confirm; a picture is looked at once, and once
+more when WeChat failed; a client's request is kept, and kept again when its page is reloaded. Of
+refresh tokens only those are counted that no key of this server has signed. The code of a screen
+that pairs is looked at, then named; all screens share what may wait for the operator, so that an
+address gets its part for about the life of a code."""
 
 
 class Windows(Protocol):
@@ -99,14 +101,15 @@ class RateLimits:
         Raises:
             StoreUnavailable: the shared counts do not answer.
         """
-        amount = PER_SCENE[action] * self._scenes_per_minute
+        times, seconds = PER_SCENE[action]
+        amount = times * self._scenes_per_minute
         group = self.group(address)
         if not amount or group is None:
             return None
         key = f"{action}:{group}"
-        if await self._windows.acquire(key, amount, MINUTE):
+        if await self._windows.acquire(key, amount, seconds):
             return None
-        return seconds_to_wait(amount, MINUTE, *await self._windows.window(key, MINUTE))
+        return seconds_to_wait(amount, seconds, *await self._windows.window(key, seconds))
 
     def group(self, address: str) -> str | None:
         """The key `address` counts under: itself, or its IPv6 /64; None when it is exempt."""

@@ -30,9 +30,9 @@ from services.screens.store import Screen, new_id
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 CODE_LENGTH = 8
 INTERVAL_SECONDS = 3
-MOST_PENDING = 500
-"""Pairings begun within the life of one: a wall of screens that starts, and no more, or codes would
-become easy to guess and the store would fill."""
+MOST_PENDING = 2000
+"""Pairings begun within the life of one, or codes would become easy to guess and the store would
+fill. It is the share of more than sixty addresses: a few cannot keep all others from pairing."""
 
 TRIES = 5
 

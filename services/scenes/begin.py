@@ -18,7 +18,7 @@ from services.clock import Clock
 from services.errors import ApiError
 from services.ids import SceneStr, WatchToken, new_scene_str, secret_hash
 from services.metrics import Metrics
-from services.origins import summary
+from services.origins import screen_browser
 from services.rate_limits import RateLimits
 from services.scenes.codes_ahead import AccountCodes
 from services.scenes.states import NO_DETAILS, OPEN, Kind, Move, Scene, State
@@ -166,7 +166,7 @@ class BeginService:
 
     async def _note(self, scene: Scene, kiosk: "Kiosk", request: BeginRequest) -> Mapping[str, Any]:
         """What the answer to a kiosk's page has besides."""
-        browser = summary(request.user_agent) or request.user_agent[:64]
+        browser = screen_browser(request.user_agent)
         beginning = Beginning(scene.scene_str, scene.created_at, request.page, browser)
         if await self._kiosks.begun(kiosk, beginning):
             return self._kiosks.document(kiosk, scene)

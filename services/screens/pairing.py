@@ -22,7 +22,7 @@ from services.clock import Clock
 from services.errors import ApiError
 from services.ids import base64url, secret_hash
 from services.key_values import KeyValues
-from services.origins import summary
+from services.origins import screen_browser
 from services.rate_limits import RateLimits
 from services.screens.directory import Screens
 from services.screens.store import Screen, new_id
@@ -83,7 +83,7 @@ class Pairings:
         window = f"pairings:{now // self._ttl_seconds:.0f}"
         if await self._values.count(window, 2 * self._ttl_seconds) > MOST_PENDING:
             raise ApiError("overloaded", "Too many screens wait for the operator.", retry_after=60)
-        browser = summary(user_agent) or user_agent[:64]
+        browser = screen_browser(user_agent)
         for _ in range(TRIES):
             code = "".join(secrets.choice(LETTERS) for _ in range(CODE_LENGTH))
             token = f"{code}.{secrets.token_urlsafe(32)}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.origins import summary
+from services.origins import screen_browser, summary
 
 MOZILLA = "Mozilla/5.0"
 KHTML = "AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -52,3 +52,22 @@ def test_a_hostile_claim_brings_in_no_words_of_its_own(user_agent: str) -> None:
         *("iPhone", "iPad", "Android", "Windows", "macOS", "ChromeOS", "Linux", ""),
     }
     assert set(summary(user_agent).split(", ")) <= names
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        "TV/1 at 192.168.1.5 asks since 10:04.",
+        "TV/1\u00a0at\u00a0192.168.1.5",
+        "TV/1\x85at 192.168.1.5",
+    ],
+)
+def test_an_unknown_browser_of_a_screen_tells_no_story(user_agent: str) -> None:
+    """The operator compares the address that stands beside it."""
+    assert screen_browser(user_agent) == "TV/1"
+
+
+def test_a_browser_of_a_screen_is_named_briefly() -> None:
+    """As what it is known for, or by its first product."""
+    assert screen_browser("Mozilla/5.0 (X11; Linux) Chrome/63.0 TV") == "Chrome, Linux"
+    assert screen_browser("x" * 500) == "x" * 64 and screen_browser("") == ""

@@ -1017,9 +1017,10 @@ class Container:
             await self.screens.refresh()
             self.backend.broker.listen_for_screens(self.screens.on_change)
         await self.push.start()
-        if self.screens is not None:
-            pages = Pages(self.polling.transport, self.push.tell)
-            self.supervisor.spawn(self.screens.watch_forever(pages), name="watch screens")
+        if self.screens is not None and self.screen_care is not None:
+            pages, care = Pages(self.polling.transport, self.push.tell), self.screen_care
+            watching = self.screens.watch_forever(pages, care.end_revoked)
+            self.supervisor.spawn(watching, name="watch screens")
         self.supervisor.spawn(self.sweeper.expire_forever(), name="expire scenes")
         if self.sessions is not None:
             self.supervisor.spawn(self.sessions.expire_forever(), name="expire sessions")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from services.clock import Clock
-from services.errors import ApiError
+from services.errors import ApiError, StoreUnavailable
 from services.ids import SceneStr, secret_hash
 from services.screens.directory import REVOKED, Screens
 from services.screens.store import Screen
@@ -49,8 +49,12 @@ class ScreenCare:
         return {"kiosks": [self._document(records[name]) for name in sorted(records)]}
 
     async def told(self) -> None:
-        """What was saved is told to all."""
-        await self._screens.refresh()
+        """What was saved is told to all, soon where a store fails: the deed is done all the same."""
+        try:
+            await self._screens.refresh()
+        except StoreUnavailable as error:
+            log.warning("pages of screens hear of a change some seconds later: %s", error)
+            self._screens.on_change()
         await self._tell_nodes()
 
     async def change(self, name: str, changes: Mapping[str, Any]) -> None:
@@ -85,8 +89,18 @@ class ScreenCare:
         if revoked is None:
             raise _unknown()
         await self.told()
-        await self._end(revoked.scenes, REVOKED)
+        try:
+            await self.end_revoked(revoked)
+        except StoreUnavailable as error:
+            # Asked again, it would not be found any more.
+            log.warning("screen %s is revoked, its scenes end some seconds later: %s", name, error)
+            self._screens.on_change()
         log.info("screen %s is revoked", name)
+
+    async def end_revoked(self, screen: Screen) -> None:
+        """End the open scenes of a screen that is revoked. Raises `StoreUnavailable`; again is
+        safe."""
+        await self._end(screen.scenes, REVOKED)
 
     async def reload(self, name: str) -> None:
         """Have the page of any screen load itself again. Raises: ``not_found``, StoreUnavailable"""

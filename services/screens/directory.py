@@ -11,7 +11,7 @@ Who begins a scene is never decided by the copy: `begin` asks the store.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from services.clock import Clock
@@ -83,6 +83,8 @@ class Screens:
         self._records: dict[str, Screen] | None = None
         """By id; None before they were read."""
         self._names: dict[str, Screen] = {}
+        self._ended: set[str] = set()
+        """The ids of those whose revocation needs nothing more."""
         self._reading = asyncio.Lock()
         self._is_wanted = asyncio.Event()
         self._name_all({})
@@ -135,8 +137,15 @@ class Screens:
         """For `Broker.listen_for_screens`: have the records read soon."""
         self._is_wanted.set()
 
-    async def watch_forever(self, pages: Pages) -> None:
-        """Follow what all nodes change, tell this node's pages, and note which are connected."""
+    async def watch_forever(
+        self, pages: Pages, end_revoked: Callable[[Screen], Awaitable[None]]
+    ) -> None:
+        """Follow what all nodes change, tell this node's pages, and note which are connected.
+
+        Args:
+            end_revoked: ends the scenes of a revoked screen. Every node does it once for each, so
+                that they end where the node that revoked it could not.
+        """
         self._pages = pages
         while True:
             with contextlib.suppress(TimeoutError):
@@ -145,6 +154,10 @@ class Screens:
             self._is_wanted.clear()
             try:
                 await self.refresh()
+                for record in list((self._records or {}).values()):
+                    if record.revoked_at and record.id not in self._ended:
+                        await end_revoked(record)
+                        self._ended.add(record.id)
                 await self.note_connected(pages)
             except StoreUnavailable as error:
                 log.info("the screens are not known now: %s", error)
@@ -160,6 +173,7 @@ class Screens:
         async with self._reading:
             records = {record.id: record for record in await self.store.all()}
             before, self._records = self._records, records
+            self._ended &= records.keys()
             self._name_all(records)
         now = self._clock.now()
         ups = [now - one.seen_at < UP_SECONDS for one in records.values() if self.is_record(one)]

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from services import VERSION
 from services.backends import Backend, OpenBackend
 from services.clock import Clock, SystemClock
+from services.errors import StoreUnavailable
 from services.screens.directory import UP_SECONDS
 from services.screens.pairing import CODE_LENGTH, LETTERS, MOST_PENDING
 from services.settings.models import Settings
@@ -544,6 +545,40 @@ async def test_a_new_secret_ends_the_old_one_at_its_first_use(tmp_path: Path) ->
         assert (await wall.try_to_begin()).status_code == 401
         await new.begin()
         assert (await listed(stack))["replacing_secret"] is False
+
+
+async def test_a_revocation_that_a_store_interrupts_comes_to_its_end(
+    tmp_path: Path, logs: UnexpectedLogs
+) -> None:
+    """The screen is revoked, so that asking again would find none: its open scenes end once the
+    store is back."""
+    logs.expect("end some seconds later")
+    async with Stack(tmp_path, faulty=True, **OPERATOR) as stack:
+        page = await (await paired(stack)).begin()
+        stack.scenes.refuse("advance", times=1)
+        assert (await operate(stack, "DELETE", "/hall")).status_code == 204
+        assert (await page.reaches("cancelled"))["screen"]["revoked"] is True
+
+
+async def test_a_deed_is_done_though_its_news_come_later(
+    tmp_path: Path, logs: UnexpectedLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was saved is not answered with a failure, which would have it done twice."""
+    logs.expect("hear of a change")
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        page, screens = await (await paired(stack)).begin(), stack.container.screens
+        assert screens is not None
+
+        async def fails() -> None:
+            raise StoreUnavailable("away")
+
+        async with page.socket() as socket:
+            await status(socket)
+            with monkeypatch.context() as patch:
+                patch.setattr(screens, "refresh", fails)
+                answer = await operate(stack, "POST", "/hall/notice", text="closed")
+            assert answer.status_code == 204
+            assert (await told(socket, "notice"))["notice"] == "closed"
 
 
 async def test_a_revoked_screen_ends_at_once(tmp_path: Path, any_scenes: OpenBackend) -> None:

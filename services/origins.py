@@ -255,6 +255,6 @@ def summary(user_agent: str) -> str:
 
 def screen_browser(user_agent: str) -> str:
     """What the operator is told of a screen's browser: its `summary`, or the first product that it
-    names (RFC 9110, section 10.1.5). It has no blanks: it cannot read like the server's words beside
+    names (RFC 9110, section 10.1.5). Without blanks it cannot read like the words beside
     it, which say where the screen is."""
     return summary(user_agent) or re.split(r"[^!-~]", user_agent, maxsplit=1)[0][:64]

@@ -49,7 +49,7 @@ class ScreenCare:
         return {"kiosks": [self._document(records[name]) for name in sorted(records)]}
 
     async def told(self) -> None:
-        """What was saved is told to all, soon where a store fails: the deed is done all the same."""
+        """What was saved is told to all, soon where a store fails: it is done all the same."""
         try:
             await self._screens.refresh()
         except StoreUnavailable as error:

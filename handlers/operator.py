@@ -23,7 +23,8 @@ CHANGES = ("post", "put", "patch", "delete")
 class OperatorHandler(BaseHandler):
     """Only for requests that bear the operator's token; it is compared in constant time.
 
-    A deed is in the audit before it is done: while that cannot be written, nothing is.
+    A deed is in the audit before it is done: while that cannot be written, nothing is. What hands
+    out more than figures calls `note_deed` itself.
     """
 
     def __init_subclass__(cls) -> None:
@@ -45,9 +46,13 @@ class OperatorHandler(BaseHandler):
         assert self.container.operator is not None  # there is a token, as `prepare` has seen
         return self.container.operator
 
-    async def note_deed(self) -> None:
+    async def note_deed(self, account: str = "") -> None:
         """Write down what is about to be done: ``users ban`` is a POST of ``.../users/<id>/ban``,
-        ``delete users sessions`` a DELETE of ``.../users/<id>/sessions``."""
+        ``delete users sessions`` a DELETE of ``.../users/<id>/sessions``.
+
+        Args:
+            account: which one it concerns.
+        """
         noun, *deed = self.request.path.split("/")[3:]
         # By its place: a person or a screen may be named like a deed.
         about = self.path_args[0] if self.path_args else ""
@@ -61,6 +66,7 @@ class OperatorHandler(BaseHandler):
                 self.container.clock.now(),
                 outcome=" ".join(deed),
                 user=UserId(about) if noun == "users" and about else None,
+                account=account,
                 screen=about if noun == "kiosks" else "",
                 detail=f"{method} {self.request.path} from {self.asked.address}",
             )

@@ -6,7 +6,7 @@
 from handlers.operator import OperatorHandler, UserHandler
 from services.errors import ApiError
 from services.ids import UserId
-from services.operator_api import PeopleService, access_token
+from services.operator_api import PeopleService, access_token, operators_account
 
 _SEARCHES = ("id", "openid", "unionid", "name")
 
@@ -31,6 +31,7 @@ class ExportHandler(PeopleHandler):
     """``GET /api/operator/users/<id>/export``: everything that is kept of a person."""
 
     async def get(self, user_id: str) -> None:
+        await self.note_deed()
         document = await self.people.export(UserId(user_id))
         if document is None:
             raise ApiError("not_found", "There is no such user.")
@@ -49,7 +50,6 @@ class AccessTokenHandler(OperatorHandler):
     """``GET /api/operator/access_token?account=``: the account's one access_token."""
 
     async def get(self) -> None:
-        account = self.get_query_argument("account", "")
-        self.write_json(
-            await access_token(self.container.accounts, account, self.container.clock.now())
-        )
+        account = operators_account(self.container.accounts, self.get_query_argument("account", ""))
+        await self.note_deed(account.name)
+        self.write_json(await access_token(account, self.container.clock.now()))

@@ -26,7 +26,7 @@ class AuditHandler(OperatorHandler):
     async def get(self) -> None:
         events = self.container.events
         person = self._text("person")
-        users, openid_hash = await events.person(person) if person else ((), "")
+        users, hashes = await events.person(person) if person else ((), ())
         scene = self._text("scene")
         prefix = scene_prefix(scene) if scene else ""
         if prefix is None:
@@ -35,7 +35,7 @@ class AuditHandler(OperatorHandler):
             )
         search = Search(
             users,
-            openid_hash,
+            hashes,
             self._time("since"),
             self._time("until"),
             self._text("account"),

@@ -8,7 +8,7 @@ in the settings stops the start, not a request.
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ import httpx
 from services.backends import Backend, OpenBackend, StoreWatch, keeping_of, open_backend
 from services.clock import Clock, SystemClock
 from services.errors import SettingsError
-from services.events.delivery import DEAD_DAYS, EventDelivery, ProcessLoad, Receiver
+from services.events.delivery import DEAD_DAYS, Collected, EventDelivery, ProcessLoad, Receiver
 from services.events.service import EventService
 from services.hooks import Hook
 from services.http_client import make_transport
@@ -347,18 +347,28 @@ class Container:
     # What happens, for the operator.
 
     @cached_property
-    def events(self) -> EventService:
+    def app_ids(self) -> Sequence[AppId]:
+        """Within which the operator's questions look for an openid."""
         wechat = self.settings.wechat
         known = [account.app_id for account in wechat.accounts.values()]
         known += [wechat.mini_program.app_id, wechat.website.app_id]
-        app_ids = [AppId(app_id) for app_id in dict.fromkeys(known) if app_id]
+        return [AppId(app_id) for app_id in dict.fromkeys(known) if app_id]
+
+    @cached_property
+    def events(self) -> EventService:
         return EventService(
             self.backend.events,
             self.backend.users,
             self.clock,
             keeping_of(self.settings),
-            app_ids,
+            self.app_ids,
+            self._collect,
         )
+
+    @cached_property
+    def _collect(self) -> Callable[[], Awaitable[Collected]] | None:
+        collected = self.backend.collected
+        return None if collected is None else collected.collect
 
     @cached_property
     def event_delivery(self) -> EventDelivery | None:
@@ -369,7 +379,6 @@ class Container:
         if events.url:
             secret = events.secret.get_secret_value()
             receiver = Receiver(self.http, self.clock, events.url, secret)
-        collected = self.backend.collected
         return EventDelivery(
             self.backend.events,
             receiver,
@@ -379,7 +388,7 @@ class Container:
             self.node,
             keep_days=self.settings.audit.days if self.settings.keeps_audit else DEAD_DAYS,
             is_busy=ProcessLoad().is_high,
-            collect=None if collected is None else collected.collect,
+            collect=self._collect,
         )
 
     @cached_property
@@ -983,16 +992,14 @@ class Container:
         settings = self.settings
         if not settings.operator.token:
             return None
-        wechat = settings.wechat
-        app_ids = {account.app_id for account in wechat.accounts.values()}
-        app_ids |= {wechat.website.app_id, wechat.mini_program.app_id}
         store = None if self.sessions is None else self.backend.sessions
         return PeopleService(
             self.backend.users,
             self.sessions,
             store,
+            self.events,
             self.clock,
-            [AppId(app_id) for app_id in sorted(app_ids) if app_id],
+            self.app_ids,
         )
 
     # Life.

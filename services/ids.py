@@ -64,9 +64,15 @@ def scene_of(text: str) -> SceneStr | None:
     return SceneStr(text) if is_scene_str(text) else None
 
 
+SHORT_DIGITS = 8
+
+
 def scene_prefix(text: str) -> str | None:
     """The beginning of a scene_str that people read out, as in ``1A2B-3C4D``: any case, with or
-    without hyphens. None for what is not 4 to 32 hexadecimal digits."""
+    without hyphens. None for what is not 4 to 32 hexadecimal digits.
+
+    The short id that pages show is the first `SHORT_DIGITS`.
+    """
     digits = text.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{4,32}", digits):
         return None

@@ -8,7 +8,6 @@ Nodes that share stores also know of one another (`Nodes`), and the sockets show
 import asyncio
 import json
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,7 +17,7 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.events.entries import entry
 from services.events.service import EventService
-from services.ids import SceneStr, UserId, is_scene_str
+from services.ids import SHORT_DIGITS, SceneStr, UserId, is_scene_str, scene_prefix
 from services.metrics import Metrics
 from services.people.store import User, UserStore
 from services.scenes.codes_ahead import codes_left
@@ -42,9 +41,6 @@ log = logging.getLogger("scanpush.operator")
 KEY = "nodes"
 ANNOUNCE_SECONDS = 5.0
 SILENT_SECONDS = 3 * ANNOUNCE_SECONDS
-
-_SHORT = re.compile(r"[0-9a-f]{4}-?[0-9a-f]{4}")
-"""A scene's short id, as pages show it to people who ask for help."""
 
 
 class Nodes:
@@ -238,20 +234,19 @@ class OperatorService:
         this asks for: it is in an answer some seconds later.
 
         Args:
-            text: a scene_str, or its short id: the first eight digits, with or without a hyphen.
+            text: a scene_str, its short id, or any beginning that is longer than that.
         """
-        named = text.strip().lower()
-        is_short = _SHORT.fullmatch(named) is not None
-        if not is_short and not is_scene_str(named):
+        named = scene_prefix(text.strip()) or ""
+        short = named[:SHORT_DIGITS]
+        if len(short) < SHORT_DIGITS:
             return None
-        short = named.replace("-", "")[:8]
         own = {"node_id": self._nodes.node, "stories": self._history.find({short})}
         reports = [own, *await self._reports.ask(short)]
         timelines = {
             scene_str: timeline_of(reports, scene_str)
             for report in reports
             for scene_str in report["stories"]
-            if (scene_str[:8] == short if is_short else scene_str == named)
+            if scene_str.startswith(named)
         }
         # Two scenes with one short id are rare; the one that something happened to last is meant.
         scene_str = max(timelines, key=lambda key: timelines[key][-1]["at"], default=named)

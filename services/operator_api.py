@@ -8,16 +8,17 @@ import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from services.clock import Clock
 from services.errors import ApiError
+from services.events.service import EventService
 from services.ids import AppId, OpenId, UnionId, UserId
-from services.people.store import Identity, User, UserStore
+from services.people.store import Identity, Record, User, UserStore
 from services.sessions.service import SessionService
 from services.sessions.states import BROWSER, Session
 from services.sessions.store import SessionStore
-from services.wechat.accounts import Accounts
+from services.wechat.accounts import Account, Accounts
 
 log = logging.getLogger("scanpush.operator")
 
@@ -30,23 +31,12 @@ LONGEST = 256
 Find = Callable[[str], Awaitable[User | None]]
 
 
-class PersonsEntries(Protocol):
-    """What else is kept about people, and goes into a copy and away with a person: the audit."""
-
-    async def entries_of(self, ids: Sequence[UserId]) -> Sequence[Mapping[str, Any]]:
-        """What is kept of the person with these ids, as JSON has it."""
-
-    async def forget(self, ids: Sequence[UserId]) -> None:
-        """Keep nothing that names the person with these ids. Again is no error."""
-
-
 class PeopleService:
     """Finds, copies and removes people.
 
     Args:
         app_ids: within which an openid is looked for: those of the settings.
         store: of `sessions`; both None where neither logins nor OpenID clients have sessions.
-        entries: what else is kept of people.
     """
 
     def __init__(
@@ -54,16 +44,16 @@ class PeopleService:
         users: UserStore,
         sessions: SessionService | None,
         store: SessionStore | None,
+        events: EventService,
         clock: Clock,
         app_ids: Iterable[AppId],
-        entries: PersonsEntries | None = None,
     ) -> None:
         self._users = users
         self._sessions = sessions
         self._store = store
+        self._events = events
         self._clock = clock
         self._app_ids = tuple(app_ids)
-        self._entries = entries
         self._finds: Mapping[str, Find] = {
             "id": lambda text: self._users.get(UserId(text)),
             "openid": self._by_openid,
@@ -119,7 +109,7 @@ class PeopleService:
         if record is None:
             return None
         user, ids = record.user, (record.user.id, *record.aliases)
-        entries = [] if self._entries is None else await self._entries.entries_of(ids)
+        entries = await self._events.entries_of(ids, _openids(record))
         log.info("user %s: the operator took a copy of all that is kept", user.id)
         return {
             "exported_at": self._clock.now(),
@@ -134,7 +124,7 @@ class PeopleService:
             "aliases": list(record.aliases),
             "identities": [identity._asdict() for identity in record.identities],
             "sessions": [_copied(session) for session in await self._sessions_of(user.id)],
-            "audit": list(entries),
+            "audit": entries,
         }
 
     async def _sessions_of(self, user_id: UserId) -> Sequence[Session]:
@@ -150,19 +140,23 @@ class PeopleService:
         """Forget the person under every id and identity, and end all that goes on in their name;
         False for an unknown id.
 
-        A login of theirs after that is one of a new person. What a failure leaves is done by asking
-        again.
+        A login of theirs after that is one of a new person. Entries of the audit name them no more,
+        and events that are not told yet are not told. What a failure leaves is done by asking again.
 
         Raises `StoreUnavailable`.
         """
-        # Before, so that the clients' log-outs are told while there is someone to tell of.
+        # Before, so that the clients' log-outs are told while there is someone to tell of, and
+        # while it is known which openids are theirs.
         ended = await self._end([user_id])
+        record = await self._users.record(user_id)
+        openids = [] if record is None else _openids(record)
+        if record is not None:
+            await self._events.forget((record.user.id, *record.aliases), openids)
         ids = await self._users.remove(user_id)
         # And after: what began before the person was removed is found here, and nothing begins
         # from then on. Under each id, since none leads to the others any more.
         ended += await self._end(ids or [user_id])
-        if self._entries is not None:
-            await self._entries.forget(ids or [user_id])
+        await self._events.forget(ids or [user_id], openids)
         if ids:
             log.info("user %s is removed, %d sessions ended", ids[0], ended)
         return bool(ids or ended)
@@ -173,23 +167,34 @@ class PeopleService:
         return sum([len(await self._sessions.end_of_user(user_id)) for user_id in ids])
 
 
-async def access_token(accounts: Accounts, name: str, now: float) -> dict[str, Any]:
+def operators_account(accounts: Accounts, name: str) -> Account:
+    """The account that the operator names; empty: the first one.
+
+    Raises `ApiError`, ``not_found``.
+    """
+    try:
+        return accounts.named(name)
+    except ApiError:
+        raise ApiError("not_found", "There is no such account here.") from None
+
+
+async def access_token(account: Account, now: float) -> dict[str, Any]:
     """The document of ``GET /api/operator/access_token``: the token that this server uses itself,
     for another system of the account. It is renewed when its time is nearly up, never for this.
 
     Raises:
-        ApiError: ``not_found``: there is no such account.
+        ApiError: ``not_found``: the account has none.
         WeChatError, StoreUnavailable: there is no token, and none can be had.
     """
-    try:
-        account = accounts.named(name)
-    except ApiError:
-        raise ApiError("not_found", "There is no such account here.") from None
     if account.tokens is None:
         raise ApiError("not_found", "That account has no app_id.")
     token = await account.tokens.current()
     log.info("account %s: the operator was given its credential", account.name)
     return {"access_token": token.value, "expires_in": max(0, int(token.expires_at - now))}
+
+
+def _openids(record: Record) -> Sequence[OpenId]:
+    return [identity.openid for identity in record.identities]
 
 
 def _listed(user: User) -> dict[str, Any]:

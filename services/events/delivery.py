@@ -245,9 +245,13 @@ class EventDelivery:
                             await self._changed.wait()
         finally:
             # What is not noted is told again, and another node need not wait for the lease's end.
+            # What is not brought over stays where it is: the next node brings it, but a migration
+            # after the last node's end would miss it.
             with contextlib.suppress(StoreUnavailable):
                 await self._note()
                 await self._store.release(self._node)
+                if self._collect is not None:
+                    await self._collect()
 
     async def round(self) -> bool:
         """Note what came of events, and tell more. Whether there was anything.

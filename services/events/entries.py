@@ -8,9 +8,10 @@ of what it tells, so that telling it twice is harmless: the receiver knows it by
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, get_args
+from urllib.parse import unquote
 
 from services.ids import OpenId, UserId
 from services.logs import short_hash
@@ -117,6 +118,21 @@ def entry(
     identity = entry_id(type, *told) if told else entry_id()
     person = short_hash(openid) if openid else ""
     return Entry(identity, at, type, outcome or OUTCOMES[type], person=person, **facts)
+
+
+DELETION = "delete users"
+"""The outcome of the deed by which the operator deletes a person. It goes on to name the id, by
+which the operator can show that it was done."""
+
+
+def nameless(entry: Entry, users: Sequence[UserId]) -> Entry:
+    """What is kept of it when the person with those ids is forgotten."""
+    # The detail of a deed holds the path, and with it the id, in any of the ways to quote it.
+    words = [
+        "/".join("…" if unquote(part) in users else part for part in word.split("/"))
+        for word in entry.detail.split(" ")
+    ]
+    return entry._replace(user=None, person="", detail=" ".join(words))
 
 
 def document(entry: Entry) -> dict[str, Any]:

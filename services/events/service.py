@@ -1,7 +1,7 @@
 """Events and the audit as the rest of the server uses them: keep, search, send again."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.clock import Clock
@@ -19,6 +19,8 @@ PAGE = 100
 
 EXPORTED_AT_ONCE = 500
 
+FORGOTTEN_AT_ONCE = 500
+
 SENT_AT_ONCE = 1000
 
 
@@ -35,6 +37,8 @@ class EventService:
     Args:
         store: None where nothing is kept; events are then lines of the log alone.
         app_ids: of the accounts and apps, in which an openid is looked for.
+        collect: brings what other stores hold of entries into `store`; None where entries are
+            written there at once.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class EventService:
         clock: Clock,
         keeping: Keeping,
         app_ids: Sequence[AppId],
+        collect: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._store = store
         self._users = users
         self._clock = clock
         self._keeping = keeping
         self._app_ids = app_ids
+        self._collect = collect
 
     @property
     def on(self) -> bool:
@@ -72,6 +78,38 @@ class EventService:
             return None
         found = await self._users.find(identity)
         return None if found is None else found[0].id
+
+    # What is kept of a person, for who removes or copies all of it.
+
+    async def entries_of(
+        self, ids: Sequence[UserId], openids: Iterable[str]
+    ) -> Sequence[Mapping[str, Any]]:
+        """The audit's entries of the person with these ids, the newest first; those too that were
+        written when only the openid was known. Empty without an audit.
+
+        Raises `StoreUnavailable`.
+        """
+        if self._store is None or not self._keeping.audited:
+            return []
+        await self._bring_over()
+        search = Search(ids, [short_hash(openid) for openid in openids])
+        return [one async for entries in self.export(search, None) for one in entries]
+
+    async def forget(self, ids: Sequence[UserId], openids: Iterable[str]) -> None:
+        """Let no entry name the person with these ids and openids, and tell no more of them.
+
+        Again is no error, and does what a failure has left. Raises `StoreUnavailable`.
+        """
+        if self._store is None:
+            return
+        await self._bring_over()
+        hashes = [short_hash(openid) for openid in openids]
+        while await self._store.forget(ids, hashes, FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
+            pass  # some at a time, so that no login waits long
+
+    async def _bring_over(self) -> None:
+        if self._collect is not None:
+            await self._collect()
 
     # The operator's questions.
 
@@ -116,15 +154,21 @@ class EventService:
             raise ApiError("not_found", "There is no audit: audit.days is 0.")
         return self._store
 
-    async def person(self, text: str) -> tuple[Sequence[UserId], str]:
-        """Whose entries are meant by a user id or an openid: the user ids, and the short hash."""
-        person = await self._users.person(UserId(text))
-        ids = dict.fromkeys(person.ids)
+    async def person(self, text: str) -> tuple[Sequence[UserId], Sequence[str]]:
+        """Whose entries are meant by a user id or an openid: their user ids, and the short hashes
+        of their openids."""
+        ids, openids = {UserId(text): None}, {text: None}
+        users = {UserId(text)}
         for app_id in self._app_ids:
             found = await self._users.find(Identity(app_id, OpenId(text)))
             if found is not None:
-                ids.update(dict.fromkeys((await self._users.person(found[0].id)).ids))
-        return list(ids), short_hash(text)
+                users.add(found[0].id)
+        for user_id in users:
+            record = await self._users.record(user_id)
+            if record is not None:
+                ids |= dict.fromkeys((record.user.id, *record.aliases))
+                openids |= dict.fromkeys(one.openid for one in record.identities)
+        return list(ids), [short_hash(openid) for openid in openids]
 
     async def dead_letters(self, cursor: int | None) -> Mapping[str, Any]:
         """The document of ``GET /api/operator/events/dead``.

@@ -76,12 +76,12 @@ class Backlog(NamedTuple):
 class Search(NamedTuple):
     """Which entries are looked for: those that fit all that is given.
 
-    `users` and `person` are one person: any of the user ids, or, of entries without a user, the
-    short hash. `scene` is the beginning of a scene_str. `until` is excluded.
+    `users` and `hashes` are one person: any of the user ids, or, of entries without a user, any of
+    the short hashes of their openids. `scene` is the beginning of a scene_str. `until` is excluded.
     """
 
     users: Sequence[UserId] = ()
-    person: str = ""
+    hashes: Sequence[str] = ()
     since: float | None = None
     until: float | None = None
     account: str = ""
@@ -146,6 +146,13 @@ class EventStore(Protocol):
 
     async def search(self, search: Search, before: int | None, limit: int) -> Page:
         """Search the audit, from the entry before that number on."""
+
+    async def forget(self, users: Sequence[UserId], hashes: Sequence[str], limit: int) -> int:
+        """Let entries name that person no more, as `Search` finds them: at most `limit`; how many.
+
+        They stay in the audit (`entries.nameless`), and what is not told of them yet never is. The
+        deed by which the person was deleted goes on to name the id.
+        """
 
     async def expire(self, before: float, limit: int) -> int:
         """Forget entries of before that time, at most `limit`; how many. Pending ones stay."""

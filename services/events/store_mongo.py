@@ -14,7 +14,7 @@ from pymongo import DESCENDING, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from services.errors import StoreUnavailable
-from services.events.entries import Entry, number_at
+from services.events.entries import DELETION, Entry, nameless, number_at
 from services.events.store import (
     MOST_COUNTED,
     MOST_LOOKED_AT,
@@ -27,6 +27,7 @@ from services.events.store import (
     Pending,
     Search,
 )
+from services.ids import UserId
 from services.mongo_client import Document
 from services.people.store_mongo import MongoUserStore
 
@@ -234,9 +235,7 @@ class MongoEventStore:
                 which[field] = value
         if search.scene:
             which["scene"] = {"$gte": search.scene, "$lt": search.scene + "g"}
-        people: list[Document] = [{"user": {"$in": list(search.users)}}] if search.users else []
-        if search.person:
-            people.append({"person": search.person, "user": {"$exists": False}})
+        people = _people(search.users, search.hashes)
         if people:
             which = {**which, "$or": people} if len(people) > 1 else {**which, **people[0]}
         async with self._users.call():
@@ -245,6 +244,27 @@ class MongoEventStore:
             )
         entries = [_entry(one) for one in found[:limit]]
         return Page(entries, found[limit - 1]["number"] if len(found) > limit else None)
+
+    async def forget(self, users: Sequence[UserId], hashes: Sequence[str], limit: int) -> int:
+        which = {"$or": _people(users, hashes), "outcome": {"$ne": DELETION}}
+        async with self._users.call():
+            found = await self._events.find(which).limit(limit).to_list()
+            ids = [one["_id"] for one in found]
+            if ids and not self._keeping.audited:
+                await self._events.delete_many({"_id": {"$in": ids}})
+            elif ids:
+                gone = dict.fromkeys(("user", "person", "lane", "due", "dead", "tries", "error"), "")
+                await self._events.bulk_write(
+                    [
+                        UpdateOne(
+                            {"_id": one["_id"]},
+                            {"$set": {"detail": nameless(_entry(one), users).detail}, "$unset": gone},
+                        )
+                        for one in found
+                    ],
+                    ordered=False,
+                )
+        return len(ids)
 
     async def expire(self, before: float, limit: int) -> int:
         old: Document = {"number": {"$lt": number_at(before)}}
@@ -261,6 +281,14 @@ class MongoEventStore:
 def _having(field: str) -> dict[str, Any]:
     """An index of those documents alone that have the field."""
     return {"partialFilterExpression": {field: {"$exists": True}}}
+
+
+def _people(users: Sequence[UserId], hashes: Sequence[str]) -> list[Document]:
+    """The ways in which entries name a person."""
+    ways: list[Document] = [{"user": {"$in": list(users)}}] if users else []
+    if hashes:
+        ways.append({"person": {"$in": list(hashes)}, "user": {"$exists": False}})
+    return ways
 
 
 def _entry(found: Document) -> Entry:

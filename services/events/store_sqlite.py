@@ -5,11 +5,12 @@ among any number of others. What an index finds is in the order of the numbers, 
 row's id. Searches run beside the event loop, on a connection of their own.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from services.events.entries import MOST_NUMBER, TOLD, Entry, number_at, time_of
+from services.events.entries import DELETION, MOST_NUMBER, TOLD, Entry, nameless, number_at, time_of
 from services.events.store import (
     MOST_COUNTED,
     MOST_LOOKED_AT,
@@ -22,6 +23,7 @@ from services.events.store import (
     Pending,
     Search,
 )
+from services.ids import UserId
 from services.sqlite import Connection, Database, sqlite_errors
 
 SCHEMA = """
@@ -186,6 +188,31 @@ class SqliteEventStore:
     async def search(self, search: Search, before: int | None, limit: int) -> Page:
         return await self._database.read_aside(lambda db: _search(db, search, before, limit))
 
+    async def forget(self, users: Sequence[UserId], hashes: Sequence[str], limit: int) -> int:
+        theirs = (
+            f"SELECT number, {_ENTRY} FROM events INDEXED BY events_by_user"
+            " WHERE user IN (SELECT value FROM json_each(?)) AND outcome <> ?"
+            f" UNION ALL SELECT number, {_ENTRY} FROM events INDEXED BY events_by_person"
+            " WHERE user IS NULL AND person IN (SELECT value FROM json_each(?)) AND person <> ''"
+            " LIMIT ?"
+        )
+        asked = (json.dumps(list(users)), DELETION, json.dumps(list(hashes)), limit)
+
+        def job(db: Connection) -> int:
+            found = db.execute(theirs, asked).fetchall()
+            if not self._keeping.audited:
+                db.executemany("DELETE FROM events WHERE number = ?", [row[:1] for row in found])
+                return len(found)
+            left = [(row[0], nameless(Entry._make(row[1:]), users)) for row in found]
+            db.executemany(
+                "UPDATE events SET user = NULL, person = '', detail = ?, lane = NULL, due = NULL,"
+                " tries = 0, error = '' WHERE number = ?",
+                [(entry.detail, number) for number, entry in left],
+            )
+            return len(left)
+
+        return await self._database.write(job)
+
     async def expire(self, before: float, limit: int) -> int:
         which = "number < ?" + (" AND due IS NULL" if self._keeping.told else "")
         old = f"SELECT number FROM events WHERE {which} ORDER BY number LIMIT ?"
@@ -253,9 +280,8 @@ def _ways(search: Search) -> Iterator[list[_Condition]]:
     if search.outcome == LOGGED_IN:
         rest.append(_Condition("outcome = ?", (search.outcome,), ""))
     people = [_Condition("user = ?", (user,), "events_by_user") for user in search.users]
-    if search.person:
-        text = "user IS NULL AND person = ? AND person <> ''"
-        people.append(_Condition(text, (search.person,), "events_by_person"))
+    text = "user IS NULL AND person = ? AND person <> ''"
+    people += [_Condition(text, (one,), "events_by_person") for one in search.hashes]
     if not people:
         yield rest
     for person in people:

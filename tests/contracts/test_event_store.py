@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from services.events.entries import Entry, entry
+from services.events.entries import DELETION, Entry, entry
 from services.events.store import Dead, EventStore, Keeping, Later, Search
 from services.events.store_mongo import MongoEventStore
 from services.events.store_sqlite import SCHEMA, SqliteEventStore
@@ -204,9 +204,9 @@ async def test_one_node_has_the_lease(bench: Bench) -> None:
 SEARCHES: Sequence[tuple[dict[str, Any], list[str]]] = [
     ({}, ["u3 4", "None 3", "u2 2", "u1 1", "u1 0"]),
     ({"users": [UserId("u1")]}, ["u1 1", "u1 0"]),
-    ({"users": [UserId("u1"), UserId("u2")], "person": ""}, ["u2 2", "u1 1", "u1 0"]),
-    ({"users": [UserId("u2")], "person": "hash"}, ["None 3", "u2 2"]),
-    ({"person": "other"}, []),
+    ({"users": [UserId("u1"), UserId("u2")], "hashes": []}, ["u2 2", "u1 1", "u1 0"]),
+    ({"users": [UserId("u2")], "hashes": ["hash", "other"]}, ["None 3", "u2 2"]),
+    ({"hashes": ["other"]}, []),
     ({"since": AT + 1, "until": AT + 3}, ["u2 2", "u1 1"]),
     ({"since": -62e9, "until": 1e12}, ["u3 4", "None 3", "u2 2", "u1 1", "u1 0"]),
     ({"since": 1e12}, []),
@@ -245,6 +245,52 @@ async def test_the_audit_is_searched_by_each_of_its_facts(bench: Bench) -> None:
             if cursor is None:
                 break
         assert pages == expected, search
+
+
+def of_a_person() -> list[Entry]:
+    """What is kept of u1, whose alias is "u/2" and whose openid has the hash h1, and of another."""
+    unknown = entry("denied", AT + 2, "a scene", account="main")
+    ban = "POST /api/operator/users/u%2F2/ban from 127.0.0.1"
+    return [
+        login("u1", 1, detail="words of u1"),
+        login("u/2", 3),
+        unknown._replace(person="h1"),
+        entry("operator", AT + 4, outcome="users ban", user=UserId("u/2"), detail=ban),
+        entry("operator", AT + 5, outcome=DELETION, user=UserId("u1"), detail="DELETE u1"),
+        login("u3", 6)._replace(person="h1"),
+    ]
+
+
+async def test_a_person_is_forgotten(bench: Bench) -> None:
+    """Some entries at a time: they stay without the person, and nothing is told of them any more,
+    dead letters included. The deed of the deletion goes on to name the id."""
+    store = await bench.store()
+    await store.keep(of_a_person())
+    events = await store.due(AT + 9, AT + 9, 100)
+    dead = next(one for one in events if one.entry.user == "u1")
+    await store.settle([], [], [Dead(dead.number, dead.entry, 4, "HTTP 500")])
+    ids, hashes = [UserId("u1"), UserId("u/2")], ["h1", "h2"]
+    forgotten = [await store.forget(ids, hashes, 3) for _ in range(3)]
+    assert forgotten == [3, 1, 0]
+    assert await found(store) == ["u3 6", "u1 5", "None 4", "None 3", "None 2", "None 1"]
+    assert await found(store, users=ids, hashes=hashes) == ["u1 5"]
+    page = await store.search(Search(until=AT + 5), None, 9)
+    assert {one.person for one in page.entries} == {""}
+    assert [one.detail for one in page.entries if one.detail] == [
+        "POST /api/operator/users/…/ban from 127.0.0.1",
+        "words of …",
+    ]
+    assert await due(store) == ["u3 6"] and await store.dead_letters(None, 9) == []
+    await store.settle(events[:1], [Later(events[1], AT)], [])
+    assert await due(store) == ["u3 6"]
+
+
+async def test_without_an_audit_a_forgotten_person_leaves_nothing(bench: Bench) -> None:
+    """What was not told of them is gone."""
+    store = await bench.store(Keeping(told=True))
+    await store.keep(of_a_person())
+    assert await store.forget([UserId("u1"), UserId("u/2")], ["h1"], 9) == 3
+    assert await found(store) == ["u3 6"]
 
 
 async def test_old_entries_are_forgotten(bench: Bench) -> None:

@@ -9,7 +9,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from services.events.entries import DELETION, entry
 from services.ids import AppId, OpenId, UnionId, UserId, new_scene_str
+from services.logs import short_hash
 from services.operator_api import PAGE
 from services.people.store import Identity, Profile
 from services.sessions.states import BROWSER
@@ -42,6 +44,11 @@ async def exported(stack: Stack, user_id: str) -> dict[str, Any]:
 async def remove(stack: Stack, user_id: str) -> httpx.Response:
     path = f"/api/operator/users/{quote(user_id, safe='')}"
     return await stack.http.delete(path, headers=BEARER)
+
+
+async def audited(stack: Stack, **asked: str) -> dict[str, Any]:
+    answer = await stack.http.get("/api/operator/audit", params=asked, headers=BEARER)
+    return dict(answer.json())
 
 
 async def named(stack: Stack, name: str, openid: str = "") -> UserId:
@@ -135,31 +142,31 @@ async def test_a_copy_holds_all_and_no_secret(tmp_path: Path) -> None:
         assert set(sessions) == {browser, client} and sessions[client]["parent"] == browser
         assert sessions[browser]["browser"] and sessions[client]["client"] == "grafana"
         assert not any("hash" in name or "token" in name for name in sessions[client])
-        assert document["audit"] == []
 
 
-class Entries:
-    """An audit of people."""
-
-    def __init__(self) -> None:
-        self.forgotten: list[list[UserId]] = []
-
-    async def entries_of(self, ids: Any) -> list[dict[str, Any]]:
-        return [{"id": "1", "user": user_id} for user_id in ids]
-
-    async def forget(self, ids: Any) -> None:
-        self.forgotten.append(list(ids))
-
-
-async def test_what_else_is_kept_is_copied_and_removed_too(tmp_path: Path) -> None:
-    """The audit's entries, under every id of the person."""
-    async with Stack(tmp_path, **OPERATOR) as stack:
-        assert stack.container.people is not None
-        entries = stack.container.people._entries = Entries()
-        user_id = await named(stack, "Ann")
-        assert (await exported(stack, user_id))["audit"] == [{"id": "1", "user": user_id}]
+async def test_a_copy_holds_the_audit_and_a_removal_leaves_no_name_in_it(tmp_path: Path) -> None:
+    """The entries under every id of the person, and those that know only the openid; afterwards
+    none of them names the person, but for the deed of the removal."""
+    async with Shop(tmp_path, **OPERATOR) as stack:
+        alice, page = Chatter(stack), await stack.begin()
+        # Denied by a person who is no user yet.
+        events = stack.container.events
+        await events.keep(entry("denied", stack.now, openid=alice.openid, account="default"))
+        await alice.scans(page)
+        user_id = await stack.user_of(alice)
+        await logged_in(stack, "bob")
+        deed = f"/api/operator/users/{user_id}"
+        assert (await stack.http.post(f"{deed}/ban", headers=BEARER)).status_code == 204
+        audit = (await exported(stack, user_id))["audit"]
+        about = ["get users export", "banned", "users ban", "authorized", "authorized", "denied"]
+        assert [one["outcome"] for one in audit] == about
+        assert len((await audited(stack, person=user_id))["entries"]) == len(about)
         assert (await remove(stack, user_id)).status_code == 204
-        assert entries.forgotten == [[user_id]]
+        left = (await audited(stack))["entries"]
+        assert len(left) == len(about) + 3 and json.dumps(left).count(user_id) == 2
+        assert (left[0]["outcome"], left[0]["user"]) == (DELETION, user_id)
+        assert short_hash(alice.openid) not in json.dumps(left)
+        assert {one["user"] for one in left[1:]} > {None}
 
 
 # Removed.
@@ -298,6 +305,8 @@ async def test_the_one_access_token_is_handed_out(
             assert answer.headers["Cache-Control"] == "no-store"
             assert 7100 < answer.json()["expires_in"] <= token.expires_at - stack.now + 60
         assert "its credential" in caplog.text and tokens.pop() not in caplog.text
+        deeds = (await audited(stack, account="default"))["entries"]
+        assert [one["outcome"] for one in deeds] == ["get access_token"] * 4
         unknown = await stack.http.get(f"{url}?account=other", headers=BEARER)
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
         assert json.loads(answers[0].content).keys() == {"access_token", "expires_in"}

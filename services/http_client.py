@@ -48,6 +48,8 @@ class Response:
     """As it stands in the header; empty without one."""
     body: bytes | None
     """None where it is longer than the caller wanted to read."""
+    retry_after: str = ""
+    """Of a 429 or 503, the header as it stands: seconds, or a date (RFC 9110, section 10.2.3)."""
 
 
 async def exchange(
@@ -92,7 +94,9 @@ async def exchange(
         raise NotReached(type(error).__name__) from None
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
         raise Broken(type(error).__name__) from None
-    return Response(response.status_code, response.headers.get("Content-Type", ""), body)
+    status, headers = response.status_code, response.headers
+    later = headers.get("Retry-After", "") if status in (429, 503) else ""
+    return Response(status, headers.get("Content-Type", ""), body, later)
 
 
 async def _read_at_most(response: httpx.Response, longest: int) -> bytes | None:

@@ -2,13 +2,14 @@
 
 Each event is a POST with the headers ``webhook-id``, ``webhook-timestamp`` and
 ``webhook-signature``: ``v1,`` and base64 of HMAC-SHA256 over "id.timestamp.body", under the key
-that stands in ``events.secret`` behind ``whsec_``.
+that stands in ``events.secret`` behind ``whsec_``. While the secret is being changed there are two,
+and a signature by each (Standard Webhooks, "Signature scheme").
 
 Any answer 2xx takes the event. Any other is a try in vain, redirects included: `PAUSES` says when
 the next one is, and after about a day the event is a dead letter. 410 says that the receiver wants
-no more: nothing is sent for `GONE_SECONDS` then. After `MOST_FAILURES` in a row, or 429, 502 or
-504, events are tried one at a time, until one is taken (Standard Webhooks, "Deliverability and
-reliability").
+no more: nothing is sent for `GONE_SECONDS` then; nor, after 429 or 503, for what ``Retry-After``
+says, at most a day. After `MOST_FAILURES` in a row, or 429, 502 or 504, events are tried one at a
+time, until one is taken (Standard Webhooks, "Deliverability and reliability").
 
 Of all nodes one tells, that which has the lease, and it also forgets what is old. A lane's events
 are told one after the other, many lanes at once, but one at a time while logins keep the process
@@ -23,8 +24,11 @@ import hmac
 import itertools
 import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import httpx
@@ -93,6 +97,30 @@ SLICE = 500
 """Entries forgotten at once, so that no login waits for it long."""
 
 
+class Answer(NamedTuple):
+    """What the operator's server says to an event, and how many seconds it wants to be left alone;
+    0: it does not say."""
+
+    status: int
+    wait: float = 0.0
+
+
+def seconds_of(retry_after: str, now: float) -> float:
+    """The seconds that ``Retry-After`` stands for (RFC 9110, section 10.2.3), at most a day; 0 for
+    one that is none."""
+    if re.fullmatch(r"[0-9]{1,9}", retry_after):
+        return min(float(retry_after), DAY)
+    if not retry_after:
+        return 0.0
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    # HTTP's dates are in GMT, also where one does not say so.
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return min(max(0.0, at.timestamp() - now), DAY)
+
+
 def signature(key: bytes, event_id: str, timestamp: str, content: bytes) -> str:
     """The value of ``webhook-signature``."""
     signed = b".".join((event_id.encode(), timestamp.encode(), content))
@@ -105,6 +133,7 @@ class Receiver:
 
     Args:
         client: shared; redirects are not followed, so the body goes nowhere else.
+        secret: ``events.secret``.
     """
 
     def __init__(
@@ -113,10 +142,12 @@ class Receiver:
         self._client = client
         self._clock = clock
         self._url = url
-        self._key = base64.b64decode(secret.removeprefix(EVENTS_SECRET_PREFIX))
+        self._keys = [
+            base64.b64decode(one.removeprefix(EVENTS_SECRET_PREFIX)) for one in secret.split()
+        ]
 
-    async def tell(self, entry: Entry) -> int:
-        """The status of the answer; 0 where there is none in time."""
+    async def tell(self, entry: Entry) -> Answer:
+        """What it answers; status 0 where it does not in time."""
         content = body(entry)
         # Of this try, for the receiver refuses an old timestamp.
         timestamp = str(int(self._clock.now()))
@@ -124,7 +155,9 @@ class Receiver:
             "Content-Type": "application/json",
             "webhook-id": entry.id,
             "webhook-timestamp": timestamp,
-            "webhook-signature": signature(self._key, entry.id, timestamp, content),
+            "webhook-signature": " ".join(
+                signature(key, entry.id, timestamp, content) for key in self._keys
+            ),
         }
         try:
             async with asyncio.timeout(TRY_SECONDS):
@@ -138,8 +171,8 @@ class Receiver:
                     longest=MAX_ANSWER_BYTES,
                 )
         except (TimeoutError, ExchangeFailed):
-            return 0
-        return response.status
+            return Answer(0)
+        return Answer(response.status, seconds_of(response.retry_after, self._clock.now()))
 
 
 BUSY_SHARE = 0.8
@@ -304,27 +337,30 @@ class EventDelivery:
         told: list[Pending] = []
         try:
             for event in events:
-                status = await receiver.tell(event.entry)
-                if 200 <= status < 300:
+                answer = await receiver.tell(event.entry)
+                if 200 <= answer.status < 300:
                     self._failures = 0
                     self._metrics.event(event.entry.type, "told")
                     told.append(event)
                     continue
-                outcome = self._in_vain(lane, event, status)
+                outcome = self._in_vain(lane, event, answer)
                 break
         finally:
             self._outcomes.append(outcome._replace(told=told))
             self._changed.set()
 
-    def _in_vain(self, lane: str, event: Pending, status: int) -> _Told:
+    def _in_vain(self, lane: str, event: Pending, answer: Answer) -> _Told:
+        status, now = answer.status, self._clock.monotonic()
         problem = f"HTTP {status}" if status else "no answer"
         self._failures += 1
         if status in (429, 502, 504):
             self._failures = max(self._failures, MOST_FAILURES)
         if self._failures >= MOST_FAILURES:
-            self._quiet_until = self._clock.monotonic() + PROBE_SECONDS
+            self._quiet_until = max(self._quiet_until, now + PROBE_SECONDS)
+        if answer.wait:
+            self._quiet_until = max(self._quiet_until, now + answer.wait)
         if status == 410:
-            self._quiet_until = self._clock.monotonic() + GONE_SECONDS
+            self._quiet_until = now + GONE_SECONDS
             log.error("events.url answers 410: no event is sent for %d s", GONE_SECONDS)
         entry = event.entry
         if event.tries >= len(self._pauses):
@@ -334,7 +370,7 @@ class EventDelivery:
             return _Told(lane, [], dead=[dead])
         self._metrics.event(entry.type, "failed")
         self._paced_log.log(logging.WARNING, "events.url does not take an event: %s", problem)
-        pause = self._pauses[event.tries] * random.uniform(1.0, 1.1)
+        pause = max(self._pauses[event.tries], answer.wait) * random.uniform(1.0, 1.1)
         return _Told(lane, [], later=[Later(event, self._clock.now() + pause)])
 
     async def _note(self) -> bool:

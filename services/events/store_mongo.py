@@ -253,12 +253,17 @@ class MongoEventStore:
             if ids and not self._keeping.audited:
                 await self._events.delete_many({"_id": {"$in": ids}})
             elif ids:
-                gone = dict.fromkeys(("user", "person", "lane", "due", "dead", "tries", "error"), "")
+                gone = dict.fromkeys(
+                    ("user", "person", "lane", "due", "dead", "tries", "error"), ""
+                )
                 await self._events.bulk_write(
                     [
                         UpdateOne(
                             {"_id": one["_id"]},
-                            {"$set": {"detail": nameless(_entry(one), users).detail}, "$unset": gone},
+                            {
+                                "$set": {"detail": nameless(_entry(one), users).detail},
+                                "$unset": gone,
+                            },
                         )
                         for one in found
                     ],

@@ -200,19 +200,22 @@ def _in_an_address(value: SecretStr) -> SecretStr:
 
 
 def _events_secret(value: SecretStr) -> SecretStr:
-    """Empty, or a secret of Standard Webhooks: ``whsec_`` and the base64 of 24 to 64 bytes."""
-    text = value.get_secret_value()
-    if not text:
-        return value
-    try:
-        key = base64.b64decode(text.removeprefix(EVENTS_SECRET_PREFIX), validate=True)
-    except ValueError:
-        key = b""
-    if not text.startswith(EVENTS_SECRET_PREFIX) or not 24 <= len(key) <= 64:
-        raise ValueError(
-            "must be whsec_ and the base64 of 24 to 64 bytes"
-            " (echo whsec_$(openssl rand -base64 32) makes one)"
-        )
+    """Empty, or one or two secrets of Standard Webhooks with a space between: ``whsec_`` and the
+    base64 of 24 to 64 bytes each."""
+    secrets = value.get_secret_value().split()
+    for text in secrets:
+        try:
+            key = base64.b64decode(text.removeprefix(EVENTS_SECRET_PREFIX), validate=True)
+        except ValueError:
+            key = b""
+        if not text.startswith(EVENTS_SECRET_PREFIX) or not 24 <= len(key) <= 64:
+            raise ValueError(
+                "must be whsec_ and the base64 of 24 to 64 bytes"
+                " (echo whsec_$(openssl rand -base64 32) makes one), or two of these with a space"
+                " between"
+            )
+    if len(secrets) > 2:
+        raise ValueError("must be one secret, or two while it is being changed")
     return value
 
 

@@ -275,15 +275,20 @@ async def test_the_audit_is_exported(tmp_path: Path) -> None:
 async def test_a_deed_that_cannot_be_written_down_is_not_done(
     tmp_path: Path, logs: UnexpectedLogs
 ) -> None:
-    """The person is not banned while the audit cannot be written."""
+    """No person is banned or copied, and no credential handed out, while the audit cannot be
+    written."""
     logs.expect("no such table: events")
     async with Shop(tmp_path, **OPERATOR) as stack:
         user_id = await stack.user_of(Chatter(stack))
         database = stack.container.backend.database
         assert database is not None
         await database.write(lambda db: db.execute("DROP TABLE events") and None)
-        answer = await ask(stack, "POST", f"users/{user_id}/ban")
-        assert answer.status_code == 503
+        for method, path in (
+            ("POST", f"users/{user_id}/ban"),
+            ("GET", f"users/{user_id}/export"),
+            ("GET", "access_token"),
+        ):
+            assert (await ask(stack, method, path)).status_code == 503
         user = await stack.container.backend.users.get(user_id)
         assert user is not None and not user.banned
 

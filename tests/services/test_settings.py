@@ -19,6 +19,7 @@ from services.settings.sources import service_variables
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 SECRET = "0123456789abcdef0123456789abcdef"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+EVENTS_SECRET = "whsec_" + "c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5z"
 ACCOUNT = {
     "app_id": "wx1234567890abcdef",
     "app_secret": SECRET,
@@ -460,7 +461,7 @@ def test_a_hook_that_is_never_called_is_warned_about(tmp_path: Path, registratio
 
 def test_events_in_the_clear_are_warned_about(tmp_path: Path) -> None:
     """But for a receiver on this machine or network."""
-    secret = "whsec_" + "c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5z"
+    secret = f"{EVENTS_SECRET} {EVENTS_SECRET}"
     for url, warned in (("http://events.example.com/", 1), ("http://10.0.0.9/e", 0)):
         lines = list(models.warnings(loaded(tmp_path, {"events": {"url": url, "secret": secret}})))
         assert len(lines) == warned and all(line.startswith("events.url") for line in lines)
@@ -492,6 +493,11 @@ def test_an_app_needs_its_secret(tmp_path: Path, app: str) -> None:
         ({"events": {"secret": "c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5z"}}, "events.secret"),
         ({"events": {"secret": "whsec_c2hvcnQ="}}, "events.secret"),
         ({"events": {"secret": "whsec_no base64"}}, "events.secret"),
+        ({"events": {"secret": f"{EVENTS_SECRET} whsec_c2hvcnQ="}}, "events.secret"),
+        (
+            {"events": {"secret": f"{EVENTS_SECRET} {EVENTS_SECRET} {EVENTS_SECRET}"}},
+            "events.secret",
+        ),
         ({"audit": {"days": -1}}, "audit.days"),
         (account(forward_logins=True), "wechat.accounts.default.forward_url"),
         ({"server": {"processes": 2}}, "server.processes"),

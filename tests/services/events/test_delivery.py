@@ -18,6 +18,7 @@ from services.events.delivery import (
     PAUSES,
     PROBE_SECONDS,
     RENEW_SECONDS,
+    Answer,
     Collected,
     EventDelivery,
     ProcessLoad,
@@ -106,13 +107,14 @@ class Answers:
 
     def __init__(self) -> None:
         self.status = 200
+        self.wait = 0.0
         self.of_users: dict[str, int] = {}
         self.told: list[str] = []
         self.tried: list[str] = []
         self.in_flight = self.most_in_flight = 0
         self.held: asyncio.Event | None = None
 
-    async def tell(self, told: Entry) -> int:
+    async def tell(self, told: Entry) -> Answer:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         if self.held is not None:
@@ -122,7 +124,7 @@ class Answers:
         status = self.of_users.get(str(told.user), self.status)
         if status == 200:
             self.told.append(told.detail)
-        return status
+        return Answer(status, self.wait)
 
 
 class Bench:
@@ -183,12 +185,13 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self.sent: list[httpx.Request] = []
         self.fails = False
+        self.answer = httpx.Response(204)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(request)
         if self.fails:
             raise httpx.ConnectError("refused")
-        return httpx.Response(204)
+        return self.answer
 
 
 async def test_a_receivers_library_verifies_what_is_sent() -> None:
@@ -196,7 +199,7 @@ async def test_a_receivers_library_verifies_what_is_sent() -> None:
     transport = Transport()
     receiver = Receiver(transport, SystemClock(), "http://127.0.0.1/events", SECRET)
     told = entry("login", 1_700_000_000.0, "scene", user=UserId("u1"), scene="scene")
-    assert await receiver.tell(told) == 204
+    assert await receiver.tell(told) == Answer(204)
     (request,) = transport.sent
     headers = dict(request.headers)
     assert headers["webhook-id"] == told.id and headers["content-type"] == "application/json"
@@ -205,7 +208,44 @@ async def test_a_receivers_library_verifies_what_is_sent() -> None:
         with pytest.raises(Exception, match="signature|old"):
             Webhook(SECRET).verify(body(told), {**headers, name: value})
     transport.fails = True
-    assert await receiver.tell(told) == 0
+    assert await receiver.tell(told) == Answer(0)
+
+
+async def test_a_secret_is_changed_without_an_event_that_cannot_be_verified() -> None:
+    """With two of them, a receiver that knows either verifies by it; with another one it does
+    not."""
+    transport, next_secret = Transport(), "whsec_" + "bmV4dC1zZWNyZXQtb2YtdGhlLXJlY2VpdmVy"
+    secrets = f"{next_secret} {SECRET}"
+    receiver = Receiver(transport, SystemClock(), "http://127.0.0.1/events", secrets)
+    told = entry("login", 1_700_000_000.0, "scene", user=UserId("u1"), scene="scene")
+    await receiver.tell(told)
+    headers = dict(transport.sent[0].headers)
+    for secret in (SECRET, next_secret):
+        assert Webhook(secret).verify(body(told), headers)["data"]["user"] == "u1"
+    with pytest.raises(Exception, match="signature"):
+        Webhook("whsec_" + "YW5vdGhlci1zZWNyZXQtb2YtYW5vdGhlcg==").verify(body(told), headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [
+        (429, "120", 120.0),
+        (503, "999999999", DAY),
+        (503, "Tue, 14 Nov 2023 22:15:20 GMT", 120.0),
+        (503, "Tue, 14 Nov 2023 22:15:20 -0000", 120.0),
+        (503, "Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        (503, "Sat, 14 Nov 2099 22:00:00 GMT", DAY),
+        (503, "soon", 0.0),
+        (503, "-1", 0.0),
+        (500, "120", 0.0),
+    ],
+)
+async def test_retry_after_is_read_as_http_has_it(status: int, header: str, seconds: float) -> None:
+    """Seconds or a date, a day at most; of 429 and 503."""
+    transport, clock = Transport(), Clock()
+    transport.answer = httpx.Response(status, headers={"Retry-After": header})
+    receiver = Receiver(transport, clock, "http://127.0.0.1/events", SECRET)
+    assert await receiver.tell(entry("login", clock.at, "scene")) == Answer(status, seconds)
 
 
 async def test_the_pauses_are_those_of_the_contract() -> None:
@@ -287,17 +327,26 @@ async def test_a_receiver_that_is_down_gets_one_event_at_a_time(logs: Unexpected
     assert sorted(bench.answers.told) == sorted(f"u{user} 0" for user in range(100))
 
 
-@pytest.mark.parametrize(("status", "seconds"), [(429, PROBE_SECONDS), (410, GONE_SECONDS)])
+@pytest.mark.parametrize(
+    ("status", "wait", "seconds"),
+    [
+        (429, 0.0, PROBE_SECONDS),
+        (429, 600.0, 600.0),
+        (503, 600.0, 600.0),
+        (410, 0.0, GONE_SECONDS),
+    ],
+)
 async def test_a_receiver_says_that_it_wants_less(
-    logs: UnexpectedLogs, status: int, seconds: float
+    logs: UnexpectedLogs, status: int, wait: float, seconds: float
 ) -> None:
-    """429: one event at a time; 410: none for an hour. What waits is told afterwards."""
+    """429: one event at a time; 410: none for an hour; with Retry-After, none until then. What
+    waits is told afterwards."""
     logs.expect("does not take an event|410")
     bench = Bench()
-    bench.answers.status = status
+    bench.answers.status, bench.answers.wait = status, wait
     bench.add("u1")
     await bench.rounds()
-    bench.answers.status = 200
+    bench.answers.status, bench.answers.wait = 200, 0.0
     bench.add("u2")
     await bench.rounds(seconds * 0.9)
     assert bench.answers.told == []

@@ -241,19 +241,27 @@ class Examination:
         """Why nothing came from the host of `url`, which is tried once more but for a proxy."""
         if "ProxyError" in str(error):
             return WHY["proxy"]
+        known = await self.unreached(url)
+        return (
+            known
+            or WHY["silent" if "Timeout" in str(error) or "time-out" in str(error) else "closed"]
+        )
+
+    async def unreached(self, url: str) -> Said | None:
+        """Why no connection to the host of `url` comes about, TLS included. None where it does, and
+        where a proxy stands before it: nothing is sent."""
+        if self.outgoing.proxies.of(url) is not None:
+            return None
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
         context = None
         if parts.scheme == "https":
             context = self.trusted
         with _explained() as reason:
-            if self.outgoing.proxies.of(url) is None:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    _, writer = await asyncio.open_connection(host, port, ssl=context)
-                writer.transport.abort()
-        if reason:
-            return WHY[reason[0]]
-        return WHY["silent" if "Timeout" in str(error) or "time-out" in str(error) else "closed"]
+            async with asyncio.timeout(PROBE_SECONDS):
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
+            writer.transport.abort()
+        return WHY[reason[0]] if reason else None
 
     async def close(self) -> None:
         await self._way_out.aclose()

@@ -1,5 +1,5 @@
 """The server as WeChat, a visitor's browser and a proxy meet it: through server.public_url, or on
-this machine where there is none.
+this machine where there is none. And the operator's own server, which it tells of events.
 """
 
 import asyncio
@@ -292,3 +292,19 @@ def _mode(
     if account.mode == "plaintext":
         return Finding("mode", State.WARN, "mode_unsafe", values, label)
     return Finding("mode", State.OK, "mode", values, label)
+
+
+async def events(exam: Examination) -> Findings:
+    """Whether a connection to events.url comes about; no event is sent."""
+    url = exam.settings.events.url
+    if not url:
+        return
+    values: dict[str, object] = {"host": urlsplit(url).netloc}
+    if exam.outgoing.proxies.of(url) is not None:
+        yield Finding("events", State.SKIPPED, "events_proxy", values)
+    elif why := await exam.unreached(url):
+        yield Finding("events", State.BAD, "events_not_reached", {**values, "why": why})
+    elif len(exam.settings.events.secret.get_secret_value().split()) > 1:
+        yield Finding("events", State.WARN, "events_two_secrets", values)
+    else:
+        yield Finding("events", State.OK, "events", values)

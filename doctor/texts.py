@@ -669,6 +669,35 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "请腾出空间：磁盘写满后所有登录都会停止。",
             ),
         ),
+        "events": Text(
+            Said(
+                "a connection to {host} comes about; no event was sent",
+                "可以连上 {host}；没有发送任何事件",
+            )
+        ),
+        "events_two_secrets": Text(
+            Said(
+                "a connection to {host} comes about; events are signed with two secrets",
+                "可以连上 {host}；事件同时用两个密钥签名",
+            ),
+            Said(
+                "Take the old one out of events.secret when the receiver knows the new one.",
+                "接收方换用新密钥后，请从 events.secret 里去掉旧的。",
+            ),
+        ),
+        "events_proxy": Text(
+            Said(
+                "{host} is behind a proxy of the environment, which only a request would try",
+                "{host} 要经过环境变量里的代理，不发请求就无法检查",
+            )
+        ),
+        "events_not_reached": Text(
+            Said("no connection to {host}: {why}", "连不上 {host}：{why}"),
+            Said(
+                "Correct events.url, or let this machine out to it; events wait for a day.",
+                "请改正 events.url，或放行这台机器的出站连接；在此之前事件会等待一天。",
+            ),
+        ),
         "redis": Text(
             Said(
                 "Redis {version} does all that a login needs{eviction}",

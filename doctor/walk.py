@@ -69,6 +69,7 @@ def checks(exam: Examination) -> Iterator[Check]:
     yield "verify_files", partial(from_outside.verify_files, exam)
     for name, account in exam.accounts.items():
         yield "mode", partial(from_outside.callbacks, exam, name, account)
+    yield "events", partial(from_outside.events, exam)
     yield "stores", partial(on_this_machine.stores, exam)
     yield "descriptors", partial(on_this_machine.descriptors, exam)
 
@@ -224,6 +225,8 @@ def tell_mistake(
     check = SETTINGS_CHECKS.get(error.key.rpartition(".")[2], "settings")
     if error.key.startswith(("redis.", "mongodb.", "embedded.")):
         check = "stores"
+    elif error.key.startswith("events."):
+        check = "events"
     values = {"key": error.key or "config.yaml", "problem": scrub_line(error.problem)}
     finding = Finding(check, State.BAD, "settings", values)
     chosen = language_of(language, environ, ("zh-CN",))

@@ -141,7 +141,7 @@ class PeopleService:
         False for an unknown id.
 
         A login of theirs after that is one of a new person. Entries of the audit name them no more,
-        and events that are not told yet are not told. What a failure leaves is done by asking again.
+        and events that are not told yet never are. What a failure leaves is done by asking again.
 
         Raises `StoreUnavailable`.
         """

@@ -84,6 +84,9 @@ def test_a_malformed_secret_is_a_finding(
     assert examined(config, "--json") == 1
     (finding,) = told(capsys)["findings"]
     assert (finding["check"], finding["state"]) == (check, "bad") and finding["remedy"]
+    events = write_config(tmp_path, events={"url": "https://e.test", "secret": "whsec_c2hvcnQ="})
+    assert examined(events, "--json") == 1
+    assert told(capsys)["findings"][0]["check"] == "events"
 
 
 def test_what_cannot_be_looked_at_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from doctor import from_outside
 from doctor.findings import Finding, State
-from services.settings.models import Settings
+from services.settings.models import EventSettings, Settings
+from services.settings.outgoing import Outgoing, Proxies, Proxy
 from services.wechat.accounts import proof
 from tests.conftest import UnexpectedLogs
-from tests.doctor.benches import doctor, first_account, of_check, settings_of
+from tests.doctor.benches import OUTGOING, doctor, first_account, of_check, settings_of
 from tests.doctor.front import Front, answer
+from tests.event_server import SECRET, EventServer
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -224,6 +227,29 @@ async def test_without_a_server_the_rest_is_still_looked_at(tmp_path: Path) -> N
         found = await outside(settings)
         finding = of_check(found, "server_url")
         assert finding.text == "server_not_reached" and "refuses" in finding.what("en")
+
+
+async def test_the_receiver_of_events_is_connected_to_and_sent_nothing(tmp_path: Path) -> None:
+    """A port that refuses is named; a second secret is remembered, and an address behind a proxy
+    left alone."""
+
+    async def events(url: str, *secrets: str, proxies: Proxies = Proxies()) -> Finding:
+        section = EventSettings(url=url, secret=SecretStr(" ".join(secrets)))
+        async with doctor(settings.model_copy(update={"events": section})) as exam:
+            exam.outgoing = Outgoing(proxies, OUTGOING.trusted)
+            (finding,) = [one async for one in from_outside.events(exam)]
+            return finding
+
+    async with Stack(tmp_path) as stack, EventServer() as server:
+        settings = settings_of(stack)
+        url = server.settings["url"]
+        assert (await events(url, SECRET)).state is State.OK
+        assert (await events(url, SECRET, SECRET)).text == "events_two_secrets"
+        refused = await events("http://127.0.0.1:1/e", SECRET)
+        assert refused.state is State.BAD and "refuses" in refused.what("en")
+        through = Proxies({"http": Proxy("http", "proxy.test", 3128)})
+        assert (await events("http://e.test/", SECRET, proxies=through)).state is State.SKIPPED
+        assert server.tried == []
 
 
 async def test_the_server_tells_only_who_has_its_settings(tmp_path: Path) -> None:

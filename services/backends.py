@@ -231,8 +231,7 @@ async def open_distributed(settings: Settings, clock: Clock, node: str) -> Backe
         undo.push_async_callback(users.close)
         if settings.keeps_sessions:
             await sessions.open()
-        if settings.operator.token:
-            await screens.open()
+        await screens.open()
         if events is not None:
             await events.open()
         store_clock = StoreClock(clock, link)

@@ -583,7 +583,7 @@ class Container:
             self.clock,
             self.metrics,
             self.scene_codes,
-            Kiosks(settings.kiosks, self.screens, settings.kiosk_ttl_seconds),
+            Kiosks(settings.kiosks, self.screens, self.backend.screens, settings.kiosk_ttl_seconds),
             scene_ttl_seconds=settings.login.scene_ttl_seconds,
             poll_interval_seconds=settings.login.poll_interval_seconds,
         )

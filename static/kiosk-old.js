@@ -174,9 +174,11 @@
       }
       if (answered.status === 401 && !isTyped) return pair(true);
       var refused = answered.status === 401 || answered.status === 403;
+      var off = answered.status === 404;
       if (refused) say(words.unknown, words.unknown_hint);
+      else if (off) say(words.pair_off, words.pair_off_hint);
       else sayState(troubleOf(answered));
-      later(Math.max(answered.retryAfter, refused ? 60 : jitter(tries++, 2, 30)), next);
+      later(Math.max(answered.retryAfter, refused || off ? 60 : jitter(tries++, 2, 30)), next);
     });
   }
 
@@ -353,7 +355,7 @@
     if (told.revoked) return pair(true);
     if (told.label) put("label", words.screen.replace("{label}", told.label));
     if (told.notice !== undefined) put("notice", told.notice || "");
-    if (!told.reload || told.reload === reloaded) return;
+    if (!told.reload || told.reload <= reloaded) return;
     reloaded = told.reload;
     reloadBy = Date.now() + RELOAD_WITHIN;
   }

@@ -51,9 +51,9 @@ async function fetchScene() {
   // What a pairing gave is over; a mistake in the address is for the person who typed it.
   if (status === 401 && !isTyped) return startPairing(true);
   // What the browser believes of its network only words a failure.
-  const known = { 0: navigator.onLine ? "degraded" : "offline", 401: "unknown", 403: "unknown", 429: "limited" };
+  const known = { 0: navigator.onLine ? "degraded" : "offline", 401: "unknown", 403: "unknown", 404: [words.pair_off, words.pair_off_hint], 429: "limited" };
   if (!isFresh(shown)) say(known[status] || `degraded ${body.error && body.error.code}`);
-  const least = status === 401 || status === 403 ? 60 : 1;
+  const least = status === 401 || status === 403 || status === 404 ? 60 : 1;
   plan(Math.max(retryAfter, least, jitter(tries++, 2, 30)) * SECOND);
 }
 
@@ -216,7 +216,7 @@ function heed({ label, notice, reload, revoked }) {
   if (revoked) return startPairing(true);
   if (label) by("label").textContent = words.screen.replace("{label}", label);
   if (notice !== undefined) by("notice").textContent = notice || "";
-  if (!reload || reload === reloaded) return;
+  if (!reload || reload <= reloaded) return;
   reloaded = reload;
   reloadBy = Date.now() + RELOAD_WITHIN;
   reloadNow();

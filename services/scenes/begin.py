@@ -25,7 +25,7 @@ from services.scenes.states import NO_DETAILS, OPEN, Kind, Move, Scene, State
 from services.scenes.store import SceneStore
 from services.scenes.typed_codes import TypedCodes
 from services.screens.directory import Screens
-from services.screens.store import Beginning
+from services.screens.store import Beginning, ScreenStore
 from services.settings.models import KioskSettings
 from services.wechat.accounts import Account, Accounts
 from services.wechat.official_account import show_qr_url
@@ -199,14 +199,20 @@ class Kiosks:
     Args:
         kiosks: the screens of the settings.
         screens: the paired ones; None where there is no operator who could pair any.
+        kept: knows those too that were paired while there was one.
         ttl_seconds: the life of their scenes.
     """
 
     def __init__(
-        self, kiosks: Mapping[str, KioskSettings], screens: Screens | None, ttl_seconds: int
+        self,
+        kiosks: Mapping[str, KioskSettings],
+        screens: Screens | None,
+        kept: ScreenStore,
+        ttl_seconds: int,
     ) -> None:
         self._kiosks = kiosks
         self._screens = screens
+        self._kept = kept
         self.ttl_seconds = ttl_seconds
 
     async def admit(self, name: str, secret: str) -> Kiosk:
@@ -217,7 +223,8 @@ class Kiosks:
         unknown kiosk is answered like a wrong secret.
 
         Raises:
-            ApiError: ``unauthorized``.
+            ApiError: ``unauthorized``, at which a paired screen forgets its secret; ``not_found``
+                for one that may begin again when there is an operator.
             StoreUnavailable
         """
         configured = self._kiosks.get(name)
@@ -226,9 +233,12 @@ class Kiosks:
             same = hmac.compare_digest(expected, secret.encode("utf-8", "surrogatepass"))
             if expected and same:
                 return Kiosk(name, configured.label or name)
-        elif self._screens is not None and secret:
-            screen = await self._screens.store.of_secret(secret_hash(secret))
+        elif secret:
+            screen = await self._kept.of_secret(secret_hash(secret))
             if screen is not None and screen.name not in self._kiosks:
+                if self._screens is None:
+                    message = "Paired screens are off: operator.token is not set."
+                    raise ApiError("not_found", message)
                 return Kiosk(screen.name, screen.label or screen.name, secret)
         raise _unknown_kiosk()
 

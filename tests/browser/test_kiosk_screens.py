@@ -212,7 +212,8 @@ def test_what_the_operator_does_is_heeded(wall: Wall, fake: Fake, way: str) -> N
 
 @ONE_SCRIPT
 def test_a_reload_is_done_once_and_in_no_ones_way(wall: Wall, fake: Fake) -> None:
-    """It waits for a login in progress; the next page knows that it is done."""
+    """It waits for a login in progress; the next page knows that it is done, and of an older one
+    that it is over."""
     wall.open(fake)
     wall.has_code()
     wall.is_held(fake)
@@ -228,7 +229,8 @@ def test_a_reload_is_done_once_and_in_no_ones_way(wall: Wall, fake: Fake) -> Non
         wall.page.clock.run_for(7000)
     wall.has_code()
     wall.is_held(fake)
-    fake.screen(reload=7, notice="")
+    fake.screen(reload=7)
+    fake.screen(reload=6, notice="")
     expect(wall.page.locator("#notice")).to_be_hidden()
     wall.page.clock.run_for(2000)
     assert fake.count("begin") == begun + 1

@@ -45,7 +45,7 @@ class Wall:
     """A screen in public: what its page asks of the server."""
 
     def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+        self.stack = stack
         self.code = ""
         self.token = ""
         self.name = ""
@@ -54,7 +54,7 @@ class Wall:
     async def ask(self) -> httpx.Response:
         """Ask for a code."""
         agent = {"User-Agent": TIZEN}
-        answer = await self._stack.http.post("/api/kiosks/pair", headers=agent)
+        answer = await self.stack.http.post("/api/kiosks/pair", headers=agent)
         if answer.status_code == 201:
             self.code, self.token = answer.json()["code"], answer.json()["pair_token"]
         return answer
@@ -62,21 +62,21 @@ class Wall:
     async def fetch(self, token: str | None = None) -> httpx.Response:
         """Ask whether the operator has named it."""
         bearer = {"Authorization": f"Bearer {self.token if token is None else token}"}
-        answer = await self._stack.http.get("/api/kiosks/pair", headers=bearer)
+        answer = await self.stack.http.get("/api/kiosks/pair", headers=bearer)
         if answer.status_code == 200:
             self.name, self.secret = answer.json()["name"], answer.json()["secret"]
         return answer
 
     async def try_to_begin(self, **body: Any) -> httpx.Response:
         bearer, agent = {"Authorization": f"Bearer {self.secret}"}, {"User-Agent": TIZEN}
-        return await self._stack.http.post(
+        return await self.stack.http.post(
             "/api/scenes", json={"kiosk": self.name, **body}, headers={**bearer, **agent}
         )
 
     async def begin(self, **body: Any) -> Page:
         answer = await self.try_to_begin(page=VERSION, **body)
         assert answer.status_code == 201, answer.text
-        return Page(self._stack, answer.json(), "")
+        return Page(self.stack, answer.json(), "")
 
 
 async def operate(stack: Stack, method: str, path: str = "", **body: Any) -> httpx.Response:
@@ -290,6 +290,22 @@ async def test_without_an_operator_there_is_no_pairing(tmp_path: Path) -> None:
             assert (await operate(stack, "GET", path)).status_code == 404
         wall.name, wall.secret = "hall", "a-secret-that-was-made-up"
         assert (await wall.try_to_begin()).status_code == 401
+
+
+async def test_a_paired_screen_outlives_a_time_without_an_operator(tmp_path: Path) -> None:
+    """It is 404 then, at which its page keeps the secret; one that was revoked, or made up, is 401
+    at any time."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        wall, gone, made_up = await paired(stack), await paired(stack, "gone"), Wall(stack)
+        assert (await operate(stack, "DELETE", "/gone")).status_code == 204
+        made_up.name, made_up.secret = "hall", "a-secret-that-was-made-up"
+    for settings, answered in (({}, 404), (OPERATOR, 201)):
+        async with Stack(tmp_path, **settings) as stack:
+            found = {}
+            for one in (wall, gone, made_up):
+                one.stack = stack
+                found[one] = (await one.try_to_begin()).status_code
+            assert found == {wall: answered, gone: 401, made_up: 401}
 
 
 async def test_only_the_operator_cares_for_screens(tmp_path: Path) -> None:

@@ -1,10 +1,5 @@
-"""``/openapi.json`` and ``/asyncapi.json`` are valid, and say what the route table says.
+"""``/openapi.json`` and ``/asyncapi.json`` are valid, and say what the route table says."""
 
-asyncapi-3.0.0.schema.json.gz is the JSON schema of the npm package @asyncapi/specs 6.11.1
-(Apache-2.0), without its descriptions and examples.
-"""
-
-import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -24,7 +19,8 @@ from services.push.close_codes import CloseCode
 from services.scenes.states import Kind, State
 from tests.handlers.conftest import Running
 
-SCHEMA = Path(__file__).with_name("asyncapi-3.0.0.schema.json.gz")
+BROWSER = Path(__file__).parents[1] / "browser"
+SCHEMA = BROWSER / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
 OPENAPI: dict[str, Any] = json.loads(document("openapi").body)
 ASYNCAPI: dict[str, Any] = json.loads(document("asyncapi").body)
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -58,10 +54,12 @@ def test_the_openapi_document_is_valid() -> None:
 
 
 def test_the_asyncapi_document_is_valid() -> None:
-    """By AsyncAPI 3.0's own schema."""
+    """By AsyncAPI 3.0's own schema, from the npm package of the AsyncAPI project."""
     import jsonschema
 
-    schema = json.loads(gzip.decompress(SCHEMA.read_bytes()))
+    if not SCHEMA.exists():
+        pytest.skip("@asyncapi/specs is not installed: npm install in tests/browser")
+    schema = json.loads(SCHEMA.read_bytes())
     jsonschema.Draft7Validator(schema).validate(ASYNCAPI)
     assert ASYNCAPI["info"]["version"] == VERSION
 

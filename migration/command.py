@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from migration.copying import Difference, Part, bring
+from migration.events import EventsToMongo, EventsToSqlite
 from migration.people import (
     COMMAND_SECONDS,
     IdentitiesToSqlite,
@@ -21,7 +22,10 @@ from migration.people import (
     finish_merges,
 )
 from migration.sessions import SCREENS, SESSIONS, AlikeToMongo, AlikeToSqlite
+from services.backends import keeping_of
 from services.errors import ScanpushError, SettingsError, StoreUnavailable
+from services.events import store_sqlite as events_sqlite
+from services.events.store_mongo import MongoEventStore
 from services.logs import scrub_line
 from services.people import store_sqlite as people_sqlite
 from services.people.store_mongo import MongoUserStore
@@ -54,6 +58,7 @@ _SCHEMAS = (
     people_sqlite.SCHEMA,
     sessions_sqlite.SCHEMA,
     screens_sqlite.SCHEMA,
+    events_sqlite.SCHEMA,
 )
 
 _IN_USE = "holds people already who were not copied here; name another one, or remove it"
@@ -115,7 +120,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/migrate",
-        description="Copy people, sessions and screens from SQLite to MongoDB, or back, live.",
+        description="Copy people, sessions and the audit from SQLite to MongoDB, or back, live.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -194,11 +199,12 @@ async def _opened(settings: Settings, options: argparse.Namespace) -> AsyncItera
         undo.push_async_callback(users.close)
         await MongoSessionStore(users).open()
         await MongoScreenStore(users).open()
+        await MongoEventStore(users, keeping_of(settings)).open()
         if options.direction == TO_MONGODB:
             reader = await _source(settings, options, undo)
             await _mark_mongodb(users, dry=options.dry_run)
             alike = (AlikeToMongo(one, reader, users) for one in (SESSIONS, SCREENS))
-            yield [PeopleToMongo(reader, users), *alike]
+            yield [PeopleToMongo(reader, users), *alike, EventsToMongo(reader, users)]
             if options.final:
                 async with users.call():
                     await users.collection(MARK).drop()
@@ -211,6 +217,7 @@ async def _opened(settings: Settings, options: argparse.Namespace) -> AsyncItera
                 IdentitiesToSqlite(users, database),
                 AlikeToSqlite(SESSIONS, users, database),
                 AlikeToSqlite(SCREENS, users, database),
+                EventsToSqlite(users, database),
             ]
             if options.final:
                 await database.write(lambda db: db.execute(f"DROP TABLE {MARK}") and None)
@@ -237,6 +244,7 @@ async def _source(
         reader.execute("SELECT banned_at FROM users LIMIT 1").fetchone()
         reader.execute("SELECT id FROM sessions LIMIT 1").fetchone()
         reader.execute("SELECT id FROM screens LIMIT 1").fetchone()
+        reader.execute("SELECT id FROM events LIMIT 1").fetchone()
     except sqlite3.Error as error:
         raise SettingsError(
             "embedded.path", f"cannot be read ({error}); start this version's server on it once"

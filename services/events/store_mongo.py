@@ -81,9 +81,7 @@ class MongoEventStore:
                     raise StoreUnavailable("MongoDB: entries are not safely kept") from None
 
     def _document(self, entry: Entry) -> Document:
-        kept: Document = {name: value for name, value in entry._asdict().items() if value}
-        kept["_id"] = kept.pop("id")
-        kept["number"] = entry.number
+        kept = document_of(entry, entry.number)
         if self._keeping.tells(entry):
             kept.update(lane=entry.lane, due=entry.at, tries=0)
         return kept
@@ -125,7 +123,7 @@ class MongoEventStore:
             if waiting:
                 await self._events.bulk_write(waiting, ordered=False)
         return [
-            Pending(found["number"], _entry(found), found["lane"], found["tries"])
+            Pending(found["number"], entry_of(found), found["lane"], found["tries"])
             for found in pending
             if first_due[found["lane"]] <= now and found["at"] <= until
         ]
@@ -198,7 +196,7 @@ class MongoEventStore:
         async with self._users.call():
             found = self._events.find({"dead": older}).sort("dead", DESCENDING).limit(limit)
             letters = await found.to_list()
-        return [Dead(one["number"], _entry(one), one["tries"], one["error"]) for one in letters]
+        return [Dead(one["number"], entry_of(one), one["tries"], one["error"]) for one in letters]
 
     async def send_again(self, event_id: str | None, now: float, limit: int) -> int:
         which: Document = {"dead": {"$gte": 0}}
@@ -210,7 +208,7 @@ class MongoEventStore:
                 UpdateOne(
                     {"_id": one["_id"], "dead": {"$exists": True}},
                     {
-                        "$set": {"due": now, "lane": _entry(one).lane, "tries": 0},
+                        "$set": {"due": now, "lane": entry_of(one).lane, "tries": 0},
                         "$unset": {"dead": "", "error": ""},
                     },
                 )
@@ -242,7 +240,7 @@ class MongoEventStore:
             found = await (
                 self._events.find(which).sort("number", DESCENDING).limit(limit + 1).to_list()
             )
-        entries = [_entry(one) for one in found[:limit]]
+        entries = [entry_of(one) for one in found[:limit]]
         return Page(entries, found[limit - 1]["number"] if len(found) > limit else None)
 
     async def forget(self, users: Sequence[UserId], hashes: Sequence[str], limit: int) -> int:
@@ -261,7 +259,7 @@ class MongoEventStore:
                         UpdateOne(
                             {"_id": one["_id"]},
                             {
-                                "$set": {"detail": nameless(_entry(one), users).detail},
+                                "$set": {"detail": nameless(entry_of(one), users).detail},
                                 "$unset": gone,
                             },
                         )
@@ -296,6 +294,13 @@ def _people(users: Sequence[UserId], hashes: Sequence[str]) -> list[Document]:
     return ways
 
 
-def _entry(found: Document) -> Entry:
+def document_of(entry: Entry, number: int) -> Document:
+    """What is kept of an entry that is not to be told."""
+    kept: Document = {name: value for name, value in entry._asdict().items() if value}
+    kept["_id"] = kept.pop("id")
+    return {**kept, "number": number}
+
+
+def entry_of(found: Document) -> Entry:
     facts = {name: found[name] for name in Entry._fields if name in found}
     return Entry(**{**facts, "id": found["_id"]})

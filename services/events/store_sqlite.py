@@ -49,7 +49,7 @@ _ENTRY = ", ".join(Entry._fields)
 _EVENT = f"number, lane, tries, due, error, {_ENTRY}"
 _INSERT = (
     f"INSERT INTO events (number, {_ENTRY}, lane, due, tries, error)"
-    f" VALUES ({', '.join('?' * (len(Entry._fields) + 3))}, 0, '') ON CONFLICT DO NOTHING"
+    f" VALUES ({', '.join('?' * (len(Entry._fields) + 5))}) ON CONFLICT DO NOTHING"
 )
 _IS_DEAD = "lane IS NOT NULL AND due IS NULL"
 
@@ -80,12 +80,7 @@ class SqliteEventStore:
                 lane, due = entry.lane, entry.at
             elif not audited:
                 continue
-            number = entry.number
-            while not db.execute(_INSERT, (number, *entry, lane, due)).rowcount:
-                kept = db.execute("SELECT id FROM events WHERE number = ?", (number,)).fetchone()
-                if kept[0] == entry.id:
-                    break
-                number += 1  # another one of the same microsecond
+            insert(db, entry, lane, due)
 
     async def keep(self, entries: Sequence[Entry]) -> None:
         if any(self._keeping.keeps(entry) for entry in entries):
@@ -225,6 +220,23 @@ class SqliteEventStore:
                 f"DELETE FROM events WHERE number IN ({old})", (number_at(before), limit)
             ).rowcount
         )
+
+
+def insert(
+    db: Connection,
+    entry: Entry,
+    lane: str | None,
+    due: float | None,
+    tries: int = 0,
+    error: str = "",
+) -> None:
+    """Keep an entry at its number, or at the next one that is free; one of a known id stays."""
+    number = entry.number
+    while not db.execute(_INSERT, (number, *entry, lane, due, tries, error)).rowcount:
+        kept = db.execute("SELECT id FROM events WHERE number = ?", (number,)).fetchone()
+        if kept[0] == entry.id:
+            break
+        number += 1  # another one of the same microsecond
 
 
 def _above(before: int | None) -> int:

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from migration.command import TO_MONGODB, TO_SQLITE, migrate
+from services.events.entries import entry
+from services.events.store import Dead, EventStore, Keeping, Later
+from services.events.store_mongo import MongoEventStore
+from services.events.store_sqlite import SCHEMA as EVENTS_SCHEMA
+from services.events.store_sqlite import SqliteEventStore
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
 from services.people.store import Identity, Profile, UserStore
 from services.people.store_mongo import MongoUserStore
@@ -25,11 +30,20 @@ from services.sqlite import Database
 
 NOW = 1_700_000_000.0
 
-TABLES = ("users", "identities", "unionids_owed", "sessions")
+TABLES = ("users", "identities", "unionids_owed", "sessions", "events")
+
+
+KEEPING = Keeping(told=True, audited=True)
 
 
 class Site:
-    """One file, one MongoDB database, and settings that name both."""
+    """One file, one MongoDB database, and settings that name both.
+
+    Attributes:
+        entries: of the audit, in the store that is open.
+    """
+
+    entries: EventStore
 
     def __init__(self, folder: Path, mongo_url: str) -> None:
         self.path = folder / "scanpush.db"
@@ -61,9 +75,11 @@ class Site:
     @asynccontextmanager
     async def embedded(self) -> AsyncIterator[tuple[UserStore, SessionStore]]:
         """The stores as a server with ``backend: embedded`` has them open."""
-        database = Database(self.path, "NORMAL", (PEOPLE_SCHEMA, SESSIONS_SCHEMA, SCREENS_SCHEMA))
+        schemas = (PEOPLE_SCHEMA, SESSIONS_SCHEMA, SCREENS_SCHEMA, EVENTS_SCHEMA)
+        database = Database(self.path, "NORMAL", schemas)
         database.open()
         try:
+            self.entries = SqliteEventStore(database, KEEPING)
             yield SqliteUserStore(database), SqliteSessionStore(database)
         finally:
             await database.close()
@@ -75,6 +91,8 @@ class Site:
         await users.open()
         sessions = MongoSessionStore(users)
         await sessions.open()
+        self.entries = MongoEventStore(users, KEEPING)
+        await self.entries.open()
         try:
             yield users, sessions
         finally:
@@ -89,6 +107,24 @@ class Site:
             }
         connection.close()
         return found
+
+
+async def happen(entries: EventStore, number: int = 1) -> None:
+    """What there is of entries: for the audit alone, told, to be told, tried in vain, dead; some at
+    one moment, and with one number."""
+    told = [
+        entry(type, NOW + at, f"{number} {n}", user=UserId(f"u{n}"), scene=f"s{n}")
+        for n, (type, at) in enumerate(
+            [("login", 0.5), ("registered", 0.5), ("denied", 1), ("login", 2), ("login", 3)]
+        )
+    ]
+    alike = told[0]._replace(id=f"evt_{number}" + told[0].id[-2:], user=UserId("other"))
+    deed = entry("operator", NOW + 4, outcome="users ban", detail="POST", account="main")
+    await entries.keep([*told, alike, deed])
+    due = {one.entry.id: one for one in await entries.due(NOW + 9, NOW + 9, 100)}
+    *_, vain, over, done = (due[one.id] for one in told)
+    dead = Dead(over.number, over.entry, 9, "HTTP 500")
+    await entries.settle([done], [Later(vain, NOW + 30)], [dead])
 
 
 def identity(name: str, unionid: str | None = None, app_id: str = "wx1") -> Identity:

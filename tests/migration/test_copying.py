@@ -14,11 +14,12 @@ from migration import copying
 from migration.command import SourceChanges, main
 from migration.sessions import SCREENS
 from services.errors import SettingsError
+from services.events.store import Search
 from services.ids import AppId, UserId, new_scene_str, secret_hash
 from services.screens.store import Screen
 from services.screens.store_sqlite import row_of, screen_of
 from tests.docs.pages import ROOT
-from tests.migration.sites import NOW, Site, identity, log_in, populate, session
+from tests.migration.sites import NOW, Site, happen, identity, log_in, populate, session
 
 pytestmark = pytest.mark.mongodb
 
@@ -31,15 +32,16 @@ def site(tmp_path: Path, mongo_url: str) -> Site:
 @pytest.fixture
 def small_pages(monkeypatch: MonkeyPatch) -> None:
     """Pages of two, so that a few people are several pages."""
-    for module in ("copying", "people", "sessions"):
+    for module in ("copying", "people", "sessions", "events"):
         monkeypatch.setattr(f"migration.{module}.PAGE", 2)
 
 
 @pytest.mark.gen_test
 async def test_there_and_back_nothing_changes(site: Site, small_pages: None) -> None:
-    """Every row of users, identities, owed unionids and sessions comes back as it was."""
+    """Every row of users, identities, owed unionids, sessions and entries comes back as it was."""
     async with site.embedded() as (users, sessions):
         await populate(users, sessions)
+        await happen(site.entries)
     before = site.rows()
     assert await site.to_mongodb(final=True) == 0
     site.path.unlink()
@@ -94,6 +96,46 @@ async def test_sqlite_serves_what_mongodb_kept(site: Site, small_pages: None) ->
         assert await users.count_owed_unionids(9) == 1
         assert [one.id for one in await sessions.of_user(ids["oldest"], NOW)] == ["s2"]
         assert await log_in(users, identity("z3")) == ids["oldest"]
+
+
+@pytest.mark.gen_test
+async def test_what_is_not_told_yet_is_told_from_the_other_store(
+    site: Site, small_pages: None
+) -> None:
+    """Events wait, dead letters are listed and the audit is searched as before, both ways; what the
+    source has forgotten or told meanwhile is so in the destination, too."""
+
+    async def seen() -> list[Any]:
+        page = await site.entries.search(Search(), None, 100)
+        due = sorted(
+            (one.entry, one.tries) for one in await site.entries.due(NOW + 40, NOW + 40, 9)
+        )
+        dead = [
+            (one.entry, one.tries, one.error) for one in await site.entries.dead_letters(None, 9)
+        ]
+        return [sorted(page.entries), due, dead]
+
+    async with site.distributed():
+        await happen(site.entries, 1)
+        await happen(site.entries, 2)
+        first = await seen()
+        assert await site.to_sqlite() == 0
+        events = await site.entries.due(NOW + 9, NOW + 9, 100)
+        await site.entries.settle(events[1:], [], [])
+        await site.entries.forget([UserId("u1")], [], 9)
+        await site.entries.expire(NOW + 1, 1)
+        before = await seen()
+        assert before != first and all(before)
+    assert await site.to_sqlite(final=True) == 0
+    async with site.embedded():
+        assert await seen() == before
+    site.database += "_back"
+    site.settings = site.settings.model_copy(
+        update={"mongodb": site.settings.mongodb.model_copy(update={"database": site.database})}
+    )
+    assert await site.to_mongodb(final=True) == 0
+    async with site.distributed():
+        assert await seen() == before
 
 
 @pytest.mark.gen_test

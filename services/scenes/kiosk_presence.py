@@ -5,6 +5,11 @@ has seen into one document that all share, every few seconds; a kiosk that no no
 `DOWN_SECONDS` is down. That is longer than a page takes to find another node, or to load again, so
 that neither tells anything. Two nodes that write at once may lose what one has seen, which is back
 with its next beat; what they tell twice has one id.
+
+`services.screens` notes when a screen was seen, too, for the operator's list: once a minute, in the
+database of people, and only where there is an operator. Events need neither an operator nor a
+screen's record, tell of a kiosk sooner, and have to know what was told last; a source for both
+would write each screen to that database six times as often.
 """
 
 import asyncio

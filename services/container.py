@@ -993,6 +993,7 @@ class Container:
             store,
             self.clock,
             [AppId(app_id) for app_id in sorted(app_ids) if app_id],
+            self.events,
         )
 
     # Life.

@@ -8,10 +8,11 @@ import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from services.clock import Clock
 from services.errors import ApiError
+from services.events.service import EventService
 from services.ids import AppId, OpenId, UnionId, UserId
 from services.people.store import Identity, User, UserStore
 from services.sessions.service import SessionService
@@ -30,23 +31,13 @@ LONGEST = 256
 Find = Callable[[str], Awaitable[User | None]]
 
 
-class PersonsEntries(Protocol):
-    """What else is kept about people, and goes into a copy and away with a person: the audit."""
-
-    async def entries_of(self, ids: Sequence[UserId]) -> Sequence[Mapping[str, Any]]:
-        """What is kept of the person with these ids, as JSON has it."""
-
-    async def forget(self, ids: Sequence[UserId]) -> None:
-        """Keep nothing that names the person with these ids. Again is no error."""
-
-
 class PeopleService:
     """Finds, copies and removes people.
 
     Args:
         app_ids: within which an openid is looked for: those of the settings.
         store: of `sessions`; both None where neither logins nor OpenID clients have sessions.
-        entries: what else is kept of people.
+        events: whose audit goes into a copy. It outlives the person, until its days are over.
     """
 
     def __init__(
@@ -56,14 +47,14 @@ class PeopleService:
         store: SessionStore | None,
         clock: Clock,
         app_ids: Iterable[AppId],
-        entries: PersonsEntries | None = None,
+        events: EventService,
     ) -> None:
         self._users = users
         self._sessions = sessions
         self._store = store
         self._clock = clock
         self._app_ids = tuple(app_ids)
-        self._entries = entries
+        self._events = events
         self._finds: Mapping[str, Find] = {
             "id": lambda text: self._users.get(UserId(text)),
             "openid": self._by_openid,
@@ -85,7 +76,7 @@ class PeopleService:
             raise ApiError("bad_request", "Ask by one of id, openid, unionid, name.")
         ((by, text),) = asked.items()
         if not text or len(text) > LONGEST:
-            message = f"{by} must be a text of at most {LONGEST}."
+            message = f"{by} must be a text of 1 to {LONGEST} characters."
             raise ApiError("bad_request", message, field=by)
         following = None
         if by == "name":
@@ -119,7 +110,6 @@ class PeopleService:
         if record is None:
             return None
         user, ids = record.user, (record.user.id, *record.aliases)
-        entries = [] if self._entries is None else await self._entries.entries_of(ids)
         log.info("user %s: the operator took a copy of all that is kept", user.id)
         return {
             "exported_at": self._clock.now(),
@@ -134,7 +124,7 @@ class PeopleService:
             "aliases": list(record.aliases),
             "identities": [identity._asdict() for identity in record.identities],
             "sessions": [_copied(session) for session in await self._sessions_of(user.id)],
-            "audit": list(entries),
+            "audit": await self._events.entries_of(ids),
         }
 
     async def _sessions_of(self, user_id: UserId) -> Sequence[Session]:
@@ -161,8 +151,6 @@ class PeopleService:
         # And after: what began before the person was removed is found here, and nothing begins
         # from then on. Under each id, since none leads to the others any more.
         ended += await self._end(ids or [user_id])
-        if self._entries is not None:
-            await self._entries.forget(ids or [user_id])
         if ids:
             log.info("user %s is removed, %d sessions ended", ids[0], ended)
         return bool(ids or ended)

@@ -1,6 +1,7 @@
 """Events and the audit as the rest of the server uses them: keep, search, send again."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ PAGE = 100
 EXPORTED_AT_ONCE = 500
 
 SENT_AT_ONCE = 1000
+
+_SHORT_HASH = re.compile(r"[0-9a-f]{10}")
 
 
 def note(entry: Entry) -> None:
@@ -116,15 +119,24 @@ class EventService:
             raise ApiError("not_found", "There is no audit: audit.days is 0.")
         return self._store
 
-    async def person(self, text: str) -> tuple[Sequence[UserId], str]:
-        """Whose entries are meant by a user id or an openid: the user ids, and the short hash."""
+    async def entries_of(self, ids: Sequence[UserId]) -> Sequence[Mapping[str, Any]]:
+        """All entries that name one of the ids, as the audit shows them; none without an audit."""
+        if self._store is None or not self._keeping.audited:
+            return []
+        return [entry async for some in self.export(Search(ids), None) for entry in some]
+
+    async def person(self, text: str) -> Search:
+        """A search for the entries of a person: by a user id, by an openid, or by the short hash
+        that entries, events and the log name them by."""
         person = await self._users.person(UserId(text))
         ids = dict.fromkeys(person.ids)
         for app_id in self._app_ids:
             found = await self._users.find(Identity(app_id, OpenId(text)))
             if found is not None:
                 ids.update(dict.fromkeys((await self._users.person(found[0].id)).ids))
-        return list(ids), short_hash(text)
+        return Search(
+            list(ids), short_hash(text), short_hash=text if _SHORT_HASH.fullmatch(text) else ""
+        )
 
     async def dead_letters(self, cursor: int | None) -> Mapping[str, Any]:
         """The document of ``GET /api/operator/events/dead``.

@@ -76,8 +76,9 @@ class Backlog(NamedTuple):
 class Search(NamedTuple):
     """Which entries are looked for: those that fit all that is given.
 
-    `users` and `person` are one person: any of the user ids, or, of entries without a user, the
-    short hash. `scene` is the beginning of a scene_str. `until` is excluded.
+    `users`, `person` and `short_hash` are one person: any of the user ids, or the short hash, as
+    `person` of entries without a user, as `short_hash` of any entry. `scene` is the beginning of a
+    scene_str. `until` is excluded.
     """
 
     users: Sequence[UserId] = ()
@@ -88,6 +89,7 @@ class Search(NamedTuple):
     screen: str = ""
     outcome: str = ""
     scene: str = ""
+    short_hash: str = ""
 
 
 class Page(NamedTuple):

@@ -237,6 +237,8 @@ class MongoEventStore:
         people: list[Document] = [{"user": {"$in": list(search.users)}}] if search.users else []
         if search.person:
             people.append({"person": search.person, "user": {"$exists": False}})
+        if search.short_hash:
+            people.append({"person": search.short_hash})
         if people:
             which = {**which, "$or": people} if len(people) > 1 else {**which, **people[0]}
         async with self._users.call():

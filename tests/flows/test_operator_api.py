@@ -12,6 +12,7 @@ import pytest
 from services.ids import AppId, OpenId, UnionId, UserId, new_scene_str
 from services.operator_api import PAGE
 from services.people.store import Identity, Profile
+from services.scenes.states import State
 from services.sessions.states import BROWSER
 from tests.conftest import UnexpectedLogs
 from tests.flows.chatter import Chatter
@@ -138,28 +139,22 @@ async def test_a_copy_holds_all_and_no_secret(tmp_path: Path) -> None:
         assert document["audit"] == []
 
 
-class Entries:
-    """An audit of people."""
-
-    def __init__(self) -> None:
-        self.forgotten: list[list[UserId]] = []
-
-    async def entries_of(self, ids: Any) -> list[dict[str, Any]]:
-        return [{"id": "1", "user": user_id} for user_id in ids]
-
-    async def forget(self, ids: Any) -> None:
-        self.forgotten.append(list(ids))
-
-
-async def test_what_else_is_kept_is_copied_and_removed_too(tmp_path: Path) -> None:
-    """The audit's entries, under every id of the person."""
+async def test_a_copy_holds_the_audit_which_outlives_the_person(tmp_path: Path) -> None:
+    """What the audit has under the person's ids, and nothing of other people."""
     async with Stack(tmp_path, **OPERATOR) as stack:
-        assert stack.container.people is not None
-        entries = stack.container.people._entries = Entries()
-        user_id = await named(stack, "Ann")
-        assert (await exported(stack, user_id))["audit"] == [{"id": "1", "user": user_id}]
-        assert (await remove(stack, user_id)).status_code == 204
-        assert entries.forgotten == [[user_id]]
+        for person in ("alice", "bob"):
+            page = await stack.begin()
+            await stack.scan(page, person)
+            await page.reaches(State.AUTHORIZED.value)
+        (user,) = (await found(stack, openid=Chatter(stack).openid))["users"]
+        kept = (await exported(stack, user["id"]))["audit"]
+        assert [entry["type"] for entry in kept] == ["login", "registered"]
+        assert {entry["user"] for entry in kept} == {user["id"]}
+        assert (await remove(stack, user["id"])).status_code == 204
+        query = f"/api/operator/audit?person={user['id']}"
+        answer = (await stack.http.get(query, headers=BEARER)).json()
+        assert answer["entries"][1:] == kept
+        assert answer["entries"][0]["outcome"] == "delete users"
 
 
 # Removed.

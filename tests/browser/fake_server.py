@@ -665,7 +665,8 @@ class Operators(Base):
             event = {"id": "e1", "type": "login", "at": 1_795_000_000, "tries": 9, "data": {}}
             self.finish({"events": [{**event, "error": "503 of the receiver"}], "cursor": None})
         elif path == "users":
-            found = self.get_query_argument("name", "") and "DELETE" not in str(self.world.log)
+            found = not self.get_query_argument("id", "").startswith("-")
+            found = found and "DELETE" not in str(self.world.log)
             self.finish({"users": [PERSON] if found else [], "cursor": None})
         else:
             self.finish({"id": "usr_7Hq2"})

@@ -11,7 +11,7 @@ import { nameUnits, problems, shortId, showProblems, showTiles, span, table, tim
 
 const EVERY = 2000, OTHERS_EVERY = 3000, OTHERS_TRIES = 4;
 const by = (id) => document.getElementById(id);
-let words, token = "", timer, tries = 0, latest, shown = "", found = "", audit = null, meanings = {};
+let words, token = "", timer, tries = 0, latest, shown = "", found = "", audit = null, meanings = null;
 
 // The token, in this tab, or in this browser where the operator says so.
 
@@ -84,13 +84,13 @@ function errcodeLink(errcode) {
 
 /** What errcodes mean in Chinese stands in the table of that file; an overview has it in English. */
 async function learnMeanings() {
-  meanings = {};
+  const learned = meanings = {};
   const text = await fetch(errorsFile()).then((answer) => answer.ok ? answer.text() : "", () => "");
   for (const line of text.split("\n")) {
     const [, errcode, meaning] = /^\| (-?\d+) \| ([^|]+) \| [a-z_]+ \|/.exec(line) ?? [];
-    if (errcode) meanings[errcode] = meaning;
+    if (errcode) learned[errcode] = meaning;
   }
-  if (latest) show(latest);
+  if (latest && meanings === learned) show(latest);
 }
 
 /** One row for each store on the nodes that it answers, with the slowest of them; one for each where it does not. */
@@ -169,7 +169,8 @@ function showFailures({ failures = [] }) {
 
 function show(overview) {
   latest = overview;
-  const errors = overview.errors?.map((one) => ({ ...one, meaning: meanings[one.errcode] ?? one.meaning }));
+  if (!meanings && overview.errors?.length && document.documentElement.lang.startsWith("zh")) learnMeanings();
+  const errors = overview.errors?.map((one) => ({ ...one, meaning: meanings?.[one.errcode] ?? one.meaning }));
   const seen = { ...overview, errors };
   by("fresh").textContent = fill(words.updated, { time: clock(seen.now) });
   const wrong = problems(seen, words), text = JSON.stringify([document.documentElement.lang, wrong]);
@@ -278,8 +279,7 @@ async function changeLanguage(lang) {
   if (!spoken) return false;
   words = spoken.operator;
   nameUnits(words.units);
-  meanings = {};
-  if (lang.startsWith("zh")) learnMeanings();
+  meanings = null;
   document.title = `${words.title} · ${by("site").textContent}`;
   by("title").textContent = words.title;
   sayWords(document);

@@ -26,22 +26,20 @@ class AuditHandler(OperatorHandler):
     async def get(self) -> None:
         events = self.container.events
         person = self._text("person")
-        users, hashes = await events.person(person) if person else ((), ())
+        search = await events.person(person) if person else Search()
         scene = self._text("scene")
         prefix = scene_prefix(scene) if scene else ""
         if prefix is None:
             raise ApiError(
                 "bad_request", "scene must be 4 to 32 hexadecimal digits.", field="scene"
             )
-        search = Search(
-            users,
-            hashes,
-            self._time("since"),
-            self._time("until"),
-            self._text("account"),
-            self._text("screen"),
-            self._text("outcome"),
-            prefix,
+        search = search._replace(
+            since=self._time("since"),
+            until=self._time("until"),
+            account=self._text("account"),
+            screen=self._text("screen"),
+            outcome=self._text("outcome"),
+            scene=prefix,
         )
         cursor = cursor_of(self)
         if self._text("format") != "jsonl":

@@ -75,7 +75,7 @@ class PeopleService:
             raise ApiError("bad_request", "Ask by one of id, openid, unionid, name.")
         ((by, text),) = asked.items()
         if not text or len(text) > LONGEST:
-            message = f"{by} must be a text of at most {LONGEST}."
+            message = f"{by} must be a text of 1 to {LONGEST} characters."
             raise ApiError("bad_request", message, field=by)
         following = None
         if by == "name":

@@ -1,27 +1,35 @@
 // Parts of the page `/operator` that ask about people: the audit, events that could not be delivered, and users.
 // A part whose route the server does not have (404) is not shown.
 
-import { count, fill, make, moment, shortId, table } from "./operator-meters.js";
+import { clock, count, fill, make, moment, shortId, table } from "./operator-meters.js";
 
 const AUDIT = "/api/operator/audit", DEAD = "/api/operator/events/dead", USERS = "/api/operator/users";
 const FILTERS = ["scene", "person", "since", "until", "outcome", "account", "screen"];
 const FIND_BY = ["name", "id", "openid", "unionid"];
+// What is offered for the outcome; any other text can be looked for as well.
+const OUTCOMES = ["authorized", "denied", "failed", "ended", "banned", "unsubscribed", "up", "down", "users ban",
+  "users unban", "delete users", "delete users sessions", "events send"];
 
-let tell = () => {};
+let parts;
 
-/** Fills the empty `section`. */
-export function mount(section, { ask, download, words, fill: sayWords }) {
-  const audit = auditPart(ask, download, words), users = usersPart(ask, download, words), dead = deadPart(ask, words);
+/** Fills the empty `section`; the words that `data-w` names are filled in by the caller. */
+export function mount(section, { ask, download, words }) {
+  const users = usersPart(ask, download, words), audit = auditPart(ask, download, words, users.look);
+  const dead = deadPart(ask, words);
+  parts = { audit, users, dead };
   section.append(audit.card, users.card, dead.card, users.dialog);
-  sayWords();
   audit.begin();
   users.begin();
-  tell = dead.update;
 }
 
 /** Told of each overview document. */
 export function update(overview) {
-  tell(overview);
+  parts.dead.update(overview);
+}
+
+/** In the words of another language. */
+export function redraw() {
+  for (const part of Object.values(parts)) part.draw();
 }
 
 function card(heading) {
@@ -47,16 +55,20 @@ function field(name, type) {
   return label;
 }
 
-function auditPart(ask, download, words) {
+function auditPart(ask, download, words, lookAt) {
   const made = card("audit.heading"), form = make("form", "", "filters"), rows = [];
   const list = make("table"), said = make("p", "", "small"), results = make("div", "", "results");
   const more = button("audit.more", () => load(true));
-  let asked = "", cursor = null;
+  const outcomes = make("datalist");
+  let asked = "", cursor = null, loadedAt = 0;
   const typeOf = (name) => name === "since" || name === "until" ? "datetime-local" : "search";
   form.append(...FILTERS.map((name) => field(name, typeOf(name))));
+  outcomes.id = "outcomes";
+  outcomes.append(...OUTCOMES.map((value) => Object.assign(make("option"), { value })));
+  form.elements.outcome.setAttribute("list", outcomes.id);
   const buttons = make("div", "", "row wide");
   buttons.append(worded("button", "find", "solid"), button("audit.export", save, "quiet small-button"));
-  form.append(buttons);
+  form.append(buttons, outcomes);
   said.setAttribute("role", "status");
   results.tabIndex = 0;
   results.setAttribute("role", "group");
@@ -89,18 +101,33 @@ function auditPart(ask, download, words) {
     if (!goOn) rows.length = 0;
     rows.push(...body.entries);
     cursor = body.cursor;
-    said.textContent = "";
     more.hidden = !cursor;
+    loadedAt = Date.now() / 1000;
     draw();
   }
 
+  // Ids are short here, so that the table is not wider than the page.
+  const short = (user) => user.length > 12 ? `${user.slice(0, 8)}…` : user;
+
+  /** An id leads to its user, who has it whole. */
+  function userOf({ user, person }) {
+    if (!user) return person || "–";
+    const made = make("button", short(user), "link");
+    return Object.assign(made, { type: "button", title: user, onclick: () => lookAt(user) });
+  }
+
+  /** Of a deed its path, which names the user once more. */
+  const detailOf = ({ detail, user }) => user ? plain(detail).split(user).join(short(user)) : plain(detail);
+
   function draw() {
+    if (!loadedAt) return;
     const { head } = words(), says = words().audit;
+    said.textContent = fill(says.as_of, { time: clock(loadedAt) });
     results.setAttribute("aria-label", says.heading);
     const of = [head.time, head.event, head.outcome, says.person, head.account, says.screen, says.scene, head.detail];
     table(list, of, rows.map((entry) => [
-      moment(entry.at), entry.type, entry.outcome ?? "", entry.user ?? entry.person ?? "–",
-      entry.account ?? "", entry.screen ?? "", entry.scene ? shortId(entry.scene) : "", [plain(entry.detail), "long"],
+      moment(entry.at), entry.type, entry.outcome ?? "", userOf(entry),
+      entry.account ?? "", entry.screen ?? "", entry.scene ? shortId(entry.scene) : "", [detailOf(entry), "long"],
     ]), words().none);
   }
 
@@ -114,7 +141,7 @@ function auditPart(ask, download, words) {
     event.preventDefault();
     load();
   };
-  return { card: made, begin: load };
+  return { card: made, begin: load, draw };
 }
 
 const plain = (detail) => detail == null ? "" : typeof detail === "object" ? JSON.stringify(detail) : String(detail);
@@ -134,6 +161,10 @@ function deadPart(ask, words) {
     cursor = body.cursor;
     more.hidden = !cursor;
     all.hidden = !rows.length;
+    draw();
+  }
+
+  function draw() {
     const { head, dead } = words();
     table(list, [head.time, head.event, dead.tries, head.error, dead.again], rows.map((event) => [
       moment(event.at), event.type, count(event.tries), [event.error ?? "", "long"], sender(event.id),
@@ -158,6 +189,7 @@ function deadPart(ask, words) {
 
   return {
     card: made,
+    draw,
     update({ events }) {
       made.hidden = !events?.dead && !rows.length;
       if (events && events.dead !== known) load();
@@ -247,6 +279,14 @@ function usersPart(ask, download, words) {
   return {
     card: made,
     dialog,
+    draw,
+    /** Shows the user of that id. */
+    look(id) {
+      by.value = "id";
+      value.value = id;
+      load();
+      made.scrollIntoView({ block: "nearest" });
+    },
     async begin() {
       // A search that finds nobody, to learn whether there is such a search.
       const { status } = await ask(`${USERS}?id=-`);

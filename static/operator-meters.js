@@ -37,23 +37,27 @@ export const milliseconds = (value) =>
 export const shortId = (scene) => `${scene.slice(0, 4)}-${scene.slice(4, 8)}`.toUpperCase();
 
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+let units = {};
+
+/** From now on spans are told in these units: what `d`, `h`, `min` and `s` are called. */
+export const nameUnits = (named) => { units = named; };
+const of = (number, unit) => `${count(number)} ${units[unit] ?? unit}`;
 
 /** Seconds as the largest two units that matter. */
 export function span(seconds) {
   if (seconds == null) return "–";
   const at = UNITS.findIndex(([, size]) => seconds >= size);
-  if (at < 0) return "0 s";
+  if (at < 0) return of(0, "s");
   const [[name, size], next] = [UNITS[at], UNITS[at + 1]];
   const rest = next && Math.floor(seconds % size / next[1]);
-  const whole = `${Math.floor(seconds / size)} ${name}`;
-  return rest ? `${whole} ${rest} ${next[0]}` : whole;
+  return [of(Math.floor(seconds / size), name), ...rest ? [of(rest, next[0])] : []].join(" ");
 }
 
 /** Seconds in one unit, of which there are at least three, for where there is little room. */
-function brief(seconds) {
+export function brief(seconds) {
   if (seconds == null) return "–";
   const [name, size] = UNITS.find(([, long]) => seconds >= 3 * long) ?? UNITS[3];
-  return `${count(Math.floor(seconds / size))} ${name}`;
+  return of(Math.floor(seconds / size), name);
 }
 
 const sum = (values) => values.reduce((all, value) => all + value, 0);
@@ -64,7 +68,8 @@ const level = (value, [warning, critical], down = false) => {
   const beyond = (limit) => down ? value < limit : value >= limit;
   return beyond(critical) ? 2 : beyond(warning) ? 1 : 0;
 };
-const shareOf = (part, whole) => whole >= LEAST ? part / whole : 0;
+const shareOf = (part, whole) => whole ? part / whole : 0;
+const telling = (part, whole) => whole >= LEAST ? part / whole : 0;
 
 /**
  * The figures that are looked at first, of all nodes, each with how bad it is: what tiles and problems are made of.
@@ -82,15 +87,15 @@ export function judge(overview) {
   const known = (name) => wechat.map((account) => account[name]).filter((value) => value != null);
   const least = (values) => values.length ? Math.min(...values) : null;
   const codes = least(known("codes_left")), credential = least(known("credential_expires_in"));
-  const failing = shareOf(failed, failed + logins), refusing = shareOf(refused, callbacks);
+  const failing = shareOf(failed, failed + logins);
   return {
-    failed, logins, refused, callbacks, failing, refusing, slowest, codes, credential, events,
+    failed, logins, refused, callbacks, failing, slowest, codes, credential, events,
     down: checked.filter(({ up }) => !up),
     errors: (overview.errors ?? []).filter(({ last_at }) => now - last_at < 60 * LATELY),
     gone: reports.filter((report) => report.gone && now - report.told_at < 60 * LATELY),
     levels: {
-      failing: level(failing, LIMITS.failed),
-      refusing: Math.max(level(refusing, LIMITS.refused), refused ? 1 : 0),
+      failing: level(telling(failed, failed + logins), LIMITS.failed),
+      refusing: Math.max(level(telling(refused, callbacks), LIMITS.refused), refused ? 1 : 0),
       slowest: level(slowest, LIMITS.store),
       codes: level(codes, LIMITS.codes, true),
       credential: level(credential, LIMITS.credential, true),
@@ -153,7 +158,8 @@ export function showTiles(section, overview, words) {
   const drawn = tiles.map(([name, figure, below, bad, id]) => {
     const tile = make("div", "", `card tile ${LEVELS[bad]}`), head = make("p", name, "name");
     if (bad) head.append(make("b", words.level[LEVELS[bad]]));
-    const value = make("p", figure, "figure");
+    const [number, unit] = figure.split(" "), value = make("p", number, "figure");
+    if (unit) value.append(" ", make("small", unit));
     if (id) value.id = id;
     tile.append(head, value, make("p", below, "small"));
     return tile;
@@ -194,7 +200,8 @@ export function chart(figure, { title, unit, from, lines, summary }) {
   if (lines.length > 1) legend.append(...lines.map(([kind, name]) => make("span", name, kind)));
   caption.replaceChildren(make("b", title), make("small", unit), legend);
   const heights = make("div", "", "heights"), times = make("div", "", "times");
-  heights.append(...[most, most / 2, 0].map((value) => make("span", count(value))));
+  // Half a login is no height.
+  heights.append(...[most, most / 2, 0].map((value) => make("span", Number.isInteger(value) ? count(value) : "")));
   times.append(...[0, 15, 30, 45, 59].map((minute) => make("span", local(from + 60 * minute, MINUTE))));
   heights.setAttribute("aria-hidden", "true");
   times.setAttribute("aria-hidden", "true");

@@ -2,22 +2,13 @@
 //
 // `/operator#pair=<code>`, which the QR code of a screen holds, opens it with the code filled in.
 
+import { brief, fill } from "./operator-meters.js";
 import { encode, path } from "./qr.js";
 
 const UP_SECONDS = 150;
 const SVG = "http://www.w3.org/2000/svg";
-const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 const make = (tag, text = "", more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
-
-/** A text with words in place of its marks. */
-const filled = (text, values) => text.replace(/\{(\w+)\}/g, (mark, name) => values[name] ?? mark);
-
-/** Seconds in the largest unit that fits. */
-function span(seconds) {
-  const [name, size] = UNITS.find(([, least]) => seconds >= least) ?? UNITS[3];
-  return `${Math.floor(seconds / size)} ${name}`;
-}
 
 /** A field with its label around it. */
 function field(text, more) {
@@ -34,7 +25,8 @@ function button(text, onclick, more = {}) {
 
 /** The address as a QR code: a television's remote control types no secrets. */
 function codeOf(address) {
-  const rows = encode(address), svg = document.createElementNS(SVG, "svg"), dark = document.createElementNS(SVG, "path");
+  const rows = encode(address);
+  const svg = document.createElementNS(SVG, "svg"), dark = document.createElementNS(SVG, "path");
   svg.setAttribute("viewBox", `-2 -2 ${rows.length + 4} ${rows.length + 4}`);
   svg.setAttribute("class", "screen-qr");
   svg.setAttribute("role", "img");
@@ -129,10 +121,11 @@ class Section {
     const form = this.asker = make("form", "", { className: "screen-asker" });
     const time = new Date(seen.since * 1000).toLocaleTimeString(document.documentElement.lang, { hour12: false });
     const code = `${seen.code.slice(0, 4)}-${seen.code.slice(4)}`;
-    const [nameLabel, name] = field(words.name, { name: "name", required: true, maxLength: 32, autocapitalize: "none" });
+    const [nameLabel, name] = field(words.name,
+      { name: "name", required: true, maxLength: 32, autocapitalize: "none", placeholder: "lobby3" });
     const [labelLabel, label] = field(words.label, { name: "label", maxLength: 64 });
     const [padLabel, keypad] = field(words.keypad, { type: "checkbox", name: "keypad" });
-    form.append(make("p", filled(words.found, { ...seen, time, code })), nameLabel, labelLabel, padLabel,
+    form.append(make("p", fill(words.found, { ...seen, time, code })), nameLabel, labelLabel, padLabel,
       make("button", words.pair, { className: "solid" }));
     form.onsubmit = async (event) => {
       event.preventDefault();
@@ -142,7 +135,7 @@ class Section {
       this.code.value = "";
       history.replaceState(history.state, "", location.pathname + location.search);
       await this.refresh();
-      this.say(filled(words.paired, { name: wish.name }));
+      this.say(fill(words.paired, { name: wish.name }));
     };
     this.pairing.after(form);
     name.focus();
@@ -168,7 +161,7 @@ class Section {
     this.empty = null;
     if (!this.kiosks.length) {
       const address = `${location.origin}/kiosk`;
-      this.list.append(this.empty = make("p", filled(this.words.none, { address }), { className: "small" }));
+      this.list.append(this.empty = make("p", fill(this.words.none, { address }), { className: "small" }));
     }
     for (const kiosk of this.kiosks) {
       if (!this.shown.has(kiosk.name)) this.shown.set(kiosk.name, this.row(kiosk));
@@ -204,10 +197,11 @@ class Section {
     state.classList.toggle("up", isUp);
     const names = [kiosk.label && kiosk.name, kiosk.configured && words.in_settings].filter(Boolean).join(" · ");
     heading.replaceChildren(kiosk.label || kiosk.name, make("small", names), state);
-    const page = kiosk.page && filled(kiosk.page === this.version ? words.page : words.old_page, { version: kiosk.page });
+    const page = kiosk.page === this.version ? words.page : words.old_page;
     facts.textContent = [
-      ago != null && !isUp && filled(words.seen, { time: span(ago) }), isUp && words[kiosk.transport], kiosk.browser, page,
-      age != null && filled(words.code_age, { time: span(age) }), kiosk.notice && `${words.notice}: ${kiosk.notice}`,
+      ago != null && !isUp && fill(words.seen, { time: brief(ago) }), isUp && words[kiosk.transport], kiosk.browser,
+      kiosk.page && fill(page, { version: kiosk.page }), age != null && fill(words.code_age, { time: brief(age) }),
+      kiosk.notice && `${words.notice}: ${kiosk.notice}`,
       kiosk.replacing_secret && words.replacing,
     ].filter(Boolean).join(" · ");
   }
@@ -215,7 +209,7 @@ class Section {
   // What a screen needs.
 
   url({ kiosk }, deed = "") {
-    return `/api/operator/kiosks/${encodeURIComponent(kiosk.name)}${deed && `/${deed}`}`;
+    return ["/api/operator/kiosks", encodeURIComponent(kiosk.name), ...deed ? [deed] : []].join("/");
   }
 
   /** A form below the screen, with a way out; the same button again closes it. */
@@ -225,7 +219,8 @@ class Section {
     row.more.dataset.kind = isOpen ? "" : kind;
     if (isOpen) return;
     const form = make("form", "", { className: "screen-form" });
-    form.append(...fields, make("button", text, { className: "solid" }), button(this.words.close, () => this.close(row)));
+    const submitter = make("button", text, { className: "solid" });
+    form.append(...fields, submitter, button(this.words.close, () => this.close(row)));
     form.onsubmit = async (event) => {
       event.preventDefault();
       if (await submit()) {
@@ -244,7 +239,8 @@ class Section {
 
   askNotice(row) {
     const [label, text] = field(this.words.notice_text, { name: "text", maxLength: 200, value: row.kiosk.notice });
-    this.form(row, "notice", [label], this.words.save, () => this.done(this.url(row, "notice"), "POST", { text: text.value }));
+    const submit = () => this.done(this.url(row, "notice"), "POST", { text: text.value });
+    this.form(row, "notice", [label], this.words.save, submit);
   }
 
   async reload(row) {
@@ -276,7 +272,7 @@ class Section {
   }
 
   askRevoke(row) {
-    const hint = make("p", filled(this.words.revoke_hint, { name: row.kiosk.label || row.kiosk.name }));
+    const hint = make("p", fill(this.words.revoke_hint, { name: row.kiosk.label || row.kiosk.name }));
     this.form(row, "revoke", [hint], this.words.revoke, () => this.done(this.url(row), "DELETE"));
   }
 }

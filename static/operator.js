@@ -6,12 +6,12 @@ import { request } from "./begin.js";
 import { jitter } from "./scan-client.js";
 import { mount, update } from "./operator-screens.js";
 import { drawn, followTheme, offerLanguages, speak } from "./page.js";
-import { STATES, bars, chart, clock, count, fill, judge, make, milliseconds } from "./operator-meters.js";
-import { moment, problems, shortId, showProblems, showTiles, span, table, timeline } from "./operator-meters.js";
+import { STATES, bars, chart, clock, count, fill, judge, make, milliseconds, moment } from "./operator-meters.js";
+import { nameUnits, problems, shortId, showProblems, showTiles, span, table, timeline } from "./operator-meters.js";
 
 const EVERY = 2000, OTHERS_EVERY = 3000, OTHERS_TRIES = 4;
 const by = (id) => document.getElementById(id);
-let words, token = "", timer, tries = 0, latest, shown = "", found = "", audit = null;
+let words, token = "", timer, tries = 0, latest, shown = "", found = "", audit = null, meanings = null;
 
 // The token, in this tab, or in this browser where the operator says so.
 
@@ -73,11 +73,24 @@ function showHour({ hour }) {
 const ago = (seconds) => fill(words.ago, { time: span(Math.max(0, Math.floor(latest.now - seconds))) });
 const several = () => latest?.backend === "distributed";
 
-/** An errcode leads to its line in docs/errors.md, as this server has it. */
+/** docs/errors.md as this server has it, in Chinese or in English. */
+const errorsFile = () => `/operator/errors?lang=${document.documentElement.lang}`;
+
+/** An errcode leads to its line in docs/errors.md. */
 function errcodeLink(errcode) {
   const link = make("a", errcode);
-  const file = `/operator/errors?lang=${document.documentElement.lang}`;
-  return Object.assign(link, { href: `${file}#:~:text=${errcode}`, target: "_blank", rel: "noopener" });
+  return Object.assign(link, { href: `${errorsFile()}#:~:text=${errcode}`, target: "_blank", rel: "noopener" });
+}
+
+/** What errcodes mean in Chinese stands in the table of that file; an overview has it in English. */
+async function learnMeanings() {
+  const learned = meanings = {};
+  const text = await fetch(errorsFile()).then((answer) => answer.ok ? answer.text() : "", () => "");
+  for (const line of text.split("\n")) {
+    const [, errcode, meaning] = /^\| (-?\d+) \| ([^|]+) \| [a-z_]+ \|/.exec(line) ?? [];
+    if (errcode) learned[errcode] = meaning;
+  }
+  if (latest && meanings === learned) show(latest);
 }
 
 /** One row for each store on the nodes that it answers, with the slowest of them; one for each where it does not. */
@@ -90,8 +103,9 @@ function storeRows(reports) {
     const nodes = seen.filter(({ store }) => store === name), up = nodes.filter((one) => one.up);
     const label = `${nodes[0].engine} · ${words.store[name] ?? name}`;
     const down = nodes.filter((one) => one.up === false).map((one) => {
-      const text = one.answered_at ? fill(words.down_since, { time: clock(one.answered_at) }) : words.no;
-      return [label, [several() ? `${text} · ${fill(words.on_node, { node: one.node_id })}` : text, "bad long"], "–", "–"];
+      const told = [one.answered_at ? fill(words.down_since, { time: clock(one.answered_at) }) : words.no];
+      if (several()) told.push(fill(words.on_node, { node: one.node_id }));
+      return [label, [told.join(" · "), "bad long"], "–", "–"];
     });
     const yes = several() ? fill(words.yes_nodes, { n: up.length }) : words.yes;
     if (up.length) return [...down, [label, yes, worst(up, "median_ms"), worst(up, "most_ms")]];
@@ -153,8 +167,11 @@ function showFailures({ failures = [] }) {
   }) : [make("p", words.none, "small")]);
 }
 
-function show(seen) {
-  latest = seen;
+function show(overview) {
+  latest = overview;
+  if (!meanings && overview.errors?.length && document.documentElement.lang.startsWith("zh")) learnMeanings();
+  const errors = overview.errors?.map((one) => ({ ...one, meaning: meanings?.[one.errcode] ?? one.meaning }));
+  const seen = { ...overview, errors };
   by("fresh").textContent = fill(words.updated, { time: clock(seen.now) });
   const wrong = problems(seen, words), text = JSON.stringify([document.documentElement.lang, wrong]);
   // A list that is put there again would be read aloud again.
@@ -204,7 +221,8 @@ async function openParts() {
   // Where it is lost on the way the rest of the page goes on.
   audit = await import("./operator-audit.js").catch(() => null);
   if (!audit || !section.isConnected) return section.remove();
-  audit.mount(section, { ask, download, words: () => words, fill: () => sayWords(section) });
+  audit.mount(section, { ask, download, words: () => words });
+  sayWords(section);
   if (latest) audit.update(latest);
 }
 
@@ -260,12 +278,16 @@ async function changeLanguage(lang) {
   const spoken = await speak(lang);
   if (!spoken) return false;
   words = spoken.operator;
+  nameUnits(words.units);
+  meanings = null;
   document.title = `${words.title} · ${by("site").textContent}`;
   by("title").textContent = words.title;
   sayWords(document);
   by("scene").placeholder = words.paste;
   by("scene").setAttribute("aria-label", words.paste);
   if (latest) show(latest);
+  audit?.redraw();
+  if (found) tell(found);
   drawn();
   return true;
 }

@@ -339,6 +339,8 @@ class EventDelivery:
             for event in events:
                 answer = await receiver.tell(event.entry)
                 if 200 <= answer.status < 300:
+                    if self._failures >= MOST_FAILURES:
+                        log.info("events.url takes events again")
                     self._failures = 0
                     self._metrics.event(event.entry.type, "told")
                     told.append(event)

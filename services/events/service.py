@@ -1,6 +1,7 @@
 """Events and the audit as the rest of the server uses them: keep, search, send again."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ EXPORTED_AT_ONCE = 500
 FORGOTTEN_AT_ONCE = 500
 
 SENT_AT_ONCE = 1000
+
+_SHORT_HASH = re.compile(r"[0-9a-f]{10}")
 
 
 def note(entry: Entry) -> None:
@@ -154,9 +157,9 @@ class EventService:
             raise ApiError("not_found", "There is no audit: audit.days is 0.")
         return self._store
 
-    async def person(self, text: str) -> tuple[Sequence[UserId], Sequence[str]]:
-        """Whose entries are meant by a user id or an openid: their user ids, and the short hashes
-        of their openids."""
+    async def person(self, text: str) -> Search:
+        """A search for the entries of a person: by a user id, by an openid, or by the short hash
+        that entries, events and the log name them by."""
         ids, openids = {UserId(text): None}, {text: None}
         users = {UserId(text)}
         for app_id in self._app_ids:
@@ -168,7 +171,11 @@ class EventService:
             if record is not None:
                 ids |= dict.fromkeys((record.user.id, *record.aliases))
                 openids |= dict.fromkeys(one.openid for one in record.identities)
-        return list(ids), [short_hash(openid) for openid in openids]
+        return Search(
+            list(ids),
+            [short_hash(openid) for openid in openids],
+            short_hash=text if _SHORT_HASH.fullmatch(text) else "",
+        )
 
     async def dead_letters(self, cursor: int | None) -> Mapping[str, Any]:
         """The document of ``GET /api/operator/events/dead``.

@@ -76,8 +76,9 @@ class Backlog(NamedTuple):
 class Search(NamedTuple):
     """Which entries are looked for: those that fit all that is given.
 
-    `users` and `hashes` are one person: any of the user ids, or, of entries without a user, any of
-    the short hashes of their openids. `scene` is the beginning of a scene_str. `until` is excluded.
+    `users`, `hashes` and `short_hash` are one person: any of the user ids; of entries without a
+    user, any of the short hashes of their openids; or that short hash, of any entry. `scene` is the
+    beginning of a scene_str. `until` is excluded.
     """
 
     users: Sequence[UserId] = ()
@@ -88,6 +89,7 @@ class Search(NamedTuple):
     screen: str = ""
     outcome: str = ""
     scene: str = ""
+    short_hash: str = ""
 
 
 class Page(NamedTuple):

@@ -234,6 +234,8 @@ class MongoEventStore:
         if search.scene:
             which["scene"] = {"$gte": search.scene, "$lt": search.scene + "g"}
         people = _people(search.users, search.hashes)
+        if search.short_hash:
+            people.append({"person": search.short_hash})
         if people:
             which = {**which, "$or": people} if len(people) > 1 else {**which, **people[0]}
         async with self._users.call():

@@ -294,6 +294,9 @@ def _ways(search: Search) -> Iterator[list[_Condition]]:
     people = [_Condition("user = ?", (user,), "events_by_user") for user in search.users]
     text = "user IS NULL AND person = ? AND person <> ''"
     people += [_Condition(text, (one,), "events_by_person") for one in search.hashes]
+    if search.short_hash:
+        # No index: each login would pay for a search that is rare.
+        people.append(_Condition("person = ?", (search.short_hash,), ""))
     if not people:
         yield rest
     for person in people:

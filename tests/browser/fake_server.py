@@ -628,6 +628,14 @@ PERSON = {
 }
 
 
+class Errors(Base):
+    """``GET /operator/errors``: one row of docs/zh-CN/errors.md."""
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish("| 45009 | 当天额度用完 | alarm | `wechat_quota` |\n")
+
+
 class Operators(Base):
     """The routes of audit, events and users, where the switch ``audit`` is on; what was asked is
     in the log, and a person who is deleted is found no more."""
@@ -665,7 +673,8 @@ class Operators(Base):
             event = {"id": "e1", "type": "login", "at": 1_795_000_000, "tries": 9, "data": {}}
             self.finish({"events": [{**event, "error": "503 of the receiver"}], "cursor": None})
         elif path == "users":
-            found = self.get_query_argument("name", "") and "DELETE" not in str(self.world.log)
+            found = not self.get_query_argument("id", "").startswith("-")
+            found = found and "DELETE" not in str(self.world.log)
             self.finish({"users": [PERSON] if found else [], "cursor": None})
         else:
             self.finish({"id": "usr_7Hq2"})
@@ -933,6 +942,7 @@ def make_app(world: World) -> Application:
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),
+            (r"/operator/errors", Errors, it),
             (r"/api/operator/overview", Overview, it),
             (r"/api/operator/(audit|events/.*|users|users/.*)", Operators, it),
             (r"/api/operator/scenes/([^/]+)", Timeline, it),

@@ -31,7 +31,8 @@ def tea(servers: Servers) -> Real:
 
 @pytest.mark.parametrize("settings", [TEA_HOUSE], ids=["operator"])
 def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Real) -> None:
-    """The overview fills the board and renews itself: socket, login, funnel, WeChat's errors."""
+    """The overview fills the board and renews itself: socket, login, funnel, WeChat's errors, with
+    their meaning and all spans in the page's language."""
     real.do("faults", path=CODES, errcode=45009)
     page.goto(real.url)
     expect(page.locator(TITLE)).to_have_text("今天的二维码用完了")
@@ -40,7 +41,10 @@ def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Re
     enter(board, real.url)
     expect(board.locator("#sockets")).to_have_text("1")
     expect(board.locator("#wechat .bad")).to_have_text("45009 × 1")
-    expect(board.locator("#problems .critical")).to_contain_text("微信返回 45009")
+    expect(board.locator("#problems .critical")).to_contain_text(
+        re.compile("微信返回 45009.*当天额度用完")
+    )
+    expect(board.locator("#wechat")).to_contain_text(re.compile("1 小时 5. 分钟"))
     expect(board.locator("#logins")).to_have_text("0")
     real.do("scan", person="xiaoming", url=content)
     wait_for_state(page, "authorized")
@@ -233,7 +237,8 @@ WRONG = [
 
 
 def test_the_audit_is_searched_and_saved(page: Page, fake: Fake) -> None:
-    """By short id, person and time; further entries on demand; the same as JSON lines."""
+    """By short id, person and time; further entries on demand; the same as JSON lines. An id leads
+    to its user, and another language changes all of it."""
     fake.set(audit=True)
     enter(page, fake.url, FAKE_TOKEN)
     part = page.locator("#parts .card").filter(has=page.get_by_role("heading", name="审计"))
@@ -250,6 +255,12 @@ def test_the_audit_is_searched_and_saved(page: Page, fake: Fake) -> None:
     with page.expect_download() as download:
         part.get_by_role("button", name="导出 JSON 行").click()
     assert len(download.value.path().read_text().splitlines()) == 2
+    part.get_by_role("button", name="usr_7Hq2").first.click()
+    expect(page.locator(".people code")).to_have_text("usr_7Hq2")
+    page.locator("#lang").select_option("en")
+    part = page.locator("#parts .card").filter(has=page.get_by_role("heading", name="Audit"))
+    expect(part).to_contain_text("As of ")
+    expect(part.get_by_role("columnheader").first).to_have_text("Time")
 
 
 def test_events_that_were_not_delivered_are_sent_again(page: Page, fake: Fake) -> None:

@@ -79,10 +79,10 @@ def test_a_screen_is_paired_cared_for_and_revoked(
     expect(asker).to_contain_text("127.0.0.1")
     expect(asker).to_contain_text(f"{code[:4]}-{code[4:]}")
     asker.get_by_label("名称").fill("hall")
-    asker.get_by_label("大家怎么称呼它").fill("一层大厅")
+    asker.get_by_label("显示标题").fill("一层大厅")
     press(asker, "配对")
     screen = page.locator('[data-screen="hall"]')
-    expect(screen).to_contain_text("从未见过")
+    expect(screen).to_contain_text("从未连接")
     assert page.evaluate("location.hash") == ""
     secret = wall.fetch()["secret"]
     wall.open(f"{tea.url}/kiosk#hall:{secret}")
@@ -99,7 +99,7 @@ def test_a_screen_is_paired_cared_for_and_revoked(
     eventually(lambda: wall.page.title() and wall.was_told("reload"))
 
     press(screen, "改名")
-    screen.get_by_label("大家怎么称呼它").fill("二层大厅")
+    screen.get_by_label("显示标题").fill("二层大厅")
     press(screen, "保存")
     expect(screen.locator("h3")).to_contain_text("二层大厅")
     eventually(lambda: wall.page.title() and wall.was_told("label", "二层大厅"))

@@ -207,6 +207,7 @@ SEARCHES: Sequence[tuple[dict[str, Any], list[str]]] = [
     ({"users": [UserId("u1"), UserId("u2")], "hashes": []}, ["u2 2", "u1 1", "u1 0"]),
     ({"users": [UserId("u2")], "hashes": ["hash", "other"]}, ["None 3", "u2 2"]),
     ({"hashes": ["other"]}, []),
+    ({"users": [UserId("hash")], "hashes": ["other"], "short_hash": "hash"}, ["u3 4", "None 3"]),
     ({"since": AT + 1, "until": AT + 3}, ["u2 2", "u1 1"]),
     ({"since": -62e9, "until": 1e12}, ["u3 4", "None 3", "u2 2", "u1 1", "u1 0"]),
     ({"since": 1e12}, []),
@@ -232,7 +233,7 @@ async def test_the_audit_is_searched_by_each_of_its_facts(bench: Bench) -> None:
             login("u1", 1, screen="lobby", scene="abcd1234-0000-4000-8000-000000000000"),
             login("u2", 2, account="second"),
             unknown,
-            login("u3", 4, screen="lobby"),
+            login("u3", 4, screen="lobby")._replace(person="hash"),
         ]
     )
     for search, expected in SEARCHES:

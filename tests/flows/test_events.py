@@ -233,7 +233,8 @@ async def test_the_audit_is_searched(tmp_path: Path) -> None:
         of_alice = await audit(stack, person=alice.openid)
         assert [one["type"] for one in of_alice] == ["login", "registered"]
         assert await audit(stack, person=of_alice[0]["user"]) == of_alice
-        assert await audit(stack, person="unknown") == []
+        assert await audit(stack, person=of_alice[0]["person"]) == of_alice
+        assert await audit(stack, person="unknown") == await audit(stack, person="0" * 10) == []
         short = pages[1].scene_str[:8].upper()
         of_bob = await audit(stack, scene=f"{short[:4]}-{short[4:]}")
         assert {one["scene"] for one in of_bob} == {pages[1].scene_str}

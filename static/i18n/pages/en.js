@@ -135,6 +135,7 @@ export default {
     none: "none",
     nothing_yet: "No callback in the last hour",
     ago: "{time} ago",
+    units: { d: "d", h: "h", min: "min", s: "s" },
     yes: "yes",
     yes_nodes: "yes, on {n} nodes",
     no: "no",
@@ -267,6 +268,7 @@ Token of account {account} is not the one at WeChat's console, or they are not W
       screen: "Screen",
       more: "More",
       export: "Export as JSON lines",
+      as_of: "As of {time}",
     },
     dead: {
       heading: "Events that could not be delivered",

@@ -1,6 +1,7 @@
 """How events are told: signed, in order, again and again, and by one node at a time."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -308,9 +309,13 @@ async def test_logins_go_first() -> None:
     assert not ProcessLoad().is_high()
 
 
-async def test_a_receiver_that_is_down_gets_one_event_at_a_time(logs: UnexpectedLogs) -> None:
-    """Once a second; when it takes one, it gets all that wait, which have lost nothing."""
+async def test_a_receiver_that_is_down_gets_one_event_at_a_time(
+    logs: UnexpectedLogs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a second; when it takes one, the log says so, and it gets all that wait, which have lost
+    nothing."""
     logs.expect("does not take an event")
+    caplog.set_level(logging.INFO, "scanpush.events")
     bench = Bench()
     bench.answers.status = 0
     for user in range(100):
@@ -325,6 +330,7 @@ async def test_a_receiver_that_is_down_gets_one_event_at_a_time(logs: Unexpected
     await bench.rounds(PROBE_SECONDS)
     await bench.rounds(60)
     assert sorted(bench.answers.told) == sorted(f"u{user} 0" for user in range(100))
+    assert caplog.messages.count("events.url takes events again") == 1
 
 
 @pytest.mark.parametrize(

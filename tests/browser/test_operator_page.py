@@ -67,7 +67,7 @@ def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> Non
     enter(board, tea.url)
     find(board, scene)
     for step in ("made", "shown", "scanned", "authorized", "delivered", "acked", "duplicate"):
-        expect(board.locator(".timeline")).to_contain_text(step)
+        expect(board.locator("#story .timeline")).to_contain_text(step)
     expect(board.locator(".facts")).to_contain_text("consumed")
     short = f"{scene[:4]}-{scene[4:8]}".upper()
     find(board, short)
@@ -336,7 +336,7 @@ def test_the_board_looks_right(browser: Browser, tea: Real) -> None:
     board = context.new_page()
     enter(board, tea.url)
     find(board, scene)
-    board.locator(".timeline li").first.wait_for()
+    board.locator("#story .timeline li").first.wait_for()
     wrong = look_around(board, "operator")
     board.locator("#logout").click()
     wrong += look_around(board, "operator-gate", LOOKS[::3])

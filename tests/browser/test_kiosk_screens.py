@@ -152,12 +152,13 @@ def test_without_storage_the_address_keeps_the_secret(wall: Wall, fake: Fake) ->
 
 @ONE_SCRIPT
 def test_a_server_without_an_operator_says_what_to_do(wall: Wall, fake: Fake) -> None:
-    """No pairing there: the setting is named, and so is the other way."""
+    """No pairing there: the setting is named, and so is the other way; nothing calls to a code."""
     fake.set(pairing=404)
     wall.open(fake, UNPAIRED)
     expect(wall.page.locator("#trouble")).to_contain_text("operator.token")
     expect(wall.page.locator("#trouble")).to_contain_text("#名称:密钥")
     expect(wall.page.locator("#hint")).to_be_hidden()
+    expect(wall.page.locator("#heading")).to_be_hidden()
     assert fake.count("pair") == 1
 
 

@@ -152,7 +152,7 @@ def test_a_page_that_is_loaded_again_keeps_its_code(page: Page, client: Client) 
 
 
 def test_a_person_may_go_back_without_a_login(page: Page, client: Client) -> None:
-    """By the button; after a refusal on the phone the page does not go while they copy its reference."""
+    """By the button; after a refusal the page does not go while they copy its reference."""
     page.goto(client.address())
     page.locator("#cancel").click()
     expect(page.locator("h1")).to_have_text("Welcome to the wiki")

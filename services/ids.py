@@ -67,6 +67,11 @@ def scene_of(text: str) -> SceneStr | None:
 SHORT_DIGITS = 8
 
 
+def short_id(scene_str: str) -> str:
+    """What pages call the scene, for a person who asks for help: its first `SHORT_DIGITS`."""
+    return f"{scene_str[:4]}-{scene_str[4:SHORT_DIGITS]}".upper()
+
+
 def scene_prefix(text: str) -> str | None:
     """The beginning of a scene_str that people read out, as in ``1A2B-3C4D``: any case, with or
     without hyphens. None for what is not 4 to 32 hexadecimal digits.

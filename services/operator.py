@@ -17,7 +17,14 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.events.entries import entry
 from services.events.service import EventService
-from services.ids import SHORT_DIGITS, SceneStr, UserId, is_scene_str, scene_prefix
+from services.ids import (
+    SHORT_DIGITS,
+    SceneStr,
+    UserId,
+    is_scene_str,
+    scene_prefix,
+    short_id,
+)
 from services.metrics import Metrics
 from services.people.store import User, UserStore
 from services.scenes.codes_ahead import codes_left
@@ -256,7 +263,7 @@ class OperatorService:
         timeline = timelines.get(scene_str, [])
         return {
             "scene_str": scene_str,
-            "short": f"{short[:4]}-{short[4:]}".upper(),
+            "short": short_id(short),
             "node_id": self._nodes.node,
             **(_facts(scene) if scene is not None else {}),
             "timeline": [*timeline, *_end_of(timeline, scene, self._nodes.node)],

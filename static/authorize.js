@@ -5,8 +5,8 @@ import { meta } from "./login-first.js";
 import { by, open, page, scan, showDoors } from "./login-page.js";
 
 const REFUSED = ["banned", "not_registered", "hook_refused"];
-const READ_SECONDS = 3;
-let sent = false;
+const READ_SECONDS = 30;
+let sent = false, leaving;
 
 scan.setAttribute("authorize", meta("authorize"));
 
@@ -17,8 +17,14 @@ scan.addEventListener("login", ({ detail }) => {
   by("answer").submit();
 });
 
-/** The client hears it, once the person has read why. */
-const refuse = () => setTimeout(() => sent || by("cancel").click(), READ_SECONDS * 1000);
+/** The client hears it, once the person has had time to read why. */
+function refuse() {
+  clearTimeout(leaving);
+  leaving = setTimeout(() => sent || by("cancel").click(), READ_SECONDS * 1000);
+}
+
+// Who copies the reference, or asks for another code, leaves by the button.
+for (const deed of ["pointerdown", "keydown"]) addEventListener(deed, () => clearTimeout(leaving));
 
 by("answer").onsubmit = () => { sent = true; };
 scan.addEventListener("denied", refuse);

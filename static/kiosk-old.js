@@ -7,13 +7,15 @@
 (function () {
   "use strict";
 
-  var KEPT = "scanpush kiosk", ANSWER = 2000, GREETING = 5000, FRESH = 2000, DAY = 86400000, RELOAD_WITHIN = 60000, WAIT = 25;
+  var KEPT = "scanpush kiosk", ANSWER = 2000, GREETING = 5000, FRESH = 2000, DAY = 86400000;
+  var RELOAD_WITHIN = 60000, WAIT = 25;
   var words = scanpushWords.kiosk, states = scanpushWords.states;
   var root = document.documentElement, lang = root.lang;
   var origin = location.protocol + "//" + location.host;
   var isTyped = location.hash.length > 1;
   var name = "", secret = "", shown = null, turn = 0, tries = 0, pairing = false, codeUntil = 0;
-  var opened = Date.now(), atPad = [], dressed = " empty", guests = 0, answerTimer, freshTimer, timer, reloaded, reloadBy = 0, longAt = 0, cut = 0;
+  var opened = Date.now(), atPad = [], dressed = " empty", guests = 0, answerTimer, freshTimer, timer;
+  var reloaded, reloadBy = 0, longAt = 0, cut = 0;
 
   function by(id) { return document.getElementById(id); }
   function meta(what) { return document.querySelector('meta[name="scanpush-' + what + '"]').content; }
@@ -86,7 +88,7 @@
 
   // The plate.
 
-  /** What the plate shows: " empty", " empty pairs", a code or " fresh" one; the keypad stands over it. */
+  /** What the plate shows: " empty", " empty down", " empty pairs", a code or " fresh" one; the keypad covers it. */
   function dress(kind) {
     dressed = kind;
     by("plate").className = "plate" + kind + (atPad.length ? " asks" : "");
@@ -106,7 +108,7 @@
     var small = document.createElement("small");
     small.textContent = hint;
     by("picture").hidden = true;
-    dress(" empty");
+    dress(title === states.starting[0] ? " empty" : " empty down");
     put("trouble", title);
     by("trouble").appendChild(small);
     codeUntil = 0;

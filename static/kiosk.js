@@ -15,14 +15,16 @@ import { drawn } from "./page.js";
 import { fill, send } from "./scan-number.js";
 import { encode, path, warmUp } from "./qr.js";
 
-const SECOND = 1000, SPARE_BEFORE = 20 * SECOND, BUSY = 600 * SECOND, GREETING = 5 * SECOND, WORDS_AGAIN = 5 * SECOND;
-const DAY = 86400 * SECOND, ANSWER = 1.6 * SECOND, FRESH = 2 * SECOND, RELOAD_WITHIN = 60 * SECOND;
+const SECOND = 1000, SPARE_BEFORE = 20 * SECOND, BUSY = 600 * SECOND, GREETING = 5 * SECOND;
+const WORDS_AGAIN = 5 * SECOND, DAY = 86400 * SECOND, ANSWER = 1.6 * SECOND, FRESH = 2 * SECOND;
+const RELOAD_WITHIN = 60 * SECOND;
 const ENDINGS = ["authorized", "denied", "failed", "expired", "cancelled"];
 const by = (id) => document.getElementById(id);
 const meta = (name) => document.querySelector(`meta[name="scanpush-${name}"]`).content.trim();
 const opened = Date.now();
 const way = {};
-let words, states, shown, spare, guests = [], atPad, timer, tries = 0, busyUntil = 0, beginning = false, beat = Date.now();
+let words, states, shown, spare, guests = [], atPad, timer, tries = 0, busyUntil = 0, beginning = false;
+let beat = Date.now();
 let answered, answerTimer, freshTimer, pairing = false, codeUntil = 0, reloaded, reloadBy;
 
 // A corrected address is another screen.
@@ -51,7 +53,10 @@ async function fetchScene() {
   // What a pairing gave is over; a mistake in the address is for the person who typed it.
   if (status === 401 && !isTyped) return startPairing(true);
   // What the browser believes of its network only words a failure.
-  const known = { 0: navigator.onLine ? "degraded" : "offline", 401: "unknown", 403: "unknown", 404: [words.pair_off, words.pair_off_hint], 429: "limited" };
+  const known = {
+    0: navigator.onLine ? "degraded" : "offline", 401: "unknown", 403: "unknown",
+    404: [words.pair_off, words.pair_off_hint], 429: "limited",
+  };
   if (!isFresh(shown)) say(known[status] || `degraded ${body.error && body.error.code}`);
   const least = status === 401 || status === 403 || status === 404 ? 60 : 1;
   plan(Math.max(retryAfter, least, jitter(tries++, 2, 30)) * SECOND);
@@ -68,14 +73,15 @@ function follow(scene) {
   keepUp();
 }
 
-const isFresh = (watch) => !!watch && !watch.ended && watch.status.state === "waiting" && watch.scene.fresh_until > Date.now();
+const isFresh = (watch) =>
+  !!watch && !watch.ended && watch.status.state === "waiting" && watch.scene.fresh_until > Date.now();
 
 function draw(content) {
   const code = by("code"), rows = encode(content);
   code.setAttribute("viewBox", `-1 -1 ${rows.length + 2} ${rows.length + 2}`);
   code.firstElementChild.setAttribute("d", path(rows));
   code.removeAttribute("hidden");
-  by("plate").classList.remove("empty");
+  by("plate").classList.remove("empty", "down");
   empty(by("trouble"));
 }
 
@@ -129,6 +135,7 @@ function say(why) {
   by("code").setAttribute("hidden", "");
   by("code").firstElementChild.setAttribute("d", "");
   by("plate").classList.add("empty");
+  by("plate").classList.toggle("down", why !== "starting");
   by("plate").classList.remove("fresh");
   empty(by("trouble"));
   by("trouble").append(title, small);
@@ -284,15 +291,15 @@ function plan(milliseconds) {
 /** Once a second: the clock; and after a sleep, everything afresh. */
 function pulse() {
   const now = new Date();
-  by("clock").textContent = now.toLocaleTimeString(lang, { hour: "2-digit", minute: "2-digit" });
+  by("clock").textContent = now.toLocaleTimeString(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   by("clock").dateTime = now.toISOString();
   if (now - beat > 20 * SECOND) wake();
   beat = +now;
   const isStale = !pairing && !isFresh(shown) && !isFresh(spare);
   if (isStale && by("answer").hidden && !by("plate").classList.contains("empty")) say("starting");
   if (reloadBy) reloadNow();
-  const left = Math.ceil((codeUntil - now) / SECOND), seconds = `${left % 60}`;
-  by("left").textContent = left > 0 ? states.refresh.replace("{time}", `${left / 60 | 0}:${seconds.padStart(2, "0")}`) : "";
+  const left = Math.ceil((codeUntil - now) / SECOND), time = `${left / 60 | 0}:${`${left % 60}`.padStart(2, "0")}`;
+  by("left").textContent = left > 0 ? states.refresh.replace("{time}", time) : "";
   // A few pixels round and round, so that no picture burns into the screen.
   const turn = (now / 60000 | 0) % 8 * Math.PI / 4;
   by("wall").style.transform = `translate(${Math.round(6 * Math.cos(turn))}px, ${Math.round(6 * Math.sin(turn))}px)`;

@@ -45,9 +45,9 @@ p { margin: 0; }
 bdi { display: inline-block; max-width: 12em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; }
 /* A button comes where the time was: what stands below does not move. */
-.actions { display: grid; align-content: flex-start; justify-items: center; min-height: 3.25rem; }
+.actions { display: grid; align-content: flex-start; justify-items: center; min-height: 3.5rem; }
 .actions [part=timer]:empty { min-height: 0; }
-button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .5rem; border: 0;
+button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4em 1.4em; margin-top: .75rem; border: 0;
   border-radius: .75rem; color: var(--plate); background: var(--good); cursor: pointer; }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .starting .sign { animation: breathe 1.6s infinite; }

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from urllib.parse import unquote
 
 from services.errors import ApiError, ScanpushError, WeChatError, WeChatRefused
-from services.ids import AppId, OpenId, SceneStr, UnionId, is_scene_str, secret_hash
+from services.ids import AppId, OpenId, SceneStr, UnionId, is_scene_str, secret_hash, short_id
 from services.logs import short_hash
 from services.origins import summary
 from services.people.store import NOTHING_KNOWN, Identity, Profile, UserStore
@@ -309,7 +309,7 @@ class OAuthLogin:
             STATE_SECONDS,
             lambda: self._decide(scene, asked, allow),
         )
-        return Landing(outcome, scene.lang, closes=_closes(scene, outcome))
+        return _end(scene, outcome)
 
     async def _decide(self, scene: Scene, asked: _Asked, allow: bool) -> str:
         unionid = UnionId(asked.unionid) if asked.unionid else None
@@ -348,7 +348,7 @@ class OAuthLogin:
         if own and outcome == "done":
             outcome = "done_here"
         onward = journey.next if own and outcome in ("done_here", "register_ask", "denied") else ""
-        return Landing(outcome, scene.lang, onward=onward, closes=_closes(scene, outcome))
+        return _end(scene, outcome, onward)
 
 
 def _outcome(step: Step, openid: OpenId) -> str:
@@ -363,9 +363,16 @@ def _outcome(step: Step, openid: OpenId) -> str:
     return _OUTCOMES.get(scene.state, "expired")
 
 
-def _closes(scene: Scene, outcome: str) -> bool:
-    """Whether the page is a popup with nothing left to read."""
-    return scene.kind is Kind.WEBSITE and outcome in ("done", "done_here", "register_ask", "denied")
+def _end(scene: Scene, outcome: str, onward: str = "") -> Landing:
+    """The page at the end. It closes where it is a popup with nothing left to read."""
+    is_read = outcome in ("done", "done_here", "register_ask", "denied")
+    return Landing(
+        outcome,
+        scene.lang,
+        onward=onward,
+        closes=scene.kind is Kind.WEBSITE and is_read,
+        reference=short_id(scene.scene_str),
+    )
 
 
 def own_path(text: str | None) -> str:

@@ -44,7 +44,8 @@ class Landing:
     """The page at the end.
 
     `onward` is a path of this site to which the browser is redirected instead; `closes` says that
-    the page may close itself, because it is a popup.
+    the page may close itself, because it is a popup; `reference` is what a person can tell the
+    operator of a login that failed.
     """
 
     outcome: str
@@ -53,6 +54,7 @@ class Landing:
     closes: bool = False
     question: Question | None = None
     http_status: int = 0
+    reference: str = ""
 
     @property
     def status(self) -> int:

@@ -80,7 +80,7 @@ export default {
     "Login is not set up yet",
     "WeChat refused the request; please tell the administrator (wechat_ip_not_allowed)",
   ],
-  "degraded wechat_quota": ["Today’s codes are used up", "Please log in another way, or come back later"],
+  "degraded wechat_quota": ["No codes left for now", "Please log in another way, or come back later"],
   limited: ["Too many attempts", "Please wait a moment; login continues automatically"],
   replaced: ["Continued in another tab", "One login runs on one page at a time"],
 };

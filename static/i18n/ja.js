@@ -55,7 +55,7 @@ export default {
   "degraded wechat_refused": ["ログインの設定が完了していません", "WeChat に拒否されました。管理者にお知らせください（wechat_refused）"],
   "degraded wechat_credentials": ["ログインの設定が完了していません", "WeChat に拒否されました。管理者にお知らせください（wechat_credentials）"],
   "degraded wechat_ip_not_allowed": ["ログインの設定が完了していません", "WeChat に拒否されました。管理者にお知らせください（wechat_ip_not_allowed）"],
-  "degraded wechat_quota": ["本日のコードを使い切りました", "別の方法でログインするか、後ほどお試しください"],
+  "degraded wechat_quota": ["コードの上限に達しました", "別の方法でログインするか、後ほどお試しください"],
   limited: ["操作が多すぎます", "しばらくすると自動で再開します"],
   replaced: ["別のタブで続行中です", "一つのログインは一つの画面で行います"],
 };

@@ -55,7 +55,7 @@ export default {
   "degraded wechat_refused": ["登录还没有配置好", "微信拒绝了请求，请联系管理员（wechat_refused）"],
   "degraded wechat_credentials": ["登录还没有配置好", "微信拒绝了请求，请联系管理员（wechat_credentials）"],
   "degraded wechat_ip_not_allowed": ["登录还没有配置好", "微信拒绝了请求，请联系管理员（wechat_ip_not_allowed）"],
-  "degraded wechat_quota": ["今天的二维码用完了", "请换一种方式登录，或稍后再来"],
+  "degraded wechat_quota": ["二维码暂时用完了", "请换一种方式登录，或稍后再来"],
   limited: ["操作太频繁", "请稍等，会自动继续"],
   replaced: ["已在另一个标签页继续", "同一次登录只在一个页面进行"],
 };

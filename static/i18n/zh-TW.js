@@ -55,7 +55,7 @@ export default {
   "degraded wechat_refused": ["登入尚未設定完成", "微信拒絕了請求，請聯絡管理員（wechat_refused）"],
   "degraded wechat_credentials": ["登入尚未設定完成", "微信拒絕了請求，請聯絡管理員（wechat_credentials）"],
   "degraded wechat_ip_not_allowed": ["登入尚未設定完成", "微信拒絕了請求，請聯絡管理員（wechat_ip_not_allowed）"],
-  "degraded wechat_quota": ["今天的 QR 碼用完了", "請換一種方式登入，或稍後再來"],
+  "degraded wechat_quota": ["QR 碼暫時用完了", "請換一種方式登入，或稍後再來"],
   limited: ["操作太頻繁", "請稍候，會自動繼續"],
   replaced: ["已在另一個分頁繼續", "同一次登入只在一個頁面進行"],
 };

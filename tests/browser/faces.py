@@ -6,6 +6,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 from .conftest import Fake, eventually, view, wait_for_state
+from .fake_server import KIOSK_SECRET
 from .look import look
 from .walks import speak
 
@@ -80,6 +81,59 @@ STATES: dict[str, Shown] = {
     "offline": offline,
 }
 """Every state in which `/` can be seen."""
+
+
+def at_wall(*states: str, passes: bool = False, **extra: Any) -> Shown:
+    """By moves of the first scene on a kiosk; `passes`: until the answer on the plate is over."""
+
+    def show(page: Page, fake: Fake) -> None:
+        for state in states:
+            fake.move(state, nth=0, **extra)
+            page.locator("#guests li").wait_for()
+        if passes:
+            page.clock.run_for(2000)
+
+    return show
+
+
+def reopened(path: str, **switches: Any) -> Shown:
+    """The kiosk's page, opened anew under these switches of the fake server."""
+
+    def show(page: Page, fake: Fake) -> None:
+        fake.set(**switches)
+        page.goto("about:blank")
+        page.goto(fake.url + path)
+        page.locator("#trouble small, #pair-code:not([hidden])").first.wait_for()
+
+    return show
+
+
+def revoked(page: Page, fake: Fake) -> None:
+    eventually(lambda: fake.seen()["sockets"])
+    fake.screen(revoked=True)
+    page.locator("#pair-code:not(:empty)").wait_for()
+
+
+UNPAIRED = "/kiosk?lang=zh-CN"
+LOBBY = f"{UNPAIRED}#lobby3:{KIOSK_SECRET}"
+NOTICE = {"notice": "二楼会议室今天 14:00–16:00 维护，请到一楼前台登记", "label": "三号大厅"}
+WALLS: dict[str, Shown] = {
+    "waiting": lambda page, fake: None,
+    "scanned": at_wall("scanned", **PERSON),
+    "confirming": at_wall("confirming", confirm="chat", passes=True, **PERSON),
+    "number": at_wall("confirming", confirm="number", **PERSON),
+    "welcome": at_wall("authorized", **PERSON),
+    "welcome without a name": at_wall("authorized", passes=True),
+    "denied": at_wall("scanned", "denied", passes=True, **PERSON),
+    "failed": at_wall("scanned", "failed", passes=True, error="try_again"),
+    "notice": lambda page, fake: fake.screen(**NOTICE),
+    "degraded": reopened(LOBBY, begin=[503, "wechat_unavailable"]),
+    "unknown": reopened(f"{UNPAIRED}#lobby3:wrong"),
+    "pairing": reopened(UNPAIRED),
+    "pairing is off": reopened(UNPAIRED, pairing=404),
+    "revoked": revoked,
+}
+"""Every state in which a kiosk can be seen."""
 
 Face = tuple[str, str, int, int]
 FACES: list[Face] = [

@@ -1,25 +1,32 @@
 """Contact sheets of the login page: every state, at four widths, in four languages and two themes.
 
 ``python -m tests.browser.sheets [STATE ...]`` puts a page for each width and theme into
-artifacts/sheets/, which git ignores, to be looked at after a change of static/.
+artifacts/sheets/, which git ignores, to be looked at after a change of static/. With ``kiosk`` in
+place of states it does so for a kiosk, a page for each size of screen; with ``readme`` it takes the
+README's pictures again, on port 8888.
 """
 
 import base64
 import shutil
 import subprocess
 import sys
+import tempfile
+from datetime import datetime, timedelta
 from itertools import cycle
+from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.processes import ROOT
 
 from .conftest import ARGUMENTS, ARTIFACTS, CHROMIUMS, Fake, wait_for_state
-from .faces import STATES
+from .faces import LOBBY, STATES, WALLS
 from .look import SHIFTS
+from .real_server import Real
 
 SHEETS = ARTIFACTS / "sheets"
 SIZES = {1280: 800, 768: 1024, 390: 844, 320: 640}
+SCREENS = ((1920, 1080), (1080, 1920), (3840, 2160), (1366, 768))
 KINDS = ("code", "website", "mini_program", "web")
 ACCOUNT = {
     "account_name": "示例茶馆服务号",
@@ -67,6 +74,40 @@ def pictures(browser: Browser, fake: Fake, width: int, theme: str, names: list[s
     return figures
 
 
+def walls(browser: Browser, fake: Fake) -> dict[tuple[int, int], list[str]]:
+    """A kiosk's states as figures, by size of the screen; its clock stands still meanwhile."""
+    figures: dict[tuple[int, int], list[str]] = {size: [] for size in SCREENS}
+    for name, show in WALLS.items():
+        fake.set(reset=True)
+        context = browser.new_context(locale="zh-CN", reduced_motion="reduce")
+        page = context.new_page()
+        page.clock.install()
+        page.goto(fake.url + LOBBY)
+        page.locator("#plate[data-scene]").wait_for()
+        page.clock.pause_at(datetime.now() + timedelta(seconds=10))
+        show(page, fake)
+        page.wait_for_timeout(150)
+        for width, height in SCREENS:
+            page.set_viewport_size({"width": width, "height": height})
+            picture = base64.b64encode(page.screenshot()).decode()
+            figures[width, height].append(FIGURE.format(picture, name))
+        context.close()
+    return figures
+
+
+def readme(browser: Browser) -> None:
+    """The pictures of the two READMEs, from a server as a newcomer has it."""
+    with tempfile.TemporaryDirectory() as folder, Real(Path(folder), server={"port": 8888}) as real:
+        for lang in ("en", "zh-CN"):
+            page = browser.new_page(locale=lang, viewport={"width": 1100, "height": 740})
+            page.goto(real.url)
+            wait_for_state(page, "waiting")
+            page.wait_for_timeout(2000)
+            picture = ROOT / "docs" / "images" / f"login-{lang}.png"
+            page.screenshot(path=picture)
+            page.close()
+
+
 def main(names: list[str]) -> None:
     SHEETS.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.browser.fake_server"]
@@ -79,11 +120,18 @@ def main(names: list[str]) -> None:
         fake = Fake(int(process.stdout.readline()))
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         sheet = browser.new_page(viewport={"width": 2000, "height": 1000})
-        for width in SIZES:
-            for theme in ("light", "dark"):
-                found = pictures(browser, fake, width, theme, names or [*STATES, *KINDS])
-                sheet.set_content(SHEET.format(4 if width > 400 else 7, "".join(found)))
-                sheet.screenshot(path=SHEETS / f"login-{width}-{theme}.png", full_page=True)
+        if names == ["readme"]:
+            readme(browser)
+        elif names == ["kiosk"]:
+            for (width, height), found in walls(browser, fake).items():
+                sheet.set_content(SHEET.format(3 if width > height else 5, "".join(found)))
+                sheet.screenshot(path=SHEETS / f"kiosk-{width}x{height}.png", full_page=True)
+        else:
+            for width in SIZES:
+                for theme in ("light", "dark"):
+                    found = pictures(browser, fake, width, theme, names or [*STATES, *KINDS])
+                    sheet.set_content(SHEET.format(4 if width > 400 else 7, "".join(found)))
+                    sheet.screenshot(path=SHEETS / f"login-{width}-{theme}.png", full_page=True)
         browser.close()
         process.terminate()
     print(SHEETS)

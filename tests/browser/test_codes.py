@@ -83,7 +83,7 @@ def test_only_a_short_wait_is_counted_down(
     """Once WeChat's codes of the day are used up, the wait lasts until midnight in Beijing."""
     fake.set(begin=[503, "wechat_quota"], retry_after=seconds)
     page.goto(fake.url)
-    expect(page.locator(TITLE)).to_have_text("今天的二维码用完了")
+    expect(page.locator(TITLE)).to_have_text("二维码暂时用完了")
     expect(page.locator(TIMER)).to_have_text(told)
 
 

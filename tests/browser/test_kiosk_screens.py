@@ -17,7 +17,8 @@ from services import VERSION
 from services.wechat.reply_texts import LANGUAGES
 
 from .conftest import Fake, eventually
-from .fake_server import KIOSK_SECRET, RIGHT_NUMBER
+from .faces import LOBBY, UNPAIRED
+from .fake_server import RIGHT_NUMBER
 from .test_blank_pages import unknown_syntax
 
 pytestmark = pytest.mark.browser
@@ -38,8 +39,7 @@ CHROMIUM_47 = """(() => {
 })()"""
 """What scripts find missing there, of what the kiosk could want."""
 
-UNPAIRED, PAIR_CODE = "/kiosk?lang=zh-CN", re.compile(r"^[A-Z]{4}-[A-Z]{4}$")
-LOBBY = f"{UNPAIRED}#lobby3:{KIOSK_SECRET}"
+PAIR_CODE = re.compile(r"^[A-Z]{4}-[A-Z]{4}$")
 HALL = {"name": "hall", "secret": "a-secret-of-the-hall", "label": "大厅"}
 COUNTDOWN = re.compile(r"^\d+:[0-5]\d 后自动换新$")
 
@@ -152,12 +152,13 @@ def test_without_storage_the_address_keeps_the_secret(wall: Wall, fake: Fake) ->
 
 @ONE_SCRIPT
 def test_a_server_without_an_operator_says_what_to_do(wall: Wall, fake: Fake) -> None:
-    """No pairing there: the setting is named, and so is the other way."""
+    """No pairing there: the setting is named, and so is the other way; nothing calls to a code."""
     fake.set(pairing=404)
     wall.open(fake, UNPAIRED)
     expect(wall.page.locator("#trouble")).to_contain_text("operator.token")
     expect(wall.page.locator("#trouble")).to_contain_text("#名称:密钥")
     expect(wall.page.locator("#hint")).to_be_hidden()
+    expect(wall.page.locator("#heading")).to_have_css("opacity", "0")
     assert fake.count("pair") == 1
 
 

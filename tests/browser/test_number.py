@@ -146,6 +146,7 @@ def test_a_kiosk_shows_its_keypad_on_the_plate(page: Page, fake: Fake) -> None:
         eventually(lambda nth=nth: len(fake.seen()["scenes"]) == nth + 3)
     expect(pad.get_by_role("heading")).to_have_text("王**，请输入手机上的数字")
     expect(code).to_be_hidden()
+    expect(page.locator("#heading")).to_have_css("opacity", "0")
     wrong = look(page, "kiosk-number-1080p")
     for name in ("4", "2", "确定"):
         pad.get_by_role("button", name=name, exact=True).click()

@@ -35,7 +35,7 @@ def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Re
     their meaning and all spans in the page's language."""
     real.do("faults", path=CODES, errcode=45009)
     page.goto(real.url)
-    expect(page.locator(TITLE)).to_have_text("今天的二维码用完了")
+    expect(page.locator(TITLE)).to_have_text("二维码暂时用完了")
     content = open_on_socket(page, real.url)
     board = context.new_page()
     enter(board, real.url)

@@ -182,7 +182,7 @@ STATES: list[tuple[Walk, dict[str, Any], str]] = [
     (replaced, TEA_HOUSE, "已在另一个标签页继续"),
     (offline, TEA_HOUSE, "网络断开了"),
     (degraded, TEA_HOUSE, "微信暂时没有响应"),
-    (quota, TEA_HOUSE, "今天的二维码用完了"),
+    (quota, TEA_HOUSE, "二维码暂时用完了"),
     (refused, TEA_HOUSE, "登录还没有配置好"),
     (limited, LIMITED, "操作太频繁"),
 ]

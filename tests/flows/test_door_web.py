@@ -88,12 +88,15 @@ async def test_the_question_names_browser_and_time(tmp_path: Path) -> None:
 
 
 async def test_refusing_ends_the_scene(tmp_path: Path) -> None:
-    """The page is told; allowing it afterwards is too late."""
+    """The page is told, the phone names the login; allowing it afterwards is too late."""
     async with Stack(tmp_path) as stack:
         page = await begin(stack)
         async with Walker(stack) as phone:
             shown = await phone.walk(page)
-            assert title(await phone.answer(shown, allow=False)) == "Refused"
+            refused = await phone.answer(shown, allow=False)
+            assert title(refused) == "Refused"
+            first = page.scene_str[:8].upper()
+            assert f"Reference {first[:4]}-{first[4:]}" in refused.text
             assert await page.state() == "denied"
             assert title(await phone.answer(shown, allow=True)) == "Refused"
             assert await page.state() == "denied"

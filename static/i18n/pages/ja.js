@@ -104,7 +104,7 @@ export default {
     authorized: "ようこそ、{name} さん",
     welcome: "ようこそ",
     denied: "拒否されました。ログインしていません",
-    failed: "ログインできませんでした。もう一度スキャンしてください",
+    failed: "失敗しました。もう一度スキャンしてください",
     unknown: "この画面は登録されていません",
     unknown_hint: "アドレス末尾の #名前:シークレット をご確認ください",
     screen: "画面 {label}",

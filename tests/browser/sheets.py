@@ -6,6 +6,7 @@ place of states it does so for a kiosk, a page for each size of screen; with ``r
 README's pictures again, on port 8888.
 """
 
+import argparse
 import base64
 import shutil
 import subprocess
@@ -138,4 +139,14 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.browser.sheets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    known = [*STATES, *KINDS, "kiosk", "readme"]
+    parser.add_argument("names", nargs="*", metavar="STATE", help=", ".join(known))
+    names = parser.parse_args().names
+    if unknown := set(names) - set(known):
+        parser.error(f"no such state: {', '.join(sorted(unknown))}")
+    main(names)

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 from handlers.oidc import ClientHandler, client_of, form_of
 from handlers.oidc_pages import ProviderHandler
 from handlers.pages import small_page, small_page_policy
+from services.ids import letter_code_of
 from services.oidc.device import (
     EXPIRES_SECONDS,
     INTERVAL_SECONDS,
     Answer,
     Question,
-    read,
     shown,
 )
 from services.oidc.device_texts import LABELS, PAGES
@@ -65,7 +65,7 @@ class DeviceHandler(ProviderHandler):
             return
         found = await self.container.devices.visit(code, self.guesser, self.session_cookie)
         if isinstance(found, PendingLogin) and asked.get("back"):
-            self.show_device("not_logged_in", typed=shown(read(code) or ""))
+            self.show_device("not_logged_in", typed=shown(letter_code_of(code) or ""))
             return
         await self.tell(found, code)
 

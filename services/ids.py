@@ -1,10 +1,13 @@
 """The kinds of ids and secrets, so that mypy refuses one in another's place, and a scene's id in
 its forms: text, sixteen bytes (what the hub keeps), and 32 digits (what a mini-program code holds).
+And the codes that people read from one screen and type on another.
 """
 
 import base64
 import hashlib
 import re
+import secrets
+import unicodedata
 import uuid
 from typing import NewType
 
@@ -83,6 +86,26 @@ def scene_prefix(text: str) -> str | None:
         return None
     parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
     return "-".join(part for part in parts if part)
+
+
+LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+"""Of codes that people type. No vowels, so no words, and nothing that looks like a digit (RFC 8628,
+section 6.1)."""
+
+LETTER_CODE_LENGTH = 8
+"""34.6 bits: to be guessed by few tries only, each of which is counted."""
+
+
+def new_letter_code() -> str:
+    return "".join(secrets.choice(LETTERS) for _ in range(LETTER_CODE_LENGTH))
+
+
+def letter_code_of(text: str) -> str | None:
+    """The letter code that a person typed, in any case, full width too, with or without hyphen and
+    blanks (RFC 8628, section 6.1); None if it is none."""
+    plain = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text[:64])).upper()
+    fits = len(plain) == LETTER_CODE_LENGTH and all(letter in LETTERS for letter in plain)
+    return plain if fits else None
 
 
 def secret_hash(secret: str) -> bytes:

@@ -10,21 +10,18 @@ handed out once, whichever nodes are asked.
 
 import json
 import logging
-import re
 import secrets
-import unicodedata
 from enum import StrEnum
 from typing import NamedTuple
 
 from services.clock import Clock
 from services.errors import ApiError, OAuthError, StoreUnavailable
-from services.ids import UserId, secret_hash
+from services.ids import UserId, letter_code_of, new_letter_code, secret_hash
 from services.key_values import KeyValues
 from services.oidc.clients import Client, Clients
 from services.oidc.grants import Grant, family
 from services.oidc.requests import PendingLogin
 from services.oidc.sessions import BrowserSessions
-from services.scenes.typed_codes import LETTERS
 from services.sessions.states import Session, SessionId
 
 log = logging.getLogger("scanpush.oidc")
@@ -44,8 +41,6 @@ EARLY_SECONDS = 1
 
 MOST_SLOWED = EXPIRES_SECONDS // INTERVAL_SECONDS
 """Polls that come too early and are counted; by then the interval is as long as the code lives."""
-
-USER_CODE_LENGTH = 8
 
 MOST_GUESSES = 20
 """Wrong user codes that an address may send within `GUESS_SECONDS`. With a thousand codes waiting
@@ -133,7 +128,7 @@ class DeviceGrants:
         device_code = secrets.token_urlsafe(32)
         named = _id(device_code)
         for _ in range(TRIES):
-            user_code = "".join(secrets.choice(LETTERS) for _ in range(USER_CODE_LENGTH))
+            user_code = new_letter_code()
             kept = await self._store.remember(_user_key(user_code), named, KEPT_SECONDS)
             if kept == named:
                 break
@@ -200,7 +195,7 @@ class DeviceGrants:
             ApiError: ``rate_limited``: too many wrong codes of that address, or this one was
                 opened too often.
         """
-        code = read(user_code)
+        code = letter_code_of(user_code)
         if code is None:
             return Opened(Answer.UNKNOWN)
         # Both counts belong to one window, so that neither outlives the other.
@@ -323,7 +318,7 @@ class DeviceService:
         client = self._client(opened)
         if client is None:
             return await self._over(opened, session)
-        code = shown(read(user_code) or "")
+        code = shown(letter_code_of(user_code) or "")
         if session is None or not self._suffices(session, client):
             # `back`: a person who comes back without a login is not sent to it once more.
             return PendingLogin(client.id, None, next=f"/device?user_code={code}&back=1")
@@ -367,17 +362,9 @@ class DeviceService:
         return session.kind in client.kinds and age < self._session_ttl_seconds
 
 
-def read(text: str) -> str | None:
-    """The user code that a person typed, in any case, full width too, with or without hyphen and
-    blanks (RFC 8628, section 6.1); None if it is none."""
-    plain = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text[:64])).upper()
-    fits = len(plain) == USER_CODE_LENGTH and all(letter in LETTERS for letter in plain)
-    return plain if fits else None
-
-
 def shown(user_code: str) -> str:
     """A user code as people read it: ``BCDF-GHJK``."""
-    half = USER_CODE_LENGTH // 2
+    half = len(user_code) // 2
     return f"{user_code[:half]}-{user_code[half:]}"
 
 

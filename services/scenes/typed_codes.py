@@ -10,11 +10,8 @@ import unicodedata
 from typing import Literal
 
 from services.errors import ApiError
-from services.ids import OpenId, SceneStr, is_scene_str
+from services.ids import LETTERS, OpenId, SceneStr, is_scene_str
 from services.scenes.store import SceneStore
-
-LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-"""No vowels, so no words, and nothing that looks like a digit (RFC 8628, section 6.1)."""
 
 DIGITS = "0123456789"
 

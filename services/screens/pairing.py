@@ -5,8 +5,6 @@ is the screen is its pair token; the screen's secret is derived from it, so that
 nothing but the secret's hash, and a screen that lost the answer asks again and gets the same one.
 That is over when the secret was used: who took it from the network has to be faster than the
 screen, and is then seen as the screen that is paired and does not come up.
-
-The code is that of RFC 8628, section 6.1: letters that are no vowels and look like no digit.
 """
 
 import hashlib
@@ -14,21 +12,25 @@ import hmac
 import json
 import re
 import secrets
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from services.clock import Clock
 from services.errors import ApiError
-from services.ids import base64url, secret_hash
+from services.ids import (
+    LETTER_CODE_LENGTH,
+    LETTERS,
+    base64url,
+    letter_code_of,
+    new_letter_code,
+    secret_hash,
+)
 from services.key_values import KeyValues
 from services.origins import screen_browser
 from services.rate_limits import RateLimits
 from services.screens.directory import Screens
 from services.screens.store import Screen, new_id
 
-LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-CODE_LENGTH = 8
 INTERVAL_SECONDS = 3
 MOST_PENDING = 2000
 """Pairings begun within the life of one, or codes would become easy to guess and the store would
@@ -39,8 +41,7 @@ TRIES = 5
 PAIR_SECONDS = 10
 """How long the pairing of one operator keeps others out, should it not come to its end."""
 
-_TOKEN = re.compile(rf"[{LETTERS}]{{{CODE_LENGTH}}}\.[A-Za-z0-9_-]{{43}}")
-_SEPARATORS = re.compile(r"[\W_]+")
+_TOKEN = re.compile(rf"[{LETTERS}]{{{LETTER_CODE_LENGTH}}}\.[A-Za-z0-9_-]{{43}}")
 
 
 class Pairings:
@@ -85,7 +86,7 @@ class Pairings:
             raise ApiError("overloaded", "Too many screens wait for the operator.", retry_after=60)
         browser = screen_browser(user_agent)
         for _ in range(TRIES):
-            code = "".join(secrets.choice(LETTERS) for _ in range(CODE_LENGTH))
+            code = new_letter_code()
             token = f"{code}.{secrets.token_urlsafe(32)}"
             hashed = secret_hash(secret_of(token)).hex()
             value = json.dumps([hashed, address, browser, now], ensure_ascii=False)
@@ -112,7 +113,7 @@ class Pairings:
         secret = secret_of(token)
         hashed = secret_hash(secret)
         # First, for the screen is kept before the pending value is taken away.
-        pending = await self._values.recall(_key(token[:CODE_LENGTH]))
+        pending = await self._values.recall(_key(token[:LETTER_CODE_LENGTH]))
         screen = await self._screens.store.of_secret(hashed)
         if screen is not None and not screen.begun_at:
             return {"name": screen.name, "secret": secret, "label": screen.label}
@@ -175,12 +176,15 @@ class Pairings:
     async def _find(self, text: str, address: str) -> tuple[str, tuple[str, str, str, float]]:
         """The code as it is kept, and its pairing. Each try counts, right or wrong."""
         await self._limits.spend("pair_codes", address)
-        code = _SEPARATORS.sub("", unicodedata.normalize("NFKC", text[:64])).upper()
-        is_code = len(code) == CODE_LENGTH and all(letter in LETTERS for letter in code)
-        kept = await self._values.recall(_key(code)) if is_code else None
+        code = letter_code_of(text)
+        kept = None if code is None else await self._values.recall(_key(code))
         pairing = json.loads(kept) if kept else None
         # A failure may have left the value of a screen that was paired.
-        if pairing is None or await self._screens.store.of_secret(bytes.fromhex(pairing[0])):
+        if (
+            code is None
+            or pairing is None
+            or await self._screens.store.of_secret(bytes.fromhex(pairing[0]))
+        ):
             raise _unknown_code()
         return code, tuple(pairing)
 

@@ -15,8 +15,9 @@ from services import VERSION
 from services.backends import Backend, OpenBackend
 from services.clock import Clock, SystemClock
 from services.errors import StoreUnavailable
+from services.ids import LETTER_CODE_LENGTH, LETTERS
 from services.screens.directory import UP_SECONDS
-from services.screens.pairing import CODE_LENGTH, LETTERS, MOST_PENDING
+from services.screens.pairing import MOST_PENDING
 from services.settings.models import Settings
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
@@ -141,7 +142,7 @@ async def test_a_screen_is_paired_with_the_code_it_shows(
             "expires_in": 600,
             "interval": 3,
         }
-        assert len(wall.code) == CODE_LENGTH and set(wall.code) <= set(LETTERS)
+        assert len(wall.code) == LETTER_CODE_LENGTH and set(wall.code) <= set(LETTERS)
         pending = await wall.fetch()
         assert (pending.status_code, pending.json()) == (202, {"interval": 3})
         seen = (await operate(stack, "GET", f"/pair?code={wall.code}")).json()
@@ -185,7 +186,7 @@ async def test_only_the_screen_gets_the_secret(tmp_path: Path) -> None:
         await wall.ask()
         await other.ask()
         await name_it(stack, wall)
-        forged = wall.code + other.token[CODE_LENGTH:]
+        forged = wall.code + other.token[LETTER_CODE_LENGTH:]
         assert (await wall.fetch(forged)).status_code == 410
         for token in ("-", wall.code, wall.token[:-1], wall.token.lower(), TOKEN):
             assert (await wall.fetch(token)).status_code == 401

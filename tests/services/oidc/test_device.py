@@ -9,9 +9,9 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.errors import ApiError
-from services.ids import UserId
+from services.ids import UserId, letter_code_of
 from services.oidc import device
-from services.oidc.device import Answer, DeviceCodes, DeviceGrants, Refusal, read, shown
+from services.oidc.device import Answer, DeviceCodes, DeviceGrants, Refusal, shown
 from services.oidc.grants import Grant, family
 from services.sessions.states import BROWSER, Session, SessionId
 from tests.contracts.benches import SqliteSceneBench
@@ -82,13 +82,13 @@ def counter(tmp_path: Path, io_loop: IOLoop) -> Iterator[Counter]:
 )
 async def test_a_user_code_is_read_however_it_is_typed(typed: str) -> None:
     """Case, hyphens, blanks and width do not matter."""
-    assert read(typed) == "BCDFGHJK"
+    assert letter_code_of(typed) == "BCDFGHJK"
 
 
 @pytest.mark.parametrize("typed", ["", "BCDFGHJ", "BCDFGHJKL", "BCDFGHJA", "BCDF1234", "x" * 5000])
 async def test_what_is_no_user_code_is_none(typed: str) -> None:
     """Too short, too long, vowels, digits."""
-    assert read(typed) is None
+    assert letter_code_of(typed) is None
 
 
 async def test_the_codes_have_the_shape_of_the_contract(counter: Counter) -> None:
@@ -96,7 +96,7 @@ async def test_the_codes_have_the_shape_of_the_contract(counter: Counter) -> Non
     codes = await counter.begin()
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", codes.device_code)
     assert re.fullmatch(r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", codes.user_code)
-    assert shown(read(codes.user_code) or "") == codes.user_code
+    assert shown(letter_code_of(codes.user_code) or "") == codes.user_code
 
 
 async def test_the_grant_is_the_persons(counter: Counter) -> None:

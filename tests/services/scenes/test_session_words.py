@@ -2,9 +2,10 @@
 
 import pytest
 
+from services.ids import LETTERS
 from services.scenes.chat import ALLOW, DENY, plain
 from services.scenes.session_words import _WORDS, Wish, read
-from services.scenes.typed_codes import DIGITS, LETTERS
+from services.scenes.typed_codes import DIGITS
 from services.wechat.reply_texts import LANGUAGES, TEXTS
 
 

@@ -8,12 +8,11 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.errors import ApiError
-from services.ids import OpenId, SceneStr
+from services.ids import LETTERS, OpenId, SceneStr
 from services.scenes.store_sqlite import SCHEMA, SqliteSceneStore
 from services.scenes.typed_codes import (
     DIGITS,
     GUESS_SECONDS,
-    LETTERS,
     MOST_GUESSES,
     SHOWN_SECONDS,
     TypedCodes,

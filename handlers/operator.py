@@ -23,8 +23,8 @@ CHANGES = ("post", "put", "patch", "delete")
 class OperatorHandler(BaseHandler):
     """Only for requests that bear the operator's token; it is compared in constant time.
 
-    A deed is in the audit before it is done: while that cannot be written, nothing is. What hands
-    out more than figures calls `note_deed` itself.
+    A page of a foreign origin does nothing. A deed is in the audit before it is done: while that
+    cannot be written, nothing is. What hands out more than figures calls `note_deed` itself.
     """
 
     def __init_subclass__(cls) -> None:
@@ -40,6 +40,8 @@ class OperatorHandler(BaseHandler):
         shown = self.asked.bearer().encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(token.encode(), shown):
             raise ApiError("unauthorized", "The operator's token is missing or wrong.")
+        if (self.request.method or "").lower() in CHANGES:
+            self.asked.refuse_foreign_origin()
 
     @property
     def operator(self) -> OperatorService:
@@ -105,10 +107,6 @@ class StoryHandler(OperatorHandler):
 
 class UserHandler(OperatorHandler):
     """``POST /api/operator/users/<id>/ban|unban`` and ``DELETE .../sessions``, each by its verb."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.asked.refuse_foreign_origin()
 
     def answer(self, known: bool) -> None:
         if not known:

@@ -92,7 +92,6 @@ class SendEventsHandler(OperatorHandler):
     """``POST /api/operator/events/send``: send all dead letters again."""
 
     async def post(self) -> None:
-        self.asked.refuse_foreign_origin()
         self.write_json({"sent": await self.container.events.send_all_again()})
 
 
@@ -100,7 +99,6 @@ class SendEventHandler(OperatorHandler):
     """``POST /api/operator/events/<id>/send``: send one dead letter again."""
 
     async def post(self, event_id: str) -> None:
-        self.asked.refuse_foreign_origin()
         if not await self.container.events.send_again(event_id):
             raise ApiError("not_found", "There is no such dead letter.")
         self.set_status(204)

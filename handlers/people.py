@@ -79,7 +79,6 @@ class ExchangeHandler(OperatorHandler):
     """``POST /api/exchange``: a kiosk's exchange code for the login, once."""
 
     async def post(self) -> None:
-        self.asked.refuse_foreign_origin()
         code = required_text(self.asked.json_object(), "exchange_code", MAX_TOKEN_CHARACTERS)
         try:
             ticket = await self.container.verifier.verify_ticket(

@@ -46,11 +46,6 @@ class PairHandler(BaseHandler):
 class ScreensOperatorHandler(OperatorHandler):
     """What the operator asks about screens, and what they do with them."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        if self.request.method not in ("GET", "HEAD", "OPTIONS"):
-            self.asked.refuse_foreign_origin()
-
     @property
     def pairings(self) -> Pairings:
         assert self.container.pairings is not None  # there is a token, as `prepare` has seen

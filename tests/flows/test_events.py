@@ -198,6 +198,15 @@ async def test_dead_letters_are_sent_again(tmp_path: Path) -> None:
             assert deeds == ["events send", "events send", "events send"]
 
 
+async def test_what_a_foreign_page_asks_is_no_deed(tmp_path: Path) -> None:
+    """It is refused before the audit is written to."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        foreign = {**BEARER, "Origin": "https://evil.example"}
+        url = "/api/operator/events/send"
+        assert (await stack.http.post(url, headers=foreign)).status_code == 403
+        assert await audit(stack) == []
+
+
 async def make_dead(stack: Stack) -> None:
     """Everything that was told becomes a dead letter."""
     database = stack.container.backend.database

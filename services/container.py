@@ -34,7 +34,7 @@ from services.oidc.logout import ClientLogouts, LogoutService
 from services.oidc.requests import PendingLogins, PushedRequests
 from services.oidc.sessions import BrowserSessions, IdTokenHints
 from services.oidc.tokens import TokenService
-from services.operator import Nodes, OperatorService, latency_of
+from services.operator import OperatorService, latency_of
 from services.operator_api import PeopleService
 from services.origins import Origins, url_host
 from services.push.admission import AddressLimit
@@ -934,22 +934,6 @@ class Container:
     # The operator.
 
     @cached_property
-    def nodes(self) -> Nodes:
-        """This node's figures for the others, and theirs for this one."""
-        settings = self.settings
-        return Nodes(
-            self.node,
-            self.scenes,
-            self.clock,
-            lambda: {
-                "sockets": self.push.hub.sockets,
-                "waiting_polls": self.push.hub.waiting,
-                "draining": self.push.draining,
-            },
-            shared=settings.backend == "distributed" and bool(settings.operator.token),
-        )
-
-    @cached_property
     def reports(self) -> Reports | None:
         """The last hour of all nodes by the minute, where there is an operator to look at it."""
         if self.history is None:
@@ -960,7 +944,11 @@ class Container:
             self.clock,
             self.store_watch.seen,
             self.store_watch.slowest,
-            lambda: self.push.hub.sockets,
+            lambda: {
+                "sockets": self.push.hub.sockets,
+                "waiting_polls": self.push.hub.waiting,
+                "draining": self.push.draining,
+            },
             lambda: latency_of(self.metrics),
         )
         shared = self.settings.backend == "distributed"
@@ -979,7 +967,6 @@ class Container:
             self.accounts,
             self.metrics,
             self.history,
-            self.nodes,
             self.reports,
             self.clock,
             self.events,
@@ -1039,7 +1026,6 @@ class Container:
             self.supervisor.spawn(self.event_delivery.tell_forever(), name="tell events")
         if self.kiosk_presence is not None:
             self.supervisor.spawn(self.kiosk_presence.beat_forever(), name="watch kiosks")
-        self.supervisor.spawn(self.nodes.announce_forever(), name="tell the other nodes")
         if self.reports is not None:
             self.supervisor.spawn(self.reports.write_forever(), name="report to the other nodes")
         self.supervisor.spawn(self.store_watch.check_forever(), name="check the stores")

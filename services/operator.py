@@ -1,15 +1,14 @@
-"""What the operator's page shows: this node's figures, the other nodes, the history of one scene.
+"""What the operator's page shows: figures of this node and of all, the history of one scene.
 And what the operator does about people: keep them out, let them in, end their sessions.
 
 Each node answers for itself: for the sockets it holds, and for the scenes whose moves it made.
-Nodes that share stores also know of one another (`Nodes`), and the sockets shown are those of all.
+Nodes that share stores also read one another's `Reports`, and what is of all is summed from those.
 """
 
 import asyncio
-import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services import VERSION
@@ -36,6 +35,7 @@ from services.scenes.meters import (
     errors_of,
     failures_of,
     hour_of,
+    nodes_of,
     timeline_of,
 )
 from services.scenes.states import FINAL, Scene, State
@@ -44,86 +44,6 @@ from services.sessions.service import SessionService
 from services.wechat.accounts import Accounts
 
 log = logging.getLogger("scanpush.operator")
-
-KEY = "nodes"
-ANNOUNCE_SECONDS = 5.0
-SILENT_SECONDS = 3 * ANNOUNCE_SECONDS
-
-
-class Nodes:
-    """The nodes that share the stores, with a few figures of each.
-
-    Each node writes its own figures into one document of the store every few seconds; one that
-    stops doing so is forgotten. Two that write at once may lose those of one, which are back a few
-    seconds later: enough to look at, and nothing else relies on it.
-
-    Args:
-        figures: this node's ``sockets``, ``waiting_polls`` and ``draining`` now.
-        shared: whether there can be others.
-    """
-
-    def __init__(
-        self,
-        node: str,
-        store: SceneStore,
-        clock: Clock,
-        figures: Callable[[], Mapping[str, Any]],
-        *,
-        shared: bool,
-    ) -> None:
-        self.node = node
-        self._store = store
-        self._clock = clock
-        self._figures = figures
-        self._shared = shared
-        self._began = clock.monotonic()
-
-    async def known(self) -> list[dict[str, Any]]:
-        """Every node that announced itself lately, this one first and as it is now.
-
-        Only this one while the store is unavailable.
-        """
-        own = self._figures_now()
-        # A failing store is no reason to answer nothing: that is when the operator looks.
-        try:
-            others = await self._others() if self._shared else {}
-        except StoreUnavailable as error:
-            log.info("the other nodes are not known now: %s", error)
-            others = {}
-        return [own, *(others[node] for node in sorted(others))]
-
-    async def announce_forever(self) -> None:
-        """Write this node's figures for the others; ends at once where there can be no others."""
-        while self._shared:
-            try:
-                await self.announce()
-            except StoreUnavailable as error:
-                log.info("the other nodes hear nothing of this one: %s", error)
-            await asyncio.sleep(ANNOUNCE_SECONDS)
-
-    async def announce(self) -> None:
-        """Write this node's figures once. Raises `StoreUnavailable`."""
-        nodes = {**await self._others(), self.node: self._figures_now()}
-        await self._store.replace(KEY, json.dumps(nodes), SILENT_SECONDS)
-
-    async def _others(self) -> dict[str, dict[str, Any]]:
-        kept = await self._store.recall(KEY)
-        nodes: dict[str, dict[str, Any]] = json.loads(kept) if kept else {}
-        since = self._clock.now() - SILENT_SECONDS
-        return {
-            node: figures
-            for node, figures in nodes.items()
-            if node != self.node and figures["told_at"] >= since
-        }
-
-    def _figures_now(self) -> dict[str, Any]:
-        return {
-            "node_id": self.node,
-            **self._figures(),
-            "uptime_seconds": int(self._clock.monotonic() - self._began),
-            "version": VERSION,
-            "told_at": self._clock.now(),
-        }
 
 
 class OperatorService:
@@ -141,7 +61,6 @@ class OperatorService:
         accounts: Accounts,
         metrics: Metrics,
         history: History,
-        nodes: Nodes,
         reports: Reports,
         clock: Clock,
         events: EventService,
@@ -153,7 +72,6 @@ class OperatorService:
         self._accounts = accounts
         self._metrics = metrics
         self._history = history
-        self._nodes = nodes
         self._reports = reports
         self._clock = clock
         self._events = events
@@ -163,18 +81,19 @@ class OperatorService:
         """The document of ``GET /api/operator/overview``.
 
         What stands beside ``hour`` is of all nodes, as far as the store can say; of the members
-        before it, those that `Nodes` does not add up are of this node alone.
+        before it, all but the nodes, sockets and waiting polls are of this node alone.
         """
         # At once: while a store hangs, each of them waits for as long as it may.
-        nodes, reports, codes, backlog = await asyncio.gather(
-            self._nodes.known(), self._reports.all(), self._codes_left(), self._backlog()
+        reports, codes, backlog = await asyncio.gather(
+            self._reports.all(), self._codes_left(), self._backlog()
         )
         now = self._clock.now()
+        nodes = nodes_of(reports, now)
         return {
             "now": now,
             "version": VERSION,
             **self._facts,
-            "node_id": self._nodes.node,
+            "node_id": self._reports.node,
             "sockets": sum(node["sockets"] for node in nodes),
             "waiting_polls": sum(node["waiting_polls"] for node in nodes),
             "scenes": {state.value: n for state, n in self._history.states().items()},
@@ -247,7 +166,7 @@ class OperatorService:
         short = named[:SHORT_DIGITS]
         if len(short) < SHORT_DIGITS:
             return None
-        own = {"node_id": self._nodes.node, "stories": self._history.find({short})}
+        own = {"node_id": self._reports.node, "stories": self._history.find({short})}
         reports = [own, *await self._reports.ask(short)]
         timelines = {
             scene_str: timeline_of(reports, scene_str)
@@ -264,9 +183,9 @@ class OperatorService:
         return {
             "scene_str": scene_str,
             "short": short_id(short),
-            "node_id": self._nodes.node,
+            "node_id": self._reports.node,
             **(_facts(scene) if scene is not None else {}),
-            "timeline": [*timeline, *_end_of(timeline, scene, self._nodes.node)],
+            "timeline": [*timeline, *_end_of(timeline, scene, self._reports.node)],
         }
 
     async def ban(self, user_id: UserId) -> bool:
@@ -278,7 +197,7 @@ class OperatorService:
         if user is None:
             return False
         # After the ban: a session that begins meanwhile finds the ban, or is found here.
-        log.info("user %s is banned, %d sessions ended", user.id, await self._end_of(user))
+        log.info("user %s is banned, %d sessions ended", user.id, await self._end_all(user))
         await self._events.keep(entry("banned", self._clock.now(), user=user.id))
         return True
 
@@ -294,10 +213,10 @@ class OperatorService:
         user = await self._users.get(user_id)
         if user is None:
             return False
-        log.info("user %s: the operator ended %d sessions", user.id, await self._end_of(user))
+        log.info("user %s: the operator ended %d sessions", user.id, await self._end_all(user))
         return True
 
-    async def _end_of(self, user: User) -> int:
+    async def _end_all(self, user: User) -> int:
         """End all sessions of the person; how many, 0 where none are kept."""
         return 0 if self._sessions is None else len(await self._sessions.end_of_user(user.id))
 

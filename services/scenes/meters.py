@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.key_values import KeyValues
@@ -56,7 +57,7 @@ class Meters:
     Args:
         stores: whether each store answers, and how fast (`backends.StoreWatch.seen`).
         slowest: the slowest check of each minute, in milliseconds.
-        sockets: how many are open now.
+        figures: this node's ``sockets``, ``waiting_polls`` and ``draining`` now.
         latency: the newest percentiles, by name.
     """
 
@@ -67,7 +68,7 @@ class Meters:
         clock: Clock,
         stores: Callable[[], list[dict[str, Any]]],
         slowest: Callable[[float], list[float]],
-        sockets: Callable[[], int],
+        figures: Callable[[], Mapping[str, Any]],
         latency: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._history = history
@@ -75,8 +76,9 @@ class Meters:
         self._clock = clock
         self._stores = stores
         self._slowest = slowest
-        self._sockets_now = sockets
+        self._figures = figures
         self._latency = latency
+        self._began = clock.monotonic()
         self._counted: dict[tuple[str, str], int] = {}
         self._callbacks: defaultdict[tuple[str, str], PerMinute] = defaultdict(PerMinute)
         self._sockets = PerMinute()
@@ -84,7 +86,7 @@ class Meters:
     def sample(self) -> None:
         """Note what came since the last call: at most some seconds may lie between two."""
         now = self._clock.now()
-        self._sockets.raise_to(now, self._sockets_now())
+        self._sockets.raise_to(now, self._figures()["sockets"])
         for account in self._accounts:
             for outcome, last in account.watch.callbacks.items():
                 key = (account.name, outcome)
@@ -106,6 +108,11 @@ class Meters:
         return {
             "told_at": now,
             "minute": int(now // 60),
+            "figures": {
+                **self._figures(),
+                "uptime_seconds": int(self._clock.monotonic() - self._began),
+                "version": VERSION,
+            },
             "series": self._series(now),
             "scenes": {state.value: n for state, n in self._history.states().items()},
             "callbacks": self._callbacks_of_the_hour(now),
@@ -259,6 +266,15 @@ def _failed_in(reports: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 # Summed over reports: pure functions, of which the page's document is made.
+
+
+def nodes_of(reports: Iterable[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+    """The nodes that have reported lately, with their figures."""
+    return [
+        {"node_id": report["node_id"], **report["figures"], "told_at": report["told_at"]}
+        for report in reports
+        if now - report["told_at"] <= GONE_SECONDS
+    ]
 
 
 def hour_of(reports: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:

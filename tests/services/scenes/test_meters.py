@@ -1,5 +1,6 @@
 """The last hour of a node by the minute, and of all nodes together."""
 
+import asyncio
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from services import VERSION
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.key_values import KeyValues
@@ -22,16 +24,36 @@ from services.scenes.meters import (
     errors_of,
     failures_of,
     hour_of,
+    nodes_of,
     timeline_of,
 )
 from services.scenes.states import State
 from services.wechat import callback
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from tests.services.scenes.test_history import START, Clock, scene
-from tests.services.test_operator_nodes import Store
 
 A = SceneStr("aaaaaaaa-0000-4000-8000-000000000000")
 B = SceneStr("bbbbbbbb-0000-4000-8000-000000000000")
+
+
+class Store:
+    """Documents, and a switch."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.down = False
+
+    async def recall(self, key: str) -> str | None:
+        if self.down:
+            raise StoreUnavailable("test")
+        return self.kept.get(key)
+
+    async def replace(self, key: str, value: str, ttl_seconds: float) -> str | None:
+        if self.down:
+            raise StoreUnavailable("test")
+        before = self.kept.get(key)
+        self.kept[key] = value
+        return before
 
 
 class Silent:
@@ -57,7 +79,7 @@ class Bench:
             clock,
             lambda: [],
             lambda now: [0.0] * 60,
-            lambda: self.sockets,
+            lambda: {"sockets": self.sockets, "waiting_polls": 0, "draining": False},
             lambda: {},
         )
         self.asked: list[Collection[str]] = []
@@ -166,6 +188,40 @@ def test_minutes_of_reports_of_different_age_are_laid_over_each_other(
 
 
 @pytest.mark.gen_test
+async def test_each_node_lists_itself_first_and_none_that_is_silent(
+    clock: Clock, store: Store
+) -> None:
+    """With their figures, as of their last report; a node that reports again is back."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    one.sockets, two.sockets = 3, 5
+    await one.reports.write()
+    await two.reports.write()
+    for node, expected in ((one, [("one", 3), ("two", 5)]), (two, [("two", 5), ("one", 3)])):
+        seen = nodes_of(await node.reports.all(), clock.time)
+        assert [(line["node_id"], line["sockets"]) for line in seen] == expected
+        assert {line["version"] for line in seen} == {VERSION}
+    clock.time += GONE_SECONDS + 1
+    (left,) = nodes_of(await two.reports.all(), clock.time)
+    assert left["node_id"] == "two"
+    await one.reports.write()
+    assert len(nodes_of(await two.reports.all(), clock.time)) == 2
+
+
+@pytest.mark.gen_test
+async def test_a_report_that_another_node_has_overwritten_comes_back(
+    clock: Clock, store: Store
+) -> None:
+    """Two wrote the index at once: it is whole after the next report."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    await one.reports.write()
+    del store.kept[INDEX]
+    await two.reports.write()
+    assert len(await two.reports.all()) == 1
+    await one.reports.write()
+    assert len(await two.reports.all()) == 2
+
+
+@pytest.mark.gen_test
 async def test_the_hour_outlives_a_node_while_another_runs(clock: Clock, store: Store) -> None:
     """Its report stands for an hour; then it is forgotten."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
@@ -251,6 +307,20 @@ async def test_a_node_knows_itself_while_the_store_is_down(clock: Clock, store: 
     clock.time += 60
     (own,) = await node.reports.all()
     assert own["series"]["callbacks"][-2:] == [1, 0]
+
+
+@pytest.mark.gen_test
+async def test_reports_are_written_again_when_the_store_was_down(
+    clock: Clock, store: Store
+) -> None:
+    """A failure does not end the task."""
+    node = Bench("one", clock, store)
+    store.down = True
+    writing = asyncio.ensure_future(node.reports.write_forever())
+    while not node.asked and not writing.done():
+        await asyncio.sleep(0)
+    assert not writing.done()
+    writing.cancel()
 
 
 @pytest.mark.gen_test

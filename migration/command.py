@@ -22,17 +22,12 @@ from migration.people import (
     finish_merges,
 )
 from migration.sessions import SCREENS, SESSIONS, AlikeToMongo, AlikeToSqlite
-from services.backends import keeping_of
+from services.backends import SQLITE_SCHEMAS, keeping_of
 from services.errors import ScanpushError, SettingsError, StoreUnavailable
-from services.events import store_sqlite as events_sqlite
 from services.events.store_mongo import MongoEventStore
 from services.logs import scrub_line
-from services.people import store_sqlite as people_sqlite
 from services.people.store_mongo import MongoUserStore
-from services.scenes import store_sqlite as scenes_sqlite
-from services.screens import store_sqlite as screens_sqlite
 from services.screens.store_mongo import MongoScreenStore
-from services.sessions import store_sqlite as sessions_sqlite
 from services.sessions.store_mongo import MongoSessionStore
 from services.settings.models import Settings, load_settings
 from services.settings.outgoing import drop_key_log
@@ -53,13 +48,6 @@ exit code: 0 done, 1 a store does not answer, or source and destination still di
 MARK = "migration"
 """A table or collection that the destination has from the first run to the last."""
 
-_SCHEMAS = (
-    scenes_sqlite.SCHEMA,
-    people_sqlite.SCHEMA,
-    sessions_sqlite.SCHEMA,
-    screens_sqlite.SCHEMA,
-    events_sqlite.SCHEMA,
-)
 
 _IN_USE = "holds people already who were not copied here; name another one, or remove it"
 
@@ -231,7 +219,7 @@ async def _source(
     if not path.is_file():
         raise SettingsError("embedded.path", "there is no database to copy from")
     if options.final:
-        database = Database(path, settings.embedded.synchronous, _SCHEMAS)
+        database = Database(path, settings.embedded.synchronous, SQLITE_SCHEMAS)
         database.open()
         undo.push_async_callback(database.close)
         return database.reader
@@ -270,7 +258,7 @@ async def _destination(
     path = settings.embedded.path
     if options.dry_run and not path.exists():
         path = Path(undo.enter_context(tempfile.TemporaryDirectory())) / "empty.db"
-    database = Database(path, settings.embedded.synchronous, _SCHEMAS)
+    database = Database(path, settings.embedded.synchronous, SQLITE_SCHEMAS)
     database.open()
     undo.push_async_callback(database.close)
     with sqlite_errors():

@@ -76,6 +76,15 @@ class Backend:
             await self.database.close()
 
 
+SQLITE_SCHEMAS = (
+    scenes_sqlite.SCHEMA,
+    people_sqlite.SCHEMA,
+    sessions_sqlite.SCHEMA,
+    screens_sqlite.SCHEMA,
+    events_sqlite.SCHEMA,
+)
+"""All tables of the embedded database."""
+
 CHECK_SECONDS = 2
 """How long a check waits for all stores together."""
 
@@ -190,13 +199,7 @@ async def open_embedded(settings: Settings, clock: Clock, node: str) -> Backend:
     database = Database(
         settings.embedded.path,
         settings.embedded.synchronous,
-        (
-            scenes_sqlite.SCHEMA,
-            people_sqlite.SCHEMA,
-            sessions_sqlite.SCHEMA,
-            screens_sqlite.SCHEMA,
-            events_sqlite.SCHEMA,
-        ),
+        SQLITE_SCHEMAS,
     )
     database.open()
     broker = LocalBroker()

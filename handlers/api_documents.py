@@ -12,9 +12,9 @@ from pathlib import Path
 import yaml
 
 from handlers.assets import Asset
+from handlers.base import PublicHandler
 from handlers.http_messages import JSON
 from handlers.pages import AssetHandler
-from handlers.people import PublicHandler
 from services import VERSION
 
 _HERE = Path(__file__).resolve().parent

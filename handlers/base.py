@@ -146,6 +146,24 @@ def allowed_methods(handler: type[RequestHandler]) -> list[str]:
     return [name.upper() for name in answered]
 
 
+class PublicHandler(BaseHandler):
+    """What pages of any origin may read."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Access-Control-Allow-Origin", "*")
+
+    def share_with_origin(self) -> None:
+        """It is shared with all."""
+
+    def options(self, *args: str) -> None:
+        """A preflight; some clients send headers of their own with every request."""
+        self.set_header("Access-Control-Allow-Methods", "GET")
+        self.set_header("Access-Control-Allow-Headers", "authorization, content-type")
+        self.set_header("Access-Control-Max-Age", "600")
+        self.set_status(204)
+
+
 class NotFoundHandler(BaseHandler):
     """Every path that no route names."""
 

@@ -14,14 +14,14 @@ from urllib.parse import parse_qsl
 from tornado.web import HTTPError
 
 from handlers.api_request import ApiRequest, answer, as_api_error
-from handlers.base import BaseHandler, allowed_methods, write_response
+from handlers.base import BaseHandler, PublicHandler, allowed_methods, write_response
 from handlers.http_messages import (
     SAFE_HEADERS,
     HotRoute,
     HttpResponse,
     error_response,
 )
-from handlers.people import JwksHandler, PublicHandler
+from handlers.people import JwksHandler
 from services.container import Container
 from services.errors import ApiError, OAuthError
 from services.oidc.clients import Client

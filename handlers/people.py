@@ -2,7 +2,7 @@
 what turns a ticket into a login: registration by form, and the exchange of a kiosk's code."""
 
 from handlers.api_request import required_text
-from handlers.base import BaseHandler
+from handlers.base import BaseHandler, PublicHandler
 from handlers.operator import OperatorHandler
 from handlers.sessions import bearer_claims, unauthorized_token
 from services.errors import ApiError, TokenError, TokenExpired
@@ -12,24 +12,6 @@ from services.tokens.verifier import JWKS_MAX_AGE_SECONDS
 
 TOLERANCE_SECONDS = 60
 """How much older than its user a token may say it is: tokens are backdated, and clocks differ."""
-
-
-class PublicHandler(BaseHandler):
-    """What pages of any origin may read."""
-
-    def set_default_headers(self) -> None:
-        super().set_default_headers()
-        self.set_header("Access-Control-Allow-Origin", "*")
-
-    def share_with_origin(self) -> None:
-        """It is shared with all."""
-
-    def options(self, *args: str) -> None:
-        """A preflight; some clients send headers of their own with every request."""
-        self.set_header("Access-Control-Allow-Methods", "GET")
-        self.set_header("Access-Control-Allow-Headers", "authorization, content-type")
-        self.set_header("Access-Control-Max-Age", "600")
-        self.set_status(204)
 
 
 class JwksHandler(PublicHandler):

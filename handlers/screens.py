@@ -73,7 +73,6 @@ class OperatorPairHandler(ScreensOperatorHandler):
             label=(optional_text(body, "label", LONGEST_LABEL) or "").strip(),
             keypad=_flag(body, "keypad") or False,
         )
-        await self.care.told()
         self.set_status(201)
         self.write_json(paired)
 

@@ -306,13 +306,14 @@ class Container:
 
     @cached_property
     def pairings(self) -> Pairings | None:
-        if self.screens is None:
+        if self.screens is None or self.screen_care is None:
             return None
         return Pairings(
             self.scenes,
             self.screens,
             self.limits,
             self.clock,
+            self.screen_care.told,
             ttl_seconds=self.settings.kiosk_pair_ttl_seconds,
         )
 

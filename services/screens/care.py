@@ -11,7 +11,7 @@ from typing import Any
 from services.clock import Clock
 from services.errors import ApiError, StoreUnavailable
 from services.ids import SceneStr, secret_hash
-from services.screens.directory import REVOKED, Screens
+from services.screens.directory import REVOKED, Screens, name_taken
 from services.screens.store import Screen
 
 log = logging.getLogger("scanpush.screens")
@@ -70,10 +70,10 @@ class ScreenCare:
         screen = await self._paired(name)
         new_name = changes.get("name", name)
         if new_name in self._screens.configured and new_name != name:
-            raise _taken()
+            raise name_taken()
         changed = await self._screens.store.change(screen.id, changes)
         if changed is None:
-            raise _taken()
+            raise name_taken()
         await self.told()
         log.info("screen %s is changed: %s", name, ", ".join(sorted(changes)))
         if new_name != name:
@@ -169,10 +169,6 @@ class ScreenCare:
             "notice": screen.notice,
             "replacing_secret": bool(screen.next_hash),
         }
-
-
-def _taken() -> ApiError:
-    return ApiError("conflict", "There is a screen of that name.", field="name")
 
 
 def _unknown() -> ApiError:

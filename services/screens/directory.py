@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from services.clock import Clock
-from services.errors import StoreUnavailable
+from services.errors import ApiError, StoreUnavailable
 from services.ids import SceneStr, secret_hash
 from services.metrics import Metrics
 from services.screens.store import Beginning, Screen, ScreenStore
@@ -219,6 +219,10 @@ class Screens:
             return ""
         newest = reversed(record.scenes[-LOOKED_AT:])
         return next(filter(None, map(pages.transport, newest)), "")
+
+
+def name_taken() -> ApiError:
+    return ApiError("conflict", "There is a screen of that name.", field="name")
 
 
 def _news(before: Screen | None, now: Screen) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from services.clock import Clock
@@ -28,7 +28,7 @@ from services.ids import (
 from services.key_values import KeyValues
 from services.origins import screen_browser
 from services.rate_limits import RateLimits
-from services.screens.directory import Screens
+from services.screens.directory import Screens, name_taken
 from services.screens.store import Screen, new_id
 
 INTERVAL_SECONDS = 3
@@ -49,6 +49,7 @@ class Pairings:
 
     Args:
         values: the store of all nodes.
+        told: tells all nodes of a new screen.
         ttl_seconds: for how long a code can be used.
     """
 
@@ -58,6 +59,7 @@ class Pairings:
         screens: Screens,
         limits: RateLimits,
         clock: Clock,
+        told: Callable[[], Awaitable[None]],
         *,
         ttl_seconds: int,
     ) -> None:
@@ -65,6 +67,7 @@ class Pairings:
         self._screens = screens
         self._limits = limits
         self._clock = clock
+        self._told = told
         self._ttl_seconds = ttl_seconds
 
     waiting: Mapping[str, Any] = {"interval": INTERVAL_SECONDS}
@@ -168,9 +171,10 @@ class Pairings:
                 # The operator tries again, with another name or when the store is back.
                 await self._values.take(lock)
         if not is_paired:
-            raise ApiError("conflict", "There is a screen of that name.", field="name")
+            raise name_taken()
         # Last, so that the screen finds the one or the other whenever it asks.
         await self._values.take(_key(code))
+        await self._told()
         return {"name": name, "label": label}
 
     async def _find(self, text: str, address: str) -> tuple[str, tuple[str, str, str, float]]:

@@ -14,7 +14,7 @@ from services.clock import Clock
 from services.errors import ApiError
 from services.events.service import EventService
 from services.ids import AppId, OpenId, UnionId, UserId
-from services.people.store import Identity, Record, User, UserStore
+from services.people.store import Identity, Record, User, UserStore, users_of_openid
 from services.sessions.service import SessionService
 from services.sessions.states import BROWSER, Session
 from services.sessions.store import SessionStore
@@ -88,11 +88,8 @@ class PeopleService:
         return {"users": [_listed(user) for user in found], "cursor": following}
 
     async def _by_openid(self, text: str) -> User | None:
-        for app_id in self._app_ids:
-            found = await self._users.find(Identity(app_id, OpenId(text)))
-            if found is not None:
-                return found[0]
-        return None
+        found = await users_of_openid(self._users, self._app_ids, OpenId(text))
+        return found[0] if found else None
 
     async def _by_unionid(self, text: str) -> User | None:
         # As of an identity that is new here.

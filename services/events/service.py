@@ -11,7 +11,7 @@ from services.events.entries import TOLD, Entry, data, document
 from services.events.store import EventStore, Keeping, Search
 from services.ids import AppId, OpenId, UserId
 from services.logs import short_hash
-from services.people.store import Identity, UserStore
+from services.people.store import Identity, UserStore, users_of_openid
 
 log = logging.getLogger("scanpush.events")
 
@@ -161,12 +161,8 @@ class EventService:
         """A search for the entries of a person: by a user id, by an openid, or by the short hash
         that entries, events and the log name them by."""
         ids, openids = {UserId(text): None}, {text: None}
-        users = {UserId(text)}
-        for app_id in self._app_ids:
-            found = await self._users.find(Identity(app_id, OpenId(text)))
-            if found is not None:
-                users.add(found[0].id)
-        for user_id in users:
+        named = await users_of_openid(self._users, self._app_ids, OpenId(text))
+        for user_id in {UserId(text), *(user.id for user in named)}:
             record = await self._users.record(user_id)
             if record is not None:
                 ids |= dict.fromkeys((record.user.id, *record.aliases))

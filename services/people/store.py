@@ -4,7 +4,7 @@ A person has one user and one identity for each app_id they came by. Backends: `
 `store_mongo`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from services.ids import AppId, OpenId, SceneStr, UnionId, UserId
@@ -218,3 +218,11 @@ class UserStore(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the backend answers now."""
+
+
+async def users_of_openid(
+    users: UserStore, app_ids: Iterable[AppId], openid: OpenId
+) -> Sequence[User]:
+    """The users with that openid within any of those app_ids. Raises `StoreUnavailable`."""
+    found = [await users.find(Identity(app_id, openid)) for app_id in app_ids]
+    return [one[0] for one in found if one is not None]

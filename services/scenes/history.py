@@ -210,10 +210,6 @@ class History:
                 story.append(HistoryEvent(at, event, note))
         return found
 
-    def story(self, scene_str: SceneStr) -> list[HistoryEvent]:
-        """What is known of one scene, oldest first."""
-        return self.find({scene_str[:8]}).get(scene_str, [])
-
     def states(self) -> Counter[State]:
         """How many of the scenes seen here are in each state now, as far as seen here."""
         self._sweep()

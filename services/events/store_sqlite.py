@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from services.events.entries import DELETION, MOST_NUMBER, TOLD, Entry, nameless, number_at, time_of
+from services.events.entries import DELETION, MOST_NUMBER, Entry, nameless, number_at, time_of
 from services.events.store import (
     MOST_COUNTED,
     MOST_LOOKED_AT,
@@ -73,12 +73,11 @@ class SqliteEventStore:
 
     def keep_in_transaction(self, db: Connection, entries: Sequence[Entry]) -> None:
         """`keep`, within the transaction of what the entries tell."""
-        told, audited = self._keeping
         for entry in entries:
             lane, due = None, None
-            if told and entry.type in TOLD:
+            if self._keeping.tells(entry):
                 lane, due = entry.lane, entry.at
-            elif not audited:
+            elif not self._keeping.audited:
                 continue
             insert(db, entry, lane, due)
 

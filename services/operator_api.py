@@ -13,7 +13,7 @@ from typing import Any
 from services.clock import Clock
 from services.errors import ApiError
 from services.events.service import EventService
-from services.ids import AppId, OpenId, UnionId, UserId
+from services.ids import AppId, OpenId, UnionId, UserId, base64url
 from services.people.store import Identity, Record, User, UserStore, users_of_openid
 from services.sessions.service import SessionService
 from services.sessions.states import BROWSER, Session
@@ -218,8 +218,7 @@ def _copied(session: Session) -> dict[str, Any]:
 
 
 def _cursor(last: User) -> str:
-    position = json.dumps([last.name, last.id]).encode()
-    return base64.urlsafe_b64encode(position).rstrip(b"=").decode()
+    return base64url(json.dumps([last.name, last.id]).encode())
 
 
 def _position(cursor: str) -> tuple[str, UserId] | None:

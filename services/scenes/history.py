@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from services.clock import Clock
-from services.ids import SceneStr
+from services.ids import SHORT_DIGITS, SceneStr
 from services.people.store import Identity
 from services.scenes.login import Completion, LoginStore, LoginTerms
 from services.scenes.states import Move, Scene, State, Step, Verdict
@@ -182,24 +182,24 @@ class History:
             self._wanted_since.setdefault(short, now)
         for short in self._wanted_since.keys() - wanted:
             del self._wanted_since[short]
-        newest = {key[:8]: story[-1].at for key, story in self._stories.items()}
+        newest = {key[:SHORT_DIGITS]: story[-1].at for key, story in self._stories.items()}
         growing = {
             short
             for short, since in self._wanted_since.items()
             if now - max(since, newest.get(short, 0)) <= SETTLED_SECONDS
         }
         settled = self._wanted_since.keys() - growing
-        kept = {key: story for key, story in self._stories.items() if key[:8] in settled}
+        kept = {key: story for key, story in self._stories.items() if key[:SHORT_DIGITS] in settled}
         self._stories = kept | self.find(growing)
         return self._stories
 
     def find(self, short_ids: Collection[str]) -> dict[SceneStr, list[HistoryEvent]]:
-        """What is known of each scene that has one of those short ids, the first eight digits of a
-        scene_str; oldest first. Looks through everything once: some milliseconds."""
+        """What is known of each scene that has one of those short ids, oldest first. Looks through
+        everything once: some milliseconds."""
         found: dict[SceneStr, list[HistoryEvent]] = {}
         since = self._clock.now() - KEPT_SECONDS
         for at, of, event, note in self._events if short_ids else ():
-            if of[:8] in short_ids and at >= since:
+            if of[:SHORT_DIGITS] in short_ids and at >= since:
                 story = found.setdefault(of, [])
                 if note == DUPLICATE:
                     # WeChat's own first try is the scan; each duplicate is a further one.

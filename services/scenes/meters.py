@@ -16,6 +16,7 @@ from typing import Any
 from services import VERSION
 from services.clock import Clock
 from services.errors import StoreUnavailable
+from services.ids import SHORT_DIGITS
 from services.key_values import KeyValues
 from services.scenes.history import KEPT_SECONDS, MINUTES, History, PerMinute
 from services.wechat.accounts import Accounts
@@ -104,7 +105,7 @@ class Meters:
         self.sample()
         now = self._clock.now()
         failures = [failure._asdict() for failure in self._history.failures()]
-        wanted = {*wanted, *(failure["scene_str"][:8] for failure in failures)}
+        wanted = {*wanted, *(failure["scene_str"][:SHORT_DIGITS] for failure in failures)}
         return {
             "told_at": now,
             "minute": int(now // 60),
@@ -262,7 +263,9 @@ class Reports:
 
 
 def _failed_in(reports: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {failure["scene_str"][:8] for report in reports for failure in report["failures"]}
+    return {
+        failure["scene_str"][:SHORT_DIGITS] for report in reports for failure in report["failures"]
+    }
 
 
 # Summed over reports: pure functions, of which the page's document is made.

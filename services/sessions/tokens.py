@@ -168,14 +168,6 @@ def session_of_scene(scene_str: SceneStr) -> SessionId:
     return SessionId(_text(secret_hash(f"session:{scene_str}")[:16]))
 
 
-def is_session_id(text: str) -> bool:
-    """Whether `text` could be the id of a session."""
-    try:
-        return len(text) == 22 and _text(session_bytes(SessionId(text))) == text
-    except ValueError:
-        return False
-
-
 def session_bytes(session_id: SessionId) -> bytes:
     """The sixteen bytes of an id. Raises `ValueError` on anything else."""
     return base64.urlsafe_b64decode(session_id + "==")

@@ -321,6 +321,7 @@ async def test_reports_are_written_again_when_the_store_was_down(
         await asyncio.sleep(0)
     assert not writing.done()
     writing.cancel()
+    await asyncio.wait([writing])
 
 
 @pytest.mark.gen_test

@@ -74,9 +74,24 @@ class PeopleInMemory:
         return True
 
 
+class NoScreens:
+    """As much of a `ScreenStore` as a node asks without ``operator.token``: no screen is paired."""
+
+    def __init__(self, users: PeopleInMemory) -> None:
+        pass
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def of_secret(self, secret_hash: bytes) -> None:
+        return None
+
+
 def main() -> int:
-    replaced: Any = PeopleInMemory
-    backends.MongoUserStore = replaced  # type: ignore[misc]
+    people: Any = PeopleInMemory
+    screens: Any = NoScreens
+    backends.MongoUserStore = people  # type: ignore[misc]
+    backends.MongoScreenStore = screens  # type: ignore[misc]
     return server.main()
 
 

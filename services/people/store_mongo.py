@@ -193,6 +193,7 @@ class MongoUserStore:
             StoreUnavailable: what may end by itself; trying again may help.
         """
         self._supervisor = Supervisor()
+        self._one_index = asyncio.Lock()
         self._client = make_client(self._url, self._timeout_seconds)
         try:
             try:
@@ -283,8 +284,11 @@ class MongoUserStore:
         assert self._client is not None
         while True:
             try:
-                with pymongo.timeout(INDEX_SECONDS):
-                    await self._people.create_index(keys, **options)
+                # One after the other, on the connection that is there: each more that is still
+                # being opened when the store closes is a socket that the driver leaves open.
+                async with self._one_index:
+                    with pymongo.timeout(INDEX_SECONDS):
+                        await self._people.create_index(keys, **options)
                 return
             except FOREIGN as error:
                 words = problem_of(error, self._client, "createIndexes").words

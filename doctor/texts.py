@@ -196,9 +196,10 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             ),
             Said(
                 "Synchronise the clock (chrony, systemd-timesyncd): callbacks more than "
-                "{window} s off are refused, and tokens are not valid elsewhere.",
-                "请校准时钟（chrony、systemd-timesyncd）：相差超过 {window} 秒的回调会被拒绝，"
-                "签发的令牌在别处也会无效。",
+                "{window} s off (wechat.timestamp_window_seconds) are refused, and tokens are not "
+                "valid elsewhere.",
+                "请校准时钟（chrony、systemd-timesyncd）：相差超过 {window} 秒"
+                "（wechat.timestamp_window_seconds）的回调会被拒绝，签发的令牌在别处也会无效。",
             ),
         ),
         "clock_unknown": Text(
@@ -348,14 +349,15 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "no_callback": Text(
             Said(
-                "no callback has come since the server started, so it is not known",
-                "服务器启动以来没有收到回调，无从得知",
+                "no callback has been accepted since the server started, so it is not known",
+                "服务器启动以来没有接受过回调，无从得知",
             ),
             Said(
                 "Write a word to the account with WeChat, then run the doctor again. If it "
-                "stays so, compare the server URL at {push_page} with that of server_url.",
-                "用微信给这个公众号发一句话，再运行一次。若仍然如此，请核对 {push_page} 的服务器地址与 server_url "
-                "一行是否一致。",
+                "stays so, mend what it says of clock, compare the server URL at {push_page} with "
+                "that of server_url, and look for refused callbacks in the server's log.",
+                "用微信给这个公众号发一句话，再运行一次。若仍然如此，请先解决 clock 一行，再核对 {push_page} 的服务器地址与 "
+                "server_url 一行是否一致，并查看服务器日志里有没有被拒绝的回调。",
             ),
         ),
         "no_report": Text(

@@ -293,7 +293,7 @@ LONG_GREETINGS = """{
 SIZES = [(1920, 1080), (3840, 2160), (1080, 1920), (1366, 768)]
 
 
-@pytest.mark.parametrize("lang", ["zh-CN", "en"])
+@pytest.mark.parametrize("lang", ["zh-CN", pytest.param("en", marks=pytest.mark.slow)])
 def test_the_wall_looks_right(browser: Browser, servers: Servers, lang: str) -> None:
     """Landscape, portrait and 4K: waiting, with three guests, and without a code."""
     real = servers(**TEA_HOUSE)

@@ -153,6 +153,7 @@ def test_a_restart_is_said_and_survived(page: Page, real: Real) -> None:
     expect(page.locator("#board")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_busy_cluster_fits_the_board(page: Page, fake: Fake) -> None:
     """Figures of many sockets, several accounts and a node that leaves, which a test has not."""
     fake.set(audit=True)

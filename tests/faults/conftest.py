@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import UnexpectedLogs
 from tests.servers import MongoServer, RedisServer, any_mongo_server
 
 
@@ -39,3 +40,9 @@ def shared_mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mo
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(autouse=True)
+def interrupted_indexes(logs: UnexpectedLogs) -> None:
+    """A fault may meet an index that is still being made; it is made later."""
+    logs.expect("MongoDB: the index of .* is not there yet")

@@ -221,6 +221,7 @@ async def test_a_paused_server_keeps_no_batch_waiting(mongo_server: MongoServer)
         await expect_counted(store, known, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=60)
 async def test_crowds_through_a_breaking_wire_are_all_counted(mongo_server: MongoServer) -> None:
     """Eight times the crowd on a wire that breaks often: no person twice, nothing lost."""

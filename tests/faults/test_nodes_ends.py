@@ -152,7 +152,7 @@ class ShiftedClock:
         return time.monotonic()
 
 
-@pytest.mark.parametrize("ahead", [30, -30])
+@pytest.mark.parametrize("ahead", [30, pytest.param(-30, marks=pytest.mark.slow)])
 async def test_a_wrong_clock_changes_nothing(
     redis_server: RedisServer, mongo_server: MongoServer, tmp_path: Path, ahead: float, logs: Any
 ) -> None:

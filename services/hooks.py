@@ -24,7 +24,7 @@ import httpx
 
 from services.clock import Clock
 from services.errors import ExchangeFailed, HookUnavailable
-from services.http_client import exchange
+from services.http_client import post
 from services.ids import UserId
 from services.tasks import Supervisor
 
@@ -147,18 +147,16 @@ class Hook:
             SIGNATURE_HEADER: signature(self._secret, timestamp, body),
         }
         try:
-            async with asyncio.timeout(HOOK_SECONDS):
-                response = await exchange(
-                    self._client,
-                    "POST",
-                    self._url,
-                    content=body,
-                    headers=headers,
-                    timeout=httpx.Timeout(HOOK_SECONDS),
-                    longest=MAX_ANSWER_BYTES,
-                )
-        except (TimeoutError, ExchangeFailed) as error:
-            raise HookUnavailable(str(error) or "time-out") from None
+            response = await post(
+                self._client,
+                self._url,
+                content=body,
+                headers=headers,
+                seconds=HOOK_SECONDS,
+                longest=MAX_ANSWER_BYTES,
+            )
+        except ExchangeFailed as error:
+            raise HookUnavailable(str(error)) from None
         if not 200 <= response.status < 300:
             raise HookUnavailable(f"HTTP {response.status}")
         if response.body is None:

@@ -1,10 +1,12 @@
 """Outgoing HTTP: the one transport of a process, and one exchange over it.
 
-Everything that asks another server (WeChat, the operator's hook, the forward address) calls
-`exchange`, so that time-outs, long bodies and failures mean the same everywhere, and nothing of a
-library and no address gets into an error.
+Everything that asks another server calls `exchange` (WeChat) or `post` (the operator's hook and
+receiver of events, the forward address, clients that are logged out), so that time-outs, long
+bodies and failures mean the same everywhere, and nothing of a library and no address gets into an
+error.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
@@ -97,6 +99,36 @@ async def exchange(
     status, headers = response.status_code, response.headers
     later = headers.get("Retry-After", "") if status in (429, 503) else ""
     return Response(status, headers.get("Content-Type", ""), body, later)
+
+
+async def post(
+    transport: httpx.AsyncBaseTransport,
+    url: str,
+    *,
+    content: bytes,
+    headers: Mapping[str, str],
+    seconds: float,
+    longest: int,
+) -> Response:
+    """Send a body to a server of the operator's or of a client, as `exchange`, within `seconds` in
+    all.
+
+    Raises:
+        NotReached, Broken: as `exchange`; out of time it is `Broken`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await exchange(
+                transport,
+                "POST",
+                url,
+                content=content,
+                headers=headers,
+                timeout=httpx.Timeout(seconds),
+                longest=longest,
+            )
+    except TimeoutError:
+        raise Broken("time-out") from None
 
 
 async def _read_at_most(response: httpx.Response, longest: int) -> bytes | None:

@@ -37,7 +37,7 @@ from services.clock import Clock
 from services.errors import ExchangeFailed, StoreUnavailable
 from services.events.entries import Entry, body
 from services.events.store import Dead, EventStore, Later, Pending
-from services.http_client import exchange
+from services.http_client import post
 from services.logs import PacedLog
 from services.metrics import Metrics
 from services.settings.fields import EVENTS_SECRET_PREFIX
@@ -160,17 +160,15 @@ class Receiver:
             ),
         }
         try:
-            async with asyncio.timeout(TRY_SECONDS):
-                response = await exchange(
-                    self._client,
-                    "POST",
-                    self._url,
-                    content=content,
-                    headers=headers,
-                    timeout=httpx.Timeout(TRY_SECONDS),
-                    longest=MAX_ANSWER_BYTES,
-                )
-        except (TimeoutError, ExchangeFailed):
+            response = await post(
+                self._client,
+                self._url,
+                content=content,
+                headers=headers,
+                seconds=TRY_SECONDS,
+                longest=MAX_ANSWER_BYTES,
+            )
+        except ExchangeFailed:
             return Answer(0)
         return Answer(response.status, seconds_of(response.retry_after, self._clock.now()))
 

@@ -19,7 +19,7 @@ import httpx
 
 from services.clock import Clock
 from services.errors import ExchangeFailed
-from services.http_client import exchange
+from services.http_client import post
 from services.ids import UserId, base64url, secret_hash
 from services.oidc.authorize import Parameters, Response, Unshown
 from services.oidc.clients import Client, Clients
@@ -154,18 +154,16 @@ class ClientLogouts:
     async def _post(self, client: Client, token: str) -> str:
         """Why the client did not take it; empty where it did."""
         try:
-            async with asyncio.timeout(TELL_SECONDS):
-                response = await exchange(
-                    self._http,
-                    "POST",
-                    client.settings.backchannel_logout_uri,
-                    content=urlencode({"logout_token": token}).encode(),
-                    headers={"Content-Type": "application/x-www-form-urlencoded"},
-                    timeout=httpx.Timeout(TELL_SECONDS),
-                    longest=4096,
-                )
-        except (TimeoutError, ExchangeFailed) as error:
-            return str(error) or "time-out"
+            response = await post(
+                self._http,
+                client.settings.backchannel_logout_uri,
+                content=urlencode({"logout_token": token}).encode(),
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                seconds=TELL_SECONDS,
+                longest=4096,
+            )
+        except ExchangeFailed as error:
+            return str(error)
         return "" if 200 <= response.status < 300 else f"HTTP {response.status}"
 
 

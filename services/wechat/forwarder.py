@@ -4,14 +4,13 @@ The other system verifies the same signature over the same bytes, so query and b
 untouched, and its answer is WeChat's answer.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 
 import httpx
 
 from services.errors import ExchangeFailed
-from services.http_client import exchange
+from services.http_client import post
 from services.tasks import Supervisor
 
 log = logging.getLogger("scanpush.forward")
@@ -85,21 +84,16 @@ class Forwarder:
         separator = "&" if "?" in self._url else "?"
         self._in_flight += 1
         try:
-            async with asyncio.timeout(min(self._timeout_seconds, within_seconds)):
-                response = await exchange(
-                    self._client,
-                    "POST",
-                    f"{self._url}{separator}{raw_query}" if raw_query else self._url,
-                    content=body,
-                    headers={
-                        "Content-Type": content_type or "text/xml",
-                        HOPS_HEADER: str(hops + 1),
-                    },
-                    timeout=httpx.Timeout(self._timeout_seconds),
-                    longest=MAX_ANSWER_BYTES,
-                )
-        except (TimeoutError, ExchangeFailed) as error:
-            log.warning("the forward address does not answer: %s", error or "time-out")
+            response = await post(
+                self._client,
+                f"{self._url}{separator}{raw_query}" if raw_query else self._url,
+                content=body,
+                headers={"Content-Type": content_type or "text/xml", HOPS_HEADER: str(hops + 1)},
+                seconds=min(self._timeout_seconds, within_seconds),
+                longest=MAX_ANSWER_BYTES,
+            )
+        except ExchangeFailed as error:
+            log.warning("the forward address does not answer: %s", error)
             return None
         finally:
             self._in_flight -= 1

@@ -3,20 +3,19 @@ the library of Standard Webhooks."""
 
 import asyncio
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from standardwebhooks import Webhook
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import RequestHandler
+
+from tests.listeners import Listener
 
 SECRET = "whsec_c2NhbnB1c2gtdGVsbHMtd2hhdC1oYXBwZW5zLTMyYnk="
 
 
 class _Handler(RequestHandler):
     async def post(self) -> None:
-        server: EventServer = self.settings["server"]
+        server: EventServer = self.settings["listener"]
         if server.held is not None:
             await server.held.wait()
         told = Webhook(SECRET).verify(self.request.body, dict(self.request.headers))
@@ -31,7 +30,7 @@ class _Handler(RequestHandler):
         self.finish()
 
 
-class EventServer:
+class EventServer(Listener):
     """Use it in ``async with``.
 
     Attributes:
@@ -43,36 +42,17 @@ class EventServer:
     """
 
     def __init__(self) -> None:
+        super().__init__("/events", _Handler)
         self.statuses: list[int] = []
         self.refused: dict[str, int] = {}
         self.held: asyncio.Event | None = None
         self.tried: list[str] = []
         self.heard: list[dict[str, Any]] = []
-        self.port = 0
 
     @property
     def settings(self) -> dict[str, str]:
         """The section `events` that names this server."""
-        return {"url": f"http://127.0.0.1:{self.port}/events", "secret": SECRET}
+        return {"url": self.url, "secret": SECRET}
 
     def of_types(self, *types: str) -> list[Mapping[str, Any]]:
         return [event for event in self.heard if event["type"] in types]
-
-    async def __aenter__(self) -> Self:
-        sockets = bind_sockets(0, "127.0.0.1")
-        self.port = sockets[0].getsockname()[1]
-        application = Application(
-            [("/events", _Handler)], server=self, log_function=lambda handler: None
-        )
-        self._server = HTTPServer(application)
-        self._server.add_sockets(sockets)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.stop()
-        await self._server.close_all_connections()

@@ -1,27 +1,24 @@
 """An operator's hook for tests: a real server with switches, which checks every signature."""
 
 import asyncio
-import contextlib
 import json
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import RequestHandler
 
 from services.hooks import SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
+from tests.listeners import Listener
 
 SECRET = "a-secret-of-the-operators-hook"
 
 
 class _Handler(RequestHandler):
     async def post(self) -> None:
-        hook: HookServer = self.settings["hook"]
+        hook: HookServer = self.settings["listener"]
         await hook.receive(self)
 
 
-class HookServer:
+class HookServer(Listener):
     """Use it in ``async with``.
 
     Attributes:
@@ -34,6 +31,7 @@ class HookServer:
     """
 
     def __init__(self) -> None:
+        super().__init__("/hook", _Handler)
         self.answer: Any = {"decision": "approve"}
         self.status = 200
         self.failures = 0
@@ -41,7 +39,6 @@ class HookServer:
         self.secret = SECRET
         self.heard: list[dict[str, Any]] = []
         self.requests = 0
-        self.port = 0
 
     async def receive(self, request: RequestHandler) -> None:
         self.requests += 1
@@ -63,30 +60,10 @@ class HookServer:
     @property
     def login(self) -> dict[str, Any]:
         """The settings of section `login` that name this hook."""
-        return {"hook_url": f"http://127.0.0.1:{self.port}/hook", "hook_secret": SECRET}
-
-    async def __aenter__(self) -> Self:
-        sockets = bind_sockets(0, "127.0.0.1")
-        self.port = sockets[0].getsockname()[1]
-        application = Application(
-            [("/hook", _Handler)], hook=self, log_function=lambda handler: None
-        )
-        self._server = HTTPServer(application)
-        self._server.add_sockets(sockets)
-        return self
+        return {"hook_url": self.url, "hook_secret": SECRET}
 
     async def go_down(self) -> None:
         """Stop listening, and cut what is open."""
         if self.held is not None:
             self.held.set()
-        self._server.stop()
-        with contextlib.suppress(TimeoutError):
-            await self._server.close_all_connections()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.go_down()
+        await super().go_down()

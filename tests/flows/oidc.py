@@ -14,11 +14,10 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 
 import httpx
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import RequestHandler
 
 from tests.handlers.conftest import Running
+from tests.listeners import Listener
 from tests.stack import WITHIN_SECONDS, Page, Stack
 
 ISSUER = "https://login.example.test"
@@ -198,30 +197,12 @@ class BrowserOfOne:
 
 class _BackChannel(RequestHandler):
     def post(self) -> None:
-        self.settings["heard"].append(self.get_body_argument("logout_token"))
+        self.settings["listener"].heard.append(self.get_body_argument("logout_token"))
 
 
-class ClientServer:
+class ClientServer(Listener):
     """What listens at a client's ``backchannel_logout_uri``: `heard` has the log-out tokens."""
 
     def __init__(self) -> None:
+        super().__init__("/bcl", _BackChannel)
         self.heard: list[str] = []
-
-    async def __aenter__(self) -> Self:
-        sockets = bind_sockets(0, "127.0.0.1")
-        self.uri = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/bcl"
-        application = Application(
-            [("/bcl", _BackChannel)], heard=self.heard, log_function=lambda handler: None
-        )
-        self._server = HTTPServer(application)
-        self._server.add_sockets(sockets)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.stop()
-        await self._server.close_all_connections()

@@ -195,7 +195,7 @@ async def test_clients_are_told_however_a_session_ends(tmp_path: Path, how: str)
     """Those with an address that were logged in under it, without offline_access too: whose
     session, once, in a token that is no ID token."""
     async with ClientServer() as server:
-        sections = provider(wiki={"backchannel_logout_uri": server.uri})
+        sections = provider(wiki={"backchannel_logout_uri": server.url})
         sections["sessions"] = {"most_per_user": 1}
         async with Stack(tmp_path, **sections) as stack, BrowserOfOne(stack) as browser:
             container = stack.container

@@ -1,7 +1,6 @@
 """What every `SessionStore` promises (services/sessions/store.py)."""
 
 import asyncio
-import base64
 import hashlib
 import uuid
 from typing import Any
@@ -19,14 +18,11 @@ from services.sessions.states import (
     SessionId,
 )
 from services.sessions.store import SessionStore
+from services.sessions.tokens import new_session_id
 from tests.contracts.benches import UserBench
+from tests.contracts.sessions import LIFE, a_session
 
 NOW = 1_760_000_000.0
-LIFE = 86400.0
-
-
-def new_id() -> SessionId:
-    return SessionId(base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode())
 
 
 def token(session_id: SessionId, generation: int) -> bytes:
@@ -35,23 +31,7 @@ def token(session_id: SessionId, generation: int) -> bytes:
 
 
 def session(user_id: str = "ann", **fields: Any) -> Session:
-    made = Session(
-        new_id(),
-        UserId(user_id),
-        client="",
-        parent=None,
-        account="default",
-        kind="official_account",
-        label="Chrome, Windows",
-        amr="wechat",
-        scope="",
-        begun_at=NOW,
-        auth_at=NOW,
-        used_at=NOW,
-        ends_at=NOW + LIFE,
-        generation=1,
-        token_hash=b"",
-    )._replace(**fields)
+    made = a_session(user_id, NOW, **fields)
     return made._replace(token_hash=token(made.id, made.generation))
 
 
@@ -254,7 +234,7 @@ async def test_what_is_not_its_token_ends_nothing(people: KnownPeople) -> None:
         asked(one, 1, client="grafana"),
         asked(one, 9),
         asked(one, 2, next_hash=forged),
-        asked(one, 3, id=new_id()),
+        asked(one, 3, id=new_session_id()),
     ):
         refused = await store.refresh(wrong, NOW)
         assert (refused.outcome, refused.ended) == (Refreshed.REFUSED, ())
@@ -347,8 +327,8 @@ async def test_nothing_begins_below_what_ended(people: KnownPeople) -> None:
     store = people.sessions()
     browser, clients = await family(store)
     await store.end(browser.id)
-    late = await begun(store, clients[0]._replace(id=new_id()))
-    orphan = await begun(store, clients[0]._replace(id=new_id(), parent=new_id()))
+    late = await begun(store, clients[0]._replace(id=new_session_id()))
+    orphan = await begun(store, clients[0]._replace(id=new_session_id(), parent=new_session_id()))
     brief = await begun(store, session(client=BROWSER, ends_at=NOW + 5))
     below = await begun(store, session(client="grafana", parent=brief.id))
     assert await store.get(late.id, NOW) is None and await store.get(orphan.id, NOW) is None
@@ -363,7 +343,7 @@ async def test_begin_and_refresh_race_an_end(people: KnownPeople) -> None:
     stores = people.sessions("a"), people.sessions("b")
     for _ in range(10):
         browser, clients = await family(stores[0])
-        late = [clients[0]._replace(id=new_id()) for _ in range(3)]
+        late = [clients[0]._replace(id=new_session_id()) for _ in range(3)]
         await asyncio.gather(
             *(begun(stores[i % 2], one) for i, one in enumerate(late)),
             stores[1].refresh(asked(clients[0]), NOW),

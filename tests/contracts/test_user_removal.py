@@ -9,8 +9,8 @@ import pytest
 
 from services.ids import AppId, OpenId, UnionId, UserId, new_scene_str
 from services.people.store import Identity, Login, Profile, StoredIdentity, UserStore
-from services.sessions.states import Session, SessionId
 from tests.contracts.benches import UserBench
+from tests.contracts.sessions import a_session
 
 NOW = 1_760_000_000.0
 
@@ -37,26 +37,6 @@ async def joined(store: UserStore, person: Person) -> tuple[UserId, UserId]:
     younger = await login(store, person.at("wx2"), now=NOW + 1)
     await store.join(person.at("wx2", known=True))
     return older.user.id, younger.user.id
-
-
-def session(user_id: UserId) -> Session:
-    return Session(
-        SessionId(uuid.uuid4().hex[:22]),
-        user_id,
-        client="",
-        parent=None,
-        account="default",
-        kind="official_account",
-        label="",
-        amr="wechat",
-        scope="",
-        begun_at=NOW,
-        auth_at=NOW,
-        used_at=NOW,
-        ends_at=NOW + 9999,
-        generation=1,
-        token_hash=b"x" * 32,
-    )
 
 
 # Found.
@@ -158,7 +138,7 @@ async def test_no_session_begins_of_a_removed_person(people: UserBench) -> None:
     store, sessions = people.store(), people.sessions("b")
     for _ in range(5):
         ids = await joined(store, Person())
-        begun = [session(ids[i % 2]) for i in range(4)]
+        begun = [a_session(ids[i % 2], NOW) for i in range(4)]
 
         async def removed(ids: tuple[UserId, ...] = ids) -> None:
             for user_id in await store.remove(ids[1]):

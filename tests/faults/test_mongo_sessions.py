@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo.asynchronous.collection import AsyncCollection
 
-from services.ids import AppId, OpenId, UserId, new_scene_str
+from services.ids import AppId, OpenId, new_scene_str
 from services.people.store import Identity
 from services.people.store_mongo import MongoUserStore
 from services.sessions.states import (
@@ -23,6 +23,7 @@ from services.sessions.states import (
     SessionId,
 )
 from services.sessions.store_mongo import MongoSessionStore
+from tests.contracts.sessions import a_session
 from tests.faults.mongo import opened
 from tests.servers import MongoServer
 
@@ -72,21 +73,13 @@ class _Writes:
 
 def session(user_id: str, client: str = "", parent: SessionId | None = None) -> Session:
     named = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    return Session(
-        SessionId(named),
-        UserId(user_id),
+    return a_session(
+        user_id,
+        NOW,
+        id=SessionId(named),
         client=client,
         parent=parent,
-        account="default",
-        kind="official_account",
-        label="",
-        amr="wechat",
-        scope="",
-        begun_at=NOW,
-        auth_at=NOW,
-        used_at=NOW,
         ends_at=NOW + 1000,
-        generation=1,
         token_hash=named.encode(),
     )
 

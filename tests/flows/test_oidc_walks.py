@@ -35,7 +35,7 @@ from services.oidc.grants import family
 from services.oidc.tokens import CODE_GRANT, DEVICE_GRANT, REFRESH_GRANT
 from services.sessions.states import SessionId
 from services.settings.models import Settings
-from tests.conftest import RUN_ALL
+from tests.conftest import RUN_ALL, ClosingLoop
 from tests.flows.oidc import VERIFIER, BrowserOfOne, asking, provider
 from tests.handlers.openid import unverified
 from tests.servers import MongoServer, RedisServer
@@ -138,7 +138,7 @@ class World:
     def __init__(self, folder: Path, nodes: int, sections: dict[str, Any]) -> None:
         self._folder = folder
         self._sections = sections
-        self.loop = asyncio.new_event_loop()
+        self.loop = ClosingLoop()
         self.run = self.loop.run_until_complete
         self.nodes: list[Stack] = []
         self.given_up = 0

@@ -3,7 +3,6 @@ me."""
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from services.clock import SystemClock
 from services.ids import AppId, OpenId, UnionId, UserId, new_scene_str
 from services.people.store import Identity
 from services.scenes.session_words import LISTED_SECONDS, MOST_LISTED
-from services.sessions.states import BROWSER, Session, SessionId
+from services.sessions.states import BROWSER, SessionId
 from services.wechat.replies import MAX_CONTENT_BYTES, text
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
+from tests.contracts.sessions import a_session
 from tests.flows.browsers import Walker, asks
 from tests.flows.chatter import Chatter
 from tests.flows.other_system import other_system
@@ -57,23 +57,8 @@ class Shop(Stack):
         self, user_id: UserId, label: str = "Chrome, Windows", ago: float = 0, **fields: Any
     ) -> SessionId:
         at = self.now - ago
-        session = Session(
-            SessionId(secrets.token_urlsafe(16)),
-            user_id,
-            client="",
-            parent=None,
-            account="default",
-            kind="official_account",
-            label=label,
-            amr="wechat",
-            scope="",
-            begun_at=at,
-            auth_at=at,
-            used_at=at,
-            ends_at=at + 30 * 86400,
-            generation=1,
-            token_hash=secrets.token_bytes(32),
-        )._replace(**fields)
+        fields.setdefault("ends_at", at + 30 * 86400)
+        session = a_session(user_id, at, label=label, **fields)
         await self.container.backend.sessions.begin(session, most_per_user=0, now=self.now)
         return session.id
 

@@ -27,6 +27,7 @@ from services.sessions.store_sqlite import SCHEMA as SESSIONS_SCHEMA
 from services.sessions.store_sqlite import SqliteSessionStore
 from services.settings.models import Settings
 from services.sqlite import Database
+from tests.contracts.sessions import a_session
 
 NOW = 1_700_000_000.0
 
@@ -138,19 +139,13 @@ async def log_in(users: UserStore, who: Identity, at: float = NOW, **more: Any) 
 
 
 def session(name: str, user_id: UserId, parent: str | None = None) -> Session:
-    return Session(
+    return a_session(
+        user_id,
+        NOW,
         id=SessionId(name),
-        user_id=user_id,
         client="shop" if parent else "",
         parent=SessionId(parent) if parent else None,
-        account="default",
-        kind="official_account",
-        label="Chrome, Windows",
-        amr="wechat",
         scope="openid" if parent else "",
-        begun_at=NOW,
-        auth_at=NOW,
-        used_at=NOW,
         ends_at=NOW + 3600,
         generation=3,
         token_hash=b"a" * 32,

@@ -9,12 +9,13 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.errors import ApiError
-from services.ids import UserId, letter_code_of
+from services.ids import letter_code_of
 from services.oidc import device
 from services.oidc.device import Answer, DeviceCodes, DeviceGrants, Refusal, shown
 from services.oidc.grants import Grant, family
-from services.sessions.states import BROWSER, Session, SessionId
+from services.sessions.states import BROWSER, Session
 from tests.contracts.benches import SqliteSceneBench
+from tests.contracts.sessions import a_session
 from tests.faulty import FaultyStore
 
 pytestmark = pytest.mark.gen_test
@@ -24,23 +25,7 @@ HOME = "192.0.2.1"
 
 def session_of(person: str) -> Session:
     """A browser session of that person."""
-    return Session(
-        id=SessionId(person.ljust(22, "x")),
-        user_id=UserId(person),
-        client=BROWSER,
-        parent=None,
-        account="default",
-        kind="official_account",
-        label="Chrome, Windows",
-        amr="wechat",
-        scope="",
-        begun_at=1000.0,
-        auth_at=1000.0,
-        used_at=1000.0,
-        ends_at=2000.0,
-        generation=1,
-        token_hash=b"",
-    )
+    return a_session(person, 1000.0, client=BROWSER)
 
 
 ANN, BOB = session_of("ann"), session_of("bob")

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from services.clock import SystemClock
-from services.ids import UserId
 from services.oidc.clients import Clients
 from services.oidc.logout import MOST_TELLING, ClientLogouts
 from services.sessions.states import BROWSER, Session, SessionId
 from services.settings.models import ClientSettings, OidcSettings
 from services.tasks import Supervisor
 from tests.conftest import UnexpectedLogs
+from tests.contracts.sessions import a_session
 from tests.flows.oidc import SHOP, WIKI
 
 pytestmark = pytest.mark.gen_test
@@ -63,10 +63,7 @@ class Told:
 
 def session(client: str, name: str = "s1", parent: str | None = "browser") -> Session:
     above = None if parent is None else SessionId(parent)
-    return Session(
-        *(SessionId(name), UserId("u1"), client, above, "default", "web", "", "wechat", ""),
-        *(1.0, 1.0, 1.0, 9.0, 1, b""),
-    )
+    return a_session("u1", 1.0, id=SessionId(name), client=client, parent=above)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 from services.clock import SystemClock
-from services.ids import UserId, secret_hash
+from services.ids import secret_hash
 from services.people.store_sqlite import SCHEMA as PEOPLE_SCHEMA
 from services.sessions.states import Session
 from services.sessions.store_mongo import document_of
 from services.sessions.store_sqlite import _INSERT, SCHEMA
 from services.sessions.tokens import RefreshTokens, new_session_id
 from services.sqlite import Database
+from tests.contracts.sessions import a_session
 from tests.processes import ServerProcess
 
 NOW = 1_760_000_000.5
@@ -27,26 +28,20 @@ MOST_BYTES = 614
 """0.6 KB."""
 
 
-def a_session(number: int) -> Session:
+def large_session(number: int) -> Session:
     """As large as they come: of a client, below a browser session, and refreshed before."""
-    return Session(
-        new_session_id(),
-        UserId(uuid.uuid4().hex),
+    at = NOW + number / 7
+    return a_session(
+        uuid.uuid4().hex,
+        at,
         client="grafana-production",
         parent=new_session_id() if number % 2 else None,
-        account="default",
-        kind="official_account",
-        label="Chrome, Windows",
-        amr="wechat",
         scope="openid profile offline_access",
-        begun_at=NOW + number / 7,
-        auth_at=NOW + number / 7,
-        used_at=NOW + number / 7,
-        ends_at=NOW + number / 7 + 2_591_000,
+        ends_at=at + 2_591_000,
         generation=300,
         token_hash=secrets.token_bytes(32),
         previous_hash=secrets.token_bytes(32),
-        rotated_at=NOW + number / 7,
+        rotated_at=at,
     )
 
 
@@ -58,14 +53,14 @@ async def test_a_session_takes_little_room(tmp_path: Path) -> None:
     database = Database(tmp_path / "scanpush.db", "NORMAL", (PEOPLE_SCHEMA, SCHEMA))
     database.open()
     try:
-        rows = [a_session(number) for number in range(SESSIONS)]
+        rows = [large_session(number) for number in range(SESSIONS)]
         await database.write(lambda db: db.executemany(_INSERT, rows) and None)
         assert await size(database) <= MOST_BYTES * SESSIONS
         gone = [(row.id,) for row in rows[::2]]
         await database.write(
             lambda db: db.executemany("DELETE FROM sessions WHERE id = ?", gone) and None
         )
-        more = [a_session(number) for number in range(SESSIONS, SESSIONS * 3 // 2)]
+        more = [large_session(number) for number in range(SESSIONS, SESSIONS * 3 // 2)]
         await database.write(lambda db: db.executemany(_INSERT, more) and None)
         assert await size(database) <= MOST_BYTES * SESSIONS
     finally:
@@ -83,7 +78,7 @@ async def size(database: Database) -> int:
 
 def test_a_session_is_a_small_document_in_mongodb() -> None:
     """As BSON, before MongoDB compresses it, and without its indexes."""
-    assert len(bson.encode(document_of(a_session(1)))) <= MOST_BYTES
+    assert len(bson.encode(document_of(large_session(1)))) <= MOST_BYTES
 
 
 @pytest.mark.slow
@@ -104,7 +99,7 @@ async def test_sessions_take_no_memory_of_the_node(tmp_path: Path) -> None:
         sizes = []
         for count in (1_000, SESSIONS - 1_000):
             rows = [
-                a_session(0)._replace(
+                large_session(0)._replace(
                     client="", scope="", ends_at=now + 3600, generation=1, begun_at=now
                 )
                 for _ in range(count)

@@ -185,7 +185,7 @@ class NotFoundHandler(BaseHandler):
         for rule in self.application.wildcard_router.rules:
             if isinstance(rule.matcher, PathMatches) and rule.matcher.regex.match(path):
                 needs_clients = getattr(rule.target, "needs_clients", False)
-                return not needs_clients or bool(self.container.settings.oidc.clients)
+                return not needs_clients or self.container.provider is not None
         return False
 
 

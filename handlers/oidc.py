@@ -26,7 +26,7 @@ from services.container import Container
 from services.errors import ApiError, OAuthError
 from services.oidc.clients import Client
 from services.oidc.discovery import MAX_AGE_SECONDS
-from services.oidc.tokens import TokenService
+from services.oidc.provider import Provider
 
 log = logging.getLogger("scanpush.oidc")
 
@@ -76,20 +76,20 @@ def client_of(asked: ApiRequest, form: Mapping[str, str]) -> Client:
     Raises:
         OAuthError: ``invalid_client``; ``invalid_request`` where a page may not do this.
     """
-    container, origin = asked.container, asked.headers.get("Origin")
-    if origin is not None and origin not in container.clients.origins:
-        if container.origins.is_foreign(origin, asked.scheme, asked.host):
+    clients, origin = provider_of(asked).clients, asked.headers.get("Origin")
+    if origin is not None and origin not in clients.origins:
+        if asked.container.origins.is_foreign(origin, asked.scheme, asked.host):
             asked.log_foreign_origin(origin)
             raise OAuthError("invalid_request", "Pages of that origin may not do this.", status=403)
-    return container.clients.authenticate(asked.headers.get("Authorization", ""), form)
+    return clients.authenticate(asked.headers.get("Authorization", ""), form)
 
 
-def tokens_of(asked: ApiRequest) -> TokenService:
-    """The tokens of clients. Raises `ApiError`, ``not_found``, where there are none."""
-    tokens = asked.container.client_tokens
-    if tokens is None:
+def provider_of(asked: ApiRequest) -> Provider:
+    """The OpenID Provider. Raises `ApiError`, ``not_found``, where there are no clients."""
+    provider = asked.container.provider
+    if provider is None:
         raise ApiError("not_found", "There is nothing here.")
-    return tokens
+    return provider
 
 
 async def token(asked: ApiRequest) -> HttpResponse:
@@ -100,7 +100,7 @@ async def token(asked: ApiRequest) -> HttpResponse:
     """
     form = form_of(asked)
     client = client_of(asked, form)
-    body = await tokens_of(asked).redeem(client, form, asked.address)
+    body = await provider_of(asked).tokens.redeem(client, form, asked.address)
     return asked.respond(body, headers={"Pragma": "no-cache", **cors(asked)})
 
 
@@ -124,7 +124,7 @@ async def userinfo(asked: ApiRequest) -> HttpResponse:
         # Who shows no token is told no more than the scheme (RFC 6750, section 3.1).
         raise OAuthError("invalid_token", "There is no access token.", challenge=_REALM)
     try:
-        claims = await tokens_of(asked).userinfo(bearer)
+        claims = await provider_of(asked).tokens.userinfo(bearer)
     except OAuthError as error:
         challenge = f'{_REALM}, error="{error.code}", error_description="{error.description}"'
         if error.code == "insufficient_scope":
@@ -144,7 +144,7 @@ async def introspect(asked: ApiRequest) -> HttpResponse:
     if client.public:
         # Section 2.1: only to those who prove themselves, or tokens could be tried.
         raise OAuthError("invalid_client", "Only clients with a secret may ask.")
-    return asked.respond(await tokens_of(asked).introspect(client, _token_of(form)))
+    return asked.respond(await provider_of(asked).tokens.introspect(client, _token_of(form)))
 
 
 async def revoke(asked: ApiRequest) -> HttpResponse:
@@ -155,7 +155,7 @@ async def revoke(asked: ApiRequest) -> HttpResponse:
     """
     form = form_of(asked)
     client = client_of(asked, form)
-    await tokens_of(asked).revoke(client, _token_of(form))
+    await provider_of(asked).tokens.revoke(client, _token_of(form))
     sent = {"Content-Length": "0", **SAFE_HEADERS, "X-Request-Id": asked.id, **cors(asked)}
     return HttpResponse(200, sent, b"")
 
@@ -169,7 +169,8 @@ def _token_of(form: Mapping[str, str]) -> str:
 def cors(asked: ApiRequest) -> dict[str, str]:
     """CORS for the pages of public clients."""
     origin = asked.headers.get("Origin")
-    if origin is None or origin not in asked.container.clients.origins:
+    provider = asked.container.provider
+    if origin is None or provider is None or origin not in provider.clients.origins:
         return {"Vary": "Origin"}
     return {
         "Vary": "Origin",
@@ -194,7 +195,7 @@ def failed(asked: ApiRequest, failure: BaseException) -> HttpResponse:
         body = {"error": failure.code, "error_description": failure.description}
         return asked.respond(body, failure.status, headers)
     status = failure.status_code if isinstance(failure, HTTPError) else 500
-    target = "/oauth/token" if asked.container.settings.oidc.clients else ""
+    target = "/oauth/token" if asked.container.provider is not None else ""
     return error_response(as_api_error(failure, status), asked.id, cors(asked), target=target)
 
 
@@ -210,7 +211,7 @@ class ClientHandler(BaseHandler):
 
     def prepare(self) -> None:
         super().prepare()
-        tokens_of(self.asked)
+        provider_of(self.asked)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         failure = kwargs.get("exc_info", (None, None))[1] or HTTPError(status_code)
@@ -271,7 +272,7 @@ class DiscoveryHandler(ClientHandler, PublicHandler):
 
     def get(self) -> None:
         self.set_header("Cache-Control", f"public, max-age={MAX_AGE_SECONDS}")
-        self.write_json(self.container.provider_metadata)
+        self.write_json(provider_of(self.asked).metadata)
 
 
 class ProviderKeysHandler(ClientHandler, JwksHandler):

@@ -3,7 +3,7 @@ where a person allows one."""
 
 from urllib.parse import urlencode
 
-from handlers.oidc import ClientHandler, client_of, form_of
+from handlers.oidc import ClientHandler, client_of, form_of, provider_of
 from handlers.oidc_pages import ProviderHandler
 from handlers.pages import small_page, small_page_policy
 from services.ids import letter_code_of
@@ -32,7 +32,7 @@ class DeviceAuthorizationHandler(ClientHandler):
         client = client_of(self.asked, form)
         # A public client proves nothing, so that anyone could fill the store with codes.
         await container.limits.spend("authorize", self.asked.address)
-        codes = await container.devices.begin(client, form.get("scope", ""))
+        codes = await provider_of(self.asked).devices.begin(client, form.get("scope", ""))
         address = container.own_url + PATH
         self.write_json(
             {
@@ -63,7 +63,7 @@ class DeviceHandler(ProviderHandler):
         if not code:
             self.show_device("enter", typed="")
             return
-        found = await self.container.devices.visit(code, self.guesser, self.session_cookie)
+        found = await self.provider.devices.visit(code, self.guesser, self.session_cookie)
         if isinstance(found, PendingLogin) and asked.get("back"):
             self.show_device("not_logged_in", typed=shown(letter_code_of(code) or ""))
             return
@@ -74,7 +74,7 @@ class DeviceHandler(ProviderHandler):
         form = dict(self.form())
         code = form.get("user_code", "")
         await self.tell(
-            await self.container.devices.answer(
+            await self.provider.devices.answer(
                 code,
                 self.guesser,
                 self.session_cookie,
@@ -87,7 +87,7 @@ class DeviceHandler(ProviderHandler):
     async def tell(self, found: Answer | PendingLogin | Question, code: str) -> None:
         if isinstance(found, PendingLogin):
             await self.container.limits.spend("authorize", self.asked.address)
-            page = await self.container.authorization.page(found, self.begin_cookie)
+            page = await self.provider.authorization.page(found, self.begin_cookie)
             self.keep("begin", page.begin_cookie, 365)
             self.go(f"/oauth/authorize?{urlencode({'pending': page.pending_id})}")
         elif isinstance(found, Question):

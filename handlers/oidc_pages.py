@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlencode
 from handlers.api_request import as_api_error
 from handlers.assets import STATIC, static_assets
 from handlers.base import BaseHandler, write_response
-from handlers.oidc import ClientHandler, client_of, form_of, is_form
+from handlers.oidc import ClientHandler, client_of, form_of, is_form, provider_of
 from handlers.pages import page_facts, page_policy, small_page, small_page_policy
-from services.errors import ApiError, OAuthError, StoreUnavailable
+from services.errors import OAuthError, StoreUnavailable
 from services.oidc import authorize
 from services.oidc.authorize import Cause, Parameters, Refused, Response, Unshown
 from services.oidc.browser import LoginPage
@@ -53,8 +53,7 @@ class ProviderHandler(BaseHandler):
 
     def prepare(self) -> None:
         super().prepare()
-        if not self.container.settings.oidc.clients:
-            raise ApiError("not_found", "There is nothing here.")
+        self.provider = provider_of(self.asked)
 
     def get_template_path(self) -> str:
         return str(STATIC)
@@ -190,7 +189,7 @@ class AuthorizeHandler(ProviderHandler):
 
     async def get(self) -> None:
         parameters = self.asked_parameters()
-        service = self.container.authorization
+        service = self.provider.authorization
         if pending := dict(parameters).get("pending", ""):
             self.show_login(await service.resume(pending, self.begin_cookie))
             return
@@ -203,7 +202,7 @@ class AuthorizeHandler(ProviderHandler):
 
     async def post(self) -> None:
         form = self.form()
-        fields, service = dict(form), self.container.authorization
+        fields, service = dict(form), self.provider.authorization
         if "pending" not in fields:
             await self.container.limits.spend("authorize", self.asked.address)
             self.answer(await service.posted(form))
@@ -252,7 +251,7 @@ class LogoutHandler(ProviderHandler):
     failure = "log_out_bad_request"
 
     async def get(self) -> None:
-        self.tell(await self.container.logout.begin(self.asked_parameters(), self.session_cookie))
+        self.tell(await self.provider.logout.begin(self.asked_parameters(), self.session_cookie))
 
     async def post(self) -> None:
         form = self.form()
@@ -266,7 +265,7 @@ class LogoutHandler(ProviderHandler):
             self.show("still_logged_in", good=True)
             return
         asked = [(name, value) for name, value in form if name != "answer"]
-        self.tell(await self.container.logout.confirm(asked, self.session_cookie))
+        self.tell(await self.provider.logout.confirm(asked, self.session_cookie))
 
     def tell(self, ended: Any) -> None:
         """Go on, say that it is done, or ask."""
@@ -295,7 +294,7 @@ class PushedRequestHandler(ClientHandler):
         named = {"client_id": client.id} | form
         pushed = [(name, value) for name, value in named.items() if name not in _PROOFS]
         try:
-            reference = await self.container.authorization.push(client, pushed)
+            reference = await provider_of(self.asked).authorization.push(client, pushed)
         except Unshown as problem:
             raise OAuthError("invalid_request", f"{problem}.") from None
         except Refused as refused:

@@ -32,7 +32,9 @@ async def begin(asked: ApiRequest) -> HttpResponse:
     begin_cookie, kind = asked.own_cookie("begin"), optional_text(body, "kind")
     pending, details = optional_text(body, "authorize"), NO_DETAILS
     if pending is not None:
-        details = await asked.container.authorization.scene_details(pending, kind, begin_cookie)
+        if (provider := asked.container.provider) is None:
+            raise ApiError("bad_request", "There are no clients here.", field="authorize")
+        details = await provider.authorization.scene_details(pending, kind, begin_cookie)
         if body.get("kiosk") is not None:
             raise ApiError("bad_request", "A kiosk logs no browser in.", field="kiosk")
     begun = await asked.container.begin.begin(

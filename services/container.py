@@ -10,7 +10,6 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,15 +24,7 @@ from services.http_client import make_transport
 from services.ids import AppId, SceneStr, scene_key
 from services.logs import PacedLog
 from services.metrics import Metrics
-from services.oidc import discovery
-from services.oidc.browser import AuthorizationService
-from services.oidc.clients import Clients
-from services.oidc.device import DeviceGrants, DeviceService
-from services.oidc.grants import Codes
-from services.oidc.logout import ClientLogouts, LogoutService
-from services.oidc.requests import PendingLogins, PushedRequests
-from services.oidc.sessions import BrowserSessions, IdTokenHints
-from services.oidc.tokens import TokenService
+from services.oidc.provider import Provider, build_provider
 from services.operator import OperatorService, latency_of
 from services.operator_api import PeopleService
 from services.origins import Origins, url_host
@@ -81,7 +72,6 @@ from services.screens.care import ScreenCare
 from services.screens.directory import Pages, Screens
 from services.screens.pairing import Pairings
 from services.sessions.service import SessionService
-from services.sessions.states import Session
 from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
 from services.settings import branding
 from services.settings.models import AccountSettings, AppSettings, Settings
@@ -265,7 +255,7 @@ class Container:
         settings = self.settings
         if not settings.keeps_sessions:
             return None
-        sessions = SessionService(
+        return SessionService(
             self.backend.sessions,
             self.backend.users,
             self.refresh_tokens,
@@ -280,12 +270,6 @@ class Container:
             collect_ttl_seconds=settings.login.collect_ttl_seconds,
             token_ttl_seconds=settings.jwt.ttl_seconds,
         )
-        sessions.on_ended.append(self.client_logouts.tell)
-        return sessions
-
-    def _tell_of_ended(self, ended: Sequence[Session]) -> None:
-        if self.sessions is not None:
-            self.sessions.tell(ended)
 
     @property
     def login_sessions(self) -> SessionService | None:
@@ -817,118 +801,25 @@ class Container:
             return None
         return MiniProgramPictures(self._mini_program_api, self.supervisor, self.limits)
 
-    # The OpenID Provider.
-
     @cached_property
-    def clients(self) -> Clients:
-        settings = self.settings
-        return Clients(settings.oidc, offline=settings.sessions.refresh_ttl_seconds > 0)
-
-    @cached_property
-    def codes(self) -> Codes:
-        return Codes(self.scenes, used_seconds=self.settings.jwt.ttl_seconds)
-
-    @cached_property
-    def device_grants(self) -> DeviceGrants:
-        return DeviceGrants(self.scenes, self.clock)
-
-    @cached_property
-    def provider_metadata(self) -> dict[str, Any]:
-        """What ``/.well-known/openid-configuration`` says."""
-        return discovery.metadata(
-            self.own_url,
-            self.settings.oidc,
-            offline=self.settings.sessions.refresh_ttl_seconds > 0,
-            amr=self.amr,
-        )
-
-    @cached_property
-    def client_tokens(self) -> TokenService | None:
-        """None without clients."""
-        settings = self.settings
-        if self.sessions is None or not settings.oidc.clients:
+    def provider(self) -> Provider | None:
+        """The OpenID Provider; None without clients."""
+        if self.sessions is None or not self.settings.oidc.clients:
             return None
-        return TokenService(
-            self.clients,
-            self.codes,
-            self.device_grants,
-            self.sessions,
-            self.backend.sessions,
-            self.refresh_tokens,
-            self.backend.users,
-            self.issuer,
-            self.verifier,
-            self.clock,
-            issuer_url=self.own_url,
-            ttl_seconds=settings.jwt.ttl_seconds,
-            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
-        )
-
-    @cached_property
-    def client_logouts(self) -> ClientLogouts:
-        return ClientLogouts(
-            self.clients,
-            self.backend.sessions,
-            self.issuer,
-            self.http,
-            self.supervisor,
-            self.clock,
-            issuer=self.own_url,
-        )
-
-    @cached_property
-    def browser_sessions(self) -> BrowserSessions:
-        settings = self.settings
-        return BrowserSessions(
-            self.backend.sessions,
-            self.backend.users,
-            self.clock,
-            self._tell_of_ended,
-            amr=self.amr,
-            ttl_seconds=settings.oidc.session_ttl_seconds,
-            refresh_ttl_seconds=settings.sessions.refresh_ttl_seconds,
-            most_per_user=settings.sessions.most_per_user,
-        )
-
-    @cached_property
-    def id_token_hints(self) -> IdTokenHints:
-        return IdTokenHints(self.verifier, self.clients, issuer=self.own_url)
-
-    @cached_property
-    def authorization(self) -> AuthorizationService:
-        return AuthorizationService(
-            self.clients,
-            self.codes,
-            PushedRequests(self.scenes),
-            PendingLogins(self.scenes),
-            self.browser_sessions,
+        return build_provider(
+            self.settings,
+            self.own_url,
+            self.amr,
             self.scenes,
             self.login,
-            self.verifier,
-            self.id_token_hints,
-            self.client_logouts,
-            self.clock,
-            issuer=self.own_url,
-            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
-        )
-
-    @cached_property
-    def devices(self) -> DeviceService:
-        return DeviceService(
-            self.device_grants,
-            self.clients,
-            self.browser_sessions,
-            self.clock,
-            session_ttl_seconds=self.settings.oidc.session_ttl_seconds,
-        )
-
-    @cached_property
-    def logout(self) -> LogoutService:
-        return LogoutService(
-            self.clients,
+            self.sessions,
             self.backend.sessions,
-            self.browser_sessions,
-            self.id_token_hints,
+            self.backend.users,
+            self.refresh_tokens,
+            self.issuer,
+            self.verifier,
+            self.http,
+            self.supervisor,
             self.clock,
         )
 

@@ -189,12 +189,20 @@ def needs_login(
     """Whether the person has to log in before `request` is granted."""
     if known is None or request.prompt == "login" or not known.is_hinted:
         return True
-    # How people prove themselves is the client's choice.
-    if known.kind not in client.kinds:
-        return True
-    age = now - known.auth_at
-    # An age of 0 is the same as prompt=login (OpenID Connect Core, section 3.1.2.1).
-    return age >= session_ttl_seconds or (request.max_age is not None and age >= request.max_age)
+    longest = session_ttl_seconds
+    if request.max_age is not None:
+        # An age of 0 is the same as prompt=login (OpenID Connect Core, section 3.1.2.1).
+        longest = min(longest, request.max_age)
+    return not suffices(known.auth_at, known.kind, client, now, longest)
+
+
+def suffices(auth_at: float, kind: str, client: Client, now: float, longest: float) -> bool:
+    """Whether a login of that time and login kind, which is the client's choice, is enough for it.
+
+    Args:
+        longest: the age in seconds at which no login is.
+    """
+    return kind in client.kinds and now - auth_at < longest
 
 
 class Response(NamedTuple):

@@ -18,6 +18,7 @@ from services.clock import Clock
 from services.errors import ApiError, OAuthError, StoreUnavailable
 from services.ids import UserId, letter_code_of, new_letter_code, secret_hash
 from services.key_values import KeyValues
+from services.oidc.authorize import suffices
 from services.oidc.clients import Client, Clients
 from services.oidc.grants import Grant, family
 from services.oidc.requests import PendingLogin
@@ -319,7 +320,7 @@ class DeviceService:
         if client is None:
             return await self._over(opened, session)
         code = shown(letter_code_of(user_code) or "")
-        if session is None or not self._suffices(session, client):
+        if session is None or self._needs_login(session, client):
             # `back`: a person who comes back without a login is not sent to it once more.
             return PendingLogin(client.id, None, next=f"/device?user_code={code}&back=1")
         return Question(client, code, session.id)
@@ -339,7 +340,7 @@ class DeviceService:
         client = self._client(opened)
         if client is None:
             return await self._over(opened, session)
-        if not self._suffices(session, client):
+        if self._needs_login(session, client):
             return await self.visit(user_code, guesser, session_cookie)
         answer = await self._grants.answer(opened, session, allow=allow, label=client.name)
         log.info("device of %s: %s", client.id, answer)
@@ -356,10 +357,10 @@ class DeviceService:
         """Whose device waits for an answer; a client may have been taken out of the settings."""
         return None if opened.device is None else self._clients.get(opened.device.client)
 
-    def _suffices(self, session: Session, client: Client) -> bool:
-        """Whether the person need not log in first, as for the client's other authorizations."""
-        age = self._clock.now() - session.auth_at
-        return session.kind in client.kinds and age < self._session_ttl_seconds
+    def _needs_login(self, session: Session, client: Client) -> bool:
+        """Whether the person has to log in first, as for the client's other authorizations."""
+        now, longest = self._clock.now(), self._session_ttl_seconds
+        return not suffices(session.auth_at, session.kind, client, now, longest)
 
 
 def shown(user_code: str) -> str:

@@ -24,6 +24,7 @@ from services.ids import UserId, base64url, secret_hash
 from services.oidc.authorize import Parameters, Response, Unshown
 from services.oidc.clients import Client, Clients
 from services.oidc.sessions import BrowserSessions, Hint, IdTokenHints
+from services.sessions.service import SessionService
 from services.sessions.states import BROWSER, Session, SessionId
 from services.sessions.store import SessionStore
 from services.tasks import Supervisor
@@ -200,13 +201,15 @@ class LogoutService:
         self,
         clients: Clients,
         store: SessionStore,
-        sessions: BrowserSessions,
+        sessions: SessionService,
+        browsers: BrowserSessions,
         hints: IdTokenHints,
         clock: Clock,
     ) -> None:
         self._clients = clients
         self._store = store
         self._sessions = sessions
+        self._browsers = browsers
         self._hints = hints
         self._clock = clock
 
@@ -220,12 +223,12 @@ class LogoutService:
         """
         asked = await self._asked(parameters)
         lang, hint = asked.fields.get("ui_locales", ""), asked.hint
-        session = await self._sessions.of_cookie(session_cookie)
+        session = await self._browsers.of_cookie(session_cookie)
         if session is None and hint is None:
             return LoggedOut(asked.address, False, lang)
         # Also where the token is of another person: found somewhere, it must not log this one out.
         if session is not None and (
-            hint is None or not await self._sessions.is_same(session.user_id, hint.subject)
+            hint is None or not await self._browsers.is_same(session.user_id, hint.subject)
         ):
             name = asked.client.name if asked.client is not None else ""
             return LogoutQuestion(asked.fields, name, lang)
@@ -233,7 +236,7 @@ class LogoutService:
             await self._sessions.end(session.id)
         if hint is not None and (session is None or session.id != hint.session):
             named = await self._store.get(hint.session, self._clock.now())
-            if named is not None and await self._sessions.is_same(named.user_id, hint.subject):
+            if named is not None and await self._browsers.is_same(named.user_id, hint.subject):
                 await self._sessions.end(named.id)
         return LoggedOut(asked.address, True, lang)
 
@@ -244,7 +247,7 @@ class LogoutService:
             Unshown: as `begin`.
         """
         asked = await self._asked(parameters)
-        session = await self._sessions.of_cookie(session_cookie)
+        session = await self._browsers.of_cookie(session_cookie)
         if session is not None:
             await self._sessions.end(session.id)
         return LoggedOut(asked.address, True, asked.fields.get("ui_locales", ""))

@@ -6,7 +6,7 @@ A browser session is a session of services/sessions; the cookie ``op_session`` p
 
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.clock import Clock
@@ -16,6 +16,7 @@ from services.oidc.clients import Clients
 from services.origins import summary
 from services.people.store import UserStore
 from services.scenes.states import Scene
+from services.sessions.service import SessionService
 from services.sessions.states import BROWSER, Session, SessionId
 from services.sessions.store import SessionStore
 from services.tokens.verifier import Verifier
@@ -31,29 +32,25 @@ class BrowserSessions:
         ttl_seconds: how long after a login a browser needs no other.
         refresh_ttl_seconds: how long clients may stay logged in with refresh tokens; 0: not at all.
             Their sessions end with the browser's, which therefore is kept as long.
-        most_per_user: see `SessionStore.begin`.
-        on_ended: is given the sessions that ended.
     """
 
     def __init__(
         self,
         store: SessionStore,
+        sessions: SessionService,
         users: UserStore,
         clock: Clock,
-        on_ended: Callable[[Sequence[Session]], None],
         *,
         amr: Sequence[str],
         ttl_seconds: float,
         refresh_ttl_seconds: float,
-        most_per_user: int,
     ) -> None:
         self._store = store
+        self._sessions = sessions
         self._users = users
         self._clock = clock
-        self._on_ended = on_ended
         self._amr = " ".join(amr)
         self._life_seconds = max(ttl_seconds, refresh_ttl_seconds)
-        self._most_per_user = most_per_user
 
     async def of_cookie(self, cookie: str | None) -> Session | None:
         """The session that the browser of that cookie has."""
@@ -100,17 +97,13 @@ class BrowserSessions:
             generation=1,
             token_hash=secret_hash(secret),
         )
-        self._on_ended(await self._store.begin(session, most_per_user=self._most_per_user, now=now))
+        await self._sessions.begin(session)
         # The store begins none for a person who was banned meanwhile.
         if await self._store.get(session.id, now) is None:
             return None
         if before is not None:
-            await self.end(before.id)
+            await self._sessions.end(before.id)
         return session, f"{session.id}.{secret}"
-
-    async def end(self, session_id: SessionId) -> None:
-        """Log the browser out, and its clients with it."""
-        self._on_ended(await self._store.end(session_id))
 
     async def is_same(self, one: UserId, other: UserId) -> bool:
         """Whether both ids are of one person: two users may have been joined since."""

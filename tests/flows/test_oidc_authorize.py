@@ -65,7 +65,7 @@ async def test_a_scan_brings_the_client_its_code(tmp_path: Path, any_scenes: Ope
         address, fields = sent_to(await browser.post(shown, ticket=authorized["ticket"]))
         assert address == CALLBACK and fields.keys() == {"code", "state", "iss"}
         assert (fields["state"], fields["iss"]) == ("a state & more", ISSUER)
-        code = await stack.container.codes.look(fields["code"])
+        code = await stack.container.provider.codes.look(fields["code"])
         assert code is not None and not code.is_used
         grant = code.grant
         assert (grant.client, grant.redirect_uri, grant.scope) == ("wiki", CALLBACK, "openid")
@@ -105,7 +105,7 @@ async def test_a_client_may_have_the_person_asked_again(tmp_path: Path) -> None:
         silent = sent_to(await browser.ask(max_age="99", prompt="none"))[1]
         assert silent["error"] == "login_required"
         fields = sent_to(await browser.log_in(prompt="login"))[1]
-        code = await stack.container.codes.look(fields["code"])
+        code = await stack.container.provider.codes.look(fields["code"])
         assert code is not None and code.grant.session == sid == await browser.sid()
         assert code.grant.auth_at > stack.now - 50
         assert "code" in sent_to(await browser.ask(max_age="99"))[1]
@@ -522,7 +522,7 @@ async def test_a_client_may_expect_a_person(tmp_path: Path) -> None:
         for person in ("alice", "bob"):
             async with BrowserOfOne(stack) as other:
                 fields = sent_to(await other.log_in(person))[1]
-                code = await stack.container.codes.look(fields["code"])
+                code = await stack.container.provider.codes.look(fields["code"])
                 assert code is not None
                 users[person] = code.grant.user_id
 

@@ -51,7 +51,7 @@ class Logins:
     async def log_in(self, browser: BrowserOfOne, person: str = "alice") -> dict[str, Any]:
         """Log in at the wiki; what its ID token says."""
         fields = sent_to(await browser.log_in(person))[1]
-        code = self._running.do(self._container.codes.look(fields["code"]))
+        code = self._running.do(self._container.provider.codes.look(fields["code"]))
         assert code is not None
         grant = code.grant
         return {"iss": ISSUER, "sub": grant.user_id, "aud": "wiki", "sid": grant.session, "exp": 9}
@@ -200,7 +200,7 @@ async def test_clients_are_told_however_a_session_ends(tmp_path: Path, how: str)
         async with Stack(tmp_path, **sections) as stack, BrowserOfOne(stack) as browser:
             container = stack.container
             fields = sent_to(await browser.log_in())[1]
-            code = await container.codes.look(fields["code"])
+            code = await container.provider.codes.look(fields["code"])
             assert code is not None
             sid, user_id = code.grant.session, code.grant.user_id
             await browser.ask("shop")
@@ -214,10 +214,10 @@ async def test_clients_are_told_however_a_session_ends(tmp_path: Path, how: str)
                     await other.log_in("alice")
             elif how == "end":
                 store = container.backend.sessions
-                container.client_logouts.tell(await store.end(sid))
+                container.sessions.tell(await store.end(sid))
             else:
                 store = container.backend.sessions
-                container.client_logouts.tell(await store.end_of_user(user_id))
+                container.sessions.tell(await store.end_of_user(user_id))
 
             async def is_told() -> bool:
                 return bool(server.heard)

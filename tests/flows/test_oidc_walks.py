@@ -211,7 +211,9 @@ class Walker:
                 return
             ticket = await http.ticket(page)
         _left.set(left)
-        finished = await self.container.authorization.finish(ticket, browser.cookie, browser.begin)
+        finished = await self.container.provider.authorization.finish(
+            ticket, browser.cookie, browser.begin
+        )
         assert finished is not None and isinstance(finished.response, Response)
         if finished.cookie:
             if browser.root is not None:
@@ -225,7 +227,7 @@ class Walker:
         _left.set(None)
         assert response.redirect_uri == asking(client)["redirect_uri"]
         self.codes.append(Code(response.fields["code"], client, root))
-        found = await self.container.codes.look(self.codes[-1].text)
+        found = await self.container.provider.codes.look(self.codes[-1].text)
         assert found is not None and found.grant.session == root.id
         self.check_person(root.person, found.grant.user_id)
 
@@ -234,7 +236,7 @@ class Walker:
         browser, client = self.browsers[a % 2], ("wiki", "shop")[b % 2]
         scope = ("openid", "openid profile offline_access")[b // 2 % 2]
         parameters = list(asking(client, scope=scope).items())
-        answer = await self.container.authorization.begin(parameters, browser.cookie)
+        answer = await self.container.provider.authorization.begin(parameters, browser.cookie)
         if browser.root is None or browser.root.ended:
             assert not isinstance(answer, Response), "an ended session brings a code"
             return
@@ -339,7 +341,7 @@ class Walker:
     async def log_out(self, a: int, b: int) -> None:
         """A person says yes at the log-out page."""
         browser = self.browsers[a % 2]
-        await self.container.logout.confirm([], browser.cookie)
+        await self.container.provider.logout.confirm([], browser.cookie)
         if browser.root is not None:
             browser.root.ended = True
 
@@ -387,13 +389,15 @@ class Walker:
         """A person allows a device, in a browser that is logged in; the device polls twice."""
         browser = self.browsers[a % 2]
         tv = self.client("tv")
-        codes = await self.container.devices.begin(tv, "openid offline_access")
-        shown = await self.container.devices.visit(codes.user_code, ADDRESS, browser.cookie)
+        codes = await self.container.provider.devices.begin(tv, "openid offline_access")
+        shown = await self.container.provider.devices.visit(
+            codes.user_code, ADDRESS, browser.cookie
+        )
         if not isinstance(shown, Question):
             assert browser.root is None or browser.root.ended
             return
         assert browser.root is not None and not browser.root.ended
-        allowed = await self.container.devices.answer(
+        allowed = await self.container.provider.devices.answer(
             codes.user_code, ADDRESS, browser.cookie, shown.sid, allow=True
         )
         assert allowed is Answer.ALLOWED
@@ -473,8 +477,7 @@ class Walker:
 
     @property
     def service(self) -> Any:
-        assert self.container.client_tokens is not None
-        return self.container.client_tokens
+        return self.container.provider.tokens
 
     @property
     def sessions(self) -> Any:
@@ -482,13 +485,13 @@ class Walker:
         return self.container.login_sessions
 
     def client(self, name: str) -> Any:
-        return self.container.clients.get(name)
+        return self.container.provider.clients.get(name)
 
     async def redeem(
         self, client: str, form: dict[str, str], at: Container | None = None
     ) -> dict[str, Any] | None:
         """The answer of the token endpoint; None for a refusal."""
-        service: Any = self.service if at is None else at.client_tokens
+        service: Any = self.service if at is None else at.provider.tokens
         try:
             return dict(await service.redeem(self.client(client), form, ADDRESS))
         except OAuthError as error:
@@ -514,14 +517,14 @@ class Walker:
     async def check(self) -> None:
         """Every token of every age, at every node."""
         for node in self.world.nodes:
-            service: Any = node.container.client_tokens
+            service: Any = node.container.provider.tokens
             for tokens in self.tokens:
                 over = tokens.is_over or tokens.root.person in self.banned
                 if not tokens.client:
                     lives = await node.container.backend.sessions.get(tokens.root.id, node.now)
                     assert (lives is None) is over or tokens.root.person in self.banned
                     continue
-                client = node.container.clients.get(tokens.client)
+                client = node.container.provider.clients.get(tokens.client)
                 told = [(await service.introspect(client, one))["active"] for one in tokens.access]
                 assert told == [not over] * len(told), (told, tokens, self.banned)
                 told = [(await service.introspect(client, one))["active"] for one in tokens.refresh]
@@ -539,7 +542,7 @@ class Walker:
         for tokens in self.tokens:
             if tokens.client and not tokens.ended:
                 gone = tokens.refresh and await store.get(tokens.family, now) is None
-                is_ended = await self.container.codes.is_ended(tokens.family)
+                is_ended = await self.container.provider.codes.is_ended(tokens.family)
                 tokens.ended = bool(gone or (not tokens.refresh and is_ended))
             if tokens.refresh and not tokens.is_over and tokens.root.person not in self.banned:
                 session = await store.get(tokens.family, now)
@@ -548,7 +551,7 @@ class Walker:
                     # The answer was lost, and is had by asking again.
                     await self.use(tokens, tokens.refresh[-1], tokens.client, "")
         for code in self.codes:
-            found = await self.container.codes.look(code.text)
+            found = await self.container.provider.codes.look(code.text)
             code.is_used = code.is_used or found is None or found.is_used
 
     in_doubt = False

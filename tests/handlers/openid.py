@@ -16,11 +16,12 @@ import httpx
 import jwt
 
 from services.clock import Clock, SystemClock
-from services.ids import AppId, OpenId, SceneStr, UserId, secret_hash
+from services.ids import AppId, OpenId, SceneStr, UserId
 from services.oidc.grants import Grant
 from services.people.store import Identity, Profile
-from services.sessions.states import BROWSER, Session, SessionId
+from services.sessions.states import BROWSER, SessionId
 from simulator.clock import TurnableClock
+from tests.contracts.sessions import a_session
 from tests.handlers.conftest import Running
 from tests.stack import Stack
 
@@ -97,23 +98,7 @@ class Provider(Running):
 
     def browser(self, user_id: UserId) -> SessionId:
         """A browser in which that person is logged in."""
-        session = Session(
-            id=SessionId(secrets.token_urlsafe(16)),
-            user_id=user_id,
-            client=BROWSER,
-            parent=None,
-            account="default",
-            kind="official_account",
-            label="Chrome, Windows",
-            amr="wechat",
-            scope="",
-            begun_at=self.now,
-            auth_at=self.now,
-            used_at=self.now,
-            ends_at=self.now + 30 * 86400,
-            generation=1,
-            token_hash=secret_hash(secrets.token_urlsafe()),
-        )
+        session = a_session(user_id, self.now, client=BROWSER, ends_at=self.now + 30 * 86400)
         sessions = self.stack.container.backend.sessions
         self.do(sessions.begin(session, most_per_user=0, now=self.now))
         return session.id
@@ -140,7 +125,7 @@ class Provider(Running):
         return grant._replace(**changes)
 
     def code(self, grant: Grant) -> str:
-        return str(self.do(self.stack.container.codes.issue(grant)))
+        return str(self.do(self.stack.container.provider.codes.issue(grant)))
 
     # What clients send.
 

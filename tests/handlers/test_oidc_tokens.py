@@ -351,7 +351,7 @@ def test_a_refresh_token_ends_with_its_time(provider: Provider) -> None:
 
 def test_a_device_gets_tokens_when_the_person_allows(provider: Provider) -> None:
     """Pending before; then a session of its own, which is the sid; once."""
-    devices = provider.stack.container.device_grants
+    devices = provider.stack.container.provider.device_grants
     codes = provider.do(devices.begin("tv", OFFLINE_SCOPE))
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
@@ -379,7 +379,7 @@ def test_a_device_gets_tokens_when_the_person_allows(provider: Provider) -> None
 
 def test_a_device_without_offline_access_has_a_session_too(provider: Provider) -> None:
     """As long as its token, so that the person can end it."""
-    devices = provider.stack.container.device_grants
+    devices = provider.stack.container.provider.device_grants
     codes = provider.do(devices.begin("tv", SCOPE))
     user_id = provider.person()
     sessions = provider.stack.container.backend.sessions

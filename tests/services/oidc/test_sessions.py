@@ -1,15 +1,18 @@
 """Browser sessions over a store of the test's own."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from services.clock import SystemClock
 from services.ids import OpenId, SceneStr, UserId
 from services.oidc.sessions import BrowserSessions
+from services.people.store import UserStore
 from services.scenes.states import Kind, Scene, State
+from services.sessions.service import SessionService
 from services.sessions.states import Session, SessionId
+from services.sessions.store import SessionStore
 from services.tokens.claims import Claims
 
 pytestmark = pytest.mark.gen_test
@@ -47,17 +50,28 @@ class Users:
 
 class Bench:
     def __init__(self) -> None:
-        self.store = Store()
+        self.store, users, clock, none = Store(), Users(), SystemClock(), cast(Any, None)
+        store, people = cast(SessionStore, self.store), cast(UserStore, users)
+        # Browsers have no refresh tokens.
+        service = SessionService(
+            *(store, people, none, none, clock, none),
+            amr=(),
+            life_seconds=0,
+            idle_seconds=0,
+            most_per_user=20,
+            collect_ttl_seconds=0,
+            token_ttl_seconds=0,
+        )
         self.ended: list[Session] = []
+        service.on_ended.append(self.ended.extend)
         self.sessions = BrowserSessions(
-            self.store,  # type: ignore[arg-type]
-            Users(),  # type: ignore[arg-type]
-            SystemClock(),
-            self.ended.extend,
+            store,
+            service,
+            people,
+            clock,
             amr=("wechat",),
             ttl_seconds=600,
             refresh_ttl_seconds=86400,
-            most_per_user=20,
         )
 
 

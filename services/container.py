@@ -1,6 +1,7 @@
-"""The one place where the parts of a server are made and put together, and taken apart again.
+"""Where the parts of a server are made and put together, and taken apart again.
 
-`Container` has one property per part, named by its role. Each makes its part when it is first
+The clients of WeChat and the OpenID Provider are put together in their own folders, and asked for
+here. `Container` has one property per part, named by its role. Each makes its part when it is first
 asked for, from other properties, so that no order has to be kept by hand and what a part needs
 stands where it is made. `build_container` opens the stores and makes every part at once: a mistake
 in the settings stops the start, not a request.
@@ -74,7 +75,7 @@ from services.screens.pairing import Pairings
 from services.sessions.service import SessionService
 from services.sessions.tokens import KEY_BYTES, RefreshTokens, SharedKey, derived_keys
 from services.settings import branding
-from services.settings.models import AccountSettings, AppSettings, Settings
+from services.settings.models import AccountSettings, Settings
 from services.settings.outgoing import Outgoing
 from services.tasks import Supervisor
 from services.tokens.issuer import Issuer
@@ -82,15 +83,9 @@ from services.tokens.keys import KeySet, open_keys
 from services.tokens.verifier import KeyRotation, SharedKeys, Verifier
 from services.web_login.mini_program import MiniProgramLogin
 from services.web_login.oauth import OAuthApp, OAuthLogin
-from services.wechat.access_token import make_authorized_client
-from services.wechat.accounts import Account, Accounts, AccountWatch
-from services.wechat.callback import CallbackGate
-from services.wechat.client import WeChatClient
-from services.wechat.forwarder import Forwarder
+from services.wechat.accounts import Accounts
+from services.wechat.clients import WeChatClients
 from services.wechat.mini_program import MiniProgramClient
-from services.wechat.notices import Notices
-from services.wechat.oauth import OAuthClient
-from services.wechat.official_account import OfficialAccountClient
 from services.wechat.unionids import UnionIds
 from services.workers import WorkerContext, WorkerPeers
 
@@ -195,6 +190,29 @@ class Container:
     def amr(self) -> tuple[str, ...]:
         """How people are authenticated here, for the tokens' claim of that name."""
         return ("simulated",) if self.settings.wechat.is_simulated else ("wechat",)
+
+    # WeChat.
+
+    @cached_property
+    def _wechat(self) -> WeChatClients:
+        return WeChatClients(
+            self.settings.wechat,
+            self.site_name,
+            self.http,
+            self.backend.access_tokens,
+            self.clock,
+            self.supervisor,
+            self.metrics,
+        )
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Every configured Official Account, in the order of the settings."""
+        return self._wechat.build_accounts()
+
+    @cached_property
+    def _mini_program_api(self) -> MiniProgramClient | None:
+        return self._wechat.build_mini_program_client()
 
     # Tokens.
 
@@ -654,84 +672,13 @@ class Container:
             on_poll=None if self.kiosk_presence is None else self.kiosk_presence.seen,
         )
 
-    # WeChat.
-
-    @cached_property
-    def accounts(self) -> Accounts:
-        """Every configured Official Account, in the order of the settings."""
-        accounts = self.settings.wechat.accounts
-        return Accounts([self._account(name, account) for name, account in accounts.items()])
-
-    def _account(self, name: str, account: AccountSettings) -> Account:
-        """One account with what belongs to it alone."""
-        wechat = self.settings.wechat
-        watch = AccountWatch(self.metrics, self.clock, name)
-        client = WeChatClient(
-            self.http,
-            wechat.api_base,
-            self.clock,
-            timeout_seconds=wechat.timeout_seconds,
-            observer=watch,
-        )
-        authorized = make_authorized_client(
-            client,
-            self.backend.access_tokens,
-            self.clock,
-            self.supervisor,
-            app_id=account.app_id,
-            app_secret=account.app_secret.get_secret_value(),
-            credential=wechat.credential,
-            on_renewed=watch.credential_ends,
-        )
-        api = OfficialAccountClient(authorized)
-        gate = CallbackGate(
-            app_id=account.app_id,
-            callback_token=account.callback_token.get_secret_value(),
-            encoding_aes_key=account.encoding_aes_key.get_secret_value(),
-            previous_encoding_aes_key=account.previous_encoding_aes_key.get_secret_value(),
-            mode=account.mode,
-            timestamp_window_seconds=wechat.timestamp_window_seconds,
-        )
-        notices = None
-        if account.notice_template_id:
-            notices = Notices(
-                api,
-                self.supervisor,
-                template_id=account.notice_template_id,
-                fields=account.notice_fields,
-                site=self.site_name,
-            )
-        forwarder = None
-        if account.forward_url:
-            forwarder = Forwarder(self.http, self.supervisor, account.forward_url)
-        known = authorized.tokens if account.app_id else None
-        return Account(name, account, gate, api, notices, watch, forwarder, known)
-
-    @cached_property
-    def _app_client(self) -> WeChatClient:
-        """Calls WeChat for what belongs to no Official Account."""
-        wechat = self.settings.wechat
-        return WeChatClient(
-            self.http,
-            wechat.api_base,
-            self.clock,
-            timeout_seconds=wechat.timeout_seconds,
-            observer=self.metrics,
-        )
-
     # Login kinds besides the chat.
 
     @cached_property
     def oauth(self) -> OAuthLogin:
         """WeChat's own web pages, by kind and account."""
         wechat, apps = self.settings.wechat, {}
-
-        def api(app: AccountSettings | AppSettings) -> OAuthClient:
-            secret = app.app_secret.get_secret_value()
-            return OAuthClient(
-                self._app_client, self.clock, self.supervisor, app_id=app.app_id, app_secret=secret
-            )
-
+        api = self._wechat.build_oauth_client
         website = api(wechat.website) if wechat.website.app_id else None
         for name, account in wechat.accounts.items():
             if account.app_id:
@@ -746,30 +693,6 @@ class Container:
             self.accounts,
             apps,
             self.kiosk_labels,
-        )
-
-    @cached_property
-    def _mini_program_api(self) -> MiniProgramClient | None:
-        app = self.settings.wechat.mini_program
-        if not app.app_id:
-            return None
-        secret = app.app_secret.get_secret_value()
-        authorized_client = make_authorized_client(
-            self._app_client,
-            self.backend.access_tokens,
-            self.clock,
-            self.supervisor,
-            app_id=app.app_id,
-            app_secret=secret,
-            credential=self.settings.wechat.credential,
-        )
-        return MiniProgramClient(
-            self._app_client,
-            authorized_client,
-            app_id=app.app_id,
-            app_secret=secret,
-            page=app.page,
-            env_version=app.env_version,
         )
 
     @cached_property

@@ -19,7 +19,7 @@ NO_TOKEN = "A" * 43
 
 
 async def watch_token(target: Target) -> None:
-    """Whoever sees the code knows the scene's id: without the watch token it brings nothing."""
+    """Who sees the code knows the scene's id: without the watch token it brings nothing."""
     scene, other = await target.scene("a"), await target.scene("b")
     unknown = await target.ask(
         "GET", f"/api/scenes/{uuid.uuid4()}", headers={"Authorization": f"Bearer {NO_TOKEN}"}

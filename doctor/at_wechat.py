@@ -217,7 +217,7 @@ async def unionid(exam: Examination, name: str, account: AccountSettings) -> Fin
         yield Finding("unionid", State.OK, "unionid", {}, label)
         return
     wechat = exam.settings.wechat
-    # With a single app nobody can become two users, until there is a second one.
+    # With a single app no person can become two users, until there is a second one.
     ids = [account.app_id for account in wechat.accounts.values()]
     several = sum(map(bool, (*ids, wechat.mini_program.app_id, wechat.website.app_id))) > 1
     yield Finding("unionid", State.BAD if several else State.WARN, "unionid_none", {}, label)

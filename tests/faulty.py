@@ -45,7 +45,7 @@ class FaultyStore:
         self._held.clear()
 
     def get_nowait(self, *args: Any) -> None:
-        """Nothing is at hand, so that every operation passes its switch."""
+        """Nothing is known without waiting, so that every operation passes its switch."""
 
     attach_nowait = get_nowait
 

@@ -206,7 +206,7 @@ def repeat(step: Callable[[], None], count: int) -> None:
 
 
 def idle_rate(single: Single, callgrind: Callgrind) -> float:
-    """Instructions a second of the server that nobody asks for anything."""
+    """Instructions a second of the server that is idle."""
     rates = []
     callgrind.taken()
     for _ in range(IDLE_WINDOWS):

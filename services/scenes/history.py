@@ -331,7 +331,7 @@ def _why_not(move: Move, step: Step, scene: Scene) -> str:
     if step.verdict is Verdict.REPEATED:
         return "again, by the same person"
     if move.account != scene.account or move.kind != scene.kind:
-        return "refused: wrong door"
+        return "refused: another account or login kind"
     if scene.openid is not None and scene.openid != move.openid:
         return "refused: another person"
     return f"refused: {scene.state.value}"

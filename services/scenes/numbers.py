@@ -6,7 +6,7 @@ Practice", names it among the confirmations).
 
 The number is derived from a nonce of the scene, by `secrets`, with the AppSecret of its account as
 the key: every node has that secret, and no store does. The scene keeps the nonce and a keyed hash
-of the number, so that a repeat of the scan is answered with the same number, and whoever reads the
+of the number, so that a repeat of the scan is answered with the same number, and a reader of the
 store does not have it. A reply is kept with a mark in the number's place (`template_of`).
 """
 

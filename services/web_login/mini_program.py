@@ -28,7 +28,7 @@ from services.tokens.issuer import Issuer
 from services.wechat.accounts import Accounts
 from services.wechat.mini_program import MiniProgramClient
 
-log = logging.getLogger("scanpush.doors")
+log = logging.getLogger("scanpush.web_login")
 
 _ALLOWED = frozenset({State.AUTHORIZED, State.CONSUMED, State.REGISTERING})
 _ENDED_WITHOUT_A_LOGIN = frozenset({State.EXPIRED, State.CANCELLED})

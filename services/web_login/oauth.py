@@ -31,7 +31,7 @@ from services.wechat.accounts import Accounts
 from services.wechat.oauth import Grant, OAuthClient, Scope, authorize_url, qrconnect_url
 from services.wechat.replies import beijing_time
 
-log = logging.getLogger("scanpush.doors")
+log = logging.getLogger("scanpush.web_login")
 
 STATE_SECONDS = 600.0
 """How long a person may stay on WeChat's page: a website's code is valid for ten minutes."""

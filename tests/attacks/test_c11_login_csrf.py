@@ -34,35 +34,35 @@ async def test_the_token_is_in_no_address(tmp_path: Path) -> None:
             assert not any(secret in str(address) for address in addresses)
 
 
-DOORS = [("wechat", "web"), ("website", "website")]
+ROUTES = [("wechat", "web"), ("website", "website")]
 
 
-@pytest.mark.parametrize(("door", "kind"), DOORS)
+@pytest.mark.parametrize(("route", "kind"), ROUTES)
 async def test_the_attackers_code_and_state_are_refused(
-    tmp_path: Path, door: str, kind: str
+    tmp_path: Path, route: str, kind: str
 ) -> None:
     """The victim's browser opens a callback that another began: nothing, and nothing is spent."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind=kind, lang="en")
         async with Walker(stack, page) as attacker, Walker(stack) as victim:
-            back = await attacker.to_wechat_and_back(page, "mallory", door)
+            back = await attacker.to_wechat_and_back(page, "mallory", route)
             refused = await victim.http.get(back)
             assert (refused.status_code, title(refused)) == (400, "This link is over")
             assert await page.state() == "waiting"
-            await victim.start(page, door)  # a cookie of its own is not that cookie either
+            await victim.start(page, route)  # a cookie of its own is not that cookie either
             assert (await victim.http.get(back)).status_code == 400
             assert title(await attacker.http.get(back)) == "You are logged in"
 
 
-@pytest.mark.parametrize(("door", "kind"), DOORS)
+@pytest.mark.parametrize(("route", "kind"), ROUTES)
 async def test_the_attackers_start_url_asks_the_victim(
-    tmp_path: Path, door: str, kind: str
+    tmp_path: Path, route: str, kind: str
 ) -> None:
     """Scene fixation: the victim is asked, whatever cookies of other scenes they have."""
     async with Stack(tmp_path) as stack:
         attackers, own = await stack.begin(kind=kind), await stack.begin(kind=kind)
         async with Walker(stack, own) as victim:
-            shown = await victim.walk(attackers, "victim", door, next="/")
+            shown = await victim.walk(attackers, "victim", route, next="/")
             assert shown.status_code == 200 and asks(shown)
             assert await attackers.state() == "scanned"
             landed = await victim.answer(shown, allow=False)
@@ -106,7 +106,7 @@ async def test_a_state_of_the_other_kind_is_refused(tmp_path: Path) -> None:
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="website")
         async with Walker(stack, page) as popup:
-            back = await popup.to_wechat_and_back(page, door="website")
+            back = await popup.to_wechat_and_back(page, route="website")
             crossed = back.replace("/oauth/website/", "/oauth/wechat/")
             assert (await popup.http.get(crossed)).status_code == 400
             assert await page.state() == "waiting"

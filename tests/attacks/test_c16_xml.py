@@ -74,7 +74,7 @@ async def test_a_hostile_inner_body_is_not_read(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("where", ["inner", "outer"])
 async def test_a_doctype_is_not_read_wherever_it_stands(tmp_path: Path, where: str) -> None:
-    """Not even beside an otherwise perfect push: verified, so 200, but nobody is logged in."""
+    """Not even beside an otherwise perfect push: verified, so 200, but no person is logged in."""
     async with Stack(tmp_path) as stack:
         page, sender = await stack.begin(), stack.sender()
         push = stack.scan_of(page, options=PushOptions(doctype=where))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flows.browsers import Walker, value_of
-from tests.flows.test_door_mini_program import Program
+from tests.flows.test_mini_program_login import Program
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP

@@ -8,7 +8,7 @@ import pytest
 from simulator.config import MINI_PROGRAM_APP_ID
 from tests.conftest import UnexpectedLogs
 from tests.flows.browsers import Walker, title
-from tests.flows.test_door_mini_program import Program, error
+from tests.flows.test_mini_program_login import Program, error
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -36,7 +36,7 @@ async def test_codes_of_other_apps_are_refused(tmp_path: Path) -> None:
             back = await phone.to_wechat_and_back(web)
             code = back.partition("code=")[2].partition("&")[0]
             assert error(await Program(stack).post("login", code=code)) == (400, "bad_request")
-            websites = await popup.to_wechat_and_back(site, door="website")
+            websites = await popup.to_wechat_and_back(site, route="website")
             for foreign in (
                 await Program(stack).code(),
                 websites.partition("code=")[2].partition("&")[0],
@@ -88,7 +88,7 @@ async def test_the_log_tells_whether_a_snapshot_user_is_known(
     tmp_path: Path, known: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """WeChat has flagged real people: they are refused too, but the operator can see it."""
-    caplog.set_level("INFO", "scanpush.doors")
+    caplog.set_level("INFO", "scanpush.web_login")
     accounts = {"default": {"web_scope": "snsapi_userinfo"}}
     async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:
         if known:
@@ -133,11 +133,11 @@ async def test_other_kinds_are_no_business_of_the_web_routes(tmp_path: Path, kin
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind=kind, lang="en")
         async with Walker(stack, page) as phone:
-            for door in ("wechat", "website"):
-                answer = await phone.start(page, door)
+            for route in ("wechat", "website"):
+                answer = await phone.start(page, route)
                 assert (answer.status_code, title(answer)) == (409, "Not this way")
-            for other, door in (("web", "website"), ("website", "wechat")):
-                assert (await phone.start(await stack.begin(kind=other), door)).status_code == 409
+            for other, route in (("web", "website"), ("website", "wechat")):
+                assert (await phone.start(await stack.begin(kind=other), route)).status_code == 409
 
 
 @pytest.mark.parametrize("kind", ["web", "website", "mini_program", "code"])

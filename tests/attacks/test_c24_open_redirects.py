@@ -11,15 +11,15 @@ from tests.stack import ON_LOOP, Stack
 pytestmark = ON_LOOP
 
 
-@pytest.mark.parametrize("door", ["wechat", "website"])
-async def test_next_leads_nowhere_else(tmp_path: Path, door: str) -> None:
+@pytest.mark.parametrize("route", ["wechat", "website"])
+async def test_next_leads_nowhere_else(tmp_path: Path, route: str) -> None:
     """Every trick is 400 before WeChat is asked, and the scene stays as it is."""
-    kind = {"wechat": "web", "website": "website"}[door]
+    kind = {"wechat": "web", "website": "website"}[route]
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind=kind)
         async with Walker(stack, page) as phone:
             for path in EVIL:
-                answer = await phone.start(page, door, next=path)
+                answer = await phone.start(page, route, next=path)
                 assert answer.status_code == 400, path
                 assert "Location" not in answer.headers and "evil" not in answer.text
         assert await page.state() == "waiting"

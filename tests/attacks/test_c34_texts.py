@@ -477,7 +477,7 @@ def test_a_name_that_stands_twice_in_json_supplies_nothing(guarded: Guarded, mod
 
 @ON_LOOP
 async def test_the_question_is_repeated_to_the_writer_alone(tmp_path: Path) -> None:
-    """An unreadable text that names bob as its sender brings nobody his question."""
+    """An unreadable text that names bob as its sender answers no question of his."""
     async with Stack(tmp_path, login={"confirm": "always"}) as stack:
         page, bob, sender = await stack.begin(), Chatter(stack, "bob"), stack.sender()
         assert await bob.scans(page) != text("expired", LANGUAGE)

@@ -105,7 +105,7 @@ def bearer(token: str) -> dict[str, str]:
 # Each token is for one thing
 
 
-def test_each_token_opens_one_door(provider: Provider) -> None:
+def test_each_token_has_one_use(provider: Provider) -> None:
     """Those of clients none of the server's own routes, and the other way round."""
     user_id = provider.person(name="Ann")
     tokens = provider.tokens(user_id=user_id, scope=OFFLINE_SCOPE)

@@ -97,7 +97,7 @@ def at_wall(*states: str, passes: bool = False, **extra: Any) -> Shown:
 
 
 def reopened(path: str, **switches: Any) -> Shown:
-    """The kiosk's page, opened anew under these switches of the fake server."""
+    """The kiosk's page, opened again under these switches of the fake server."""
 
     def show(page: Page, fake: Fake) -> None:
         fake.set(**switches)

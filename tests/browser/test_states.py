@@ -76,7 +76,7 @@ def denied(page: Page, real: Real) -> None:
     real.do("text", person="refuses", text="0")
 
 
-def denied_at_the_door(page: Page, real: Real) -> None:
+def denied_on_the_phone(page: Page, real: Real) -> None:
     scan_and_answer(page, real, "李雷", allow=False)
 
 
@@ -174,7 +174,7 @@ STATES: list[tuple[Walk, dict[str, Any], str]] = [
     (authorized, TEA_HOUSE, "王小明，已登录"),
     (expired, BRIEF_FORM, "二维码已过期"),
     (denied, CHAT, "已在手机上拒绝"),
-    (denied_at_the_door, TEA_HOUSE, "已在手机上拒绝"),
+    (denied_on_the_phone, TEA_HOUSE, "已在手机上拒绝"),
     (cancelled, CHAT, "已取消"),
     (not_registered, CLOSED, "还没有账号"),
     (already_used, TEA_HOUSE, "这个二维码已用过"),

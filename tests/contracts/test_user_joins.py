@@ -50,9 +50,9 @@ class _Town:
         self._new: dict[str, int] = defaultdict(int)
         self._logins: dict[str, int] = defaultdict(int)
 
-    def _identity(self, person: str, door: str, known: bool) -> Identity:
+    def _identity(self, person: str, app: str, known: bool) -> Identity:
         unionid = UnionId(f"{person}-{self._suffix}") if known else None
-        return Identity(AppId(f"wx{door}"), OpenId(f"{person}-{self._suffix}"), unionid)
+        return Identity(AppId(f"wx{app}"), OpenId(f"{person}-{self._suffix}"), unionid)
 
     async def live(self, plan: list[list[Event]]) -> None:
         for group in plan:
@@ -61,36 +61,36 @@ class _Town:
             await self._check(person)
 
     async def _happen(self, number: int, event: Event) -> None:
-        person, door, known, is_login = event
+        person, app, known, is_login = event
         self._now += 1
-        store, identity = self._stores[number % 2], self._identity(person, door, known)
+        store, identity = self._stores[number % 2], self._identity(person, app, known)
         if is_login:
             login = await store.login(identity, SceneStr(str(uuid.uuid4())), "default", self._now)
-            self._ids[person, door].add(login.user.id)
+            self._ids[person, app].add(login.user.id)
             self._new[person] += login.is_new
             self._logins[person] += 1
             if known:
-                self._learned.add((person, door))
+                self._learned.add((person, app))
         elif known:
-            existed = (person, door) in self._ids
+            existed = (person, app) in self._ids
             await store.join(identity)
             if existed:
-                self._learned.add((person, door))
+                self._learned.add((person, app))
 
     async def _check(self, person: str) -> None:
         final: dict[str, UserId] = {}
         users = {}
-        for owner, door in list(self._ids):
+        for owner, app in list(self._ids):
             if owner != person:
                 continue
-            found = await self._stores[0].find(self._identity(person, door, False))
+            found = await self._stores[0].find(self._identity(person, app, False))
             assert found is not None
-            final[door] = found[0].id
+            final[app] = found[0].id
             users[found[0].id] = found[0]
-            for user_id in self._ids[person, door]:
+            for user_id in self._ids[person, app]:
                 assert await self._stores[1].get(user_id) == found[0]
         assert sum(user.logins for user in users.values()) == self._logins[person]
-        joined = {final[door] for owner, door in self._learned if owner == person}
+        joined = {final[app] for owner, app in self._learned if owner == person}
         assert len(joined) <= 1
         assert self._new[person] >= len(users)
 
@@ -109,7 +109,7 @@ LATE_PLANS = st.lists(st.lists(LATE, min_size=1, max_size=4), min_size=1, max_si
 
 @settings(SETTINGS, max_examples=25)
 @given(plan=LATE_PLANS)
-def test_whoever_is_learned_late_ends_as_one_user(
+def test_a_person_who_is_learned_late_ends_as_one_user(
     people: UserBench, io_loop: IOLoop, plan: list[list[Late]]
 ) -> None:
     """Answers come late, twice or not at all: once the sweeps are through, each person is one user,

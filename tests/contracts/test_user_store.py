@@ -261,8 +261,8 @@ async def test_a_known_unionid_finds_its_person_by_a_new_identity(people: UserBe
     written."""
     store = people.store()
     login = await logged_in(store, person("ann", "wx1", "u"))
-    new_door = person("ann-mp", "wx2", "u")
-    assert await store.find(new_door) == (login.user, new_door)
+    new_app = person("ann-mp", "wx2", "u")
+    assert await store.find(new_app) == (login.user, new_app)
     assert await store.find(person("ann-mp", "wx2")) is None
     assert await store.find(person("ann-mp", "wx2", "somebody-else")) is None
 
@@ -322,8 +322,8 @@ async def test_the_older_stays_whichever_brings_the_proof(people: UserBench) -> 
     await store.join(person("ann", "wx1", "u"))
     kept = await store.get(younger.user.id)
     assert kept is not None and kept.id == older.user.id
-    for door in ("wx1", "wx2"):
-        login = await logged_in(store, person("ann", door), NOW + 5)
+    for app in ("wx1", "wx2"):
+        login = await logged_in(store, person("ann", app), NOW + 5)
         assert (login.user.id, login.is_new) == (older.user.id, False)
 
 
@@ -357,11 +357,9 @@ async def test_a_scene_keeps_its_answer_after_a_join(people: UserBench) -> None:
 async def test_joining_twenty_times_at_once_joins_once(people: UserBench) -> None:
     """Two nodes learn the same unionids at once: one user stays, every login counted once."""
     stores = people.store("a"), people.store("b")
-    doors = [f"wx{number}" for number in range(4)]
-    logins = [
-        await logged_in(stores[0], person("ann", door), NOW + i) for i, door in enumerate(doors)
-    ]
-    await asyncio.gather(*(stores[i % 2].join(person("ann", doors[i % 4], "u")) for i in range(20)))
+    apps = [f"wx{number}" for number in range(4)]
+    logins = [await logged_in(stores[0], person("ann", app), NOW + i) for i, app in enumerate(apps)]
+    await asyncio.gather(*(stores[i % 2].join(person("ann", apps[i % 4], "u")) for i in range(20)))
     for login in logins:
         user = await stores[1].get(login.user.id)
         assert user is not None and (user.id, user.logins) == (logins[0].user.id, 4)

@@ -95,7 +95,7 @@ async def test_a_callback_that_passed_is_told_with_its_age(tmp_path: Path) -> No
 
 
 async def test_nothing_is_spent_sent_or_changed(tmp_path: Path) -> None:
-    """Only the listed interfaces are called; no code is made or counted, nobody is written to."""
+    """Only the listed interfaces are called; no code is made or counted, no chat is written to."""
     async with Stack(tmp_path, wechat={"codes_ahead": 0}) as stack:
         await stack.simulator("follow", person="alice")
         world = stack.simulation._simulated.world
@@ -228,7 +228,7 @@ async def test_fields_of_another_template_are_named(tmp_path: Path) -> None:
 
 
 async def test_a_lone_account_without_unionid_is_only_worth_a_word(tmp_path: Path) -> None:
-    """Without a second app nobody can be two users."""
+    """Without a second app no person can be two users."""
     async with Stack(tmp_path) as stack:
         await stack.simulator("follow", person="alice")
         await stack.simulator("mistakes", name="unionid")

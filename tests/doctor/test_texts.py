@@ -45,7 +45,7 @@ def test_every_text_is_used_and_every_used_one_is_there() -> None:
 
 
 def test_what_is_bad_has_a_remedy() -> None:
-    """Nobody is left with a finding and nothing to do."""
+    """Every finding says what to do."""
     for key in re.findall(r'State\.BAD, "(\w+)"', SOURCES):
         assert key == "errcode" or TEXTS[key].remedy != NOTHING, key
     assert {group for group, _ in ERRCODES.values()} == set(ADVICE)

@@ -34,9 +34,9 @@ class Walker:
     ) -> None:
         await self.http.aclose()
 
-    async def start(self, page: Page, door: str = "wechat", **query: str) -> httpx.Response:
+    async def start(self, page: Page, route: str = "wechat", **query: str) -> httpx.Response:
         params = {"scene": page.scene_str, **query}
-        return await self.http.get(f"/oauth/{door}/start", params=params)
+        return await self.http.get(f"/oauth/{route}/start", params=params)
 
     async def decide_at_wechat(self, url: str, person: str = "alice", **options: Any) -> str:
         """The person acts on WeChat's page; where WeChat sends the browser then."""
@@ -45,18 +45,18 @@ class Walker:
         return str(answer["redirect"])
 
     async def to_wechat_and_back(
-        self, page: Page, person: str = "alice", door: str = "wechat", **query: str
+        self, page: Page, person: str = "alice", route: str = "wechat", **query: str
     ) -> str:
         """The address of the callback with code and state, not opened yet."""
-        off = await self.start(page, door, **query)
+        off = await self.start(page, route, **query)
         assert off.status_code == 302, off.text
         return await self.decide_at_wechat(off.headers["Location"], person)
 
     async def walk(
-        self, page: Page, person: str = "alice", door: str = "wechat", **query: str
+        self, page: Page, person: str = "alice", route: str = "wechat", **query: str
     ) -> httpx.Response:
         """The whole way: what the browser is shown in the end."""
-        return await self.http.get(await self.to_wechat_and_back(page, person, door, **query))
+        return await self.http.get(await self.to_wechat_and_back(page, person, route, **query))
 
     async def answer(
         self, shown: httpx.Response, allow: bool, origin: str | None = "own"

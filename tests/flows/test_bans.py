@@ -13,7 +13,7 @@ from services.scenes.states import Kind
 from services.wechat.replies import text
 from tests.flows.browsers import Walker, asks, title
 from tests.flows.chatter import Chatter, planted
-from tests.flows.test_door_mini_program import Program, error
+from tests.flows.test_mini_program_login import Program, error
 from tests.hook_server import HookServer
 from tests.stack import ON_LOOP, Page, Stack, until
 
@@ -184,21 +184,21 @@ async def test_the_form_lets_no_banned_person_in(tmp_path: Path) -> None:
         assert is_refused((await pages[1].poll()).json())
 
 
-@pytest.mark.parametrize(("kind", "door"), [("web", "wechat"), ("website", "website")])
+@pytest.mark.parametrize(("kind", "route"), [("web", "wechat"), ("website", "website")])
 async def test_on_wechats_pages_a_banned_person_is_asked_nothing(
-    tmp_path: Path, kind: str, door: str
+    tmp_path: Path, kind: str, route: str
 ) -> None:
     """The phone's page says so instead of the question, also where it began the login itself."""
     async with Shop(tmp_path) as stack:
         first = await stack.begin(kind=kind, lang="en")
         async with Walker(stack, first) as phone:
-            await phone.walk(first, door=door)
+            await phone.walk(first, route=route)
         login = (await first.poll()).json()["login"]
         await stack.ban(login["user"]["id"])
         for own in (False, True):
             page = await stack.begin(kind=kind, lang="en")
             async with Walker(stack, page if own else None) as phone:
-                shown = await phone.walk(page, door=door)
+                shown = await phone.walk(page, route=route)
             assert (shown.status_code, title(shown)) == (403, "Account blocked")
             assert not asks(shown) and is_refused((await page.poll()).json())
 

@@ -149,7 +149,7 @@ async def test_a_client_with_a_secret_proves_itself(running: Running) -> None:
 
 
 async def test_codes_are_limited_by_address(tmp_path: Path) -> None:
-    """A public client proves nothing: nobody fills the store."""
+    """A public client proves nothing, and yet cannot fill the store."""
     limits = {"scenes_per_minute_per_address": 2}
     async with with_devices(tmp_path, limits=limits) as stack:
         seen = [await asks_for_codes(stack) for _ in range(12)]
@@ -262,7 +262,7 @@ async def test_only_the_servers_own_page_may_answer(running: Running, origin: st
         assert not await is_allowed(stack, codes)
 
 
-async def test_another_person_is_asked_anew(running: Running) -> None:
+async def test_another_person_is_asked_again(running: Running) -> None:
     """The answer to a question that the browser's former session was asked does not count."""
     async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         codes = await codes_of(stack)
@@ -327,7 +327,7 @@ async def test_a_link_sent_to_many_is_soon_over(running: Running) -> None:
 
 
 async def test_the_page_may_not_be_framed(running: Running) -> None:
-    """Nobody presses its buttons by a click that was meant for another page."""
+    """Its buttons are not pressed by a click that was meant for another page."""
     async with visiting(running) as stack, BrowserOfOne(stack) as browser:
         shown = await browser.send("GET", "/device")
         assert title(shown) == "Enter the code on your device"

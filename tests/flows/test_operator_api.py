@@ -63,7 +63,7 @@ async def named(stack: Stack, name: str, openid: str = "") -> UserId:
 
 
 async def test_a_person_is_found_by_each_id(tmp_path: Path) -> None:
-    """By the user's id, an openid of a configured app, the unionid, and the name; nobody else's
+    """By the user's id, an openid of a configured app, the unionid, and the name; no other's
     entry is there, and an unknown one finds nothing."""
     async with Shop(tmp_path, **OPERATOR) as stack:
         alice, bob = Chatter(stack), Chatter(stack, "bob")
@@ -174,7 +174,7 @@ async def test_a_copy_holds_the_audit_and_a_removal_leaves_no_name_in_it(tmp_pat
 
 async def test_a_removed_person_is_gone_at_once(tmp_path: Path) -> None:
     """Their tokens, refresh tokens, sessions, browsers and clients; nothing that is kept names
-    them; others go on. A second removal finds nobody."""
+    them; others go on. A second removal finds no user."""
     async with Shop(tmp_path, **OPERATOR) as stack:
         login, other = await logged_in(stack), await logged_in(stack, "bob")
         user_id = UserId(login["user"]["id"])
@@ -248,7 +248,7 @@ async def test_a_removal_that_a_store_interrupts_is_done_again(
      ("GET", "access_token")],
 )  # fmt: skip
 async def test_only_the_operator_is_answered(tmp_path: Path, method: str, path: str) -> None:
-    """401 without the token; a foreign page removes nobody; 404 where there is no operator."""
+    """401 without the token; a foreign page removes no user; 404 where there is no operator."""
     async with Shop(tmp_path, **OPERATOR) as stack:
         user_id = await stack.user_of(Chatter(stack))
         url = f"/api/operator/{path.format(user_id)}"

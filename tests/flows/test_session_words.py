@@ -285,7 +285,7 @@ async def test_a_store_that_fails_ends_nothing_more(
 
 
 async def test_a_stranger_has_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever never logged in is told so, and no operator is warned."""
+    """A person who never logged in is told so, and no operator is warned."""
     caplog.set_level(logging.INFO, logger="scanpush.events")
     async with Shop(tmp_path) as stack:
         alice = Chatter(stack)

@@ -150,7 +150,7 @@ async def test_a_code_belongs_to_its_account(tmp_path: Path) -> None:
 
 
 async def test_a_scan_never_finishes_a_code_scene(tmp_path: Path) -> None:
-    """The scene's name is public: an event that names it is the wrong door."""
+    """The scene's name is public: an event that names it came by another login kind."""
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="code")
         assert await Chatter(stack).scans(page) == ""

@@ -87,7 +87,7 @@ class Provider(Running):
         return self.clock.now()
 
     def person(self, **known: str) -> UserId:
-        """A person whom nobody knew before."""
+        """A person who is new here."""
         identity = Identity(AppId("wx1"), OpenId(uuid.uuid4().hex))
         users = self.stack.container.backend.users
         scene_str = SceneStr(str(uuid.uuid4()))

@@ -199,7 +199,7 @@ def test_no_length_is_too_long_to_read(server: Running, method: str) -> None:
     assert server.raw(head).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_poll_of_a_client_that_leaves_at_once_waits_for_nobody(server: Running) -> None:
+def test_a_poll_of_a_client_that_leaves_at_once_ends(server: Running) -> None:
     """Its end comes before it has begun to wait, and frees its place all the same."""
     page = server.begin()
     head = f"GET {page.document['status']}?wait=25&seq=1 HTTP/1.1\r\nHost: x\r\n"
@@ -210,10 +210,10 @@ def test_a_poll_of_a_client_that_leaves_at_once_waits_for_nobody(server: Running
     # Served on the same loop, and accepted before this one.
     assert server.http.get("/healthz").status_code == 200
 
-    async def nobody_waits() -> bool:
+    async def no_poll_waits() -> bool:
         return not server.stack.server._http.requests
 
-    server.do(eventually(nobody_waits))
+    server.do(eventually(no_poll_waits))
 
 
 NO_NUMBERS = [

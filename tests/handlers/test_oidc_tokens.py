@@ -176,7 +176,7 @@ def test_a_code_is_over_after_a_minute(provider: Provider) -> None:
     ids=["code", "slash", "query", "case", "verifier", "client"],
 )
 def test_a_code_alone_is_not_enough(provider: Provider, form: dict[str, str]) -> None:
-    """Nor is it spent by a wrong try: nobody spoils another's code."""
+    """Nor is it spent by a wrong try: no client spoils another's code."""
     code = provider.code(provider.granted())
     client = form.get("client", "grafana")
     sent = {name: value for name, value in form.items() if name != "client"}

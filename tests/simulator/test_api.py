@@ -288,7 +288,7 @@ async def test_every_token_can_be_ended(caller: Caller) -> None:
 @pytest.mark.gen_test
 async def test_numbered_and_permanent_codes(caller: Caller) -> None:
     """A numbered code arrives as decimal digits; a permanent one has no life and is one only."""
-    body = _code("QR_LIMIT_STR_SCENE", scene_str="door")
+    body = _code("QR_LIMIT_STR_SCENE", scene_str="shelf")
     first = await caller.post("/cgi-bin/qrcode/create", body)
     again = await caller.post("/cgi-bin/qrcode/create", body)
     large = _code("QR_SCENE", scene_id=2**33)

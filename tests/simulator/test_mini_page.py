@@ -35,9 +35,9 @@ def page(io_loop: IOLoop) -> Iterator[Caller]:
     """A simulator whose mini program talks to a small recording server."""
     _Recorder.calls = []
     routes = [(r"/api/miniprogram/(scan|confirm)", _Recorder)]
-    door = HTTPServer(Application(routes, log_function=lambda handler: None))
+    server = HTTPServer(Application(routes, log_function=lambda handler: None))
     sockets = bind_sockets(0, "127.0.0.1")
-    door.add_sockets(sockets)
+    server.add_sockets(sockets)
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     config = replace(SimulatorConfig.generated("", server_url=url), push_timeout_seconds=0.2)
     wechat = SimulatedWeChat(config)
@@ -46,8 +46,8 @@ def page(io_loop: IOLoop) -> Iterator[Caller]:
     yield caller
     io_loop.run_sync(caller.http.aclose)
     io_loop.run_sync(wechat.stop)
-    door.stop()
-    io_loop.run_sync(door.close_all_connections)
+    server.stop()
+    io_loop.run_sync(server.close_all_connections)
 
 
 @pytest.mark.gen_test

@@ -127,19 +127,21 @@ async def test_who_comes_twice_goes_alone(bench: Bench) -> None:
 async def test_a_second_identity_costs_four_trips(bench: Bench) -> None:
     """A link is followed to the primary record: nothing grows with the number of identities."""
     for number in range(4):
-        door = Identity(AppId(f"wx{number}"), OpenId("ann"), UnionId("u"))
-        await bench.log_in(door)
-    assert await bench.log_in(door) == ["findAndModify", "find", "find", "findAndModify"]
+        identity = Identity(AppId(f"wx{number}"), OpenId("ann"), UnionId("u"))
+        await bench.log_in(identity)
+    assert await bench.log_in(identity) == ["findAndModify", "find", "find", "findAndModify"]
 
 
 @pytest.mark.gen_test(timeout=20)
 async def test_many_second_identities_cost_five_trips(bench: Bench) -> None:
     """However many come: one that finds no primary record, two along the links, two that count."""
-    doors = [[Identity(AppId(a), OpenId(f"{n}"), UnionId(f"u{n}")) for n in range(4)] for a in "xy"]
-    for person in doors[0] + doors[1]:
+    identities = [
+        [Identity(AppId(a), OpenId(f"{n}"), UnionId(f"u{n}")) for n in range(4)] for a in "xy"
+    ]
+    for person in identities[0] + identities[1]:
         await bench.log_in(person)
     asked = ["update", "find", "find", "update", "find"]
-    assert await bench.log_in_all(doors[1]) == asked
+    assert await bench.log_in_all(identities[1]) == asked
 
 
 @pytest.mark.gen_test(timeout=20)

@@ -12,7 +12,7 @@ from services.scenes.store import Notice
 from tests.services.push.kit import TOKEN, Node, closed, eventually, status
 
 
-@pytest.fixture(params=[False, True], ids=["waited for", "at hand"])
+@pytest.fixture(params=[False, True], ids=["awaited", "nowait"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test twice: with a store that has to be waited for, and with one that has not."""
     monkeypatch.setattr(Node, "nowait", request.param)

@@ -188,7 +188,7 @@ def test_expiry_of_an_extended_scene():
 
 
 def test_expiry_of_a_socket_that_left():
-    """Nobody asks for a scene without a socket."""
+    """A scene without a socket is not asked for."""
     timers, _, clock = _timers()
     timers.add(5, KEY, clock.now() + 10)
     clock.ahead = 12

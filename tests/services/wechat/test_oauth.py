@@ -25,7 +25,7 @@ GOOD = {
 GRANT = Grant(OpenId("oA"), "snsapi_userinfo", access_token="T")
 
 
-def door(b: Bench, **options: int) -> OAuthClient:
+def oauth_client(b: Bench, **options: int) -> OAuthClient:
     return OAuthClient(
         b.client, b.clock, b.supervisor, app_id=APP_ID, app_secret=APP_SECRET, **options
     )
@@ -71,7 +71,7 @@ async def test_exchange() -> None:
     """A code becomes a grant."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [GOOD]
-        grant = await door(b).exchange("CODE")
+        grant = await oauth_client(b).exchange("CODE")
         assert (grant.openid, grant.unionid, grant.is_snapshot) == ("oA", "uA", False)
         assert grant.with_profile
         (seen,) = b.wechat.seen
@@ -88,7 +88,7 @@ async def test_silent_scope() -> None:
     """snsapi_base brings an openid and no right to a name."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [{"access_token": "T", "openid": "oA", "scope": "snsapi_base"}]
-        grant = await door(b).exchange("CODE")
+        grant = await oauth_client(b).exchange("CODE")
         assert (grant.unionid, grant.with_profile) == (None, False)
 
 
@@ -98,7 +98,7 @@ async def test_snapshot_person(mark: object) -> None:
     """The virtual person of snapshot mode is marked, however it is spelt."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [{**GOOD, "is_snapshotuser": mark}]
-        assert (await door(b).exchange("CODE")).is_snapshot
+        assert (await oauth_client(b).exchange("CODE")).is_snapshot
 
 
 @pytest.mark.gen_test
@@ -106,7 +106,7 @@ async def test_code_is_exchanged_once() -> None:
     """Phones, prefetchers and gateways ask twice; WeChat is asked once (40163)."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [GOOD, {"errcode": 40163, "errmsg": "code been used"}]
-        asked = door(b)
+        asked = oauth_client(b)
         grants = await asyncio.gather(*(asked.exchange("CODE") for _ in range(5)))
         assert {grant.openid for grant in grants} == {"oA"}
         assert await asked.exchange("CODE") == grants[0]
@@ -119,7 +119,7 @@ async def test_exchange_outlives_its_caller() -> None:
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [GOOD]
         b.wechat.hanging = asyncio.Event()
-        asked = door(b)
+        asked = oauth_client(b)
         first = asyncio.ensure_future(asked.exchange("CODE"))
         await eventually(lambda: bool(b.wechat.seen))
         first.cancel()
@@ -133,7 +133,7 @@ async def test_exchange_is_forgotten() -> None:
     """After a minute the code is WeChat's matter again, and nothing is kept."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [GOOD, {"errcode": 40163, "errmsg": "code been used"}]
-        asked = door(b)
+        asked = oauth_client(b)
         await asked.exchange("CODE")
         b.clock.seconds = 61
         with pytest.raises(WeChatRefused) as caught:
@@ -147,7 +147,7 @@ async def test_memory_of_exchanges_is_bounded() -> None:
     """A flood of codes cannot fill the memory."""
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [GOOD] * 20
-        asked = door(b, most_remembered=10)
+        asked = oauth_client(b, most_remembered=10)
         for number in range(20):
             await asked.exchange(f"CODE{number}")
         assert len(asked._exchanges) == 10
@@ -159,7 +159,7 @@ async def test_what_is_no_code(code: str) -> None:
     """WeChat is not even asked."""
     async with bench() as b:
         with pytest.raises(WeChatRefused) as caught:
-            await door(b).exchange(code)
+            await oauth_client(b).exchange(code)
         assert caught.value.code == "bad_request"
         assert b.wechat.seen == []
 
@@ -171,7 +171,7 @@ async def test_refused_codes(errcode: int) -> None:
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [{"errcode": errcode, "errmsg": "no"}]
         with pytest.raises(WeChatRefused) as caught:
-            await door(b).exchange("CODE")
+            await oauth_client(b).exchange("CODE")
         assert caught.value.code == "bad_request"
 
 
@@ -183,7 +183,7 @@ async def test_exchange_is_never_repeated(fault: str) -> None:
         b.wechat.busy = 9 * (fault == "busy")
         b.wechat.broken = {"api.weixin.qq.com"} if fault == "broken" else set()
         with pytest.raises(WeChatUnavailable):
-            await door(b).exchange("CODE")
+            await oauth_client(b).exchange("CODE")
         assert len(b.wechat.seen) == 1
 
 
@@ -192,7 +192,7 @@ async def test_person_may_try_again_after_an_outage() -> None:
     """A failed connection is not remembered against the code."""
     async with bench(spare_base="") as b:
         b.wechat.unreachable = {"api.weixin.qq.com"}
-        asked = door(b)
+        asked = oauth_client(b)
         with pytest.raises(WeChatUnavailable):
             await asked.exchange("CODE")
         b.wechat.unreachable = set()
@@ -207,7 +207,7 @@ async def test_exchange_without_result(answer: dict[str, Any]) -> None:
     async with bench() as b:
         b.wechat.script[EXCHANGE] = [answer]
         with pytest.raises(WeChatUnavailable):
-            await door(b).exchange("CODE")
+            await oauth_client(b).exchange("CODE")
 
 
 @pytest.mark.gen_test
@@ -218,7 +218,7 @@ async def test_profile() -> None:
         b.wechat.script[INFO] = [
             {"openid": "oA", "nickname": "小\u0001明 👩\u200d🚀", "headimgurl": picture}
         ]
-        profile = await door(b).profile(GRANT)
+        profile = await oauth_client(b).profile(GRANT)
         assert (profile.nickname, profile.avatar) == ("小 明 👩\u200d🚀", picture)
 
 
@@ -228,7 +228,7 @@ async def test_profile_of_another_person() -> None:
     async with bench() as b:
         b.wechat.script[INFO] = [{"openid": "oB", "nickname": "x"}]
         with pytest.raises(WeChatUnavailable):
-            await door(b).profile(GRANT)
+            await oauth_client(b).profile(GRANT)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ async def test_no_secret_in_errors() -> None:
         text = f"invalid {APP_SECRET} SECRET_CODE_SECRET_CODE_SECRET"
         b.wechat.script[EXCHANGE] = [{"errcode": 40029, "errmsg": text}]
         with pytest.raises(WeChatRefused) as caught:
-            await door(b).exchange("SECRET_CODE_SECRET_CODE_SECRET")
+            await oauth_client(b).exchange("SECRET_CODE_SECRET_CODE_SECRET")
         assert "SECRET" not in str(caught.value) and APP_SECRET not in str(caught.value)
 
 

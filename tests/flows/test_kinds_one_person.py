@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.flows.browsers import Walker
-from tests.flows.test_door_mini_program import Program
+from tests.flows.test_mini_program_login import Program
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP
@@ -35,7 +35,7 @@ async def by_web(stack: Stack, person: str = "alice") -> Login:
 async def by_website(stack: Stack, person: str = "alice") -> Login:
     page = await stack.begin(kind="website")
     async with Walker(stack, page) as popup:
-        await popup.walk(page, person, door="website")
+        await popup.walk(page, person, route="website")
     return dict((await page.reaches("authorized"))["login"])
 
 
@@ -56,9 +56,9 @@ async def by_the_programs_own_login(stack: Stack, person: str = "alice") -> Logi
     return dict((await Program(stack, person).post("login")).json()["login"])
 
 
-Door = Callable[[Stack, str], Awaitable[Login]]
+LogIn = Callable[[Stack, str], Awaitable[Login]]
 
-DOORS: list[Door] = [
+KINDS: list[LogIn] = [
     by_scan,
     by_web,
     by_website,
@@ -70,23 +70,23 @@ DOORS: list[Door] = [
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    list(itertools.combinations(DOORS, 2)),
-    ids=lambda door: door.__name__.removeprefix("by_"),
+    list(itertools.combinations(KINDS, 2)),
+    ids=lambda log_in: log_in.__name__.removeprefix("by_"),
 )
-async def test_two_doors_one_user(tmp_path: Path, first: Door, second: Door) -> None:
+async def test_two_kinds_one_user(tmp_path: Path, first: LogIn, second: LogIn) -> None:
     """Each pair of the six, in both orders and at the same moment: the older id stays."""
     accounts = {"default": {"web_scope": "snsapi_userinfo"}}
     async with Stack(tmp_path, wechat={"accounts": accounts}) as stack:
         for person in ("alice", "bob", "carol"):
             await stack.simulator("follow", person=person)
-        for person, doors in (("alice", (first, second)), ("bob", (second, first))):
-            logins = [await door(stack, person) for door in doors]
+        for person, kinds in (("alice", (first, second)), ("bob", (second, first))):
+            logins = [await log_in(stack, person) for log_in in kinds]
             assert logins[0]["user"]["is_new"]
             assert await stack.one_user(logins) == logins[0]["user"]["id"]
         logins = list(await asyncio.gather(first(stack, "carol"), second(stack, "carol")))
         assert await stack.one_user(logins) in {login["user"]["id"] for login in logins}
         await stack.unionids_are_learned()
-        known = [await door(stack, "carol") for door in (first, second)]
+        known = [await log_in(stack, "carol") for log_in in (first, second)]
         ids = {login["user"]["id"] for login in known}
         assert ids == {await stack.one_user(known)}
 

@@ -26,7 +26,7 @@ async def test_the_result_arrives_on_the_openers_socket(tmp_path: Path) -> None:
         page = await stack.begin(kind="website", lang="en")
         async with page.socket() as socket, Walker(stack, page) as popup:
             assert (await status(socket))["state"] == "waiting"
-            landed = await popup.walk(page, door="website")
+            landed = await popup.walk(page, route="website")
             assert title(landed) == "You are logged in" and "data-closes" in landed.text
             document = await until(socket, "authorized")
         # qrconnect grants the profile, too.
@@ -81,7 +81,7 @@ async def test_refused_with_a_redirect_ends_the_scene(tmp_path: Path) -> None:
         page = await stack.begin(kind="website", lang="en")
         for who, state in ((None, "waiting"), (page, "cancelled")):
             async with Walker(stack, who) as popup:
-                back = await popup.to_wechat_and_back(page, door="website")
+                back = await popup.to_wechat_and_back(page, route="website")
                 without = f"{back.partition('?')[0]}?state={back.rpartition('state=')[2]}"
                 assert title(await popup.http.get(without)) == "Refused"
             assert await page.state() == state
@@ -92,7 +92,7 @@ async def test_another_browser_is_asked(tmp_path: Path) -> None:
     async with Stack(tmp_path) as stack:
         page = await stack.begin(kind="website", lang="en")
         async with Walker(stack) as victim:
-            shown = await victim.walk(page, door="website")
+            shown = await victim.walk(page, route="website")
             assert asks(shown) and await page.state() == "scanned"
             await victim.answer(shown, allow=False)
         assert await page.state() == "denied"

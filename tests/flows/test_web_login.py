@@ -121,14 +121,14 @@ async def test_without_next_the_page_says_so(tmp_path: Path) -> None:
         assert await page.state() == "authorized"
 
 
-@pytest.mark.parametrize("door", ["wechat", "website"])
-async def test_a_phone_that_asks_twice_exchanges_once(tmp_path: Path, door: str) -> None:
+@pytest.mark.parametrize("route", ["wechat", "website"])
+async def test_a_phone_that_asks_twice_exchanges_once(tmp_path: Path, route: str) -> None:
     """Prefetch and reload: at once and again later, one exchange and one and the same page."""
-    kind = {"wechat": "web", "website": "website"}[door]
+    kind = {"wechat": "web", "website": "website"}[route]
     async with Stack(tmp_path) as stack:
         page = await begin(stack, kind=kind)
         async with Walker(stack) as phone:
-            back = await phone.to_wechat_and_back(page, door=door)
+            back = await phone.to_wechat_and_back(page, route=route)
             shown = await asyncio.gather(*(phone.http.get(back) for _ in range(4)))
             shown.append(await phone.http.get(back))
             assert len({answer.text for answer in shown}) == 1 and asks(shown[0])

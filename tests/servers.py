@@ -4,6 +4,7 @@ Nothing here is shared with a server that already runs on the machine, and only 
 started here are ever signalled.
 """
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -13,8 +14,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 from cryptography import x509
@@ -92,6 +94,24 @@ class Server:
     def resume(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+class Startable(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+@contextlib.contextmanager
+def started(server: S) -> Iterator[S]:
+    """The server while it runs; it is stopped also where its start fails."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def until(true: Callable[[], bool], problem: str, seconds: float = STARTS_WITHIN_SECONDS) -> None:

@@ -25,7 +25,7 @@ from tests.contracts.benches import (
 from tests.contracts.mongo_bench import MongoUserBench
 from tests.contracts.redis_bench import RedisBrokerBench, RedisSceneBench
 from tests.redis_cluster import RedisCluster
-from tests.servers import MongoServer, RedisServer, SecantusServer
+from tests.servers import MongoServer, RedisServer, SecantusServer, started
 
 Request = pytest.FixtureRequest
 
@@ -86,23 +86,15 @@ USER_BENCHES: list[Any] = [
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server for all contract tests."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        server.start()
+    with started(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     """One Redis Cluster of three masters for all contract tests."""
-    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
+    with started(RedisCluster(tmp_path_factory.mktemp("cluster"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(scope="session")
@@ -111,23 +103,15 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("TEST_MONGODB_URL"):
         yield url
         return
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
+    with started(MongoServer(tmp_path_factory.mktemp("mongo"))) as server:
         yield server.url
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
 def secantus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One SecantusDB for all contract tests: the error codes of a mongod, and retryable writes."""
-    server = SecantusServer(tmp_path_factory.mktemp("secantus"))
-    try:
-        server.start()
+    with started(SecantusServer(tmp_path_factory.mktemp("secantus"))) as server:
         yield server.url
-    finally:
-        server.stop()
 
 
 @pytest.fixture(params=SCENE_BENCHES)

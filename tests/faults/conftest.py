@@ -6,40 +6,28 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import UnexpectedLogs
-from tests.servers import MongoServer, RedisServer, any_mongo_server
+from tests.servers import MongoServer, RedisServer, any_mongo_server, started
 
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A redis-server that this test may stop, pause and spoil."""
-    server = RedisServer(tmp_path)
-    try:
-        server.start()
+    with started(RedisServer(tmp_path)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 def mongo_server(tmp_path: Path) -> Iterator[MongoServer]:
     """A MongoDB-protocol server that this test may stop and pause. Its data outlives it."""
-    server = any_mongo_server(tmp_path)
-    try:
-        server.start()
+    with started(any_mongo_server(tmp_path)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
 def shared_mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
     """A MongoDB-protocol server for all tests of a module, which leave it as it is."""
-    server = any_mongo_server(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
+    with started(any_mongo_server(tmp_path_factory.mktemp("mongo"))) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(autouse=True)

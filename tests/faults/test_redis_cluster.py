@@ -15,7 +15,7 @@ from tests.contracts.benches import eventually
 from tests.contracts.scenes import authorize, claim
 from tests.faults.test_redis import linked, new_scene, works_within
 from tests.redis_cluster import RedisCluster
-from tests.servers import RedisServer
+from tests.servers import RedisServer, started
 
 pytestmark = pytest.mark.redis
 
@@ -23,12 +23,8 @@ pytestmark = pytest.mark.redis
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
     """A cluster of this test's own."""
-    cluster = RedisCluster(tmp_path)
-    try:
-        cluster.start()
+    with started(RedisCluster(tmp_path)) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tests.faults.test_redis import new_scene, works_within
 from tests.faults.test_redis_cluster import caught_up
 from tests.faults.test_redis_start import complaint, log_in
 from tests.redis_sentinels import NAME, RedisSentinels
-from tests.servers import RedisServer
+from tests.servers import RedisServer, started
 from tests.wire_proxy import Proxy, one_read
 
 pytestmark = [pytest.mark.redis, pytest.mark.gen_test(timeout=60)]
@@ -29,12 +29,8 @@ pytestmark = [pytest.mark.redis, pytest.mark.gen_test(timeout=60)]
 @pytest.fixture
 def sentinels(tmp_path: Path) -> Iterator[RedisSentinels]:
     """Of this test's own."""
-    sentinels = RedisSentinels(tmp_path)
-    try:
-        sentinels.start()
+    with started(RedisSentinels(tmp_path)) as sentinels:
         yield sentinels
-    finally:
-        sentinels.stop()
 
 
 def replica_of(sentinels: RedisSentinels) -> RedisServer:

@@ -22,7 +22,7 @@ from tests.contracts.scenes import authorize, claim
 from tests.faults.test_redis import new_scene
 from tests.processes import ROOT
 from tests.redis_cluster import RedisCluster
-from tests.servers import RedisServer, TlsRedisServer
+from tests.servers import RedisServer, TlsRedisServer, started
 from tests.wire_proxy import Fault, Proxy, one_read
 
 pytestmark = [pytest.mark.redis, pytest.mark.gen_test(timeout=30)]
@@ -320,12 +320,8 @@ async def test_at_run_time_no_refusal_quotes_a_password(
 
 @contextlib.contextmanager
 def server_with(folder: Path, *options: str) -> Iterator[RedisServer]:
-    server = RedisServer(folder, *options)
-    try:
-        server.start()
+    with started(RedisServer(folder, *options)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 async def test_a_redis_without_hello_is_spoken_to_in_resp2(tmp_path: Path) -> None:

@@ -14,19 +14,34 @@ from services.redis_client import RedisLink
 from services.scenes.local_echo import LocalEcho
 from services.scenes.store_redis import RedisSceneStore
 from services.settings.models import Settings
-from tests.servers import MongoServer, RedisServer
+from tests.flows.oidc import provider
+from tests.handlers.conftest import Running
+from tests.servers import MongoServer, RedisServer, started
 from tests.stack import Stack
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server for all flows."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        server.start()
+    with started(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
         yield server
-    finally:
-        server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """One MongoDB-protocol server for all flows, each with a database of its own."""
+    with started(MongoServer(tmp_path_factory.mktemp("mongo"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """An OpenID Provider with the clients of tests/flows/oidc.py, for the tests of a module that
+    want no other server."""
+    folder = tmp_path_factory.mktemp("server")
+    running = Running(lambda: Stack(folder, **provider()))
+    yield running
+    running.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
@@ -56,17 +71,6 @@ def scenes_in_redis(redis_server: RedisServer) -> OpenBackend:
         return backend
 
     return open_scenes_in_redis
-
-
-@pytest.fixture(scope="session")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    """One MongoDB-protocol server for all flows."""
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 class TwoNodes:

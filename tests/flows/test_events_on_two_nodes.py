@@ -1,6 +1,5 @@
 """Events of two nodes that share Redis and MongoDB: one of them tells."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,6 @@ from tests.servers import MongoServer, RedisServer
 from tests.stack import Stack, eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.mongodb, pytest.mark.gen_test(timeout=60)]
-
-
-@pytest.fixture(scope="module")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 async def test_one_node_tells_what_happens_at_both(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import UnexpectedLogs
 from tests.flows.browsers import Walker
 from tests.flows.test_mini_program_login import Program
 from tests.stack import ON_LOOP, Stack
@@ -92,10 +93,12 @@ async def test_two_kinds_one_user(tmp_path: Path, first: LogIn, second: LogIn) -
 
 
 async def test_two_users_that_turn_out_to_be_one_are_joined(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, logs: UnexpectedLogs
 ) -> None:
     """A web login told no unionid; when it is learned, the older id stays, and the log says so."""
     caplog.set_level(logging.INFO)
+    # Written by the background task, unless the faults end before it asks.
+    logs.expect("unionids are owed")
     async with Stack(tmp_path) as stack:
         await stack.simulator("faults", path="/cgi-bin/user/info", status=500, times=0)
         logins = [await by_web(stack), await by_website(stack)]

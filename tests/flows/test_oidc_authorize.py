@@ -4,7 +4,6 @@ import asyncio
 import html
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +34,6 @@ from tests.handlers.conftest import Running
 from tests.stack import ON_LOOP, Stack, status, until
 
 pytestmark = ON_LOOP
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server with the two clients, for all tests that want no other."""
-    folder = tmp_path_factory.mktemp("server")
-    running = Running(lambda: Stack(folder, **provider()))
-    yield running
-    running.close()
 
 
 SHOP_CALLBACK = "https://shop.example.test/cb"

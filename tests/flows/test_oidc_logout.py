@@ -1,6 +1,5 @@
 """``/oauth/logout``, and what clients are told by the back channel, however a session ends."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,6 @@ from tests.handlers.conftest import Running
 from tests.stack import ON_LOOP, Stack, eventually
 
 pytestmark = ON_LOOP
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server with the two clients, for all tests that want no other."""
-    folder = tmp_path_factory.mktemp("server")
-    running = Running(lambda: Stack(folder, **provider()))
-    yield running
-    running.close()
 
 
 BYE = "https://wiki.example.test/bye"

@@ -620,16 +620,6 @@ def sections() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 def embedded(request: pytest.FixtureRequest, folder: Path) -> World:
     return World(folder, 1, sections())
 

@@ -1,7 +1,6 @@
 """Sessions on two nodes that share Redis and MongoDB, each with signing keys of its own."""
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,6 @@ from tests.servers import MongoServer, RedisServer
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.redis, pytest.mark.mongodb, pytest.mark.gen_test(timeout=60)]
-
-
-@pytest.fixture(scope="module")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import Server, need, until
+from tests.servers import Server, need, started, until
 
 from .sites import LONG, ONE_SERVER, TWO_NODES, Site, answers, documented, visiting
 
@@ -59,12 +59,8 @@ def apache(site: Site, issuer: str) -> Iterator[None]:
     # Not in pytest's folder, which only its user may read.
     with tempfile.TemporaryDirectory(prefix="scanpush-apache-") as folder:
         os.chmod(folder, 0o755)
-        server = Apache(Path(folder), site, issuer)
-        try:
-            server.start()
+        with started(Apache(Path(folder), site, issuer)):
             yield
-        finally:
-            server.stop()
 
 
 @pytest.mark.parametrize("where", (ONE_SERVER, TWO_NODES))

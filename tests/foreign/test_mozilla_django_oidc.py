@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server
+from tests.servers import Server, started
 
 from .sites import LONG, ONE_SERVER, TWO_NODES, Site, answers, documented, visiting
 
@@ -42,12 +42,8 @@ class Shop(Server):
 
 @contextlib.contextmanager
 def shop(folder: Path, site: Site, issuer: str) -> Iterator[None]:
-    server = Shop(folder, site, issuer)
-    try:
-        server.start()
+    with started(Shop(folder, site, issuer)):
         yield
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize("where", (ONE_SERVER, TWO_NODES))

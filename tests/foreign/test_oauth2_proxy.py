@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, until
+from tests.servers import Server, started, until
 
 from .sites import LONG, ONE_SERVER, TWO_NODES, Site, answers, documented, visiting
 
@@ -71,12 +71,8 @@ class Proxy(Server):
 @contextlib.contextmanager
 def proxy(folder: Path, program: Path, site: Site, issuer: str) -> Iterator[Proxy]:
     folder.mkdir()
-    server = Proxy(folder, program, site, issuer)
-    try:
-        server.start()
+    with started(Proxy(folder, program, site, issuer)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize("where", (ONE_SERVER, TWO_NODES))

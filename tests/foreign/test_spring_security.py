@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, until
+from tests.servers import Server, started, until
 
 from .sites import LONG, ONE_SERVER, TWO_NODES, Site, answers, documented, visiting
 
@@ -60,12 +60,8 @@ class Shop(Server):
 @contextlib.contextmanager
 def shop(folder: Path, program: list[str], site: Site, issuer: str) -> Iterator[None]:
     folder.mkdir()
-    server = Shop(folder, program, site, issuer)
-    try:
-        server.start()
+    with started(Shop(folder, program, site, issuer)):
         yield
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize("where", (ONE_SERVER, TWO_NODES))

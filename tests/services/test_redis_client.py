@@ -8,19 +8,15 @@ import pytest
 
 from services.errors import StoreUnavailable
 from services.redis_client import RedisLink, Script
-from tests.servers import RedisServer
+from tests.servers import RedisServer, started
 
 pytestmark = pytest.mark.redis
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    try:
-        server.start()
+    with started(RedisServer(tmp_path)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.mark.gen_test

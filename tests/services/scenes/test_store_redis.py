@@ -13,17 +13,13 @@ from services.scenes.store_redis import SHARDS, keys_of
 from tests.conftest import UnexpectedLogs
 from tests.contracts.scenes import claim
 from tests.faults.test_redis import linked, new_scene
-from tests.servers import RedisServer
+from tests.servers import RedisServer, started
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    try:
-        server.start()
+    with started(RedisServer(tmp_path)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @given(st.uuids(version=4))

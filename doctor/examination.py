@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import ssl
+import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from services.clock import Clock
 from services.errors import ExchangeFailed, SettingsError
 from services.http_client import Response, exchange
 from services.origins import DEFAULT_PORTS, url_host
-from services.settings.models import AccountSettings, Settings, listened_on
+from services.settings.models import Settings, listened_on
 from services.settings.outgoing import Outgoing
 from services.wechat.accounts import proof
 from services.wechat.client import WeChatClient, text_of
@@ -139,6 +140,8 @@ class Examination:
         self.trusted = outgoing.trusted or httpx.create_ssl_context(trust_env=False)
         self.tokens: dict[str, str] = {}
         """access_tokens by account."""
+        self.refused_by: dict[str, str] = {}
+        """Of the other accounts: the check that tells why WeChat gave none."""
         self.reached: set[str] = set()
         """The accounts for which the server at `base` answered as WeChat expects."""
         self._reports: dict[str, Mapping[str, Any] | NoReport] = {}
@@ -151,6 +154,17 @@ class Examination:
         if not wechat.is_simulated:
             return ""
         return f"{wechat.open_base.rstrip('/').removesuffix('/open')}/console"
+
+    @property
+    def ahead(self) -> float | None:
+        """By how many seconds WeChat's clock is ahead of this machine's; None: unknown."""
+        return statistics.median(self.transport.ahead) if self.transport.ahead else None
+
+    def bearer(self, account: str) -> str:
+        """What shows the server that the doctor has the account's settings."""
+        moment = int(self.clock.now())
+        secret = self.settings.wechat.accounts[account].app_secret.get_secret_value()
+        return f"Bearer {moment}.{proof(secret, moment)}"
 
     def label(self, account: str) -> str:
         """The name of the account, where it has to be said."""
@@ -193,7 +207,8 @@ class Examination:
                     method,
                     url,
                     query=query,
-                    headers=headers,
+                    # For the log of a proxy, whose reader sees refused signatures there.
+                    headers={"User-Agent": "scanpush-doctor", **(headers or {})},
                     content=content,
                     timeout=httpx.Timeout(seconds),
                     longest=MOST_BYTES,
@@ -218,15 +233,12 @@ class Examination:
         return self._reports[account]
 
     async def _asked_report(self, name: str) -> Mapping[str, Any] | NoReport:
-        account: AccountSettings = self.settings.wechat.accounts[name]
-        moment = int(self.clock.now())
-        shown = proof(account.app_secret.get_secret_value(), moment)
         try:
             answer = await self.ask_server(
                 "GET",
                 f"{self.base}/api/doctor",
                 query={"account": name},
-                headers={"Authorization": f"Bearer {moment}.{shown}"},
+                headers={"Authorization": self.bearer(name)},
             )
         except ExchangeFailed:
             return NoReport(SENTENCES["unreached"])

@@ -325,10 +325,13 @@ async def answer(
     return response
 
 
-def log_access(status: int, method: str, target: str, seconds: float) -> None:
+def log_access(
+    status: int, method: str, target: str, seconds: float, *, expected: bool = False
+) -> None:
     """The access log: one line per request, without secrets. The server's own failures at WARNING,
-    a client's errors at INFO, everything else at DEBUG."""
-    level = logging.WARNING if status == 500 else logging.INFO if status >= 400 else logging.DEBUG
+    a client's errors at INFO unless they are `expected`, everything else at DEBUG."""
+    told = status >= 400 and not expected
+    level = logging.WARNING if status == 500 else logging.INFO if told else logging.DEBUG
     if log.isEnabledFor(level):
         shown = scrub_uri(target)
         log.log(level, "%d %s %s %.1f ms", status, method[:MAX_METHOD], shown, 1000 * seconds)

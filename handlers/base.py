@@ -29,6 +29,9 @@ class BaseHandler(RequestHandler):
     needs_clients = False
     """Whether there is nothing at its addresses without ``oidc.clients``."""
 
+    is_refusal_expected = False
+    """Whether the caller has shown that it is the operator, who tries whether it is refused."""
+
     def initialize(self, container: Container) -> None:
         self.container = container
         request = self.request
@@ -195,5 +198,9 @@ def log_request(handler: RequestHandler) -> None:
     request_id.set(getattr(handler, "request_id", ""))
     request = handler.request
     log_access(
-        handler.get_status(), request.method or "", request.uri or "", request.request_time()
+        handler.get_status(),
+        request.method or "",
+        request.uri or "",
+        request.request_time(),
+        expected=getattr(handler, "is_refusal_expected", False),
     )

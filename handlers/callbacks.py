@@ -24,6 +24,7 @@ from services.errors import ApiError, ScanpushError
 from services.logs import request_id
 from services.scenes.callbacks import CallbackRequest
 from services.wechat.accounts import Account
+from services.wechat.callback import CallbackRefused
 from services.wechat.forwarder import HOPS_HEADER
 
 log = logging.getLogger("scanpush.http")
@@ -102,14 +103,23 @@ class CallbackHandler(BaseHandler):
     """The other methods, and the POST where Tornado's own connections serve it."""
 
     def get(self, name: str | None = None) -> None:
-        """The configuration check."""
-        gate = named_account(self.container, self.request.path).gate
+        """The configuration check.
+
+        ``scripts/doctor`` also sends a wrong signature, with its `proof`: it is refused like any,
+        but the log does not show it to the operator as an attack.
+        """
+        account = named_account(self.container, self.request.path)
         query = {
             key: values[-1].decode("utf-8", "replace")
             for key, values in self.request.query_arguments.items()
         }
         self.set_header("Content-Type", "text/plain")
-        self.finish(gate.check_configuration(query))
+        try:
+            self.finish(account.gate.check_configuration(query))
+        except CallbackRefused:
+            bearer = self.asked.bearer()
+            self.is_refusal_expected = account.proves(bearer, self.container.clock.now())
+            raise
 
     async def post(self, name: str | None = None) -> None:
         headers, body = self.request.headers, self.request.body

@@ -120,11 +120,14 @@ class Account:
     def app_id(self) -> AppId:
         return AppId(self.settings.app_id)
 
-    def proves(self, shown: str, moment: int, now: float) -> bool:
-        """Whether `shown` is a `proof` of this account's settings, made about now."""
-        if not self.app_id or abs(now - moment) > PROOF_SECONDS:
+    def proves(self, bearer: str, now: float) -> bool:
+        """Whether `bearer` is ``<moment>.<proof>`` of this account's settings, made about now."""
+        moment, _, shown = bearer.partition(".")
+        if not self.app_id or not (moment.isascii() and moment.isdecimal() and len(moment) < 12):
             return False
-        expected = proof(self.settings.app_secret.get_secret_value(), moment)
+        if abs(now - int(moment)) > PROOF_SECONDS:
+            return False
+        expected = proof(self.settings.app_secret.get_secret_value(), int(moment))
         return hmac.compare_digest(expected.encode(), shown.encode("utf-8", "surrogatepass"))
 
     def can_tell_unionid(self, identity: Identity, now_monotonic: float) -> bool:

@@ -1,5 +1,6 @@
 """The server as it is met through a proxy: what arrives, what is echoed, and what is in the way."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from pydantic import SecretStr
 
 from doctor import from_outside
 from doctor.findings import Finding, State
+from services.clock import SystemClock
 from services.settings.models import EventSettings, Settings
 from services.settings.outgoing import Outgoing, Proxies, Proxy
 from services.wechat.accounts import proof
+from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
 from tests.doctor.benches import OUTGOING, doctor, first_account, of_check, settings_of
 from tests.doctor.front import Front, answer
@@ -102,6 +105,44 @@ async def test_a_server_that_accepts_anything_is_not_scanpush(tmp_path: Path) ->
     async with Stack(tmp_path) as stack, Parrot(stack.port) as front:
         found = await outside(settings_of(stack, front.url))
         assert of_check(found, "server_url").text == "server_accepts"
+
+
+async def test_a_probe_does_not_look_like_an_attack(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wrong signature is refused with 403 and counted nowhere; the log keeps it to itself, but
+    not that of a stranger, whatever he claims to be."""
+    caplog.set_level(logging.INFO, "scanpush.http")
+    async with Stack(tmp_path) as stack:
+        counted = stack.container.metrics.exposition()[0].count(b"scanpush_callbacks_total")
+        await outside(settings_of(stack))
+        assert "/wechat/callback" not in caplog.text
+        assert stack.container.accounts.named("").watch.callbacks == {}
+        assert stack.container.metrics.exposition()[0].count(b"scanpush_callbacks_total") == counted
+        query = {"signature": "0" * 40, "timestamp": "1", "nonce": "1", "echostr": "1"}
+        account = stack.container.accounts.named("").settings
+        good = proof(account.app_secret.get_secret_value(), int(stack.now))
+        for bearer, lines in ((f"{int(stack.now)}.{good}", 0), (f"{int(stack.now)}.x", 1)):
+            headers = {"Authorization": f"Bearer {bearer}", "User-Agent": "scanpush-doctor"}
+            refused = await stack.http.get("/wechat/callback", params=query, headers=headers)
+            assert refused.status_code == 403
+            assert caplog.text.count("403 GET /wechat/callback") == lines
+
+
+async def test_the_clock_of_the_server_is_told(tmp_path: Path) -> None:
+    """The console's check looks at no time; callbacks, which do, are refused by a server whose
+    clock is off, also where the doctor's own machine is well."""
+    clock = TurnableClock(SystemClock())
+    async with Stack(tmp_path, clock=clock) as stack:
+        clock.skew = -200.0
+        settings = settings_of(stack)
+        wechat = settings.wechat.model_copy(update={"timestamp_window_seconds": 100})
+        found = await outside(settings.model_copy(update={"wechat": wechat}))
+        late = of_check(found, "server_url")
+        assert (late.state, late.text) == (State.WARN, "server_url_late")
+        assert "looks at no time" in late.what("en") and "校验不看时间" in late.what("zh")
+        clock_found = of_check(found, "clock")
+        assert clock_found.state is State.BAD and "200 s off" in clock_found.what("en")
 
 
 async def test_a_server_that_runs_with_other_settings_is_told(tmp_path: Path) -> None:

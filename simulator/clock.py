@@ -9,13 +9,16 @@ class TurnableClock:
     def __init__(self, base: Clock) -> None:
         self._base = base
         self._ahead = 0.0
+        self.skew = 0.0
+        """By how many seconds its time of day is wrong, either way; waiting is not longer or
+        shorter for it."""
 
     @property
     def is_turned(self) -> bool:
-        return self._ahead > 0
+        return self._ahead > 0 or self.skew != 0
 
     def now(self) -> float:
-        return self._base.now() + self._ahead
+        return self._base.now() + self._ahead + self.skew
 
     def monotonic(self) -> float:
         return self._base.monotonic() + self._ahead

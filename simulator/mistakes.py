@@ -1,7 +1,7 @@
 """Mistakes that people make when they set an account up, each made here on purpose and by name.
 
 What differs is always WeChat's side: the settings that `python -m simulator` prints, or that a test
-has, stay as they are. Most are mended at the simulated console; each says how it shows.
+has, stay as they are. All are mended at the simulated console; each says how it shows.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,6 +51,10 @@ def _little_quota(world: World, account: SimulatedAccount) -> None:
     world.quotas.use(account.app_id, "/cgi-bin/qrcode/create", leave=CODES_LEFT)
 
 
+def _wrong_clock(world: World, _: SimulatedAccount) -> None:
+    world.clock.skew = CLOCK_SECONDS
+
+
 def _wrong_path(world: World, account: SimulatedAccount) -> None:
     world.change(account.app_id, callback_url=f"{account.callback_url}-wrong")
 
@@ -73,10 +77,7 @@ MISTAKES: Mapping[str, Mistake] = MappingProxyType(
         "unionid": _account("bound to no Open Platform account: no unionid", open_platform=""),
         "template": _account("no message template: 40037", templates=()),
         "quota": Mistake(f"only {CODES_LEFT} codes are left today", _little_quota),
-        "clock": Mistake(
-            f"WeChat's clock is {CLOCK_SECONDS} s ahead",
-            lambda world, _: world.clock.advance(CLOCK_SECONDS),
-        ),
+        "clock": Mistake(f"WeChat's clock is {CLOCK_SECONDS} s ahead", _wrong_clock),
     }
 )
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from services.wechat.crypto import CryptoError
 from simulator.config import Mode, SimulatedAccount, Template
 from simulator.hosts.pages import PageHandler
+from simulator.refusals import Refusal
 
 OPEN_PLATFORM = "simulated"
 
@@ -39,6 +40,7 @@ class ConsoleHandler(PageHandler):
             saved=saved,
             accounts=list(world.accounts.values()),
             apps=[*world.mini_program_apps.values(), *world.websites.values()],
+            skew=round(world.clock.skew),
         )
 
     async def _change(self, app_id: str, part: str) -> str:
@@ -48,6 +50,15 @@ class ConsoleHandler(PageHandler):
         if part == "unfreeze":
             self.world.faults.clear()
             return "已解冻 · Unfrozen"
+        if part == "clock":
+            self.world.clock.skew = 0.0
+            return "时钟已校准 · The clock is right"
+        if part == "quota":
+            try:
+                self.world.quotas.clear(app_id)
+            except Refusal as refusal:
+                raise ValueError(f"errcode {refusal.errcode}") from None
+            return "已清零 · Cleared"
         bound = {"open_platform": OPEN_PLATFORM if given.get("bound") else ""}
         values: dict[str, Any] = {"app_secret": given["app_secret"], **bound}
         if app_id in self.world.accounts:

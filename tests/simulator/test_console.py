@@ -1,6 +1,7 @@
 """The simulated console, and the mistakes that can be made on WeChat's side."""
 
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,40 @@ async def test_a_frozen_secret_is_unfrozen(caller: Caller) -> None:
     assert (await caller.token())["errcode"] == 40243
     await save(caller, "unfreeze")
     assert "access_token" in await caller.token()
+
+
+async def test_every_mistake_is_mended_at_the_console(
+    caller: Caller, server: CallbackServer
+) -> None:
+    """With the values of the settings, as a person enters them at WeChat, and no restart."""
+    world, account = caller.wechat.world, caller.account
+
+    def state() -> Any:
+        quota = world.quotas.report(account.app_id, "/cgi-bin/qrcode/create")["quota"]["used"]
+        secrets = [app.app_secret for app in world.mini_program_apps.values()]
+        return world.accounts[account.app_id], secrets, quota, world.clock.is_turned
+
+    well = state()
+    keys = {
+        "app_secret": account.app_secret,
+        "service": "1",
+        "verified": "1",
+        "bound": "1" if account.open_platform else "",
+        "ip_allow_list": " ".join(account.ip_allow_list),
+        "templates": "\n".join(" ".join((one.template_id, *one.keys)) for one in account.templates),
+    }
+    apps = {app_id: app.app_secret for app_id, app in world.mini_program_apps.items()}
+    for name in MISTAKES:
+        make_mistake(world, name)
+        await save(caller, "keys", **keys)
+        await save(caller, "server", **server_fields(caller))
+        for app_id, secret in apps.items():
+            await save(caller, "keys", app_id, app_secret=secret, bound="1")
+        for part in ("unfreeze", "quota", "clock"):
+            assert "Not saved" not in await save(caller, part)
+        assert state() == well, name
+        world.quotas._clears.clear()  # ten a month are enough elsewhere
+        assert "access_token" in await caller.token()
 
 
 async def test_mistakes_are_made_by_name(caller: Caller) -> None:

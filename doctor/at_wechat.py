@@ -58,16 +58,24 @@ async def credentials(exam: Examination, name: str, account: AccountSettings) ->
         )
     except WeChatRefused as refusal:
         found = refused("credentials", refusal, label)
+        exam.refused_by[name] = found.check
         yield found
         if is_about_address(refusal):
-            yield Finding("credentials", State.SKIPPED, "credentials_unseen", {}, label)
+            yield Finding(
+                "credentials", State.SKIPPED, "credentials_unseen", {}, label, because=found.check
+            )
         elif found.check == "credentials":
-            yield Finding("ip_list", State.SKIPPED, "ip_unseen", {}, label)
+            yield _ip_unseen(label)
     except WeChatUnavailable as error:
+        exam.refused_by[name] = "credentials"
         yield await unanswered(exam, "credentials", error, name)
-        yield Finding("ip_list", State.SKIPPED, "ip_unseen", {}, label)
+        yield _ip_unseen(label)
     else:
         yield Finding("credentials", State.OK, "credentials", {"app_id": account.app_id}, label)
+
+
+def _ip_unseen(label: str) -> Finding:
+    return Finding("ip_list", State.SKIPPED, "ip_unseen", {}, label, because="credentials")
 
 
 async def ip_list_and_time(exam: Examination, name: str, account: AccountSettings) -> Findings:
@@ -86,11 +94,10 @@ async def ip_list_and_time(exam: Examination, name: str, account: AccountSetting
 
 async def clock(exam: Examination) -> Findings:
     """This machine's clock by WeChat's Date."""
-    ahead = exam.transport.ahead
-    if not ahead:
+    off, window = exam.ahead, exam.settings.wechat.timestamp_window_seconds
+    if off is None:
         yield Finding("clock", State.SKIPPED, "clock_unknown")
         return
-    off = statistics.median(ahead)
     if abs(off) < OFF_SECONDS:
         yield Finding("clock", State.OK, "clock", {"seconds": int(OFF_SECONDS)})
         return
@@ -98,9 +105,12 @@ async def clock(exam: Examination) -> Findings:
     values = {
         "seconds": round(abs(off)),
         "side": SENTENCES["behind" if off > 0 else "ahead"],
-        "window": exam.settings.wechat.timestamp_window_seconds,
+        "window": window,
     }
-    yield Finding("clock", state, "clock_off", values)
+    if abs(off) > window:
+        yield Finding("clock", State.BAD, "clock_refuses", values)
+    else:
+        yield Finding("clock", state, "clock_off", values)
 
 
 async def wechat_time(exam: Examination) -> Findings:
@@ -223,18 +233,21 @@ async def unionid(exam: Examination, name: str, account: AccountSettings) -> Fin
     yield Finding("unionid", State.BAD if several else State.WARN, "unionid_none", {}, label)
 
 
+MOST_TEMPLATES = 3
+
 _FIELD = re.compile(r"\{\{\s*(\w+)\.DATA\s*\}\}")
 
 
 async def template(exam: Examination, name: str, account: AccountSettings) -> Findings:
-    """The fields of the notice's template against notice_fields; nothing is sent."""
+    """The fields of the notice's template against notice_fields; nothing is sent. Where no notice
+    is configured, which templates there would be: that is no mistake."""
     label = exam.label(name)
-    if not account.notice_template_id:
-        yield Finding("template", State.SKIPPED, "template_none", {}, label)
-        return
     try:
         answer = await exam.call(name, "GET", "/cgi-bin/template/get_all_private_template")
     except WeChatError as error:
+        if not account.notice_template_id:
+            yield Finding("template", State.SKIPPED, "template_unset", {}, label)
+            return
         yield await unanswered(exam, "template", error, name)
         return
     found = answer.get("template_list")
@@ -243,6 +256,15 @@ async def template(exam: Examination, name: str, account: AccountSettings) -> Fi
         for one in (found if isinstance(found, list) else [])
         if isinstance(one, dict)
     }
+    if not account.notice_template_id:
+        listed = "; ".join(
+            f"{template_id} ({', '.join(_FIELD.findall(content))})"
+            for template_id, content in list(contents.items())[:MOST_TEMPLATES]
+        )
+        values: dict[str, object] = {"name": name, "listed": listed}
+        text = "template_unused" if contents else "template_none"
+        yield Finding("template", State.SKIPPED, text, values, label)
+        return
     if account.notice_template_id not in contents:
         yield Finding("template", State.BAD, "template_unknown", {}, label)
         return

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from doctor.texts import MARKS, PLACES, TEXTS, Said
+from doctor.texts import HINDRANCES, MARKS, NEXT, PLACES, TEXTS, UNSEEN, Said
 
 Language = Literal["zh", "en"]
 
@@ -38,6 +38,8 @@ class Finding:
     account: str = ""
     advice: Said | None = None
     """In place of the text's own remedy."""
+    because: str = ""
+    """The check whose mistake explains this: the placeholder ``root``."""
 
     def what(self, language: Language, console: str = "") -> str:
         what = self._said(TEXTS[self.text].what, language, console)
@@ -51,7 +53,7 @@ class Finding:
         places = {name: console or getattr(place, language) for name, place in PLACES.items()}
         values = {
             name: getattr(value, language) if isinstance(value, Said) else value
-            for name, value in self.values.items()
+            for name, value in {"root": self.because, **self.values}.items()
         }
         text: str = getattr(said, language).format(**places | values)
         # One line each, whatever a peer has answered.
@@ -65,16 +67,83 @@ class Finding:
         return f"{told} → {remedy}" if remedy else told
 
 
+@dataclass(frozen=True)
+class Next:
+    """What to mend first."""
+
+    finding: Finding
+    why: Said
+    """What it keeps from working."""
+    explained: tuple[str, ...]
+    """The checks that wait for it."""
+
+    def line(self, language: Language, console: str) -> str:
+        """For people, as the last line."""
+        finding, check = self.finding, self.finding.check
+        values = {
+            "check": f"{finding.account}: {check}" if finding.account else check,
+            "why": getattr(self.why, language),
+            "explained": ", ".join(self.explained),
+            "remedy": finding.remedy(language, console),
+        }
+        said = NEXT["explains" if self.explained else "first"]
+        return str(getattr(said, language).format(**values))
+
+    def document(self, language: Language, console: str) -> dict[str, Any]:
+        return {
+            "check": self.finding.check,
+            "account": self.finding.account,
+            "why": getattr(self.why, language),
+            "remedy": self.finding.remedy(language, console),
+            "explains": list(self.explained),
+        }
+
+
+def first_to_mend(findings: Iterable[Finding]) -> Next | None:
+    """Of what is bad, that which stands most in the way of a login, whatever was looked at first;
+    where nothing is bad, what keeps the rest from being looked at. None where all is well."""
+    kept = list(findings)
+    order = list(HINDRANCES)
+
+    def key(finding: Finding) -> str:
+        return finding.text if finding.text in HINDRANCES else finding.check
+
+    first = min(
+        (one for one in kept if not one.because and (one.state is State.BAD or one.text in UNSEEN)),
+        key=lambda one: order.index(key(one)),
+        default=None,
+    )
+    if first is None:
+        return None
+    explained = (
+        one.check
+        for one in kept
+        if one.because == first.check and first.account in ("", one.account)
+    )
+    return Next(first, HINDRANCES[key(first)], tuple(dict.fromkeys(explained)))
+
+
+def next_line(findings: Iterable[Finding], language: Language, console: str) -> str:
+    """What to do now, for people."""
+    first = first_to_mend(findings)
+    return first.line(language, console) if first else str(getattr(NEXT["nothing"], language))
+
+
 def is_well(findings: Iterable[Finding]) -> bool:
     """Whether there is nothing that has to be mended."""
     return all(finding.state is not State.BAD for finding in findings)
 
 
 def document(findings: Iterable[Finding], language: Language, console: str) -> dict[str, Any]:
-    """``{"ok", "findings": [{"check", "state", "what", "remedy"}]}``."""
+    """``{"ok", "next", "findings": [{"check", "state", "what", "remedy"}]}``.
+
+    ``next`` is a `Next.document`, or None.
+    """
     kept = list(findings)
+    first = first_to_mend(kept)
     return {
         "ok": is_well(kept),
+        "next": first and first.document(language, console),
         "findings": [
             {
                 "check": finding.check,

@@ -67,7 +67,8 @@ async def server_url(exam: Examination, name: str, account: AccountSettings) -> 
         if wrong:
             signed = signed[:-1] + ("0" if signed[-1] != "0" else "1")
         query = {"signature": signed, "timestamp": stamp, "nonce": number, "echostr": echo}
-        return await exam.ask_server("GET", url, query=query), echo.encode()
+        headers = {"Authorization": exam.bearer(name)}
+        return await exam.ask_server("GET", url, query=query, headers=headers), echo.encode()
 
     def bad(text: str) -> Finding:
         return Finding("server_url", State.BAD, text, values, label)
@@ -91,7 +92,8 @@ async def server_url(exam: Examination, name: str, account: AccountSettings) -> 
                 yield bad("server_accepts")
             else:
                 exam.reached.add(name)
-                yield Finding("server_url", State.OK, "server_url", values, label)
+                async for finding in _accepted(exam, name, values):
+                    yield finding
     except ExchangeFailed as error:
         if not await exam.runs_here():
             yield Finding("server_url", State.SKIPPED, "not_running", values, label)
@@ -100,10 +102,28 @@ async def server_url(exam: Examination, name: str, account: AccountSettings) -> 
             yield bad("server_not_reached")
 
 
+async def _accepted(exam: Examination, name: str, values: dict[str, object]) -> Findings:
+    """The check was answered well; but only callbacks are refused for their time."""
+    report, label = await exam.report(name), exam.label(name)
+    here, window = exam.ahead or 0.0, exam.settings.wechat.timestamp_window_seconds
+    apart = 0.0
+    if not isinstance(report, NoReport) and isinstance(report.get("now"), int | float):
+        apart = exam.clock.now() - report["now"]
+    off = here + apart
+    values["seconds"] = round(abs(off))
+    if abs(off) <= window:
+        yield Finding("server_url", State.OK, "server_url", values, label)
+        return
+    yield Finding("server_url", State.WARN, "server_url_late", values, label, because="clock")
+    if abs(here) <= window:
+        # The server runs on another machine, and this one's clock is well.
+        yield Finding("clock", State.BAD, "clock_server", values, label)
+
+
 async def proxy(exam: Examination, name: str) -> Findings:
     """What of a request arrives: the server tells."""
     if name not in exam.reached:
-        yield Finding("proxy", State.SKIPPED, "not_outside")
+        yield Finding("proxy", State.SKIPPED, "not_outside", because="server_url")
         return
     report = await exam.report(name)
     if isinstance(report, NoReport):
@@ -152,7 +172,7 @@ def _arrived(
 async def socket(exam: Examination, name: str) -> Findings:
     """A page's WebSocket, for a login that is cancelled and costs no code."""
     if name not in exam.reached:
-        yield Finding("socket", State.SKIPPED, "not_outside")
+        yield Finding("socket", State.SKIPPED, "not_outside", because="server_url")
         return
     origin = origin_of(exam.base)
     sent = {"Origin": origin, "Content-Type": "application/json"}
@@ -215,7 +235,7 @@ async def verify_files(exam: Examination) -> Findings:
         yield Finding("verify_files", State.SKIPPED, "verify_none")
         return
     if not exam.reached:
-        yield Finding("verify_files", State.SKIPPED, "not_outside")
+        yield Finding("verify_files", State.SKIPPED, "not_outside", because="server_url")
         return
     for name, content in files.items():
         url = f"{exam.base}/{name}"
@@ -259,6 +279,8 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
         yield Finding("encoding_aes_key", State.OK, "encoding_aes_key", {"seen": seen}, label)
     last: Mapping[str, Any] = told.get(newest, {})
     unknown = Finding("mode", State.SKIPPED, "no_callback", {}, label)
+    if newest == "stale":
+        unknown = Finding("mode", State.SKIPPED, "callback_stale", {}, label)
     if isinstance(report, NoReport):
         unknown = Finding("mode", State.SKIPPED, "no_report", {"why": report.why}, label)
     yield _mode(name, account, newest, last, label) or unknown

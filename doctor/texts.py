@@ -57,12 +57,14 @@ PLACES: Mapping[str, Said] = MappingProxyType(
             "mp.weixin.qq.com → the mini program → 开发管理 → 开发设置",
             "mp.weixin.qq.com → 小程序 → 开发管理 → 开发设置",
         ),
+        "clock_place": Said("chrony, systemd-timesyncd", "用 chrony 或 systemd-timesyncd"),
+        "quota_place": Said("WeChat's clear_quota", "微信的 clear_quota 接口"),
         "template_page": Said(
             "mp.weixin.qq.com → 广告与服务 → 模板消息", "mp.weixin.qq.com → 广告与服务 → 模板消息"
         ),
     }
 )
-"""Where things are on WeChat's side; the simulated console stands for all of them."""
+"""Where things are mended, mostly at WeChat; the simulated console stands for all of them."""
 
 WHY: Mapping[str, Said] = MappingProxyType(
     {
@@ -154,7 +156,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "needs an access_token, which WeChat did not give",
                 "需要 access_token，而微信没有给",
             ),
-            Said("Mend credentials or ip_list first.", "先解决 credentials 或 ip_list。"),
+            Said("Mend {root} first.", "先解决 {root}。"),
         ),
         # WeChat.
         "not_reached": Text(
@@ -168,7 +170,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "WeChat refuses the address before the AppSecret matters",
                 "微信先拒绝了 IP，还没有检查 AppSecret",
             ),
-            Said("Mend ip_list first.", "先解决 ip_list。"),
+            Said("Mend {root} first.", "先解决 {root}。"),
         ),
         "ip_list": Text(Said("WeChat takes calls from this machine", "微信接受这台机器的调用")),
         "ip_refused": Text(
@@ -181,7 +183,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "ip_unseen": Text(
             Said("WeChat did not come to look at the address", "微信还没有检查 IP"),
-            Said("Mend credentials first.", "先解决 credentials。"),
+            Said("Mend {root} first.", "先解决 {root}。"),
         ),
         "clock": Text(
             Said(
@@ -195,11 +197,34 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "本机时钟比微信（Date 响应头）{side} {seconds} 秒",
             ),
             Said(
-                "Synchronise the clock (chrony, systemd-timesyncd): callbacks more than "
+                "Synchronise the clock ({clock_place}): callbacks more than "
                 "{window} s off (wechat.timestamp_window_seconds) are refused, and tokens are not "
                 "valid elsewhere.",
-                "请校准时钟（chrony、systemd-timesyncd）：相差超过 {window} 秒"
+                "请校准时钟（{clock_place}）：相差超过 {window} 秒"
                 "（wechat.timestamp_window_seconds）的回调会被拒绝，签发的令牌在别处也会无效。",
+            ),
+        ),
+        "clock_refuses": Text(
+            Said(
+                "this machine's clock is {seconds} s {side} WeChat's (its Date header): with more "
+                "than {window} s (wechat.timestamp_window_seconds) every callback is refused",
+                "本机时钟比微信（Date 响应头）{side} {seconds} 秒：超过 {window} "
+                "秒（wechat.timestamp_window_seconds）时所有回调都会被拒绝",
+            ),
+            Said(
+                "Synchronise the clock ({clock_place}).",
+                "请校准时钟（{clock_place}）。",
+            ),
+        ),
+        "clock_server": Text(
+            Said(
+                "the clock of the server at {base} is {seconds} s off WeChat's: every callback is "
+                "refused",
+                "{base} 的服务器时钟与微信相差 {seconds} 秒：所有回调都会被拒绝",
+            ),
+            Said(
+                "Synchronise the clock of that machine (chrony, systemd-timesyncd).",
+                "请校准那台机器的时钟（chrony、systemd-timesyncd）。",
             ),
         ),
         "clock_unknown": Text(
@@ -257,9 +282,9 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             Said(
                 "Find what begins so many logins (pages that are not visible, robots, another "
                 "system of the account). Logins go on until none is left; the count begins again "
-                "at midnight in Beijing, or by clear_quota, ten times a month.",
-                "请查清是什么在不断开始登录（没有显示的页面、机器人、同一账号的别的系统）。用完之前仍可登录；北京时间零点重新计数，也可用 "
-                "clear_quota 清零（每月十次）。",
+                "at midnight in Beijing, or once it is cleared ({quota_place}, ten times a month).",
+                "请查清是什么在不断开始登录（没有显示的页面、机器人、同一账号的别的系统）。"
+                "用完之前仍可登录；北京时间零点重新计数，也可以清零（{quota_place}，每月十次）。",
             ),
         ),
         "quota_unknown": Text(
@@ -269,12 +294,12 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             ),
             Said("See the quota at mp.weixin.qq.com, API 诊断.", "请在后台的接口权限页查看额度。"),
         ),
-        "refused_as_before": Text(
+        "as_before": Text(
             Said(
-                "WeChat refuses this for the reason told by {check}",
-                "微信拒绝的原因与 {check} 相同",
+                "fails for the reason told by {root}",
+                "失败的原因与 {root} 相同",
             ),
-            Said("Mend {check} first.", "先解决 {check}。"),
+            Said("Mend {root} first.", "先解决 {root}。"),
         ),
         "console_url": Text(
             Said(
@@ -354,10 +379,21 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             ),
             Said(
                 "Write a word to the account with WeChat, then run the doctor again. If it "
-                "stays so, mend what it says of clock, compare the server URL at {push_page} with "
-                "that of server_url, and look for refused callbacks in the server's log.",
-                "用微信给这个公众号发一句话，再运行一次。若仍然如此，请先解决 clock 一行，再核对 {push_page} 的服务器地址与 "
-                "server_url 一行是否一致，并查看服务器日志里有没有被拒绝的回调。",
+                "stays so, compare the server URL at {push_page} with that of server_url, and look "
+                "for refused callbacks in the server's log.",
+                "用微信给这个公众号发一句话，再运行一次。若仍然如此，请核对 {push_page} 的服务器地址与 server_url "
+                "一行是否一致，并查看服务器日志里有没有被拒绝的回调。",
+            ),
+        ),
+        "callback_stale": Text(
+            Said(
+                "the last callback was refused for its time, so it is not known",
+                "最近一次回调因为时间不符被拒绝，无从得知",
+            ),
+            Said(
+                "Write a word to the account with WeChat, then run the doctor again. If it stays "
+                "so, something between WeChat and scanpush holds callbacks back.",
+                "用微信给这个公众号发一句话，再运行一次。若仍然如此，是微信与 scanpush 之间有什么把回调压住了。",
             ),
         ),
         "no_report": Text(
@@ -415,6 +451,15 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
                 "{url} 对后台的校验应答正确，签名不对的会拒绝",
             )
         ),
+        "server_url_late": Text(
+            Said(
+                "{url} answers the check of the console, which looks at no time, and refuses a "
+                "wrong signature; but a callback, whose time is looked at, would be refused: the "
+                "clock is {seconds} s off",
+                "{url} 对后台的校验应答正确（校验不看时间），签名不对的会拒绝；但回调要看时间，会被拒绝：时钟相差 {seconds} 秒",
+            ),
+            Said("Mend {root} first.", "先解决 {root}。"),
+        ),
         "not_running": Text(
             Said(
                 "no scanpush answers at {base}, nor on this machine",
@@ -465,7 +510,7 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "not_outside": Text(
             Said("needs the server, which was not reached", "需要服务器，而它没有应答"),
-            Said("Mend server_url first.", "先解决 server_url。"),
+            Said("Mend {root} first.", "先解决 {root}。"),
         ),
         "proxy_direct": Text(
             Said(
@@ -615,8 +660,40 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             ),
         ),
         "template": Text(Said("notice_fields fits the template", "notice_fields 与模板一致")),
+        "template_unset": Text(
+            Said(
+                "no notice_template_id is set, and WeChat does not tell the account's templates",
+                "没有设置 notice_template_id，微信也没有告知账号的模板",
+            ),
+            Said(
+                "Nothing is to be done without notices. For them, set notice_template_id from "
+                "{template_page} and run the doctor again.",
+                "不用登录通知就不必管。要用的话，从 {template_page} 取模板 ID 填入 notice_template_id，再运行一次。",
+            ),
+        ),
         "template_none": Text(
-            Said("no notice_template_id is set", "没有设置 notice_template_id"),
+            Said(
+                "no notice_template_id is set, and the account has no template",
+                "没有设置 notice_template_id，账号也没有模板",
+            ),
+            Said(
+                "Nothing is to be done without notices. For them, add a template at "
+                "{template_page}, and set wechat.accounts.{name}.notice_template_id and "
+                "notice_fields.",
+                "不用登录通知就不必管。要用的话，先到 {template_page} 添加模板，再设置 "
+                "wechat.accounts.{name}.notice_template_id 和 notice_fields。",
+            ),
+        ),
+        "template_unused": Text(
+            Said(
+                "no notice_template_id is set; the account has {listed}",
+                "没有设置 notice_template_id；账号有 {listed}",
+            ),
+            Said(
+                "Nothing is to be done without notices. For them, set "
+                "wechat.accounts.{name}.notice_template_id and notice_fields.",
+                "不用登录通知就不必管。要用的话，设置 wechat.accounts.{name}.notice_template_id 和 notice_fields。",
+            ),
         ),
         "template_unknown": Text(
             Said(
@@ -850,9 +927,91 @@ SENTENCES: Mapping[str, Said] = MappingProxyType(
         "silence": NOTHING,
         "own_count": Said("; this server counts {count}", "；按本服务器的统计是 {count} 个"),
         "an_address": Said("in WeChat's text", "见微信的原文"),
-        "restart": Said("it was started with other settings", "它启动时用的是另一份配置"),
+        "restart": Said(
+            "it was started with other settings, or its clock is minutes off this machine's",
+            "它启动时用的是另一份配置，或者它的时钟与本机相差几分钟以上",
+        ),
+        "first": Said("Mend {root} first.", "先解决 {root}。"),
         "older": Said("it is of an older version, or another program", "它是旧版本，或是别的程序"),
         "unreached": Said("it is not reached", "连不上它"),
     }
 )
 """Parts of sentences."""
+
+NEXT: Mapping[str, Said] = MappingProxyType(
+    {
+        "first": Said(
+            "next: {check} first: {why} → {remedy}", "下一步：先解决 {check}：{why} → {remedy}"
+        ),
+        "explains": Said(
+            "next: {check} first: {why}; {explained} will follow → {remedy}",
+            "下一步：先解决 {check}：{why}；{explained} 随之明了 → {remedy}",
+        ),
+        "nothing": Said(
+            "next: nothing to mend as far as could be looked at; open the login page and scan",
+            "下一步：查到的都没有问题；打开登录页扫一下",
+        ),
+    }
+)
+"""The last line."""
+
+UNSEEN = frozenset({"not_running", "no_callback", "callback_stale"})
+"""What is next where nothing is bad: a login may still fail at what could not be looked at."""
+
+_NO_CODE = Said("without it no page gets a code", "不解决它，页面拿不到二维码")
+_NO_CALLBACK = Said(
+    "until then a scan brings no callback that the server takes",
+    "不解决它，扫码之后服务器收不到能用的回调",
+)
+_ONE_KIND = Said("only this login kind waits for it", "只影响这一种登录方式")
+_UNKNOWN = Said(
+    "only a callback shows whether Token, key and mode fit",
+    "只有收到回调才知道令牌、密钥和加密方式对不对",
+)
+
+HINDRANCES: Mapping[str, Said] = MappingProxyType(
+    {
+        "settings": Said(
+            "the server does not start with it, and nothing else can be looked at",
+            "不改正它，服务器启动不了，别的也无法检查",
+        ),
+        "stores": Said(
+            "without its stores the server does not start, or keeps no login",
+            "存储不可用，服务器启动不了，或者存不下登录",
+        ),
+        "not_reached": _NO_CODE,
+        "ip_list": _NO_CODE,
+        "credentials": _NO_CODE,
+        "account_type": _NO_CODE,
+        "quota": Said("soon no page gets a code", "用完之后页面就拿不到二维码"),
+        "not_running": Said(
+            "without it nothing takes a login", "服务器没有运行，就没有程序处理登录"
+        ),
+        "server_url": _NO_CALLBACK,
+        "clock_refuses": _NO_CALLBACK,
+        "clock_server": _NO_CALLBACK,
+        "console_url": _NO_CALLBACK,
+        "callback_token": _NO_CALLBACK,
+        "encoding_aes_key": _NO_CALLBACK,
+        "mode": _NO_CALLBACK,
+        "socket_not_begun": Said("no page can begin a login", "页面开始不了登录"),
+        "proxy": Said(
+            "visitors are taken for one, or addresses for others",
+            "访客会被当成同一个人，或者地址不对",
+        ),
+        "socket": Said("pages have to poll meanwhile", "在此之前页面只能轮询"),
+        "clock": Said("tokens are not valid elsewhere", "签发的令牌在别处会无效"),
+        "mini_program": _ONE_KIND,
+        "website": _ONE_KIND,
+        "verify_files": Said("web login and mini programs wait for it", "影响网页授权和小程序"),
+        "unionid": Said(
+            "logins work, but a person may become two users", "能登录，但同一个人可能成为两个用户"
+        ),
+        "template": Said("logins work, but no notices come", "能登录，但没有登录通知"),
+        "events": Said("logins work, but events wait", "能登录，但事件发不出去"),
+        "no_callback": _UNKNOWN,
+        "callback_stale": _UNKNOWN,
+    }
+)
+"""What each mistake keeps from working, by the key of its text or else by its check; what stands
+most in the way of a login comes first."""

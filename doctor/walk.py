@@ -7,13 +7,23 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TextIO
 
 from doctor import at_wechat, from_outside, on_this_machine
 from doctor.at_wechat import Findings
 from doctor.examination import Examination
-from doctor.findings import Finding, Language, State, document, is_well, language_of
+from doctor.findings import (
+    Finding,
+    Language,
+    State,
+    document,
+    is_well,
+    language_of,
+    next_line,
+)
+from doctor.texts import ADVICE, SENTENCES
 from services.clock import SystemClock
 from services.errors import SettingsError
 from services.http_client import make_transport
@@ -24,9 +34,19 @@ from services.settings.outgoing import Outgoing
 WHOLE_SECONDS = 55.0
 CHECK_SECONDS = 12.0
 
+EVERYWHERE = frozenset({"not_reached", "server_not_reached"})
+"""What is the same mistake in whatever check it shows."""
+
+OF_WECHAT = frozenset({"account_type_bad", "ip_refused", "errcode"})
+"""What several of WeChat's interfaces answer for one mistake."""
+
+OF_CALLBACKS = frozenset({"callback_token", "encoding_aes_key", "mode"})
+
 Check = tuple[str, Callable[[], Findings]]
 
 SETTINGS_CHECKS: Mapping[str, str] = {
+    "wechat.mini_program": "mini_program",
+    "wechat.website": "website",
     "app_id": "credentials",
     "app_secret": "credentials",
     "callback_token": "callback_token",
@@ -36,7 +56,8 @@ SETTINGS_CHECKS: Mapping[str, str] = {
     "notice_fields": "template",
     "verify_files": "verify_files",
 }
-"""Mistakes in settings that the doctor has a check for, by the last part of their name."""
+"""Mistakes in settings that the doctor has a check for, by their section or by the last part of
+their name."""
 
 
 def checks(exam: Examination) -> Iterator[Check]:
@@ -59,6 +80,7 @@ def checks(exam: Examination) -> Iterator[Check]:
     yield "website", partial(at_wechat.website, exam)
     yield "clock", partial(at_wechat.clock, exam)
     yield "wechat_time", partial(at_wechat.wechat_time, exam)
+    yield "stores", partial(on_this_machine.stores, exam)
     yield "server_url", partial(from_outside.public_url, exam)
     for name, account in exam.accounts.items():
         yield "server_url", partial(from_outside.server_url, exam, name, account)
@@ -70,7 +92,6 @@ def checks(exam: Examination) -> Iterator[Check]:
     for name, account in exam.accounts.items():
         yield "mode", partial(from_outside.callbacks, exam, name, account)
     yield "events", partial(from_outside.events, exam)
-    yield "stores", partial(on_this_machine.stores, exam)
     yield "descriptors", partial(on_this_machine.descriptors, exam)
 
 
@@ -83,7 +104,8 @@ async def _with_token(
 ) -> Findings:
     """A check that needs an access_token; without one it says so."""
     if account not in exam.tokens:
-        yield Finding(check, State.SKIPPED, "no_token", {}, exam.label(account))
+        root = exam.refused_by.get(account, "credentials")
+        yield Finding(check, State.SKIPPED, "no_token", {}, exam.label(account), because=root)
         return
     async for finding in rest():
         yield finding
@@ -116,14 +138,8 @@ async def walk(
         try:
             async with asyncio.timeout(seconds), aclosing(check()) as made:
                 async for finding in made:
-                    if _is_told(finding, findings):
-                        # One mistake that several of WeChat's interfaces answer is one to mend.
-                        told = {"check": finding.check}
-                        finding = Finding(
-                            name, State.SKIPPED, "refused_as_before", told, finding.account
-                        )
-                    findings.append(finding)
-                    found(finding)
+                    findings.append(_explained(name, finding, findings))
+                    found(findings[-1])
         except TimeoutError:
             late = Finding(name, State.SKIPPED, "too_slow", {"seconds": round(seconds)})
             findings.append(late)
@@ -131,9 +147,49 @@ async def walk(
     return findings
 
 
-def _is_told(finding: Finding, before: list[Finding]) -> bool:
-    return finding.text == "account_type_bad" and any(
-        (one.text, one.account) == (finding.text, finding.account) for one in before
+def _explained(name: str, finding: Finding, before: list[Finding]) -> Finding:
+    """`finding`, or what is said in its place where an earlier one is its cause: one mistake that
+    shows in several checks is one to mend.
+
+    Args:
+        name: of the check that was made; an errcode may belong to another.
+    """
+    if finding.because:
+        return finding
+    root = next((one for one in before if _explains(one, finding)), None)
+    if root is None:
+        return finding
+    if finding.state is State.SKIPPED:
+        return replace(finding, because=root.check, advice=SENTENCES["first"])
+    check = name if finding.check == root.check else finding.check
+    return Finding(check, State.SKIPPED, "as_before", {}, finding.account, because=root.check)
+
+
+def _explains(root: Finding, other: Finding) -> bool:
+    """Whether mending `root` mends `other`, or is needed to look at it."""
+    if root.state is State.BAD and root.text == other.text and root.text in EVERYWHERE:
+        return True
+    if root.account not in ("", other.account):
+        return False
+    if root.text == "not_running":
+        return other.text == "no_report"
+    if root.state is not State.BAD:
+        return False
+    if other.state is State.BAD:
+        return (
+            (root.text in OF_WECHAT and (root.text, root.check) == (other.text, other.check))
+            or (root.text == "server_refuses" and other.check in OF_CALLBACKS)
+            or (root.advice is ADVICE["wait"] and other.advice is root.advice)
+        )
+    if other.text == "not_running":
+        return root.check == "stores"
+    if other.text == "no_report":
+        return root.check == "server_url"
+    if other.text == "callback_stale":
+        return root.check == "clock"
+    return other.text == "no_callback" and (
+        root.check in ("console_url", "server_url")
+        or root.text in ("clock_refuses", "clock_server")
     )
 
 
@@ -211,6 +267,8 @@ async def _examined(
         await exam.close()
     if as_json:
         print(json.dumps(document(findings, language, exam.console), ensure_ascii=False))
+    else:
+        print(next_line(findings, language, exam.console))
     return 0 if is_well(findings) else 1
 
 
@@ -222,7 +280,8 @@ def tell_mistake(
     Returns:
         1 where it is one that a check is about, else 2.
     """
-    check = SETTINGS_CHECKS.get(error.key.rpartition(".")[2], "settings")
+    section, _, name = error.key.rpartition(".")
+    check = SETTINGS_CHECKS.get(section) or SETTINGS_CHECKS.get(name, "settings")
     if error.key.startswith(("redis.", "mongodb.", "embedded.")):
         check = "stores"
     elif error.key.startswith("events."):
@@ -234,4 +293,5 @@ def tell_mistake(
         print(json.dumps(document([finding], chosen, ""), ensure_ascii=False))
     else:
         print(finding.line(chosen))
+        print(next_line([finding], chosen, ""))
     return 2 if check == "settings" else 1

@@ -59,6 +59,7 @@ def test_a_wechat_that_is_not_reached_is_1(
     assert examined(config, "--lang", "zh") == 1
     out = capsys.readouterr()
     assert "有误  credentials: 连不上微信 127.0.0.1:1：端口拒绝连接 → 请" in out.out
+    assert out.out.splitlines()[-1].startswith("下一步：先解决 credentials：")
     assert out.err == ""
     for secret in ("app_secret", "callback_token", "encoding_aes_key"):
         assert ACCOUNT[secret] not in out.out
@@ -73,17 +74,27 @@ def test_a_wechat_that_is_not_reached_is_1(
         ({"callback_token": ""}, "callback_token"),
         ({"app_secret": "short"}, "credentials"),
         ({"app_secret": ""}, "credentials"),
+        ({"website": "short"}, "website"),
+        ({"mini_program": "short"}, "mini_program"),
     ],
 )
 def test_a_malformed_secret_is_a_finding(
     account: dict[str, str], check: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 1, named by its check."""
+    """Exit code 1, named by its check and its key; it is what to mend first."""
     accounts = {"default": {**ACCOUNT, **account}}
-    config = write_config(tmp_path, wechat={"accounts": accounts})
+    (field,) = account
+    wechat: dict[str, Any] = {"accounts": accounts}
+    is_app = field in ("website", "mini_program")
+    if is_app:
+        wechat = {field: {**APP, "app_secret": account[field]}}
+    config = write_config(tmp_path, wechat=wechat)
     assert examined(config, "--json") == 1
-    (finding,) = told(capsys)["findings"]
+    document = told(capsys)
+    (finding,) = document["findings"]
     assert (finding["check"], finding["state"]) == (check, "bad") and finding["remedy"]
+    key = f"wechat.{field}.app_secret" if is_app else f"wechat.accounts.default.{field}"
+    assert finding["what"].startswith(f"{key}: ") and document["next"]["check"] == check
     events = write_config(tmp_path, events={"url": "https://e.test", "secret": "whsec_c2hvcnQ="})
     assert examined(events, "--json") == 1
     assert told(capsys)["findings"][0]["check"] == "events"

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from doctor import at_wechat, walk
 from doctor.errcodes import ERRCODES, address_in
 from doctor.examination import CALLS
-from doctor.findings import Finding, State, is_well
+from doctor.findings import Finding, State, first_to_mend, is_well
 from services.errors import SettingsError
+from services.settings.models import Settings
 from services.wechat.errcodes import TABLE
 from simulator.config import NOTICE_TEMPLATE
 from simulator.mistakes import MISTAKES
@@ -69,6 +71,8 @@ async def test_a_mistake_is_found(mistake: str, tmp_path: Path, logs: Unexpected
         bad = [one.check for one in found if one.state is State.BAD]
         assert set(bad) <= {check, *APPS} and bad.count(check) == (state is State.BAD)
         assert is_well(found) == (state is State.SKIPPED)
+        first = first_to_mend(found)
+        assert first and first.finding.check == check
 
 
 async def test_an_account_without_mistakes_is_well(tmp_path: Path) -> None:
@@ -227,6 +231,26 @@ async def test_fields_of_another_template_are_named(tmp_path: Path) -> None:
         assert "missing time2, thing3; unknown thing9" in finding.what("en")
 
 
+async def test_templates_are_told_before_a_notice_is_configured(tmp_path: Path) -> None:
+    """Those of the account with their fields, and that there are none: no mistake yet."""
+    async with Stack(tmp_path) as stack, doctor(settings_of(stack)) as exam:
+        name, account = first_account(exam.settings)
+        exam.tokens[name] = await exam.token_of(
+            account.app_id, account.app_secret.get_secret_value()
+        )
+
+        async def told() -> str:
+            (finding,) = [one async for one in at_wechat.template(exam, name, account)]
+            assert finding.state is State.SKIPPED and "notice_template_id" in finding.remedy("zh")
+            return finding.what("en")
+
+        assert f"{NOTICE_TEMPLATE.template_id} (thing1, time2, thing3)" in await told()
+        await stack.simulator("mistakes", name="template")
+        assert "the account has no template" in await told()
+        await stack.simulator("mistakes", name="unverified")
+        assert "does not tell" in await told()
+
+
 async def test_a_lone_account_without_unionid_is_only_worth_a_word(tmp_path: Path) -> None:
     """Without a second app no person can be two users."""
     async with Stack(tmp_path) as stack:
@@ -271,6 +295,42 @@ async def test_each_account_is_examined_by_its_name(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="default, second"):
             async with doctor(settings, only="third"):
                 raise AssertionError
+
+
+async def test_one_cause_is_one_mistake(tmp_path: Path, logs: UnexpectedLogs) -> None:
+    """What follows from it is skipped, and named with it: WeChat out of reach, an address that is
+    not listed, a server that runs with another Token. Two stores that fail are two mistakes."""
+    logs.expect("redis|mongo")
+
+    async def walked(settings: Settings) -> tuple[list[str], set[str]]:
+        found = await findings_of(settings)
+        first = first_to_mend(found)
+        assert first is not None
+        return [one.check for one in found if one.state is State.BAD], set(first.explained)
+
+    async with Stack(tmp_path) as stack:
+        settings = settings_of(stack)
+        wechat = settings.wechat.model_copy(update={"api_base": "http://127.0.0.1:1"})
+        bad, explained = await walked(settings.model_copy(update={"wechat": wechat}))
+        assert bad == ["credentials"]
+        assert explained >= {"ip_list", "unionid", "mini_program", "website"}
+        for path in ("user/get", "callback/check", "template/get_all_private_template"):
+            await stack.simulator("faults", path=f"/cgi-bin/{path}", errcode=40164, times=0)
+        bad, explained = await walked(settings_of(stack, **NOTICE))
+        assert bad == ["ip_list"] and explained == {"unionid", "template"}
+        await stack.no_faults()
+        bad, explained = await walked(settings_of(stack, callback_token=SecretStr("another1")))
+        assert bad == ["server_url"] and explained >= {"proxy", "socket", "mode"}
+        down = {
+            "redis": settings.redis.model_copy(update={"url": SecretStr("redis://127.0.0.1:1")}),
+            "mongodb": settings.mongodb.model_copy(
+                update={"url": SecretStr("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100")}
+            ),
+            "backend": "distributed",
+            "server": settings.server.model_copy(update={"port": 1, "public_url": ""}),
+        }
+        bad, explained = await walked(settings.model_copy(update=down))
+        assert bad == ["stores", "stores"] and explained == {"server_url"}
 
 
 async def test_a_check_that_hangs_is_cut_off(tmp_path: Path) -> None:

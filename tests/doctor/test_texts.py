@@ -8,9 +8,21 @@ from pathlib import Path
 import pytest
 
 import doctor
-from doctor.errcodes import ERRCODES
-from doctor.findings import Finding, State, document, is_well, language_of
-from doctor.texts import ADVICE, APP_KEYS, MARKS, NOTHING, PLACES, SENTENCES, TEXTS, WHY, Said
+from doctor.errcodes import CHECKS, ERRCODES
+from doctor.findings import Finding, State, document, first_to_mend, is_well, language_of, next_line
+from doctor.texts import (
+    ADVICE,
+    APP_KEYS,
+    HINDRANCES,
+    MARKS,
+    NEXT,
+    NOTHING,
+    PLACES,
+    SENTENCES,
+    TEXTS,
+    WHY,
+    Said,
+)
 from tests.docs.pages import ROOT, table
 
 SOURCES = "".join(
@@ -20,7 +32,8 @@ SOURCES = "".join(
 
 def every_sentence() -> list[Said]:
     texts = chain.from_iterable(TEXTS.values())
-    others = (table.values() for table in (ADVICE, APP_KEYS, MARKS, PLACES, SENTENCES, WHY))
+    tables = (ADVICE, APP_KEYS, HINDRANCES, MARKS, NEXT, PLACES, SENTENCES, WHY)
+    others = (table.values() for table in tables)
     return [*texts, *chain.from_iterable(others)]
 
 
@@ -49,6 +62,41 @@ def test_what_is_bad_has_a_remedy() -> None:
     for key in re.findall(r'State\.BAD, "(\w+)"', SOURCES):
         assert key == "errcode" or TEXTS[key].remedy != NOTHING, key
     assert {group for group, _ in ERRCODES.values()} == set(ADVICE)
+    for check in {*re.findall(r'Finding\(\s*"(\w+)", State.BAD', SOURCES), *CHECKS.values()}:
+        assert check in HINDRANCES, check
+
+
+def test_what_hinders_a_login_most_is_next() -> None:
+    """Whatever was looked at first; a template never before the AppSecret."""
+    left = [Finding(check, State.BAD, "app_none") for check in reversed(HINDRANCES)]
+    for check in HINDRANCES:
+        first = first_to_mend(left)
+        assert first and first.finding.check == check
+        left.remove(first.finding)
+    assert first_to_mend([Finding("clock", State.WARN, "clock_off")]) is None
+    assert "open the login page" in next_line([], "en", "")
+
+
+def test_the_last_line_says_why_and_what_follows() -> None:
+    """In both languages, and as JSON; what only follows is never first."""
+    found = [
+        Finding("clock", State.BAD, "clock_off", {"seconds": 90, "side": "", "window": 60}),
+        Finding("credentials", State.BAD, "app_none", {}, "second", Said("Compare.", "核对。")),
+        Finding("unionid", State.SKIPPED, "no_token", {}, "second", because="credentials"),
+        Finding("unionid", State.OK, "unionid", {}, "default"),
+    ]
+    assert next_line(found, "en", "") == (
+        "next: second: credentials first: without it no page gets a code; unionid will follow "
+        "→ Compare."
+    )
+    assert next_line(found, "zh", "").startswith("下一步：先解决 second: credentials：")
+    assert document(found, "en", "")["next"] == {
+        "check": "credentials",
+        "account": "second",
+        "why": "without it no page gets a code",
+        "remedy": "Compare.",
+        "explains": ["unionid"],
+    }
 
 
 def test_chinese_meanings_are_those_of_the_page() -> None:

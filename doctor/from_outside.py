@@ -266,15 +266,21 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
     passed = [outcome for outcome in times if outcome not in REFUSED_CALLBACKS]
     newest = max(times, key=times.__getitem__, default="")
     accepted = told[max(passed, key=times.__getitem__)] if passed else None
+    minutes = max(0, round((exam.clock.now() - times.get(newest, 0.0)) / 60))
+    ago: dict[str, object] = {"minutes": minutes}
     seen = SENTENCES["silence"]
     if accepted and newest in passed:
-        minutes = max(0, round((exam.clock.now() - times[newest]) / 60))
         seen = Said(*(half.format(minutes=minutes) for half in SENTENCES["seen"]))
-    yield _token(account, newest, bool(passed), seen, label)
+    elsewhere = report.get("elsewhere") if not isinstance(report, NoReport) else None
+    if isinstance(elsewhere, list) and elsewhere[1] > times.get(newest, 0.0):
+        path = "/wechat/callback" + ("" if name == exam.first_account else f"/{name}")
+        values = {"path": elsewhere[0], "url": exam.base + path}
+        yield Finding("console_url", State.BAD, "callbacks_elsewhere", values, label)
+    yield _token(account, newest, bool(passed), ago, seen, label)
     if account.mode == "plaintext":
         yield Finding("encoding_aes_key", State.SKIPPED, "no_key_needed", {}, label)
     elif newest == "decryption":
-        yield Finding("encoding_aes_key", State.BAD, "key_differs", {}, label)
+        yield Finding("encoding_aes_key", State.BAD, "key_differs", ago, label)
     else:
         yield Finding("encoding_aes_key", State.OK, "encoding_aes_key", {"seen": seen}, label)
     last: Mapping[str, Any] = told.get(newest, {})
@@ -283,7 +289,7 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
         unknown = Finding("mode", State.SKIPPED, "callback_stale", {}, label)
     if isinstance(report, NoReport):
         unknown = Finding("mode", State.SKIPPED, "no_report", {"why": report.why}, label)
-    yield _mode(name, account, newest, last, label) or unknown
+    yield _mode(name, account, newest, {**last, **ago}, label) or unknown
     if accepted is None:
         yield Finding("format", State.SKIPPED, unknown.text, unknown.values, label)
     else:
@@ -291,11 +297,18 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
         yield Finding("format", State.OK, "format", {"format": came}, label)
 
 
-def _token(account: AccountSettings, newest: str, passed: bool, seen: Said, label: str) -> Finding:
+def _token(
+    account: AccountSettings,
+    newest: str,
+    passed: bool,
+    ago: Mapping[str, object],
+    seen: Said,
+    label: str,
+) -> Finding:
     if newest == "signature" and passed:
         return Finding("callback_token", State.WARN, "foreign_callbacks", {}, label)
     if newest == "signature":
-        return Finding("callback_token", State.BAD, "callback_token_differs", {}, label)
+        return Finding("callback_token", State.BAD, "callback_token_differs", ago, label)
     values = {"count": len(account.callback_token.get_secret_value()), "seen": seen}
     return Finding("callback_token", State.OK, "callback_token", values, label)
 
@@ -304,7 +317,11 @@ def _mode(
     name: str, account: AccountSettings, newest: str, last: Mapping[str, Any], label: str
 ) -> Finding | None:
     """None where no callback tells."""
-    values: dict[str, object] = {"name": name, "mode": account.mode}
+    values: dict[str, object] = {
+        "name": name,
+        "mode": account.mode,
+        "minutes": last.get("minutes", 0),
+    }
     encrypted = last.get("encrypted")
     if newest == "downgrade" or (account.mode == "plaintext" and encrypted is True):
         came = SENTENCES["encrypted" if encrypted else "clear"]

@@ -95,14 +95,17 @@ _COMPARE_KEYS = Said(
 _SAVE_TOKEN = Said(
     "Enter the same value as callback_token in config.yaml and "
     "as Token at {push_page}, and restart "
-    "scanpush before saving there.",
-    "config.yaml 的 callback_token 与 {push_page} 的 Token（令牌）填同一个值；先重启 scanpush，再到后台保存。",
+    "scanpush before saving there. Then write a word to the account: until it comes, this line "
+    "stays.",
+    "config.yaml 的 callback_token 与 {push_page} 的 Token（令牌）填同一个值；先重启 scanpush，再到后台保存。"
+    "然后给公众号发一句话，收到之前这一行不会变。",
 )
 _SAVE_KEY = Said(
     "Enter the same value as encoding_aes_key in config.yaml and as EncodingAESKey at {push_page}; "
-    "app_id must be of the same account. Restart scanpush before saving there.",
+    "app_id must be of the same account. Restart scanpush before saving there. Then write a word "
+    "to the account: until it comes, this line stays.",
     "config.yaml 的 encoding_aes_key 与 {push_page} 的 EncodingAESKey 填同一个值，app_id 也要是同一个账号；"
-    "先重启 scanpush，再到后台保存。",
+    "先重启 scanpush，再到后台保存。然后给公众号发一句话，收到之前这一行不会变。",
 )
 _ANSWER_URL = Said(
     "Have the proxy pass this path to scanpush unchanged: no "
@@ -308,6 +311,17 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             )
         ),
         # What the console has, as far as callbacks tell.
+        "callbacks_elsewhere": Text(
+            Said(
+                "WeChat's callbacks come to {path}, where nothing is",
+                "微信的回调发到了 {path}，那里什么也没有",
+            ),
+            Said(
+                "Enter {url} as server URL at {push_page}; if it is so there, have the proxy "
+                "leave the path as it is. Then write a word to the account.",
+                "请在 {push_page} 把服务器地址填为 {url}；若已是如此，请让代理不要改动路径。然后给公众号发一句话。",
+            ),
+        ),
         "callback_token": Text(
             Said(
                 "callback_token is well formed ({count} characters){seen}",
@@ -316,8 +330,9 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "callback_token_differs": Text(
             Said(
-                "the last callback was refused: it is not signed with callback_token",
-                "最近一次回调被拒绝：不是用 callback_token 签名的",
+                "the last callback ({minutes} min ago) was refused: it is not signed with "
+                "callback_token",
+                "最近一次回调（{minutes} 分钟前）被拒绝：不是用 callback_token 签名的",
             ),
             _SAVE_TOKEN,
         ),
@@ -340,8 +355,9 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "key_differs": Text(
             Said(
-                "the last callback was refused: encoding_aes_key or app_id does not open it",
-                "最近一次回调被拒绝：用 encoding_aes_key 或 app_id 解不开",
+                "the last callback ({minutes} min ago) was refused: encoding_aes_key or app_id "
+                "does not open it",
+                "最近一次回调（{minutes} 分钟前）被拒绝：用 encoding_aes_key 或 app_id 解不开",
             ),
             _SAVE_KEY,
         ),
@@ -353,13 +369,15 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         ),
         "mode_differs": Text(
             Said(
-                "callbacks come {came}, but wechat.accounts.{name}.mode is {mode}",
-                "回调是{came}，而 wechat.accounts.{name}.mode 是 {mode}",
+                "callbacks come {came} (the last one {minutes} min ago), but "
+                "wechat.accounts.{name}.mode is {mode}",
+                "回调是{came}（最近一次在 {minutes} 分钟前），而 wechat.accounts.{name}.mode 是 {mode}",
             ),
             Said(
                 "Choose safe mode (安全模式) at {push_page} and mode: safe in config.yaml; a test "
-                "account knows only mode: plaintext.",
-                "在 {push_page} 选安全模式，config.yaml 里写 mode: safe；测试号只能用 mode: plaintext。",
+                "account knows only mode: plaintext. Then write a word to the account.",
+                "在 {push_page} 选安全模式，config.yaml 里写 mode: safe；测试号只能用 mode: "
+                "plaintext。然后给公众号发一句话。",
             ),
         ),
         "mode_unsafe": Text(
@@ -944,8 +962,8 @@ NEXT: Mapping[str, Said] = MappingProxyType(
             "next: {check} first: {why} → {remedy}", "下一步：先解决 {check}：{why} → {remedy}"
         ),
         "explains": Said(
-            "next: {check} first: {why}; {explained} will follow → {remedy}",
-            "下一步：先解决 {check}：{why}；{explained} 随之明了 → {remedy}",
+            "next: {check} first: {why} (waiting for it: {explained}) → {remedy}",
+            "下一步：先解决 {check}：{why}（等着它的有 {explained}） → {remedy}",
         ),
         "nothing": Said(
             "next: nothing to mend as far as could be looked at; open the login page and scan",

@@ -82,6 +82,13 @@ class BaseHandler(RequestHandler):
         chosen = asked or self.get_cookie("lang")
         return language(chosen) if chosen else self.asked.accepted_language
 
+    def last_arguments(self) -> dict[str, str]:
+        """The arguments of the query, of several with one name the last; whatever the bytes."""
+        return {
+            name: values[-1].decode("utf-8", "replace")
+            for name, values in self.request.query_arguments.items()
+        }
+
     def watch_token(self) -> WatchToken:
         return WatchToken(self.asked.bearer())
 
@@ -172,6 +179,9 @@ class NotFoundHandler(BaseHandler):
 
     def prepare(self) -> None:
         super().prepare()
+        request, container = self.request, self.container
+        if request.method == "POST" and "signature" in request.query_arguments:
+            container.accounts.lost(request.path, self.last_arguments(), container.clock.now())
         raise ApiError(
             "not_found",
             (

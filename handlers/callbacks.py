@@ -51,9 +51,9 @@ async def answer(
     try:
         hops = headers.get(HOPS_HEADER, "")
         reply = await container.callbacks.receive(
-            named_account(container, path),
+            named_account(container, path, query),
             CallbackRequest(
-                query=dict(parse_qsl(query, keep_blank_values=True, errors="replace")),
+                query=arguments_of(query),
                 raw_query=query,
                 body=body,
                 content_type=headers.get("Content-Type", ""),
@@ -87,15 +87,20 @@ def hot_route(container: Container) -> HotRoute:
     )
 
 
-def named_account(container: Container, path: str) -> Account:
+def arguments_of(query: str) -> dict[str, str]:
+    return dict(parse_qsl(query, keep_blank_values=True, errors="replace"))
+
+
+def named_account(container: Container, path: str, query: str = "") -> Account:
     """The account of the path; the first one where none is named.
 
     Raises:
-        ApiError: ``not_found``.
+        ApiError: ``not_found``; a callback with that `query` is noted as lost.
     """
     try:
         return container.accounts.named(path.removeprefix(PATH).removeprefix("/"))
     except ApiError:
+        container.accounts.lost(path, arguments_of(query), container.clock.now())
         raise ApiError("not_found", "There is nothing here.") from None
 
 
@@ -109,13 +114,9 @@ class CallbackHandler(BaseHandler):
         but the log does not show it to the operator as an attack.
         """
         account = named_account(self.container, self.request.path)
-        query = {
-            key: values[-1].decode("utf-8", "replace")
-            for key, values in self.request.query_arguments.items()
-        }
         self.set_header("Content-Type", "text/plain")
         try:
-            self.finish(account.gate.check_configuration(query))
+            self.finish(account.gate.check_configuration(self.last_arguments()))
         except CallbackRefused:
             bearer = self.asked.bearer()
             self.is_refusal_expected = account.proves(bearer, self.container.clock.now())

@@ -104,6 +104,7 @@ class DoctorHandler(BaseHandler):
                     name: asked.headers[name] for name in PROXY_HEADERS if name in asked.headers
                 },
                 "codes_left": await codes_left(container.scenes, account.name, now),
+                "elsewhere": account.watch.elsewhere,
                 "callbacks": {
                     outcome: last._asdict() for outcome, last in account.watch.callbacks.items()
                 },

@@ -6,7 +6,7 @@
 import hashlib
 import hmac
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ WINDOW_SECONDS = 3600.0
 MOST_REFUSALS = 1000
 """The newest ones are kept; more than this within the hour are one long trouble anyway."""
 
+
+MOST_PATH = 100
 
 PROOF_SECONDS = 300
 """How far the moment of a proof may be from now, either way."""
@@ -62,6 +64,8 @@ class AccountWatch:
         self._credential_ends_at: float | None = None
         self.callbacks: dict[str, LastCallback] = {}
         """By outcome, as `metrics` counts them: a closed set."""
+        self.elsewhere: tuple[str, float] | None = None
+        """Path and unix time of WeChat's last callback to an address where nothing is."""
 
     def callback(self, outcome: str, *, encrypted: bool, as_json: bool) -> None:
         """A request to the account's callback ended."""
@@ -152,6 +156,13 @@ class Accounts:
         if (account := self._by_name.get(name)) is None:
             raise ApiError("unknown_account", "There is no such account here.", field="account")
         return account
+
+    def lost(self, path: str, query: Mapping[str, str], now: float) -> None:
+        """A request to an address where nothing is: one that is signed for an account shows a
+        mistake in the server URL of its console."""
+        for account in self:
+            if account.gate.is_signed(query):
+                account.watch.elsewhere = path[:MOST_PATH], now
 
     def __iter__(self) -> Iterator[Account]:
         return iter(self._by_name.values())

@@ -102,6 +102,14 @@ class CallbackGate:
         self._check_signature(query)
         return echo.encode()
 
+    def is_signed(self, query: Mapping[str, str]) -> bool:
+        """Whether WeChat signed the query, for whatever address and at any time."""
+        try:
+            self._check_signature(query)
+        except CallbackRefused:
+            return False
+        return True
+
     def open(self, query: Mapping[str, str], body: bytes, now: float) -> Opened:
         """The event in a POST, once it is certain that WeChat sent it, and recently.
 

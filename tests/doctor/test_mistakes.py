@@ -13,6 +13,7 @@ from doctor.examination import CALLS
 from doctor.findings import Finding, State, first_to_mend, is_well
 from services.errors import SettingsError
 from services.settings.models import Settings
+from services.wechat.crypto import signature
 from services.wechat.errcodes import TABLE
 from simulator.config import NOTICE_TEMPLATE
 from simulator.mistakes import MISTAKES
@@ -38,7 +39,7 @@ FOUND: dict[str, tuple[str, State, str, str]] = {
     "token": ("callback_token", State.BAD, "same value as callback_token", "填同一个值"),
     "key": ("encoding_aes_key", State.BAD, "same value as encoding_aes_key", "填同一个值"),
     "mode": ("mode", State.BAD, "Choose safe mode", "选安全模式"),
-    "url": ("mode", State.SKIPPED, "Write a word to the account", "发一句话"),
+    "url": ("console_url", State.BAD, "/wechat/callback as server URL", "服务器地址填为"),
     "no-url": ("console_url", State.BAD, "Save the server URL", "保存服务器地址"),
     "unionid": ("unionid", State.BAD, "Bind all accounts", "绑定到同一个开放平台"),
     "template": ("template", State.BAD, "Copy the id", "复制模板 ID"),
@@ -62,7 +63,7 @@ async def test_a_mistake_is_found(mistake: str, tmp_path: Path, logs: Unexpected
         await stack.simulator("follow", person="alice")
         await stack.simulator("mistakes", name=mistake)
         stack.container.accounts.named("").watch.callbacks.clear()
-        if mistake not in ("no-url", "url"):
+        if mistake != "no-url":
             await stack.simulator("text", person="alice", text="hello", options={"attempts": 1})
         found = await findings_of(settings_of(stack, **NOTICE))
         finding = of_check(found, check)
@@ -263,6 +264,35 @@ async def test_a_lone_account_without_unionid_is_only_worth_a_word(tmp_path: Pat
         )
         found = await findings_of(settings.model_copy(update={"wechat": wechat}))
         assert of_check(found, "unionid").state is State.WARN
+
+
+async def test_without_callbacks_the_rest_is_said_to_be_unknown(tmp_path: Path) -> None:
+    """All is well as far as it goes, and what is next is to write a word."""
+    async with Stack(tmp_path) as stack:
+        found = await findings_of(settings_of(stack))
+        first = first_to_mend(found)
+        assert is_well(found) and first and first.finding.check == "mode"
+        assert "Write a word to the account" in first.finding.remedy("en")
+        assert "发一句话" in first.finding.remedy("zh")
+
+
+async def test_a_stranger_names_no_address(tmp_path: Path) -> None:
+    """Only what is signed with the account's Token shows where callbacks go: also below the path
+    of the callback, and until one comes right."""
+    async with Stack(tmp_path) as stack:
+        watch = stack.container.accounts.named("").watch
+        for path in ("/wechat/callback/nobody", "/elsewhere"):
+            query = {"signature": "0" * 40, "timestamp": "1", "nonce": "1"}
+            assert (await stack.http.post(path, params=query)).status_code == 404
+            assert watch.elsewhere is None
+        account = stack.container.accounts.named("").settings
+        signed = signature(account.callback_token.get_secret_value(), "1", "1")
+        for path in ("/wechat/callback/nobody", "/elsewhere"):
+            query = {"signature": signed, "timestamp": "1", "nonce": "1"}
+            assert (await stack.http.post(path, params=query)).status_code == 404
+            assert watch.elsewhere and watch.elsewhere[0] == path
+        await stack.simulator("follow", person="alice")
+        assert is_well(await findings_of(settings_of(stack)))
 
 
 async def test_json_callbacks_and_strangers_are_told(tmp_path: Path, logs: UnexpectedLogs) -> None:

@@ -86,7 +86,7 @@ def test_the_last_line_says_why_and_what_follows() -> None:
         Finding("unionid", State.OK, "unionid", {}, "default"),
     ]
     assert next_line(found, "en", "") == (
-        "next: second: credentials first: without it no page gets a code; unionid will follow "
+        "next: second: credentials first: without it no page gets a code (waiting for it: unionid) "
         "→ Compare."
     )
     assert next_line(found, "zh", "").startswith("下一步：先解决 second: credentials：")

@@ -41,11 +41,13 @@ class AuditHandler(OperatorHandler):
             outcome=self._text("outcome"),
             scene=prefix,
         )
-        cursor = cursor_of(self)
-        if self._text("format") != "jsonl":
+        cursor, form = cursor_of(self), self._text("format")
+        if form == "jsonl":
+            await self._stream(search, cursor)
+        elif form in ("", "json"):
             self.write_json(await events.search(search, cursor))
-            return
-        await self._stream(search, cursor)
+        else:
+            raise ApiError("bad_request", "format must be json or jsonl.", field="format")
 
     async def _stream(self, search: Search, cursor: int | None) -> None:
         self.set_header("Content-Type", "application/jsonl")

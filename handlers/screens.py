@@ -37,7 +37,8 @@ class PairHandler(BaseHandler):
         self.write_json(await pairings.begin(self.asked.address, user_agent))
 
     async def get(self) -> None:
-        paired = await self.pairings.poll(self.asked.bearer())
+        again = self.get_query_argument("again", "") == "1"
+        paired = await self.pairings.poll(self.asked.bearer(), again=again)
         if paired is None:
             self.set_status(202)
         self.write_json(self.pairings.waiting if paired is None else paired)

@@ -398,7 +398,7 @@
   function collect(token, interval, until) {
     if (Date.now() >= until) return pair();
     later(interval, function () {
-      request("GET", "/api/kiosks/pair", token, null, 15, function (got) {
+      request("GET", "/api/kiosks/pair?again=1", token, null, 15, function (got) {
         if (got.status === 200) {
           keep(got.body);
           location.reload();

@@ -4,6 +4,8 @@ import { request } from "./begin.js";
 import { jitter } from "./scan-client.js";
 
 const ROUTE = new URL("/api/kiosks/pair", location.origin), OFF_AGAIN = 60;
+// Always: whether an answer got lost on the way, a page cannot know.
+const COLLECT = new URL("?again=1", ROUTE);
 let rouse;
 
 const pause = (seconds) => new Promise((resolve) => {
@@ -38,7 +40,7 @@ export async function pair(face) {
 async function collected({ pair_token: bearer, interval }, until) {
   for (let tries = 0; Date.now() < until;) {
     await pause(Math.min(interval + (tries && jitter(tries, 2, 30)), (until - Date.now()) / 1000));
-    const { status, retryAfter, body } = await request(ROUTE, { method: "GET", bearer });
+    const { status, retryAfter, body } = await request(COLLECT, { method: "GET", bearer });
     if (status === 200) return body;
     if (status === 202) {
       interval = body.interval;

@@ -419,7 +419,7 @@ def _conducted(
         raise NotUsable("--machines: there are more machines than pages")
     key = machines.shared_key(options.key)
     if key is None:
-        key = secrets.token_urlsafe(24)
+        key = machines.loopback_key(host) or secrets.token_urlsafe(24)
         _note(f"the key of this run: export {machines.KEY_VARIABLE}={key}")
     with machines.listening(options.conduct) as listener:
         number = listener.getsockname()[1]
@@ -447,7 +447,7 @@ def _join(options: argparse.Namespace) -> int:
     for name, value in vars(options).items():
         if name not in JOINING and value != usual[name]:
             raise NotUsable(f"--{name.replace('_', '-')} is for the machine that conducts")
-    key = machines.shared_key(options.key)
+    key = machines.shared_key(options.key) or machines.loopback_key(options.join[0])
     if key is None:
         raise NotUsable(f"--join needs the conductor's key, in {machines.KEY_VARIABLE}")
     with closing(machines.joined(options.join, key, options.patience, _note)) as channel:

@@ -8,6 +8,7 @@ is compared: the start is a message, and each machine measures its own latencies
 
 import base64
 import hashlib
+import ipaddress
 import json
 import os
 import platform
@@ -37,6 +38,8 @@ from bench.kit.job import (
 
 KEY_VARIABLE = "SCANPUSH_LOAD_KEY"
 SHORTEST_KEY = 12
+LOOPBACK_KEY = "this-machine-alone"
+"""Of both sides where they were given none, and no other machine can connect."""
 HELLO_BYTES, FIRST_BYTES, MOST_BYTES = 1024, 1 << 16, 16 << 20
 """Of what comes before a side has shown the key, of its first message, and of every later one."""
 HELLO_SECONDS = 5.0
@@ -168,6 +171,15 @@ def shared_key(given: str | None) -> str | None:
     if key and len(key) < SHORTEST_KEY:
         raise NotUsable(f"the key ({KEY_VARIABLE} or --key) needs {SHORTEST_KEY} characters")
     return key or None
+
+
+def loopback_key(host: str) -> str | None:
+    """The key of a run that no other machine can join; None: `host` may be reached by others."""
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    return LOOPBACK_KEY if is_loopback else None
 
 
 def listening(address: tuple[str, int]) -> socket.socket:

@@ -2,9 +2,10 @@
 
 A pending pairing is one small value of the scene store, under its code. What proves that a caller
 is the screen is its pair token; the screen's secret is derived from it, so that the server keeps
-nothing but the secret's hash, and a screen that lost the answer asks again and gets the same one.
-That is over when the secret was used: who took it from the network has to be faster than the
-screen, and is then seen as the screen that is paired and does not come up.
+nothing but the secret's hash. It is told once; a screen whose answer got lost says that it asks
+again, and gets the same one. That is over when the secret was used: who took it from the network
+has to be faster than the screen, and is then seen as the screen that is paired and does not come
+up.
 """
 
 import hashlib
@@ -37,6 +38,9 @@ MOST_PENDING = 2000
 fill. It is the share of more than sixty addresses: a few cannot keep all others from pairing."""
 
 TRIES = 5
+
+TOLD_SECONDS = 86_400
+"""How long it is known that a screen was told its secret; most use it a second later."""
 
 PAIR_SECONDS = 10
 """How long the pairing of one operator keeps others out, should it not come to its end."""
@@ -102,13 +106,17 @@ class Pairings:
                 }
         raise ApiError("overloaded", "No code is free.", retry_after=60)
 
-    async def poll(self, token: str) -> Mapping[str, Any] | None:
+    async def poll(self, token: str, *, again: bool) -> Mapping[str, Any] | None:
         """The document of ``GET /api/kiosks/pair`` once the operator has named the screen; None
         before that.
 
+        Args:
+            again: the screen may have lost the answer with its secret.
+
         Raises:
             ApiError: ``unauthorized`` for what is no pair token; ``gone`` when the pairing has
-                ended: its time is up, its secret was used, or the screen was revoked.
+                ended: its time is up, its secret was told (unless `again`) or used, or the screen
+                was revoked.
             StoreUnavailable
         """
         if _TOKEN.fullmatch(token) is None:
@@ -116,10 +124,14 @@ class Pairings:
         secret = secret_of(token)
         hashed = secret_hash(secret)
         # First, for the screen is kept before the pending value is taken away.
-        pending = await self._values.recall(_key(token[:LETTER_CODE_LENGTH]))
+        key = _key(token[:LETTER_CODE_LENGTH])
+        pending = await self._values.recall(key)
         screen = await self._screens.store.of_secret(hashed)
         if screen is not None and not screen.begun_at:
-            return {"name": screen.name, "secret": secret, "label": screen.label}
+            # Counted in any case: who asks again has been told as well.
+            times = await self._values.count(f"{key}:told:{hashed.hex()[:16]}", TOLD_SECONDS)
+            if again or times == 1:
+                return {"name": screen.name, "secret": secret, "label": screen.label}
         if screen is None and pending and hmac.compare_digest(json.loads(pending)[0], hashed.hex()):
             return None
         raise ApiError("gone", "This pairing has ended; begin a new one.")

@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_merged_is_named(
         (("--csv", "/"), "--csv: / cannot be written"),
         (("--prometheus", "192.0.2.1:1"), "--prometheus cannot listen there"),
         (("--join", "127.0.0.1:1", "--sockets", "5"), "--sockets is for the machine that conducts"),
-        (("--join", "127.0.0.1:1"), "--join needs the conductor's key"),
+        (("--join", "192.0.2.1:1"), "--join needs the conductor's key"),
         (("--join", "127.0.0.1:1", "--key", "short"), "needs 12 characters"),
     ],
 )

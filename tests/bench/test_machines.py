@@ -123,6 +123,14 @@ def test_a_message_cannot_be_sent_twice_or_back(pair: tuple[Channel, Channel]) -
         theirs.recv()
 
 
+def test_on_one_machine_no_key_is_needed() -> None:
+    """Both sides take the same one for loopback addresses, and none for others."""
+    here = {machines.loopback_key(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")}
+    assert here == {machines.LOOPBACK_KEY}
+    others = {machines.loopback_key(host) for host in ("0.0.0.0", "::", "192.0.2.1", "load1")}
+    assert others == {None}
+
+
 def test_another_key_is_refused_and_the_wait_goes_on() -> None:
     """The one that conducts says so; the right machine is admitted after it."""
     told: list[str] = []

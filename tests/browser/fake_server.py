@@ -302,6 +302,8 @@ class Pairing(Base):
         pair = self.world.pairs.get(token)
         if pair is None:
             return self.fail(401, "unauthorized")
+        if self.get_query_argument("again", "") != "1":
+            return self.fail(400, "bad_request")  # a lost answer would cost the secret
         if pair.given:
             del self.world.pairs[token]
             return self.finish(pair.given)

@@ -257,6 +257,7 @@ async def test_the_audit_is_searched(tmp_path: Path) -> None:
             ("since", "soon"),
             ("cursor", "x"),
             ("cursor", 9**20),
+            ("format", "xml"),
         ):
             answer = await ask(stack, "GET", "audit", **{name: wrong})
             assert answer.status_code == 400 and answer.json()["error"]["field"] == name

@@ -60,10 +60,11 @@ class Wall:
             self.code, self.token = answer.json()["code"], answer.json()["pair_token"]
         return answer
 
-    async def fetch(self, token: str | None = None) -> httpx.Response:
-        """Ask whether the operator has named it."""
+    async def fetch(self, token: str | None = None, *, again: bool = False) -> httpx.Response:
+        """Ask whether the operator has named it, `again` after an answer that got lost."""
         bearer = {"Authorization": f"Bearer {self.token if token is None else token}"}
-        answer = await self.stack.http.get("/api/kiosks/pair", headers=bearer)
+        query = {"again": "1"} if again else {}
+        answer = await self.stack.http.get("/api/kiosks/pair", headers=bearer, params=query)
         if answer.status_code == 200:
             self.name, self.secret = answer.json()["name"], answer.json()["secret"]
         return answer
@@ -160,11 +161,24 @@ async def test_a_screen_is_paired_with_the_code_it_shows(
 
 
 async def test_a_lost_answer_costs_no_secret(tmp_path: Path) -> None:
-    """The same secret again for the same screen, until it is used; then it is gone."""
+    """It is told once; to the same screen that asks again until it is used, then it is gone."""
     async with Stack(tmp_path, **OPERATOR) as stack:
         wall = await paired(stack)
-        assert (await wall.fetch()).json()["secret"] == wall.secret
+        assert (await wall.fetch()).status_code == 410
+        for _ in range(2):
+            assert (await wall.fetch(again=True)).json()["secret"] == wall.secret
         await wall.begin()
+        assert (await wall.fetch(again=True)).status_code == 410
+
+
+async def test_an_answer_to_asking_again_is_one(tmp_path: Path) -> None:
+    """A page that asks in that way from the start has been told: without it, the secret is gone."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        wall = Wall(stack)
+        await wall.ask()
+        assert (await wall.fetch(again=True)).status_code == 202
+        await name_it(stack, wall)
+        assert (await wall.fetch(again=True)).status_code == 200
         assert (await wall.fetch()).status_code == 410
 
 

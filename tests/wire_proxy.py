@@ -170,7 +170,7 @@ def reply(request: bytes, document: dict[str, object]) -> bytes:
 def greeting(
     claim: Mapping[str, object], without: Collection[str] = ()
 ) -> Callable[[bytes], bytes]:
-    """A rewriter by which the server's answer to ``hello`` says `claim`, and nothing of `without`."""
+    """A rewriter by which the answer to ``hello`` says `claim`, and nothing of `without`."""
 
     def rewrite(answer: bytes) -> bytes:
         size, request_id, response_to, opcode = HEADER.unpack_from(answer)
@@ -192,9 +192,9 @@ def as_replica_set(port: int, more: Mapping[str, object] = {}) -> Callable[[byte
     `more` is said as well, or instead: that it is a secondary, for example.
 
     Drivers retry writes on replica sets only (MongoDB manual, "Retryable Writes"). The version of
-    the topology is left out: a driver that has it waits for the server to tell of a step-down (MongoDB's
-    Server Discovery And Monitoring, "Streaming Protocol"), which it cannot of one that a test
-    invents.
+    the topology is left out: a driver that has it waits for the server to tell of a step-down
+    (MongoDB's Server Discovery And Monitoring, "Streaming Protocol"), which it cannot of one that
+    a test invents.
     """
     address = f"127.0.0.1:{port}"
     claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address, **more}

@@ -281,20 +281,21 @@ def scanpush(
         try:
             target = _local(port)
             _until_listening(target, process, log, ready_seconds)
-            _until_healthy(target, log, ready_seconds)
+            _until_healthy(target, process, log, ready_seconds)
             yield Running("scanpush", process, target, target, report)
         finally:
             _stop(process)
 
 
-def _until_healthy(target: Target, log: Path, ready_seconds: float) -> None:
+def _until_healthy(
+    target: Target, process: subprocess.Popen[str], log: Path, ready_seconds: float
+) -> None:
     end = time.monotonic() + ready_seconds
-    while time.monotonic() < end:
-        try:
+    while time.monotonic() < end and process.poll() is None:
+        # A server below valgrind listens long before it answers in the time that `ask` gives it.
+        with suppress(NotUsable):
             if ask(target, "GET", "/readyz")[0] == 200:
                 return
-        except NotUsable:
-            break
         time.sleep(0.1)
     raise NotUsable(f"scanpush does not become ready: {log.read_text()[-2000:]}")
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from enum import Enum, auto
 
 from bson import decode, encode
@@ -167,15 +167,10 @@ def reply(request: bytes, document: dict[str, object]) -> bytes:
     return HEADER.pack(HEADER.size + len(body), 1, request_id, OP_MSG) + body
 
 
-def as_replica_set(port: int, more: Mapping[str, object] = {}) -> Callable[[bytes], bytes]:
-    """A rewriter by which a single server behind `port` says it is a replica set's primary.
-
-    `more` is said as well, or instead: that it is a secondary, for example.
-
-    Drivers retry writes on replica sets only (MongoDB manual, "Retryable Writes").
-    """
-    address = f"127.0.0.1:{port}"
-    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address, **more}
+def greeting(
+    claim: Mapping[str, object], without: Collection[str] = ()
+) -> Callable[[bytes], bytes]:
+    """A rewriter by which the answer to ``hello`` says `claim`, and nothing of `without`."""
 
     def rewrite(answer: bytes) -> bytes:
         size, request_id, response_to, opcode = HEADER.unpack_from(answer)
@@ -183,7 +178,24 @@ def as_replica_set(port: int, more: Mapping[str, object] = {}) -> Callable[[byte
         document = decode(answer[at:size])
         if not ({"isWritablePrimary", "ismaster"} & document.keys()):
             return answer
+        for name in without:
+            document.pop(name, None)
         body = answer[HEADER.size : at] + encode(document | claim)
         return HEADER.pack(HEADER.size + len(body), request_id, response_to, opcode) + body
 
     return rewrite
+
+
+def as_replica_set(port: int, more: Mapping[str, object] = {}) -> Callable[[bytes], bytes]:
+    """A rewriter by which a single server behind `port` says it is a replica set's primary.
+
+    `more` is said as well, or instead: that it is a secondary, for example.
+
+    Drivers retry writes on replica sets only (MongoDB manual, "Retryable Writes"). The version of
+    the topology is left out: a driver that has it waits for the server to tell of a step-down
+    (MongoDB's Server Discovery And Monitoring, "Streaming Protocol"), which it cannot of one that
+    a test invents.
+    """
+    address = f"127.0.0.1:{port}"
+    claim = {"setName": "rs0", "hosts": [address], "me": address, "primary": address, **more}
+    return greeting(claim, without=["topologyVersion"])

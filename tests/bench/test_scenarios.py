@@ -1,6 +1,6 @@
 """Other people's load tools speak the protocol, with the scripts of bench/scenarios.
 
-Locust and Artillery come with `scripts/test --all`, k6 is used where it is installed.
+They come with `scripts/test --all`, which builds k6 with Go.
 """
 
 import csv
@@ -73,6 +73,6 @@ def test_k6(url: str) -> None:
     """Every check of every visit holds."""
     k6 = shutil.which("k6")
     if k6 is None:
-        pytest.skip("needs k6")
+        pytest.skip("k6 is not installed; scripts/test --all builds it with Go")
     script = str(SCENARIOS / "k6.js")
     run(k6, "run", "--quiet", "--vus", "3", "--iterations", "30", "-e", f"URL={url}", script)

@@ -86,7 +86,7 @@ class Scene:
         self.qr_seconds = switches["qr_seconds"]
         self.poll_interval = switches["poll_interval"]
         self.sockets: list[Any] = []
-        self.held = 0
+        self.held: set[Any] = set()
         self.news = asyncio.Event()
 
     def begun(self, origin: str) -> dict[str, Any]:
@@ -267,13 +267,18 @@ class Status(Base):
         self.finish(scene.status())
 
     async def news(self, scene: Scene, wait: float) -> None:
-        scene.held += 1
+        scene.held.add(self)
         try:
             await asyncio.wait_for(scene.news.wait(), min(wait, 25))
         except TimeoutError:
             scene.settle()
         finally:
-            scene.held -= 1
+            scene.held.discard(self)
+
+    def on_connection_close(self) -> None:
+        # The page has gone: it hears nothing, though its poll still waits.
+        for scene in self.world.scenes.values():
+            scene.held.discard(self)
 
     def delete(self, scene_str: str) -> None:
         self.world.log.append("cancel")
@@ -856,7 +861,7 @@ class Log(Base):
                 "scenes": scenes,
                 "sockets": open_sockets,
                 "pages": self.world.pages,
-                "held": sum(scene.held for scene in self.world.scenes.values()),
+                "held": sum(len(scene.held) for scene in self.world.scenes.values()),
             }
         )
 

@@ -79,9 +79,15 @@ def test_the_image_runs_without_rights_and_looks_after_itself(image: Image) -> N
 
 def test_the_image_holds_the_server_and_nothing_of_this_machine(image: Image) -> None:
     """No tests, no data, no keys, no pip, no address of a registry."""
-    code = {"server.py", "doctor", "handlers", "services", "simulator", "static", "config.yaml"}
-    build = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", ".venv", "__pycache__"}
-    assert {path.name for path in (image.files / "opt" / "scanpush").iterdir()} == code | build
+    folders = {"doctor", "handlers", "migration", "services", "simulator", "static"}
+    code = {"server.py", "config.yaml", *folders, "docs"}
+    build = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "requirements.lock"}
+    made = {".venv", "__pycache__"}
+    top = image.files / "opt" / "scanpush"
+    assert {path.name for path in top.iterdir()} == code | build | made
+    pages = {"errors.md", "zh-CN/errors.md"}
+    docs = top / "docs"
+    assert {str(p.relative_to(docs)) for p in docs.rglob("*") if p.is_file()} == pages
     assert not list((image.files / "var" / "lib" / "scanpush").iterdir())
     assert not list(image.files.glob("opt/scanpush/.venv/lib/*/site-packages/pip"))
     names = {variable.partition("=")[0] for variable in image.config["Env"]}

@@ -30,6 +30,7 @@ from tests.wire_proxy import (
     Proxy,
     as_replica_set,
     command,
+    greeting,
     name_of,
     no_fault,
     one_message,
@@ -354,6 +355,7 @@ async def test_odd_answers_to_a_log_in_end_in_one_line(shared_mongo_server: Mong
     """Fields that are missing, of another type, not in Base64, or for another nonce."""
     for answer in SCRAM_ANSWERS:
         async with front(shared_mongo_server, always(("saslStart",), answer)) as proxy:
+            proxy.rewrite = greeting({}, without=["speculativeAuthenticate"])
             url = f"mongodb://u:{PASSWORD}@127.0.0.1:{proxy.port}/?authMechanism=SCRAM-SHA-256"
             assert "breaks the rules of SCRAM" in await refusal(url, 5), answer
 

@@ -652,7 +652,7 @@ def world(
     assert world.given_up <= WALKS // 10
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(max(600, 3 * WALKS))
 @settings(
     max_examples=WALKS,
     deadline=None,

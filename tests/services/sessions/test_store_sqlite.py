@@ -26,6 +26,9 @@ NOW = 1_760_000_000.5
 SESSIONS = 100_000
 MOST_BYTES = 614
 """0.6 KB."""
+_INSERT_USER = """INSERT INTO users
+    (id, name, avatar, account, created_at, last_login_at, logins, phone, email)
+    VALUES (?, '', '', 'default', 0, 0, 1, '', '')"""
 
 
 def large_session(number: int) -> Session:
@@ -111,6 +114,8 @@ async def test_sessions_take_no_memory_of_the_node(tmp_path: Path) -> None:
             ]
             with closing(sqlite3.connect(tmp_path / "data" / "scanpush.db", timeout=30)) as db:
                 db.executemany(_INSERT, rows)
+                # A session is renewed for a person only who is there.
+                db.executemany(_INSERT_USER, [(row.user_id,) for row in rows])
                 db.commit()
             for token in tokens[:: len(tokens) // 1_000]:
                 answer = await http.post("/api/token/refresh", json={"refresh_token": token})

@@ -191,14 +191,17 @@ class OperatorService:
     async def ban(self, user_id: UserId) -> bool:
         """Keep the person out from now on, and end all their sessions; False for an unknown id.
 
-        Doing it again is no error: it ends what a failure has left.
+        Doing it again is no error: it ends and tells what a failure has left.
         """
         user = await self._users.ban(user_id, True, self._clock.now())
-        if user is None:
+        record = None if user is None else await self._users.record(user.id)
+        if user is None or record is None or record.banned_at is None:
             return False
         # After the ban: a session that begins meanwhile finds the ban, or is found here.
         log.info("user %s is banned, %d sessions ended", user.id, await self._end_all(user))
-        await self._events.keep(entry("banned", self._clock.now(), user=user.id))
+        # Of the time of the first ban, so that a further one is the same event.
+        at = record.banned_at
+        await self._events.keep(entry("banned", at, user.id, str(at), user=user.id))
         return True
 
     async def unban(self, user_id: UserId) -> bool:

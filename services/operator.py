@@ -27,13 +27,14 @@ from services.ids import (
 from services.metrics import Metrics
 from services.people.store import User, UserStore
 from services.scenes.codes_ahead import codes_left
-from services.scenes.history import KEPT_SECONDS, MOST_FAILURES, History
+from services.scenes.history import BY_TIME, KEPT_SECONDS, MOST_FAILURES, History
 from services.scenes.meters import (
     GONE_SECONDS,
     Reports,
     callbacks_of,
     errors_of,
     failures_of,
+    has_ended,
     hour_of,
     nodes_of,
     timeline_of,
@@ -141,7 +142,8 @@ class OperatorService:
         return {
             "node_id": report["node_id"],
             "told_at": report["told_at"],
-            "gone": now - report["told_at"] > GONE_SECONDS,
+            "gone": has_ended(report) or now - report["told_at"] > GONE_SECONDS,
+            "ended": has_ended(report),
             "hour": {
                 name: sum(own[name])
                 for name in ("shown", "authorized", "failed", "callbacks", "refused", "errors")
@@ -257,7 +259,7 @@ def _facts(scene: Scene) -> dict[str, Any]:
     }
 
 
-_UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node"}
+_UNSEEN_ENDS = {State.EXPIRED: BY_TIME, State.DENIED: "by time or another node"}
 """How a scene ended that this node did not end; any other end was made by another node."""
 
 

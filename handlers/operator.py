@@ -2,9 +2,9 @@
 
 import functools
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from handlers.base import BaseHandler
 from handlers.pages import PageHandler
@@ -25,7 +25,13 @@ class OperatorHandler(BaseHandler):
 
     A page of a foreign origin does nothing. A deed is in the audit before it is done: while that
     cannot be written, nothing is. What hands out more than figures calls `note_deed` itself.
+
+    What is not known here is refused by its name: a search with a parameter that is misspelt would
+    find everything, and look as if it had found what was asked for.
     """
+
+    parameters: ClassVar[Collection[str]] = ()
+    """What the query may hold, each once."""
 
     def __init_subclass__(cls) -> None:
         for method in CHANGES:
@@ -42,6 +48,13 @@ class OperatorHandler(BaseHandler):
             raise ApiError("unauthorized", "The operator's token is missing or wrong.")
         if (self.request.method or "").lower() in CHANGES:
             self.asked.refuse_foreign_origin()
+        for name, values in self.request.query_arguments.items():
+            if name not in self.parameters:
+                # Tornado reads names as latin-1, and values as UTF-8.
+                field = name.encode("latin-1").decode(errors="replace")[:64]
+                raise ApiError("bad_request", f"{field} is no parameter here.", field=field)
+            if len(values) > 1:
+                raise ApiError("bad_request", f"{name} is given more than once.", field=name)
 
     @property
     def operator(self) -> OperatorService:

@@ -21,6 +21,8 @@ class PeopleHandler(OperatorHandler):
 class UsersHandler(PeopleHandler):
     """``GET /api/operator/users?id=|openid=|unionid=|name=&cursor=``: find people."""
 
+    parameters = (*_SEARCHES, "cursor")
+
     async def get(self) -> None:
         given = {name: self.get_query_argument(name, None, strip=False) for name in _SEARCHES}
         asked = {name: text for name, text in given.items() if text is not None}
@@ -48,6 +50,8 @@ class RemovalHandler(PeopleHandler, UserHandler):
 
 class AccessTokenHandler(OperatorHandler):
     """``GET /api/operator/access_token?account=``: the account's one access_token."""
+
+    parameters = ("account",)
 
     async def get(self) -> None:
         account = operators_account(self.container.accounts, self.get_query_argument("account", ""))

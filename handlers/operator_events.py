@@ -23,6 +23,11 @@ class AuditHandler(OperatorHandler):
     """``GET /api/operator/audit``: what happened, the newest first; ``format=jsonl`` streams all of
     it, one entry a line."""
 
+    parameters = (
+        *("person", "since", "until", "account", "screen", "outcome", "scene"),
+        *("cursor", "format"),
+    )
+
     async def get(self) -> None:
         events = self.container.events
         person = self._text("person")
@@ -33,9 +38,12 @@ class AuditHandler(OperatorHandler):
             raise ApiError(
                 "bad_request", "scene must be 4 to 32 hexadecimal digits.", field="scene"
             )
+        since, until = self._time("since"), self._time("until")
+        if since is not None and until is not None and since > until:
+            raise ApiError("bad_request", "until must not be before since.", field="until")
         search = search._replace(
-            since=self._time("since"),
-            until=self._time("until"),
+            since=since,
+            until=until,
             account=self._text("account"),
             screen=self._text("screen"),
             outcome=self._text("outcome"),
@@ -85,6 +93,8 @@ class AuditHandler(OperatorHandler):
 
 class DeadEventsHandler(OperatorHandler):
     """``GET /api/operator/events/dead``: dead letters, the newest first."""
+
+    parameters = ("cursor",)
 
     async def get(self) -> None:
         self.write_json(await self.container.events.dead_letters(cursor_of(self)))

@@ -61,6 +61,8 @@ class ScreensOperatorHandler(OperatorHandler):
 class OperatorPairHandler(ScreensOperatorHandler):
     """``GET /api/operator/kiosks/pair?code=``: who asks; ``POST``: give it a name."""
 
+    parameters = ("code",)
+
     async def get(self) -> None:
         code = self.get_query_argument("code", "")
         self.write_json(await self.pairings.pending(code, self.asked.address))

@@ -48,7 +48,7 @@ from services.scenes.begin import (
 from services.scenes.callbacks import CallbackService
 from services.scenes.chat import ChatService, OpenScenes
 from services.scenes.codes_ahead import AccountCodes
-from services.scenes.history import History, RecordedLogins, RecordedScenes
+from services.scenes.history import History, RecordedLogins, RecordedScenes, note_left
 from services.scenes.kiosk_presence import KioskPresence, WatchedKiosks
 from services.scenes.login import LoginService, LoginStore, SteppedLoginStore
 from services.scenes.meters import Meters, Reports
@@ -767,7 +767,15 @@ class Container:
             lambda: latency_of(self.metrics),
         )
         shared = self.settings.backend == "distributed"
-        return Reports(self.node, self.scenes, self.clock, meters.report, shared=shared)
+        history, scenes = self.history, self.scenes
+        return Reports(
+            self.node,
+            scenes,
+            self.clock,
+            meters.report,
+            lambda: note_left(history, scenes),
+            shared=shared,
+        )
 
     @cached_property
     def operator(self) -> OperatorService | None:

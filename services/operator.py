@@ -27,13 +27,14 @@ from services.ids import (
 from services.metrics import Metrics
 from services.people.store import User, UserStore
 from services.scenes.codes_ahead import codes_left
-from services.scenes.history import KEPT_SECONDS, MOST_FAILURES, History
+from services.scenes.history import BY_TIME, KEPT_SECONDS, MOST_FAILURES, History
 from services.scenes.meters import (
     GONE_SECONDS,
     Reports,
     callbacks_of,
     errors_of,
     failures_of,
+    has_ended,
     hour_of,
     nodes_of,
     timeline_of,
@@ -141,7 +142,8 @@ class OperatorService:
         return {
             "node_id": report["node_id"],
             "told_at": report["told_at"],
-            "gone": now - report["told_at"] > GONE_SECONDS,
+            "gone": has_ended(report) or now - report["told_at"] > GONE_SECONDS,
+            "ended": has_ended(report),
             "hour": {
                 name: sum(own[name])
                 for name in ("shown", "authorized", "failed", "callbacks", "refused", "errors")
@@ -191,14 +193,17 @@ class OperatorService:
     async def ban(self, user_id: UserId) -> bool:
         """Keep the person out from now on, and end all their sessions; False for an unknown id.
 
-        Doing it again is no error: it ends what a failure has left.
+        Doing it again is no error: it ends and tells what a failure has left.
         """
         user = await self._users.ban(user_id, True, self._clock.now())
-        if user is None:
+        record = None if user is None else await self._users.record(user.id)
+        if user is None or record is None or record.banned_at is None:
             return False
         # After the ban: a session that begins meanwhile finds the ban, or is found here.
         log.info("user %s is banned, %d sessions ended", user.id, await self._end_all(user))
-        await self._events.keep(entry("banned", self._clock.now(), user=user.id))
+        # Of the time of the first ban, so that a further one is the same event.
+        at = record.banned_at
+        await self._events.keep(entry("banned", at, user.id, str(at), user=user.id))
         return True
 
     async def unban(self, user_id: UserId) -> bool:
@@ -254,7 +259,7 @@ def _facts(scene: Scene) -> dict[str, Any]:
     }
 
 
-_UNSEEN_ENDS = {State.EXPIRED: "by time", State.DENIED: "by time or another node"}
+_UNSEEN_ENDS = {State.EXPIRED: BY_TIME, State.DENIED: "by time or another node"}
 """How a scene ended that this node did not end; any other end was made by another node."""
 
 

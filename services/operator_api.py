@@ -77,6 +77,8 @@ class PeopleService:
         if not text or len(text) > LONGEST:
             message = f"{by} must be a text of 1 to {LONGEST} characters."
             raise ApiError("bad_request", message, field=by)
+        if cursor and by != "name":
+            raise ApiError("bad_request", "Only a search by name has a cursor.", field="cursor")
         following = None
         if by == "name":
             found = await self._users.named(text, _position(cursor), PAGE)
@@ -165,10 +167,13 @@ class PeopleService:
 
 
 def operators_account(accounts: Accounts, name: str) -> Account:
-    """The account that the operator names; empty: the first one.
+    """The account that the operator names; empty: the only one.
 
-    Raises `ApiError`, ``not_found``.
+    Raises `ApiError`: ``not_found``; ``bad_request`` for no name where there are several accounts,
+    of which the other system could be given a wrong one's credential.
     """
+    if not name and len(list(accounts)) > 1:
+        raise ApiError("bad_request", "account is missing: there are several.", field="account")
     try:
         return accounts.named(name)
     except ApiError:

@@ -92,7 +92,7 @@ export function judge(overview) {
     failed, logins, refused, callbacks, failing, slowest, codes, credential, events,
     down: checked.filter(({ up }) => !up),
     errors: (overview.errors ?? []).filter(({ last_at }) => now - last_at < 60 * LATELY),
-    gone: reports.filter((report) => report.gone && now - report.told_at < 60 * LATELY),
+    gone: reports.filter((report) => report.gone && !report.ended && now - report.told_at < 60 * LATELY),
     levels: {
       failing: level(telling(failed, failed + logins), LIMITS.failed),
       refusing: Math.max(level(telling(refused, callbacks), LIMITS.refused), refused ? 1 : 0),
@@ -107,7 +107,8 @@ export function judge(overview) {
 /** What is wrong now, the worst first; an empty list is a server that is well. Each: how bad, and in which words. */
 export function problems(overview, words) {
   const seen = judge(overview), found = [], says = words.problem;
-  const add = (bad, text, values = {}) => bad && found.push({ level: bad, text: fill(text, values) });
+  const add = (bad, text, values = {}) =>
+    bad && found.push({ level: bad, text: fill(text, values), errcode: values.errcode });
   for (const { engine, store, node } of seen.down)
     add(2, says.down, { engine, store: words.store[store] ?? store, node });
   const signatures = (overview.callbacks ?? []).find(({ outcome }) => outcome === "signature");
@@ -126,11 +127,14 @@ export function problems(overview, words) {
   return found.sort((one, other) => other.level - one.level);
 }
 
-export function showProblems(list, found, words) {
+/** `link` makes the link of an errcode, which stands in place of the number. */
+export function showProblems(list, found, words, link) {
   const rows = found.length ? found : [{ level: 0, text: words.all_well }];
-  list.replaceChildren(...rows.map(({ level: bad, text }) => {
-    const row = make("li", "", LEVELS[bad]);
-    row.append(make("b", words.level[LEVELS[bad]]), make("span", text));
+  list.replaceChildren(...rows.map(({ level: bad, text, errcode }) => {
+    const row = make("li", "", LEVELS[bad]), said = make("span", text), at = text.indexOf(errcode);
+    if (errcode && at >= 0)
+      said.replaceChildren(text.slice(0, at), link(errcode), text.slice(at + String(errcode).length));
+    row.append(make("b", words.level[LEVELS[bad]]), said);
     return row;
   }));
 }

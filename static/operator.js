@@ -124,12 +124,16 @@ function showTables({ wechat = [], reports = [], nodes = [], callbacks = [], err
     ago(entry.last_at),
   ]), words.none);
   const levels = judge(latest).levels;
+  const errorsOf = (account) => {
+    const found = Object.entries(account.errors ?? {}), made = make("span");
+    made.append(...found.flatMap(([code, times], at) => [at ? ", " : "", errcodeLink(code), ` × ${times}`]));
+    return found.length ? [made, "bad"] : words.none;
+  };
   table(by("wechat"), [head.account, head.credential, head.codes, head.errors], wechat.map((account) => [
     account.account,
     [span(account.credential_expires_in), levels.credential ? "bad" : ""],
     [account.codes_left == null ? "–" : count(account.codes_left), levels.codes ? "bad" : ""],
-    [Object.entries(account.errors ?? {}).map(([code, times]) => `${code} × ${times}`).join(", ") || words.none,
-      Object.keys(account.errors ?? {}).length ? "bad" : ""],
+    errorsOf(account),
   ]), words.none);
   table(by("stores"), [head.store, head.answers, head.median, head.most], storeRows(reports), words.none);
   const hours = Object.fromEntries(reports.map((report) => [report.node_id, report]));
@@ -141,7 +145,8 @@ function showTables({ wechat = [], reports = [], nodes = [], callbacks = [], err
     ...nodes.map((node) => [node.node_id, node.draining ? [words.draining, "bad"] : words.running, count(node.sockets),
       of(node.node_id, "authorized"), of(node.node_id, "failed"), of(node.node_id, "refused"),
       p99(node.node_id, "callback"), p99(node.node_id, "push"), span(node.uptime_seconds), node.version ?? ""]),
-    ...gone.map(({ node_id, told_at }) => [node_id, [fill(words.gone, { time: clock(told_at) }), "bad"], "–",
+    ...gone.map(({ node_id, told_at, ended }) => [node_id,
+      [fill(ended ? words.ended : words.gone, { time: clock(told_at) }), ended ? "" : "bad"], "–",
       of(node_id, "authorized"), of(node_id, "failed"), of(node_id, "refused"), p99(node_id, "callback"),
       p99(node_id, "push"), "–", "–"]),
   ], words.none);
@@ -158,7 +163,7 @@ function showFailures({ failures = [] }) {
     time.dateTime = new Date(failure.at * 1000).toISOString();
     details.dataset.scene = failure.scene_str;
     details.open = open.has(failure.scene_str);
-    const why = words.failure[failure.error] ?? failure.error;
+    const why = (words.failure[failure.error] ?? failure.error) || words.left_in[failure.left_in];
     summary.append(time, make("code", shortId(failure.scene_str)),
       make("b", why || words.failure[failure.state] || failure.state),
       make("span", [failure.account, failure.kind, failure.kiosk].filter(Boolean).join(" · ")));
@@ -175,7 +180,7 @@ function show(overview) {
   by("fresh").textContent = fill(words.updated, { time: clock(seen.now) });
   const wrong = problems(seen, words), text = JSON.stringify([document.documentElement.lang, wrong]);
   // A list that is put there again would be read aloud again.
-  if (by("problems").dataset.shown !== text) showProblems(by("problems"), wrong, words);
+  if (by("problems").dataset.shown !== text) showProblems(by("problems"), wrong, words, errcodeLink);
   by("problems").dataset.shown = text;
   showTiles(by("tiles"), seen, words);
   showHour(seen);

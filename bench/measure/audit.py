@@ -18,6 +18,7 @@ from services.events.entries import Entry, entry
 from services.events.store import Keeping, Search
 from services.events.store_sqlite import SCHEMA, SqliteEventStore
 from services.ids import UserId
+from services.logs import short_hash
 from services.sqlite import Database
 
 FIGURES = (
@@ -97,6 +98,7 @@ def _questions(rng: random.Random, entries: int, scenes: list[str]) -> dict[str,
         "screen": Search(screen=screen),
         "outcome": Search(outcome="failed"),
         "scene": Search(scene=rng.choice(scenes)[:8]),
+        "short hash": Search(short_hash=short_hash(f"openid{rng.randrange(PEOPLE)}")),
         "account, outcome, time": Search(account="second", outcome="failed", until=since),
         "screen of another account": Search(screen=screen, account="third"),
         "outcome of another account": Search(outcome="authorized", account="third"),

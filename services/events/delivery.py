@@ -21,7 +21,6 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import itertools
 import logging
 import random
 import re
@@ -76,6 +75,9 @@ MOST_LANES = 32
 """Lanes told at once: so many requests are in flight at most."""
 
 READ_LANES = 128
+
+MOST_TURNS = 10_000
+"""So many lanes that had their turn are remembered: of more that wait, some have two."""
 
 ROUND_SECONDS = 0.25
 """Between two looks at the store while there is nothing to tell."""
@@ -249,6 +251,8 @@ class EventDelivery:
         self._pauses = pauses
         self._busy: set[str] = set()
         """Lanes that are being told, or whose outcome is not noted yet."""
+        self._had_turn: set[str] = set()
+        """Lanes that were told while others waited, and come after those."""
         self._outcomes: list[_Told] = []
         self._changed = asyncio.Event()
         self._failures = 0
@@ -326,7 +330,11 @@ class EventDelivery:
         for event in await self._store.due(self._clock.now(), self._complete_at, READ_LANES):
             if event.lane not in self._busy:
                 lanes.setdefault(event.lane, []).append(event)
-        for lane, events in itertools.islice(lanes.items(), room):
+        ordered = sorted(lanes.items(), key=lambda lane: lane[0] in self._had_turn)
+        if len(lanes.keys() - self._had_turn) <= room or len(self._had_turn) > MOST_TURNS:
+            self._had_turn.clear()
+        for lane, events in ordered[:room]:
+            self._had_turn.add(lane)
             self._busy.add(lane)
             self._supervisor.spawn(self._tell_lane(receiver, lane, events), name="tell events")
 

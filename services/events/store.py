@@ -17,8 +17,12 @@ MOST_OF_LANE = 20
 """Events of a lane that are read at once."""
 
 MOST_LOOKED_AT = 2_000
-"""Due events among which lanes are looked for. It is far more than there are lanes: one with many
-events that waits long keeps no other from its turn."""
+"""Due events among which lanes are looked for, those due longest first."""
+
+FURTHER_LANES = 32
+"""So many lanes more are looked for where a few have all of those events: in the order of their
+names, from where the last look ended. So however much waits in a few lanes, each other one has its
+turn: with a thousand lanes that wait, within some thirty looks."""
 
 
 class Keeping(NamedTuple):
@@ -109,6 +113,7 @@ class EventStore(Protocol):
     Guarantees every backend gives, held by tests/contracts/test_event_store.py:
 
     - **Kept once**: an entry of a known id changes nothing.
+    - **Fair**: however much is due in a few lanes, `due` comes to all others.
     - **In order**: `due` gives a lane's events from its first pending one on, and none while that
       is not due.
     - **One owner**: of all nodes, one has the lease at a time.
@@ -126,7 +131,8 @@ class EventStore(Protocol):
         """Give the lease up, if that node has it."""
 
     async def due(self, now: float, until: float, limit: int) -> Sequence[Pending]:
-        """What is to be told now, in order; of at most `limit` lanes, those due longest.
+        """What is to be told now, in order; of at most `limit` lanes, those due longest, and where
+        those have too much, of `FURTHER_LANES` more.
 
         Args:
             until: nothing that happened later: a lane may still lack something from before.

@@ -16,6 +16,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from services.errors import StoreUnavailable
 from services.events.entries import DELETION, Entry, nameless, number_at
 from services.events.store import (
+    FURTHER_LANES,
     MOST_COUNTED,
     MOST_LOOKED_AT,
     MOST_OF_LANE,
@@ -44,11 +45,17 @@ class MongoEventStore:
 
     Args:
         keeping: which entries, and for what.
+        most_looked_at: see `MOST_LOOKED_AT`; a test makes it small.
     """
 
-    def __init__(self, users: MongoUserStore, keeping: Keeping) -> None:
+    def __init__(
+        self, users: MongoUserStore, keeping: Keeping, *, most_looked_at: int = MOST_LOOKED_AT
+    ) -> None:
         self._users = users
         self._keeping = keeping
+        self._most_looked_at = most_looked_at
+        self._last_lane = ""
+        """Where the search for further lanes goes on."""
 
     async def open(self) -> None:
         """Make the indexes; `users` must be open.
@@ -106,7 +113,7 @@ class MongoEventStore:
             lanes = await self._due_lanes(now, limit)
             if not lanes:
                 return []
-            pending = await self._pending({"$in": lanes}, most := limit * MOST_OF_LANE)
+            pending = await self._pending({"$in": lanes}, most := len(lanes) * MOST_OF_LANE)
             if len(pending) == most:
                 # Some may have taken the place of others.
                 each = await asyncio.gather(*(self._pending(one, MOST_OF_LANE) for one in lanes))
@@ -131,16 +138,24 @@ class MongoEventStore:
     async def _due_lanes(self, now: float, limit: int) -> list[str]:
         """Those due longest."""
         lanes: dict[str, None] = {}
+        looked_at = 0
         async with (
             self._events.find({"due": {"$lte": now}}, {"_id": False, "lane": True})
             .sort("due")
-            .limit(MOST_LOOKED_AT)
+            .limit(self._most_looked_at)
             .batch_size(limit)
         ) as due:
             async for found in due:
+                looked_at += 1
                 lanes[found["lane"]] = None
                 if len(lanes) == limit:
                     break
+        for _ in range(FURTHER_LANES if looked_at == self._most_looked_at else 0):
+            further = {"lane": {"$gt": self._last_lane}, "due": {"$exists": True}}
+            first = await self._events.find_one(further, {"lane": True}, sort=[("lane", 1)])
+            self._last_lane = "" if first is None else first["lane"]
+            if first is not None:
+                lanes[first["lane"]] = None
         return list(lanes)
 
     async def _pending(self, lane: str | Document, most: int) -> list[Document]:

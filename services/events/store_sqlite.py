@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from services.events.entries import DELETION, MOST_NUMBER, Entry, nameless, number_at, time_of
 from services.events.store import (
+    FURTHER_LANES,
     MOST_COUNTED,
     MOST_LOOKED_AT,
     MOST_OF_LANE,
@@ -65,11 +66,17 @@ class SqliteEventStore:
 
     Args:
         keeping: which entries, and for what.
+        most_looked_at: see `MOST_LOOKED_AT`; a test makes it small.
     """
 
-    def __init__(self, database: Database, keeping: Keeping) -> None:
+    def __init__(
+        self, database: Database, keeping: Keeping, *, most_looked_at: int = MOST_LOOKED_AT
+    ) -> None:
         self._database = database
         self._keeping = keeping
+        self._most_looked_at = most_looked_at
+        self._last_lane = ""
+        """Where the search for further lanes goes on."""
 
     def keep_in_transaction(self, db: Connection, entries: Sequence[Entry]) -> None:
         """`keep`, within the transaction of what the entries tell."""
@@ -97,13 +104,17 @@ class SqliteEventStore:
         with sqlite_errors():
             reader = self._database.reader
             lanes: dict[str, None] = {}
+            looked_at = 0
             for (lane,) in reader.execute(
-                "SELECT lane FROM events WHERE due <= ? ORDER BY due LIMIT ?", (now, MOST_LOOKED_AT)
+                "SELECT lane FROM events WHERE due <= ? ORDER BY due LIMIT ?",
+                (now, self._most_looked_at),
             ):
+                looked_at += 1
                 lanes[lane] = None
                 if len(lanes) == limit:
                     break
-            for lane in lanes:
+            further = self._further_lanes() if looked_at == self._most_looked_at else ()
+            for lane in lanes | dict.fromkeys(further):
                 rows = reader.execute(
                     f"SELECT {_EVENT} FROM events WHERE lane = ? AND due IS NOT NULL"
                     " ORDER BY number LIMIT ?",
@@ -111,7 +122,8 @@ class SqliteEventStore:
                 ).fetchall()
                 first_due = rows[0][3]
                 if first_due > now:
-                    waiting.append((first_due, lane, first_due))
+                    if lane in lanes:
+                        waiting.append((first_due, lane, first_due))
                     continue
                 found += [Pending(row[0], Entry._make(row[5:]), lane, row[2]) for row in rows]
         if waiting:
@@ -123,6 +135,16 @@ class SqliteEventStore:
                 and None
             )
         return [event for event in found if event.entry.at <= until]
+
+    def _further_lanes(self) -> Iterator[str]:
+        for _ in range(FURTHER_LANES):
+            found = self._database.reader.execute(
+                "SELECT lane FROM events WHERE lane > ? AND due IS NOT NULL ORDER BY lane LIMIT 1",
+                (self._last_lane,),
+            ).fetchone()
+            self._last_lane = "" if found is None else found[0]
+            if found is not None:
+                yield found[0]
 
     async def settle(
         self, told: Sequence[Pending], later: Sequence[Later], dead: Sequence[Dead]

@@ -15,7 +15,7 @@ from services.clock import Clock
 from services.ids import SHORT_DIGITS, SceneStr
 from services.people.store import Identity
 from services.scenes.login import Completion, LoginStore, LoginTerms
-from services.scenes.states import Move, Scene, State, Step, Verdict
+from services.scenes.states import FINAL, Move, Scene, State, Step, Verdict
 from services.scenes.status import of_authorization, of_kiosk
 from services.scenes.store import Attachment, ObservedScenes, SceneStore
 
@@ -35,6 +35,9 @@ WECHAT_TRIES = 3
 SWEEP_LEAST = 10_000
 """So many scenes are added before those that ended are looked for: one step each, on average."""
 
+BY_TIME = "by time"
+"""The note of an end that no move made."""
+
 MOST_BY_PAGE = 20
 """So many times it is noted of one scene that its page was connected or had its login: a page that
 connects without end takes no other scene's history away."""
@@ -44,6 +47,9 @@ MOST_OF_STORY = 200
 
 MOST_FAILURES = 20
 """The newest failed logins that are remembered one by one."""
+
+UNFINISHED = frozenset({State.SCANNED, State.CONFIRMING, State.REGISTERING})
+"""A person has scanned and was not let in yet: that time ends such a login is a failure."""
 
 SETTLED_SECONDS = 60.0
 """A wanted scene to which nothing has happened for so long is not looked for again."""
@@ -58,7 +64,7 @@ class HistoryEvent(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A login that failed or was denied here. `at` is unix time."""
+    """A login that failed or was denied here, or was not finished in time. `at` is unix time."""
 
     at: float
     scene_str: SceneStr
@@ -67,6 +73,8 @@ class Failure(NamedTuple):
     kind: str
     account: str
     kiosk: str
+    left_in: str = ""
+    """Where time ended it: the state that it was in until then."""
 
 
 class PerMinute:
@@ -108,6 +116,8 @@ class History:
         self._events: deque[tuple[float, SceneStr, str, str]] = deque(maxlen=most_events)
         self._by_page: Counter[tuple[SceneStr, str]] = Counter()
         self._scenes: dict[SceneStr, tuple[State, float]] = {}
+        self._left: dict[SceneStr, tuple[State, float]] = {}
+        """The newest scenes of those in a state of `UNFINISHED` whose time is up."""
         self._sweep_at = SWEEP_LEAST
         self.funnel = {step: PerMinute() for step in ("shown", "scanned", "authorized", "consumed")}
         """Codes handed out, and how far they came."""
@@ -156,18 +166,45 @@ class History:
         elif (end := self.unlucky.get(scene.state)) is not None:
             now = self._clock.now()
             end.add(now)
-            self._failures.append(
-                Failure(
-                    now,
-                    scene.scene_str,
-                    scene.state.value,
-                    scene.error,
-                    scene.kind.value,
-                    scene.account,
-                    scene.details.get("kiosk", ""),
-                )
-            )
+            self._fail(now, scene)
         self._keep(scene)
+
+    def _fail(self, at: float, scene: Scene, left_in: str = "") -> None:
+        self._failures.append(
+            Failure(
+                at,
+                scene.scene_str,
+                scene.state.value,
+                scene.error,
+                scene.kind.value,
+                scene.account,
+                scene.details.get("kiosk", ""),
+                left_in,
+            )
+        )
+
+    def left(self) -> Sequence[SceneStr]:
+        """Scenes whose time is up, as far as seen here, while a person was to finish them: `ended`
+        wants to know what became of them. The newest ones, as many as failures are remembered."""
+        self._sweep()
+        return [*self._left]
+
+    def ended(self, scene_str: SceneStr, scene: Scene | None) -> None:
+        """What one of `left` is by the store; None: it is forgotten there."""
+        left_in, ends_at = self._left.pop(scene_str)
+        if scene is None:
+            return
+        until = scene.changed_at if scene.state in FINAL else scene.ends_at
+        # A store keeps whole microseconds. Where the times differ, another node has moved it.
+        if abs(until - ends_at) > 0.001:
+            return
+        if scene.state not in FINAL:
+            self._keep(scene)  # the clock of the store is behind: next time
+            return
+        self._events.append((ends_at, scene_str, scene.state.value, BY_TIME))
+        if scene.state is State.FAILED:
+            self.unlucky[scene.state].add(self._clock.now())
+        self._fail(ends_at, scene, left_in.value)
 
     def failures(self) -> Sequence[Failure]:
         """The newest logins of this hour that failed or were denied here, oldest first."""
@@ -229,8 +266,13 @@ class History:
             self._sweep()
 
     def _sweep(self) -> None:
-        now = self._clock.now()
-        self._scenes = {key: kept for key, kept in self._scenes.items() if kept[1] > now}
+        now, known = self._clock.now(), self._scenes
+        self._scenes = {key: kept for key, kept in known.items() if kept[1] > now}
+        self._left |= {
+            key: kept for key, kept in known.items() if kept[1] <= now and kept[0] in UNFINISHED
+        }
+        while len(self._left) > MOST_FAILURES:
+            del self._left[min(self._left, key=lambda key: self._left[key][1])]
         # Twice as many as are left, so that each scene that comes is looked at once on average.
         self._sweep_at = 2 * len(self._scenes) + SWEEP_LEAST
 
@@ -299,6 +341,13 @@ class RecordedLogins:
             self._history.funnel["scanned"].add(step.now)
             self._history.moved(step.scene, _note_of(step.scene))
         return completion
+
+
+async def note_left(history: History, scenes: SceneStore) -> None:
+    """Note which scenes time has ended since the last call. Raises `StoreUnavailable`: those that
+    are left are looked for by the next call."""
+    for scene_str in history.left():
+        history.ended(scene_str, await scenes.get(scene_str))
 
 
 def note_step(history: History, scene_str: SceneStr, move: Move, step: Step) -> None:

@@ -3,14 +3,16 @@
 `Meters` stands on no login's path. Every few seconds it reads what the parts count for themselves;
 what the counts grew by goes into the present minute. `Reports` writes that down for the other
 nodes, and reads theirs. A report outlives its node by an hour, so that the sum over all nodes
-survives the restart of one of them, as long as another one runs.
+survives the restart of any of them; that of a server without other nodes, too, which writes it for
+its next start alone.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from services import VERSION
@@ -18,7 +20,7 @@ from services.clock import Clock
 from services.errors import StoreUnavailable
 from services.ids import SHORT_DIGITS
 from services.key_values import KeyValues
-from services.scenes.history import KEPT_SECONDS, MINUTES, History, PerMinute
+from services.scenes.history import BY_TIME, KEPT_SECONDS, MINUTES, History, PerMinute
 from services.wechat.accounts import Accounts
 from services.wechat.errcodes import look_up
 
@@ -27,6 +29,12 @@ log = logging.getLogger("scanpush.operator")
 REPORT_SECONDS = 5.0
 GONE_SECONDS = 3 * REPORT_SECONDS
 """A node that has not reported for so long is gone."""
+
+ALONE_SECONDS = 60.0
+"""Between two reports of a server without other nodes."""
+
+MOST_STARTS = 20
+"""So many earlier starts of such a server are told of, however often it was restarted."""
 
 ASKED_SECONDS = 60.0
 """How long the other nodes tell what they know of a scene that the operator has asked for."""
@@ -175,7 +183,8 @@ class Reports:
 
     Args:
         own: makes this node's report; it is told which scenes are asked for.
-        shared: whether there can be other nodes.
+        look: notes what time has done, before a report; raises `StoreUnavailable`.
+        shared: whether there can be other nodes. Else all other reports are of earlier starts.
     """
 
     def __init__(
@@ -184,6 +193,7 @@ class Reports:
         store: KeyValues,
         clock: Clock,
         own: Callable[[Collection[str]], dict[str, Any]],
+        look: Callable[[], Awaitable[None]],
         *,
         shared: bool,
     ) -> None:
@@ -191,55 +201,66 @@ class Reports:
         self._store = store
         self._clock = clock
         self._own = own
+        self._look = look
         self._shared = shared
+        self._wanted: Collection[str] = ()
+        """The scenes that this node's last report tells of."""
+        self._write_at = clock.monotonic() + (0.0 if shared else ALONE_SECONDS)
 
     async def all(self) -> list[dict[str, Any]]:
         """This node's first; it alone while the store is unavailable."""
         others: list[dict[str, Any]] = []
-        if self._shared:
-            try:
-                others = await self._others()
-            except StoreUnavailable as error:
-                log.info("the reports of the other nodes are not known now: %s", error)
+        try:
+            others = await self._others()
+        except StoreUnavailable as error:
+            log.info("the reports of the other nodes are not known now: %s", error)
         return [{"node_id": self.node, **self._own(_failed_in(others))}, *others]
 
     async def write_forever(self) -> None:
         """Keep the minutes, and write this node's report where others may read it."""
-        while True:
-            try:
-                await self.write()
-            except StoreUnavailable as error:
-                log.info("the other nodes hear no figures of this one: %s", error)
-            await asyncio.sleep(REPORT_SECONDS)
+        try:
+            while True:
+                try:
+                    await self.write()
+                except StoreUnavailable as error:
+                    log.info("the other nodes hear no figures of this one: %s", error)
+                await asyncio.sleep(REPORT_SECONDS)
+        finally:
+            # The whole hour, up to its end. A node that says so is not missed.
+            with contextlib.suppress(StoreUnavailable):
+                await self._tell({**self._own(self._wanted), "ended": True}, await self._others())
 
     async def write(self) -> None:
         """Write this node's report once. Raises `StoreUnavailable`.
 
-        Where there are no others it is made all the same: what is counted is sampled by that.
+        Where there are no others it is made all the same, for what is counted is sampled by that,
+        but written once a minute.
         """
-        if not self._shared:
-            self._own(())
-            return
         try:
+            await self._look()
             others, asked = await asyncio.gather(self._others(), self._asked())
         except StoreUnavailable:
-            self._own(())
+            self._own(self._wanted)
             raise
+        self._wanted = _failed_in(others) | asked.keys()
+        report = self._own(self._wanted)
+        if self._clock.monotonic() >= self._write_at:
+            await self._tell(report, others)
+
+    async def _tell(self, report: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
         index = {other["node_id"]: other["told_at"] for other in others}
-        report = self._own(_failed_in(others) | asked.keys())
         await self._store.replace(f"{INDEX}:{self.node}", json.dumps(report), KEPT_SECONDS)
         index[self.node] = report["told_at"]
         await self._store.replace(INDEX, json.dumps(index), KEPT_SECONDS)
+        self._write_at = self._clock.monotonic() + (0.0 if self._shared else ALONE_SECONDS)
 
     async def ask(self, short: str) -> list[dict[str, Any]]:
         """The other nodes' reports, which will tell of that scene from the next ones on.
 
         Raises `StoreUnavailable`.
         """
-        if not self._shared:
-            return []
         asked = await self._asked()
-        if short not in asked:
+        if self._shared and short not in asked:
             asked = {**dict([*asked.items()][1 - MOST_ASKED :]), short: self._clock.now()}
             await self._store.replace(ASKED, json.dumps(asked), ASKED_SECONDS)
         return await self._others()
@@ -253,10 +274,13 @@ class Reports:
     async def _others(self) -> list[dict[str, Any]]:
         index: dict[str, float] = json.loads(await self._store.recall(INDEX) or "{}")
         since = self._clock.now() - KEPT_SECONDS
-        names = sorted(name for name, at in index.items() if name != self.node and at >= since)
+        newest = sorted((at, name) for name, at in index.items() if at >= since)
+        if not self._shared:
+            newest = newest[-MOST_STARTS:]
+        names = sorted(name for _, name in newest if name != self.node)
         kept = await asyncio.gather(*(self._store.recall(f"{INDEX}:{name}") for name in names))
         return [
-            {"node_id": name, **json.loads(report)}
+            {"node_id": name, "ended": not self._shared, **json.loads(report)}
             for name, report in zip(names, kept, strict=True)
             if report is not None
         ]
@@ -272,12 +296,17 @@ def _failed_in(reports: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def nodes_of(reports: Iterable[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
-    """The nodes that have reported lately, with their figures."""
+    """The nodes that have reported lately, and have not ended, with their figures."""
     return [
         {"node_id": report["node_id"], **report["figures"], "told_at": report["told_at"]}
         for report in reports
-        if now - report["told_at"] <= GONE_SECONDS
+        if now - report["told_at"] <= GONE_SECONDS and not has_ended(report)
     ]
+
+
+def has_ended(report: Mapping[str, Any]) -> bool:
+    """Whether that node was ended, and did not just fall silent."""
+    return bool(report.get("ended"))
 
 
 def hour_of(reports: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
@@ -342,13 +371,17 @@ def timeline_of(reports: Iterable[Mapping[str, Any]], scene_str: str) -> list[di
         for report in reports
         for at, event, note in report["stories"].get(scene_str, ())
     ]
-    return sorted(events, key=lambda event: event["at"])
+    events.sort(key=lambda event: event["at"])
+    # Several nodes may have seen that time ended it.
+    by_time = [event for event in events if event["note"] == BY_TIME]
+    return [event for event in events if event not in by_time[1:]]
 
 
 def failures_of(reports: Collection[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
     """The newest logins that failed, on any node, each with its timeline."""
     failed = [{**entry, "node": r["node_id"]} for r in reports for entry in r["failures"]]
-    failed.sort(key=lambda entry: -entry["at"])
+    newest = {entry["scene_str"]: entry for entry in sorted(failed, key=lambda entry: entry["at"])}
     return [
-        {**entry, "timeline": timeline_of(reports, entry["scene_str"])} for entry in failed[:most]
+        {**entry, "timeline": timeline_of(reports, scene_str)}
+        for scene_str, entry in [*reversed(newest.items())][:most]
     ]

@@ -600,13 +600,28 @@ def cluster(now: float, sockets: int) -> dict[str, Any]:
                     {"at": now - before, "event": event, "note": note, "node": "node-a"}
                     for event, note, before in (*story, ("failed", "banned", 30))
                 ],
-            }
+            },
+            {
+                "at": now - 200,
+                "scene_str": scene_str.replace("3f25", "4a01"),
+                "state": "expired",
+                "error": "",
+                "left_in": "registering",
+                "kind": "code",
+                "account": "default",
+                "kiosk": "",
+                "node": "node-b",
+                "timeline": [
+                    {"at": now - 200, "event": "expired", "note": "by time", "node": "node-b"}
+                ],
+            },
         ],
         "reports": [
             {
                 "node_id": name,
-                "told_at": now - (400 if name == "node-d" else 2),
-                "gone": name == "node-d",
+                "told_at": now - (400 if name in ("node-d", "node-e") else 2),
+                "gone": name in ("node-d", "node-e"),
+                "ended": name == "node-e",
                 "hour": {
                     "shown": 3040,
                     "authorized": 1800,
@@ -620,7 +635,7 @@ def cluster(now: float, sockets: int) -> dict[str, Any]:
                 "latency": latency,
                 "stores": stores,
             }
-            for name in ("node-a", "node-b", "node-c", "node-d")
+            for name in ("node-a", "node-b", "node-c", "node-d", "node-e")
         ],
     }
 

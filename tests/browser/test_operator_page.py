@@ -56,8 +56,10 @@ def test_the_operator_sees_a_login(context: BrowserContext, page: Page, real: Re
     expect(board.locator("#sockets")).to_have_text("0")
     board.reload()
     expect(board.locator("#logins-chart .bars.good")).to_have_attribute("d", re.compile("v-100.00"))
-    link = board.locator("#errors a")
-    assert "45009" in context.request.get(real.url + str(link.get_attribute("href"))).text()
+    for place in ("#errors", "#wechat .bad", "#problems .critical"):
+        link = board.locator(f"{place} a")
+        assert link.inner_text() == "45009"
+        assert "45009" in context.request.get(real.url + str(link.get_attribute("href"))).text()
 
 
 def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> None:
@@ -162,7 +164,11 @@ def test_a_busy_cluster_fits_the_board(page: Page, fake: Fake) -> None:
     expect(page.locator("#logins")).to_have_text("98")
     expect(page.locator("#nodes")).to_contain_text("正在退出")
     expect(page.locator("#nodes")).to_contain_text("已消失")
-    page.locator("#failures summary").click()
+    expect(page.locator("#nodes")).to_contain_text(re.compile("node-e.*已于 .* 停止"))
+    expect(page.locator("#problems")).to_contain_text("node-d")
+    expect(page.locator("#problems")).not_to_contain_text("node-e")
+    expect(page.locator("#failures")).to_contain_text("没有及时补全资料")
+    page.locator("#failures summary").first.click()
     wrong = []
     for lang, heading in HEADINGS.items():
         page.locator("#lang").select_option(lang)

@@ -8,7 +8,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from services.events.entries import DELETION, Entry, entry
-from services.events.store import Dead, EventStore, Keeping, Later, Search
+from services.events.store import FURTHER_LANES, Dead, EventStore, Keeping, Later, Search
 from services.events.store_mongo import MongoEventStore
 from services.events.store_sqlite import SCHEMA, SqliteEventStore
 from services.ids import UserId
@@ -43,10 +43,10 @@ class Bench:
     async def close(self) -> None:
         await (self._database.close() if self._server == "sqlite" else self._users.close())
 
-    async def store(self, keeping: Keeping = BOTH) -> EventStore:
+    async def store(self, keeping: Keeping = BOTH, **options: int) -> EventStore:
         if self._server == "sqlite":
-            return SqliteEventStore(self._database, keeping)
-        store = MongoEventStore(self._users, keeping)
+            return SqliteEventStore(self._database, keeping, **options)
+        store = MongoEventStore(self._users, keeping, **options)
         await store.open()
         return store
 
@@ -131,6 +131,20 @@ async def test_a_long_lane_keeps_no_other_from_its_turn(bench: Bench) -> None:
     assert [one.lane for one in told if one.lane != "u1"] == ["u2"]
     assert [one.entry.at for one in told[:9]] == sorted(one.entry.at for one in told[:9])
     assert (await store.backlog())[:2] == (301, 0)
+
+
+async def test_lanes_with_too_much_come_before_no_other_for_long(bench: Bench) -> None:
+    """Where a few have all the events that are looked at, the others come in turns; one that waits
+    is not among them."""
+    store = await bench.store(most_looked_at=20)
+    await store.keep([login("crowd", n / 1000) for n in range(30)])
+    await store.keep([login(f"u{n:02}", 1) for n in range(FURTHER_LANES + 8)])
+    (first,) = [one for one in await store.due(AT + 9, AT + 9, 8) if one.lane == "u03"]
+    await store.settle([], [Later(first, AT + 100)], [])
+    looks = [{one.lane for one in await store.due(AT + 9, AT + 9, 8)} for _ in range(2)]
+    assert all("crowd" in look and len(look) > 8 for look in looks)
+    waiting = {f"u{n:02}" for n in range(FURTHER_LANES + 8)}
+    assert looks[0] | looks[1] == {"crowd", *waiting} - {"u03"}
 
 
 async def test_nothing_is_due_that_may_lack_something_before_it(bench: Bench) -> None:

@@ -255,12 +255,18 @@ async def test_the_audit_is_searched(tmp_path: Path) -> None:
         for name, wrong in (
             ("scene", "xyz"),
             ("since", "soon"),
+            ("format", "csv"),
+            ("Outcome", "failed"),
+            ("人", "alice"),
+            ("person", ["alice", "bob"]),
             ("cursor", "x"),
             ("cursor", 9**20),
             ("format", "xml"),
         ):
             answer = await ask(stack, "GET", "audit", **{name: wrong})
             assert answer.status_code == 400 and answer.json()["error"]["field"] == name
+        backwards = await ask(stack, "GET", "audit", since="2026-02-01", until="2026-01-31")
+        assert backwards.json()["error"]["field"] == "until"
         answer = await stack.http.get("/api/operator/audit")
         assert answer.status_code == 401
         secrets = [TOKEN, alice.openid, pages[0].document["watch_token"]]

@@ -155,14 +155,34 @@ async def test_the_story_tells_repeats_and_second_scanners(
 
 
 async def test_the_story_tells_the_end_that_time_brought(tmp_path: Path) -> None:
-    """No request caused it; and the story outlives the scene for a while."""
+    """No request caused it; and the story outlives the scene for a while. A login that a person was
+    asked about and did not finish has failed; a code that was only shown has not."""
     clock = TurnableClock(SystemClock())
-    async with Stack(tmp_path, clock, **OPERATOR) as stack:
-        page = await stack.begin()
-        await stack.advance(200)
+    settings = {"login": {"confirm": "always"}, **OPERATOR}
+    async with Stack(tmp_path, clock, **settings) as stack:
+        page, asked = [await stack.begin() for _ in range(2)]
+        await stack.scan(asked)
+        await stack.advance(150)
+        assert stack.container.reports is not None
+        await stack.container.reports.write()
+        (failure,) = (await overview(stack))["failures"]
+        assert (failure["scene_str"], failure["left_in"]) == (asked.scene_str, "confirming")
+        told = [(event["event"], event["note"]) for event in failure["timeline"]]
+        assert told == [("made", ""), ("scanned", ""), ("confirming", ""), ("denied", "by time")]
+        await stack.advance(50)
         assert (await story(stack, page))[-1] == ("expired", "by time")
         await stack.advance(200)
         assert await story(stack, page) == [("made", "")]
+
+
+async def test_a_restart_goes_on_with_the_hour(tmp_path: Path) -> None:
+    """That of a server alone, too; it is the only node, and the one before has ended."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        await logged_in(stack)
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        seen = await overview(stack)
+        assert sum(seen["hour"]["series"]["authorized"]) == 1 and len(seen["nodes"]) == 1
+        assert [report["ended"] for report in seen["reports"]] == [False, True]
 
 
 async def test_the_story_lays_no_move_of_another_node_on_time(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ async def test_many_of_one_name_come_page_by_page(tmp_path: Path) -> None:
 
 
 async def test_a_search_that_is_none_is_400(tmp_path: Path) -> None:
-    """None or two of the ways, an empty or overlong one, a cursor that was not made here."""
+    """None or two of the ways, an empty or overlong one, a cursor that was not made here, or with
+    what has none."""
     texts = ("!", "WzFd", "e30", "WyJcdWQ4MDAiLCIiXQ", "W1tb" * 1000)
     cursors = [f"?name=a&cursor={text}" for text in texts]
     async with Stack(tmp_path, **OPERATOR) as stack:
@@ -111,10 +112,25 @@ async def test_a_search_that_is_none_is_400(tmp_path: Path) -> None:
             ("?id=a&name=b", None),
             ("?name=", "name"),
             (f"?id={'x' * 257}", "id"),
+            ("?id=a&cursor=b", "cursor"),
             *((query, "cursor") for query in cursors),
         ]:
             answer = await stack.http.get(f"/api/operator/users{query}", headers=BEARER)
             assert (answer.status_code, answer.json()["error"].get("field")) == (400, field)
+
+
+async def test_what_no_route_knows_is_refused_by_its_name(tmp_path: Path) -> None:
+    """In the query of any route of the operator; a deed is then not done, and not written down."""
+    async with Stack(tmp_path, **OPERATOR) as stack:
+        user_id = await named(stack, "Ann")
+        for method, path in [
+            *(("GET", path) for path in ("overview", "audit", "users", "kiosks", "access_token")),
+            ("POST", f"users/{user_id}/ban"),
+        ]:
+            url = f"/api/operator/{path}?nonsense=1"
+            answer = await stack.http.request(method, url, headers=BEARER)
+            assert answer.status_code == 400 and answer.json()["error"]["field"] == "nonsense", path
+        assert (await audited(stack, person=user_id))["entries"] == []
 
 
 # Copied.
@@ -310,3 +326,16 @@ async def test_the_one_access_token_is_handed_out(
         unknown = await stack.http.get(f"{url}?account=other", headers=BEARER)
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
         assert json.loads(answers[0].content).keys() == {"access_token", "expires_in"}
+
+
+async def test_of_several_accounts_one_has_to_be_named(tmp_path: Path) -> None:
+    """For its access_token: no system is given another account's by mistake."""
+    async with Stack(
+        tmp_path, wechat={"accounts": {"default": {}, "second": {}}}, **OPERATOR
+    ) as stack:
+        url = "/api/operator/access_token"
+        for query in ("", "?account="):
+            answer = await stack.http.get(url + query, headers=BEARER)
+            assert (answer.status_code, answer.json()["error"]["field"]) == (400, "account")
+        answer = await stack.http.get(f"{url}?account=second", headers=BEARER)
+        assert answer.status_code == 200

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from services.events.store import Search
 from services.ids import AppId, OpenId, UnionId, UserId, new_scene_str
 from services.people.store import Identity
 from services.sessions.states import BROWSER
@@ -87,7 +88,8 @@ async def test_ending_sessions_bans_no_person(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sessions", [{}, SESSIONS], ids=["sessions off", "on"])
 async def test_doing_it_again_is_no_error(tmp_path: Path, sessions: dict[str, Any]) -> None:
-    """Nor is it without sessions, or for an id of the operator's own system."""
+    """Nor is it without sessions, or for an id of the operator's own system. A person who is banned
+    already is not told of again, until the ban was lifted."""
     async with Shop(tmp_path, sessions=sessions, **OPERATOR) as stack:
         odd = await stack.user_of(Chatter(stack, "carol"), UserId("customer/47 11?%"))
         for user_id in (await stack.user_of(Chatter(stack)), odd):
@@ -95,6 +97,10 @@ async def test_doing_it_again_is_no_error(tmp_path: Path, sessions: dict[str, An
                 assert (await do(stack, deed, user_id)).status_code == 204
             banned = await stack.container.backend.users.get(user_id)
             assert banned is not None and banned.banned
+            told = await stack.container.events.search(
+                Search(users=[user_id], outcome="banned"), None
+            )
+            assert len(told["entries"]) == 2
 
 
 @pytest.mark.parametrize(("method", "deed"), DEEDS)

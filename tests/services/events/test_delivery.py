@@ -195,6 +195,25 @@ class Transport(httpx.AsyncBaseTransport):
         return self.answer
 
 
+async def test_a_person_with_much_to_tell_takes_turns_with_others() -> None:
+    """Although the store gives theirs first: others come before their next turn."""
+    bench = Bench()
+    bench.busy = True
+    for user in ("crowd", "u1", "u2"):
+        bench.add(user)
+    store = bench.store
+    for n in range(3):
+        await bench.delivery.round()
+        bench.add("crowd", n + 1)
+        store.pending.insert(0, store.pending.pop())
+        while bench.supervisor.running:
+            await asyncio.sleep(0)
+        await bench.delivery.round()
+        while bench.supervisor.running:
+            await asyncio.sleep(0)
+    assert bench.answers.told[:3] == ["crowd 0", "u1 0", "u2 0"]
+
+
 async def test_a_receivers_library_verifies_what_is_sent() -> None:
     """standardwebhooks, written elsewhere: headers, time and body; anything changed is refused."""
     transport = Transport()

@@ -12,22 +12,27 @@ from services import VERSION
 from services.errors import StoreUnavailable
 from services.ids import SceneStr
 from services.key_values import KeyValues
-from services.scenes.history import History
+from services.scenes.history import BY_TIME, MOST_FAILURES, History, note_left
 from services.scenes.meters import (
+    ALONE_SECONDS,
     GONE_SECONDS,
     INDEX,
+    MOST_STARTS,
     REFUSALS,
+    REPORT_SECONDS,
     SERIES,
     Meters,
     Reports,
     callbacks_of,
     errors_of,
     failures_of,
+    has_ended,
     hour_of,
     nodes_of,
     timeline_of,
 )
-from services.scenes.states import State
+from services.scenes.states import FINAL_READABLE_SECONDS, TRY_AGAIN, Scene, State
+from services.scenes.store import SceneStore
 from services.wechat import callback
 from services.wechat.accounts import Account, Accounts, AccountWatch
 from tests.services.scenes.test_history import START, Clock, scene
@@ -83,7 +88,16 @@ class Bench:
             lambda: {},
         )
         self.asked: list[Collection[str]] = []
-        self.reports = Reports(name, cast(KeyValues, store), clock, self.report, shared=shared)
+        self.of_store: dict[str, Scene] = {}
+        self.reports = Reports(
+            name, cast(KeyValues, store), clock, self.report, self.look, shared=shared
+        )
+
+    async def look(self) -> None:
+        await note_left(self.history, cast(SceneStore, self))
+
+    async def get(self, scene_str: SceneStr) -> Scene | None:
+        return self.of_store.get(scene_str)
 
     def report(self, wanted: Collection[str]) -> dict[str, Any]:
         self.asked.append(wanted)
@@ -325,11 +339,120 @@ async def test_reports_are_written_again_when_the_store_was_down(
 
 
 @pytest.mark.gen_test
-async def test_a_node_alone_samples_and_writes_nothing(clock: Clock, store: Store) -> None:
-    """With stores of its own there are no others to tell."""
+async def test_a_node_alone_writes_for_its_next_start(clock: Clock, store: Store) -> None:
+    """Once a minute, and when it ends; the next one has the whole hour, and the logins that failed,
+    but is the only node. However often it is started, the newest starts are told of."""
     node = Bench("one", clock, store, shared=False)
     node.called_back("logged_in")
     await node.reports.write()
-    clock.time += 60
-    assert (await node.reports.all())[0]["series"]["callbacks"][-2:] == [1, 0]
-    assert await node.reports.ask(A[:8]) == [] and INDEX not in store.kept
+    assert await node.reports.ask(A[:8]) == [] and not store.kept
+    clock.time += ALONE_SECONDS
+    await node.reports.write()
+    written = dict(store.kept)
+    node.failed()
+    clock.time += REPORT_SECONDS
+    await node.reports.write()
+    assert store.kept == written
+    writing = asyncio.ensure_future(node.reports.write_forever())
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    after = Bench("two", clock, store, shared=False)
+    reports = await after.reports.all()
+    assert [one["node_id"] for one in nodes_of(reports, clock.time)] == ["two"]
+    assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 1
+    assert [event["event"] for event in failures_of(reports, 20)[0]["timeline"]] == [
+        "scanned",
+        "failed",
+    ]
+    assert timeline_of(await after.reports.ask(A[:8]), A)
+    for number in range(MOST_STARTS + 1):
+        clock.time += ALONE_SECONDS
+        again = Bench(str(number), clock, store, shared=False)
+        clock.time += ALONE_SECONDS
+        await again.reports.write()
+    assert len(await after.reports.all()) == 1 + MOST_STARTS
+
+
+@pytest.mark.gen_test
+async def test_a_node_that_ends_is_not_missed(clock: Clock, store: Store) -> None:
+    """Its last report says so: it is no node any more, and its hour stays."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    writing = asyncio.ensure_future(one.reports.write_forever())
+    while INDEX not in store.kept:
+        await asyncio.sleep(0)
+    one.called_back("logged_in")
+    writing.cancel()
+    await asyncio.wait([writing])
+    reports = await two.reports.all()
+    assert [report["node_id"] for report in nodes_of(reports, clock.time)] == ["two"]
+    assert [has_ended(report) for report in reports] == [False, True]
+    assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 1
+
+
+LEFT = [
+    (State.SCANNED, State.EXPIRED, "", 0),
+    (State.CONFIRMING, State.DENIED, "", 0),
+    (State.REGISTERING, State.EXPIRED, "", 0),
+    (State.SCANNED, State.FAILED, TRY_AGAIN, 1),
+]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("left_in", "state", "error", "counted"), LEFT)
+async def test_a_login_that_time_ended_has_failed(
+    clock: Clock, store: Store, left_in: State, state: State, error: str, counted: int
+) -> None:
+    """Where a person had scanned: it is listed once with what happened to it, whichever nodes saw
+    it. What the server itself owed is counted as a failure, too."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    for node in (one, two):
+        node.history.moved(scene(A, left_in))
+        node.history.moved(scene(B))  # its code was only shown
+        node.of_store[A] = ended(scene(A, state)._replace(error=error))
+    clock.time += 181
+    store.down = True
+    with pytest.raises(StoreUnavailable):
+        await one.reports.write()
+    store.down = False
+    await two.reports.write()
+    await one.reports.write()
+    reports = await one.reports.all()
+    (failure,) = failures_of(reports, 20)
+    assert (failure["scene_str"], failure["at"]) == (A, START + 180)
+    assert (failure["state"], failure["error"], failure["left_in"]) == (state, error, left_in)
+    end = [(one["event"], one["note"]) for one in failure["timeline"] if one["at"] > START]
+    assert end == [(state, BY_TIME)]
+    series = one.meters.report()["series"]
+    assert (sum(series["failed"]), sum(series["denied"])) == (counted, 0)
+    await one.reports.write()
+    assert len(failures_of(await one.reports.all(), 20)) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_login_that_another_node_went_on_with_has_not_failed(
+    clock: Clock, store: Store
+) -> None:
+    """Nor has one that goes on by the store's clock, or that the store forgot; few are looked at
+    however many are left."""
+    node = Bench("one", clock, store)
+    for number in range(3 * MOST_FAILURES):
+        node.history.moved(scene(f"{number:036}", State.SCANNED))
+    node.history.moved(scene(A, State.SCANNED, START + 181))
+    node.history.moved(scene(B, State.SCANNED, START + 181))
+    node.of_store[A] = scene(A, State.AUTHORIZED, START + 300)
+    node.of_store[B] = scene(B, State.SCANNED, START + 181)
+    clock.time += 182
+    left = node.history.left()
+    assert len(left) == MOST_FAILURES and {A, B} <= {*left}
+    await node.reports.write()
+    assert node.history.failures() == [] and node.history.left() == [B]
+    node.of_store[B] = ended(scene(B, State.EXPIRED, START + 181))
+    await node.reports.write()
+    assert [failure.scene_str for failure in node.history.failures()] == [B]
+
+
+def ended(scene: Scene) -> Scene:
+    """As `settle` leaves it."""
+    at = scene.ends_at
+    return scene._replace(changed_at=at, ends_at=at + FINAL_READABLE_SECONDS)

@@ -266,6 +266,7 @@ class EventDelivery:
 
     async def tell_forever(self) -> None:
         """One round after the other, until it is cancelled."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 try:
@@ -275,9 +276,12 @@ class EventDelivery:
                     busy = False
                 if not busy:
                     self._changed.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(ROUND_SECONDS):
-                            await self._changed.wait()
+                    # A third of what a timeout costs, some times a second on an idle server.
+                    waking = loop.call_later(self._pause(), self._changed.set)
+                    try:
+                        await self._changed.wait()
+                    finally:
+                        waking.cancel()
         finally:
             # What is not noted is told again, and another node need not wait for the lease's end.
             # What is not brought over stays where it is: the next node brings it, but a migration
@@ -303,6 +307,18 @@ class EventDelivery:
         await self._count()
         await self._forget()
         return noted
+
+    def _pause(self) -> float:
+        """How long there may be nothing to do."""
+        now = self._clock.monotonic()
+        until = self._ask_at
+        if now < self._owned_until:
+            until = min(until, self._expire_at)
+            if self._collect is not None:
+                until = min(until, self._collect_at)
+            if self._receiver is not None:
+                until = min(until, now + ROUND_SECONDS)
+        return max(ROUND_SECONDS, until - now)
 
     async def _owns(self) -> bool:
         now = self._clock.monotonic()

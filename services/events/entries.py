@@ -74,8 +74,8 @@ class Entry(NamedTuple):
         """The place of the entry in the order of all: by time, then a person's registration before
         the login; the last bits tell entries of one microsecond apart."""
         # 63 bits until the year 2255.
-        rank = 0 if self.type == "registered" else 1
-        return number_at(self.at) | rank << 9 | int(self.id[-2:], 16) << 1
+        rank = 0 if self.type == "registered" else 1 << 9
+        return number_at(self.at) | rank | int(self.id[-2:], 16) << 1
 
     @property
     def lane(self) -> str:
@@ -86,7 +86,8 @@ class Entry(NamedTuple):
 def number_at(at: float) -> int:
     """The least `Entry.number` of that time; no store keeps numbers beyond 63 bits, so what is
     searched before or after all of them is as good as the first or the last."""
-    return min(max(0, round(at * 1_000_000) << 10), MOST_NUMBER)
+    number = round(at * 1_000_000) << 10
+    return number if 0 <= number <= MOST_NUMBER else MOST_NUMBER if number > 0 else 0
 
 
 def time_of(number: int) -> float:

@@ -148,8 +148,8 @@ class History:
         if len(by_page) >= SWEEP_LEAST:
             # Of so many scenes a few notes more do no harm.
             by_page.clear()
-        by_page[scene_str, event] += 1
-        if by_page[scene_str, event] <= MOST_BY_PAGE:
+        times = by_page[scene_str, event] = by_page.get((scene_str, event), 0) + 1
+        if times <= MOST_BY_PAGE:
             self.note(scene_str, event, note)
 
     def made(self, scene: Scene) -> None:

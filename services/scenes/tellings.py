@@ -24,10 +24,12 @@ TELLING = frozenset({State.AUTHORIZED, State.DENIED, State.FAILED})
 
 def entries_of(scene: Scene) -> Sequence[Entry]:
     """What the scene's present state tells."""
-    if scene.state not in TELLING:
+    # Not `in TELLING`: the hash of an enum's member is a call.
+    type = _TYPES.get(str(scene.state))
+    if type is None:
         return ()
     return _entries(
-        scene.state,
+        type,
         scene.changed_at,
         scene.scene_str,
         scene.openid,
@@ -48,7 +50,7 @@ _TYPES = {
 
 
 def _entries(
-    state: str,
+    type: str,
     at: float,
     scene_str: str,
     openid: OpenId | None,
@@ -60,7 +62,6 @@ def _entries(
     details: Mapping[str, str],
 ) -> Sequence[Entry]:
     # By position, and not through `entries.entry`: a third of the time, once a login.
-    type = _TYPES[state]
     told = Entry(
         entry_id(type, scene_str),
         at,
@@ -150,7 +151,7 @@ def told_by(text: str) -> Sequence[Entry]:
     """The entries of what advance.lua has written of a move."""
     told = json.loads(text)
     return _entries(
-        told["state"],
+        _TYPES[told["state"]],
         int(told["at"]) / 1_000_000,
         told["scene"],
         OpenId(told.get("openid", "")),

@@ -311,6 +311,20 @@ class Pairing(Base):
         self.finish({"interval": 1})
 
 
+class PairPicture(Base):
+    """``GET /api/kiosks/pair/qr.svg``, which says in a title what it holds."""
+
+    def get(self) -> None:
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        address = f"http://{self.request.host}/operator#pair={self.world.pairs[token].code}"
+        picture = io.BytesIO()
+        segno.make(address).save(
+            picture, kind="svg", xmldecl=False, svgns=True, omitsize=True, title=address
+        )
+        self.set_header("Content-Type", "image/svg+xml")
+        self.finish(picture.getvalue())
+
+
 class Picture(Base):
     """``GET /api/scenes/<scene_str>/qr.png`` and ``.svg``, public as on the real server."""
 
@@ -939,6 +953,7 @@ def make_app(world: World) -> Application:
             (r"/api/scenes/([^/]+)/number", Number, it),
             (r"/api/scenes/([^/]+)/qr\.(png|svg)", Picture, it),
             (r"/api/kiosks/pair", Pairing, it),
+            (r"/api/kiosks/pair/qr\.svg", PairPicture, it),
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),

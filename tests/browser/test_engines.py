@@ -247,6 +247,17 @@ def test_below_the_floor_of_modules_the_kiosk_shows_a_code(fake: Fake, version: 
     assert "Scan with WeChat to log in" in said
 
 
+PAIRING = """var code = document.getElementById("pair-code");
+var picture = document.getElementById("picture");
+/^[A-Z]{4}-[A-Z]{4}$/.test(code.innerText) && picture.naturalWidth > 0 && picture.offsetWidth"""
+
+
+@pytest.mark.parametrize("version", [49, 61])
+def test_below_the_floor_of_modules_the_kiosk_pairs(fake: Fake, version: int) -> None:
+    """A code to type, and one to scan, large on the plate."""
+    assert in_qt(version, f"{fake.url}/kiosk?lang=en", PAIRING) > 300
+
+
 SENTENCE = """var plain = document.getElementById("plain");
 var seen = getComputedStyle(plain).opacity === "1" && plain.getBoundingClientRect().height > 0;
 seen && plain.textContent"""

@@ -68,6 +68,10 @@ class Wall:
             self.name, self.secret = answer.json()["name"], answer.json()["secret"]
         return answer
 
+    async def picture(self) -> httpx.Response:
+        bearer = {"Authorization": f"Bearer {self.token}"}
+        return await self.stack.http.get("/api/kiosks/pair/qr.svg", headers=bearer)
+
     async def try_to_begin(self, **body: Any) -> httpx.Response:
         bearer, agent = {"Authorization": f"Bearer {self.secret}"}, {"User-Agent": TIZEN}
         return await self.stack.http.post(
@@ -142,6 +146,10 @@ async def test_a_screen_is_paired_with_the_code_it_shows(
             "expires_in": 600,
             "interval": 3,
         }
+        pictured = await wall.picture()
+        assert pictured.headers["Content-Type"] == "image/svg+xml"
+        address = f"{stack.http.base_url}/operator#pair={wall.code}"
+        assert pictured.content == await stack.container.pictures.draw(address, "svg")
         assert len(wall.code) == LETTER_CODE_LENGTH and set(wall.code) <= set(LETTERS)
         pending = await wall.fetch()
         assert (pending.status_code, pending.json()) == (202, {"interval": 3})
@@ -150,6 +158,7 @@ async def test_a_screen_is_paired_with_the_code_it_shows(
         assert "Chrome" in seen["browser"] and abs(seen["since"] - stack.now) < 60
         named = await name_it(stack, wall, label="The hall")
         assert (named.status_code, named.json()) == (201, {"name": "hall", "label": "The hall"})
+        assert (await wall.picture()).status_code == 410
         fetched = (await wall.fetch()).json()
         assert fetched == {"name": "hall", "secret": wall.secret, "label": "The hall"}
         page = await wall.begin()

@@ -111,7 +111,6 @@ export default {
     somebody: "您好",
     pair: "配对这块屏幕",
     pair_hint: "请管理员用手机扫码，或打开 {address}，输入",
-    pair_type: "请管理员打开 {address}，输入",
     pair_off: "配对功能没有启用",
     pair_off_hint: "请在服务器上设置 operator.token，或在本页地址末尾加上 #名称:密钥",
     revoked: "这块屏幕已被移除",

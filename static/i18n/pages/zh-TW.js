@@ -111,7 +111,6 @@ export default {
     somebody: "您好",
     pair: "配對這個螢幕",
     pair_hint: "請管理員用手機掃碼，或開啟 {address}，輸入",
-    pair_type: "請管理員開啟 {address}，輸入",
     pair_off: "配對功能尚未啟用",
     pair_off_hint: "請在伺服器上設定 operator.token，或在本頁網址末端加上 #名稱:密鑰",
     revoked: "這個螢幕已被移除",

@@ -42,7 +42,7 @@ CHROMIUM_47 = """(() => {
 
 PAIR_CODE = re.compile(r"^[A-Z]{4}-[A-Z]{4}$")
 HALL = {"name": "hall", "secret": "a-secret-of-the-hall", "label": "大厅"}
-COUNTDOWN = re.compile(r"^\d+:[0-5]\d 后自动换新$")
+COUNTDOWN = re.compile(r"^\d+:[0-5]\d 后自动刷新$")
 
 
 class Wall(NamedTuple):

@@ -2,9 +2,9 @@
 
 A kiosk is seen when its page begins a scene, polls, or has a connection. Each node writes what it
 has seen into one document that all share, every few seconds; a kiosk that no node has seen for
-`kiosk_down_seconds` is down. That is longer than a page takes to find another node, or to load again, so
-that neither tells anything. Two nodes that write at once may lose what one has seen, which is back
-with its next beat; what they tell twice has one id.
+`kiosk_down_seconds` is down. That is longer than a page takes to find another node, or to load
+again, so that neither tells anything. Two nodes that write at once may lose what one has seen,
+which is back with its next beat; what they tell twice has one id.
 
 `services.screens` notes when a screen was seen, too, for the operator's list: once a minute, in the
 database of people, and only where there is an operator. Events need neither an operator nor a

@@ -67,6 +67,7 @@ from handlers.screens import (
     KiosksHandler,
     OperatorPairHandler,
     PairHandler,
+    PairPictureHandler,
 )
 from handlers.sessions import RefreshHandler, RevokeHandler, SessionHandler, SessionsHandler
 from handlers.sockets import SocketRouter
@@ -111,6 +112,7 @@ def routes(container: Container) -> list[Any]:
         (_KIOSK + r"/notice", KioskNoticeHandler, shared),
         (_KIOSK + r"/secret", KioskSecretHandler, shared),
         (r"/api/kiosks/pair", PairHandler, shared),
+        (r"/api/kiosks/pair/qr\.svg", PairPictureHandler, shared),
         (_USER + r"/export", ExportHandler, shared),
         (_USER, RemovalHandler, shared),
         (r"/api/operator/users", UsersHandler, shared),

@@ -20,14 +20,18 @@ RESERVED = "pair"
 """No screen has this name: at its address the operator pairs."""
 
 
-class PairHandler(BaseHandler):
-    """``POST`` and ``GET /api/kiosks/pair``: a screen asks for a code, then for its name."""
+class PairingHandler(BaseHandler):
+    """What a screen without a secret asks."""
 
     @property
     def pairings(self) -> Pairings:
         if self.container.pairings is None:
             raise ApiError("not_found", "There is nothing here: operator.token is not set.")
         return self.container.pairings
+
+
+class PairHandler(PairingHandler):
+    """``POST`` and ``GET /api/kiosks/pair``: a screen asks for a code, then for its name."""
 
     async def post(self) -> None:
         pairings = self.pairings
@@ -42,6 +46,17 @@ class PairHandler(BaseHandler):
         if paired is None:
             self.set_status(202)
         self.write_json(self.pairings.waiting if paired is None else paired)
+
+
+class PairPictureHandler(PairingHandler):
+    """``GET /api/kiosks/pair/qr.svg``: the QR code of a pending pairing, for screens whose
+    engine is too old to draw it: the address at which the operator names the screen."""
+
+    async def get(self) -> None:
+        code = await self.pairings.code_of(self.asked.bearer())
+        address = f"{self.asked.own_origin}/operator#pair={code}"
+        self.set_header("Content-Type", "image/svg+xml")
+        self.finish(await self.container.pictures.draw(address, "svg"))
 
 
 class ScreensOperatorHandler(OperatorHandler):

@@ -303,7 +303,12 @@ class Container:
         if not settings.operator.token:
             return None
         return Screens(
-            settings.kiosks, self.backend.screens, self.clock, self.supervisor, self.metrics
+            settings.kiosks,
+            self.backend.screens,
+            self.clock,
+            self.supervisor,
+            self.metrics,
+            down_seconds=settings.kiosk_down_seconds,
         )
 
     @cached_property
@@ -404,6 +409,7 @@ class Container:
             self.events,
             self.clock,
             lambda scene_str: self.push.hub.watched(scene_key(scene_str)),
+            down_seconds=self.settings.kiosk_down_seconds,
         )
 
     # Scenes and logins.

@@ -92,7 +92,7 @@ class MetricName(StrEnum):
         "scanpush_codes_ahead_unused_total",
         "Codes made ahead that no page got: too old, or left when the server ended.",
     )
-    SCREENS = "scanpush_screens", "Screens of the operator, by whether they were seen lately."
+    SCREENS = "scanpush_screens", "Screens of the operator, by whether they are up."
     NOTICES = "scanpush_notices_total", "Login notices, by what WeChat reports of them."
     STORE_SECONDS = "scanpush_store_seconds", "Seconds of a check whether a store answers."
     STORE_UP = "scanpush_store_up", "Whether a store answered its newest check: 1 or 0."

@@ -69,7 +69,10 @@
 
   // Requests.
 
-  /** `done` is told `status` (0: nothing usable came back), `body` and `retryAfter` in seconds, exactly once. */
+  /**
+   * `done` is told `status` (0: no JSON came back), `body`, `retryAfter` in seconds, and `text`, what came back as it
+   * is; exactly once.
+   */
   function request(method, path, bearer, json, seconds, done) {
     var ask = new XMLHttpRequest(), isOver = false;
     function end() {
@@ -77,7 +80,8 @@
       isOver = true;
       var body = {}, status = ask.status;
       try { body = JSON.parse(ask.responseText || "{}"); } catch (error) { status = 0; }
-      done({ status: status, body: body, retryAfter: Number(ask.getResponseHeader("Retry-After")) || 0 });
+      var retryAfter = Number(ask.getResponseHeader("Retry-After")) || 0;
+      done({ status: status, body: body, retryAfter: retryAfter, text: ask.responseText });
     }
     ask.open(method, origin + path);
     ask.timeout = seconds * 1000;
@@ -377,7 +381,7 @@
     put("notice", "");
     by("way").setAttribute("data-way", "");
     if (isRevoked !== undefined) put("heading", isRevoked ? words.revoked : words.pair);
-    put("hint", words.pair_type.replace("{address}", location.host + "/operator"));
+    put("hint", words.pair_hint.replace("{address}", location.host + "/operator"));
     request("POST", "/api/kiosks/pair", "", null, 15, function (got) {
       if (got.status !== 201) {
         if (got.status === 404) say(words.pair_off, words.pair_off_hint);
@@ -387,10 +391,19 @@
       var code = got.body.code, until = Date.now() + got.body.expires_in * 1000;
       tries = 0;
       drawn();
-      // The server draws no code of this address, and nothing here does: it is read and typed.
-      say(code.replace(/^(\w{4})(\w{4})$/, "$1-$2"), "");
+      say("", "");
+      // The letters stand there without the picture, too: it may not come.
       dress(" empty pairs");
+      put("pair-code", code.replace(/^(\w{4})(\w{4})$/, "$1-$2"));
+      by("pair-code").hidden = false;
       codeUntil = until;
+      request("GET", "/api/kiosks/pair/qr.svg", got.body.pair_token, null, 15, function (drawing) {
+        if (codeUntil !== until || !/^<svg /.test(drawing.text)) return;
+        by("picture").src = "data:image/svg+xml," + encodeURIComponent(drawing.text);
+        by("picture").alt = words.pair;
+        by("picture").hidden = false;
+        dress("");
+      });
       collect(got.body.pair_token, got.body.interval, until);
     });
   }

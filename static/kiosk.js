@@ -251,6 +251,7 @@ async function startPairing(isRevoked) {
   by("heading").textContent = isRevoked ? words.revoked : words.pair;
   by("hint").textContent = words.pair_hint.replace("{address}", `${location.host}/operator`);
   by("pair-code").hidden = false;
+  by("code").setAttribute("aria-label", words.pair);
   say("starting");
   const paired = await pair({
     code(code, until) {

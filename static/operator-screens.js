@@ -5,7 +5,6 @@
 import { brief, fill } from "./operator-meters.js";
 import { encode, path } from "./qr.js";
 
-const UP_SECONDS = 150;
 const SVG = "http://www.w3.org/2000/svg";
 
 const make = (tag, text = "", more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
@@ -191,8 +190,8 @@ class Section {
   }
 
   tell({ kiosk, heading, state, facts }) {
-    const { words, now } = this, { last_seen_at: seenAt, code_age_seconds: age } = kiosk;
-    const ago = seenAt == null ? null : Math.max(0, now - seenAt), isUp = ago != null && ago < UP_SECONDS;
+    const { words, now } = this, { up: isUp, last_seen_at: seenAt, code_age_seconds: age } = kiosk;
+    const ago = seenAt == null ? null : Math.max(0, now - seenAt);
     state.textContent = isUp ? words.up : ago == null ? words.never : words.down;
     state.classList.toggle("up", isUp);
     const names = [kiosk.label && kiosk.name, kiosk.configured && words.in_settings].filter(Boolean).join(" · ");

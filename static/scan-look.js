@@ -21,7 +21,9 @@ const STYLE = `
 [part=ring] .time { stroke: var(--good); }
 /* Only forwards: what comes after the code has no ring. */
 .waiting .time { transition: stroke-dasharray 1s linear; }
-[part=qr], [part=picture] { width: 84%; height: 84%; fill: #0d100e; }
+/* Out of the grid: Safari 13 takes the height of a row from them, and the plate is no square any more. */
+[part=qr], [part=picture] { position: absolute; top: 0; right: 0; bottom: 0; left: 0; margin: auto; width: 84%;
+  height: 84%; fill: #0d100e; }
 [part=picture] { fill: var(--line); }
 .sign { transition: stroke .3s; fill: none; stroke: var(--soft); stroke-width: 1.1; stroke-linecap: round;
   stroke-linejoin: round; }

@@ -2,14 +2,15 @@
 
 A kiosk is seen when its page begins a scene, polls, or has a connection. Each node writes what it
 has seen into one document that all share, every few seconds; a kiosk that no node has seen for
-`DOWN_SECONDS` is down. That is longer than a page takes to find another node, or to load again, so
-that neither tells anything. Two nodes that write at once may lose what one has seen, which is back
-with its next beat; what they tell twice has one id.
+`kiosk_down_seconds` is down. That is longer than a page takes to find another node, or to load
+again, so that neither tells anything. Two nodes that write at once may lose what one has seen,
+which is back with its next beat; what they tell twice has one id.
 
 `services.screens` notes when a screen was seen, too, for the operator's list: once a minute, in the
 database of people, and only where there is an operator. Events need neither an operator nor a
-screen's record, tell of a kiosk sooner, and have to know what was told last; a source for both
-would write each screen to that database six times as often.
+screen's record, and have to know what was told last; a source for both would write each screen to
+that database six times as often. Both call it down after `kiosk_down_seconds` without a sign of
+its page; the list, which hears of signs later, may do so up to a minute and a quarter sooner.
 """
 
 import asyncio
@@ -32,7 +33,6 @@ log = logging.getLogger("scanpush.kiosks")
 
 KEY = "kiosks_seen"
 BEAT_SECONDS = 10.0
-DOWN_SECONDS = 90.0
 KEPT_SECONDS = 7 * 86_400.0
 """How long a kiosk that is down is remembered."""
 
@@ -42,6 +42,7 @@ class KioskPresence:
 
     Args:
         watched: whether a connection waits for that scene on this node.
+        down_seconds: a kiosk that no node has seen for that long is down.
     """
 
     def __init__(
@@ -50,11 +51,14 @@ class KioskPresence:
         events: EventService,
         clock: Clock,
         watched: Callable[[SceneStr], bool],
+        *,
+        down_seconds: int,
     ) -> None:
         self._values = values
         self._events = events
         self._clock = clock
         self._watched = watched
+        self._down_seconds = down_seconds
         self._began = clock.now()
         self._seen: dict[str, tuple[SceneStr, float]] = {}
         """By kiosk: the scene that its page had last on this node, and when."""
@@ -103,7 +107,7 @@ class KioskPresence:
             record["seen"] = now
         for kiosk, record in list(known.items()):
             # A node that has just begun has seen nothing yet.
-            if record["up"] and now - max(record["seen"], self._began) > DOWN_SECONDS:
+            if record["up"] and now - max(record["seen"], self._began) > self._down_seconds:
                 since = str(record["since"])
                 await self._events.keep(entry("kiosk.down", now, kiosk, since, screen=kiosk))
                 known[kiosk] = {"up": False, "since": now}

@@ -155,13 +155,15 @@ class ScreenCare:
         settings = self._screens.configured.get(screen.name)
         now = self._clock.now()
         transport = self._screens.transport(screen)
+        seen_at = now if transport else screen.seen_at
         return {
             "name": screen.name,
             "label": (screen if settings is None else settings).label,
             "keypad": (screen if settings is None else settings).keypad,
             "configured": settings is not None,
             "paired_at": screen.paired_at or None,
-            "last_seen_at": (now if transport else screen.seen_at) or None,
+            "up": self._screens.is_up(seen_at),
+            "last_seen_at": seen_at or None,
             "page": screen.page,
             "browser": screen.browser,
             "transport": transport or screen.transport,

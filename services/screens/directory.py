@@ -30,9 +30,6 @@ ROUND_SECONDS = 15.0
 SEEN_SECONDS = 60.0
 """How often at most it is written down that a page is still connected."""
 
-UP_SECONDS = SEEN_SECONDS + 4 * ROUND_SECONDS
-"""A screen that was not seen for longer counts as down."""
-
 AGAIN_SECONDS = 1.0
 
 LOOKED_AT = 4
@@ -60,6 +57,8 @@ class Screens:
 
     Args:
         configured: the screens of the settings, which come first where names are alike.
+        down_seconds: a screen that was not seen for that long is down; more than `SEEN_SECONDS` and
+            some rounds, for that is how old what is known of a connected page may be.
     """
 
     def __init__(
@@ -69,6 +68,8 @@ class Screens:
         clock: Clock,
         supervisor: Supervisor,
         metrics: Metrics,
+        *,
+        down_seconds: int,
     ) -> None:
         self.configured = configured
         self.store = store
@@ -79,6 +80,7 @@ class Screens:
         self._clock = clock
         self._supervisor = supervisor
         self._metrics = metrics
+        self._down_seconds = down_seconds
         self._pages: Pages | None = None
         self._records: dict[str, Screen] | None = None
         """By id; None before they were read."""
@@ -133,6 +135,10 @@ class Screens:
         paired = bool(record.secret_hash) and not record.revoked_at
         return paired or record.name in self.configured
 
+    def is_up(self, seen_at: float) -> bool:
+        """Whether a screen that was seen then is up now."""
+        return self._clock.now() - seen_at < self._down_seconds
+
     def on_change(self) -> None:
         """For `Broker.listen_for_screens`: have the records read soon."""
         self._is_wanted.set()
@@ -175,8 +181,7 @@ class Screens:
             before, self._records = self._records, records
             self._ended &= records.keys()
             self._name_all(records)
-        now = self._clock.now()
-        ups = [now - one.seen_at < UP_SECONDS for one in records.values() if self.is_record(one)]
+        ups = [self.is_up(one.seen_at) for one in records.values() if self.is_record(one)]
         self._metrics.screens(up=sum(ups), down=len(ups) - sum(ups))
         if before is None or self._pages is None:
             return

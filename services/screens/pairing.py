@@ -134,7 +134,18 @@ class Pairings:
                 return {"name": screen.name, "secret": secret, "label": screen.label}
         if screen is None and pending and hmac.compare_digest(json.loads(pending)[0], hashed.hex()):
             return None
-        raise ApiError("gone", "This pairing has ended; begin a new one.")
+        raise _ended()
+
+    async def code_of(self, token: str) -> str:
+        """The code of a pairing that is pending.
+
+        Raises:
+            ApiError: as `poll`; ``gone`` also where the operator has named the screen.
+            StoreUnavailable
+        """
+        if await self.poll(token) is not None:
+            raise _ended()
+        return token[:LETTER_CODE_LENGTH]
 
     # The operator's side.
 
@@ -213,6 +224,10 @@ def secret_of(pair_token: str) -> str:
 
 def _key(code: str) -> str:
     return f"pairing:{code}"
+
+
+def _ended() -> ApiError:
+    return ApiError("gone", "This pairing has ended; begin a new one.")
 
 
 def _unknown_code() -> ApiError:

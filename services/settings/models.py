@@ -315,6 +315,8 @@ class Settings(_Section):
     kiosks: Mapping[Name, KioskSettings] = {}
     kiosk_ttl_seconds: SceneLife = 1800
     kiosk_pair_ttl_seconds: Annotated[Whole, Field(ge=60, le=3600)] = 600
+    # Not less: a page that is up is noted once a minute, and other nodes read it some rounds later.
+    kiosk_down_seconds: Annotated[Whole, Field(ge=120, le=3600)] = 120
     jwt: JwtSettings = JwtSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()

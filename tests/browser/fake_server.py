@@ -318,6 +318,20 @@ class Pairing(Base):
         self.finish({"interval": 1})
 
 
+class PairPicture(Base):
+    """``GET /api/kiosks/pair/qr.svg``, which says in a title what it holds."""
+
+    def get(self) -> None:
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        address = f"http://{self.request.host}/operator#pair={self.world.pairs[token].code}"
+        picture = io.BytesIO()
+        segno.make(address).save(
+            picture, kind="svg", xmldecl=False, svgns=True, omitsize=True, title=address
+        )
+        self.set_header("Content-Type", "image/svg+xml")
+        self.finish(picture.getvalue())
+
+
 class Picture(Base):
     """``GET /api/scenes/<scene_str>/qr.png`` and ``.svg``, public as on the real server."""
 
@@ -720,6 +734,7 @@ class Kiosks(Base):
             "keypad": False,
             "configured": False,
             "paired_at": now - 900,
+            "up": False,
             "last_seen_at": None,
             "page": "",
             "browser": "",
@@ -740,6 +755,7 @@ class Kiosks(Base):
                 "label": "三号大厅",
                 "configured": True,
                 "paired_at": None,
+                "up": True,
                 "last_seen_at": now,
                 "code_age_seconds": 754,
             },
@@ -961,6 +977,7 @@ def make_app(world: World) -> Application:
             (r"/api/scenes/([^/]+)/number", Number, it),
             (r"/api/scenes/([^/]+)/qr\.(png|svg)", Picture, it),
             (r"/api/kiosks/pair", Pairing, it),
+            (r"/api/kiosks/pair/qr\.svg", PairPicture, it),
             (r"/api/register", Register, it),
             (r"/api/me", Me, it),
             (r"/ws/([^/]+)", Socket, it),

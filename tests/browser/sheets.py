@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -20,7 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.processes import ROOT
 
-from .conftest import ARGUMENTS, ARTIFACTS, CHROMIUMS, Fake, wait_for_state
+from .conftest import ARGUMENTS, ARTIFACTS, CHROMIUMS, Fake, eventually, wait_for_state
 from .faces import LOBBY, STATES, WALLS
 from .look import SHIFTS
 from .real_server import Real
@@ -85,6 +86,8 @@ def walls(browser: Browser, fake: Fake) -> dict[tuple[int, int], list[str]]:
         page.clock.install()
         page.goto(fake.url + LOBBY)
         page.locator("#plate[data-scene]").wait_for()
+        # A socket that is on its way when the clock stops may wait for a timer without end.
+        eventually(lambda: fake.seen()["sockets"])
         page.clock.pause_at(datetime.now() + timedelta(seconds=10))
         show(page, fake)
         page.wait_for_timeout(150)
@@ -116,7 +119,10 @@ def main(names: list[str]) -> None:
     with (
         sync_playwright() as playwright,
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
+        ExitStack() as closing,
     ):
+        # Whatever happens, or leaving this block would wait for it without end.
+        closing.callback(process.terminate)
         assert process.stdout is not None
         fake = Fake(int(process.stdout.readline()))
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
@@ -134,7 +140,6 @@ def main(names: list[str]) -> None:
                     sheet.set_content(SHEET.format(4 if width > 400 else 7, "".join(found)))
                     sheet.screenshot(path=SHEETS / f"login-{width}-{theme}.png", full_page=True)
         browser.close()
-        process.terminate()
     print(SHEETS)
 
 

@@ -91,7 +91,7 @@ def test_a_refusal_is_not_repeated(page: Page, fake: Fake) -> None:
     """403 and 400 are mistakes of the set-up: said, and not tried again by itself."""
     fake.set(begin=[403, "forbidden_origin"])
     page.goto(fake.url)
-    expect(page.locator(TITLE)).to_have_text("此网站不能使用该登录")
+    expect(page.locator(TITLE)).to_have_text("此网站无法使用微信登录")
     page.wait_for_timeout(1500)
     assert fake.count("begin") == 1
 

@@ -2,7 +2,8 @@
 
 Real browsers of 2016 to 2018: npm's chrome-aws-lambda 64.0.3264 is a Chromium of the days between
 63 and 64, and of what is younger than 63 it has `import.meta` alone; PyQt5 5.10.1 and 5.7.1 have
-Chromium 61 and 49 inside. And WebKitGTK as Debian has it, which is what Safari is made of.
+Chromium 61 and 49 inside. Of what Safari is made of: JavaFX 13 has the WebKit of Safari 13, and
+Debian's WebKitGTK today's.
 """
 
 import json
@@ -219,6 +220,44 @@ def test_the_kiosk_shows_a_code_and_welcomes(engine: Engine, fake: Fake) -> None
     eventually(lambda: "王**" in engine.value("document.body.innerText"))
 
 
+LOGGED_IN = """(function () {
+  var element = document.querySelector("scan-login"), view = element && (element.login || {}).view;
+  var plate = view && element.shadowRoot.querySelector("[part=plate]");
+  return !!view && view.state === "authorized" && [plate.offsetWidth, plate.offsetHeight];
+})()"""
+AT_WALL = "!!document.body && document.body.innerText.indexOf('王**') >= 0"
+
+
+def in_webkit_608(url: str, expression: str) -> subprocess.Popen[str]:
+    """A process that prints what an expression is in the WebKit of Safari 13, once it is true."""
+    library = TOOLS / "webkit-608"
+    if not (library / "installed").exists() or not shutil.which("xvfb-run"):
+        pytest.skip("JavaFX 13 is not there: scripts/test --all fetches it")
+    program = str(ROOT / "tests" / "browser" / "engines" / "WebViewPage.java")
+    modules = ["--module-path", str(library), "--add-modules", "javafx.web"]
+    command = ["xvfb-run", "-a", "java", "-Dprism.order=sw", *modules, program, url, expression]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def test_safari_13_logs_in(fake: Fake) -> None:
+    """Code, socket and login, and the plate is a square."""
+    with in_webkit_608(fake.url, LOGGED_IN) as process:
+        eventually(lambda: fake.seen()["sockets"] == 1, 90)
+        fake.move("authorized")
+        said, _ = process.communicate(timeout=90)
+    width, height = json.loads(said)
+    assert width == height > 200
+
+
+def test_safari_13_is_a_kiosk(fake: Fake) -> None:
+    """From the code to the name on the wall."""
+    with in_webkit_608(f"{fake.url}/kiosk?lang=en#lobby:{KIOSK_SECRET}", AT_WALL) as process:
+        eventually(lambda: fake.seen()["sockets"] >= 1, 90)
+        fake.move("authorized", user={"name": "王**"}, nth=0)
+        said, _ = process.communicate(timeout=90)
+    assert json.loads(said) is True
+
+
 def in_qt(version: int, url: str, expression: str) -> Any:
     """What an expression is in the Chromium of a Qt, once it is true."""
     python = TOOLS / f"qt-{version}" / "bin" / "python"
@@ -245,6 +284,17 @@ def test_below_the_floor_of_modules_the_kiosk_shows_a_code(fake: Fake, version: 
     """By its classic script, on what televisions of 2017 have."""
     said = in_qt(version, f"{fake.url}/kiosk?lang=en#lobby:{KIOSK_SECRET}", CODE)
     assert "Scan with WeChat to log in" in said
+
+
+PAIRING = """var code = document.getElementById("pair-code");
+var picture = document.getElementById("picture");
+/^[A-Z]{4}-[A-Z]{4}$/.test(code.innerText) && picture.naturalWidth > 0 && picture.offsetWidth"""
+
+
+@pytest.mark.parametrize("version", [49, 61])
+def test_below_the_floor_of_modules_the_kiosk_pairs(fake: Fake, version: int) -> None:
+    """A code to type, and one to scan, large on the plate."""
+    assert in_qt(version, f"{fake.url}/kiosk?lang=en", PAIRING) > 300
 
 
 SENTENCE = """var plain = document.getElementById("plain");

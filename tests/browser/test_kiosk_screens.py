@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -41,7 +42,7 @@ CHROMIUM_47 = """(() => {
 
 PAIR_CODE = re.compile(r"^[A-Z]{4}-[A-Z]{4}$")
 HALL = {"name": "hall", "secret": "a-secret-of-the-hall", "label": "大厅"}
-COUNTDOWN = re.compile(r"^\d+:[0-5]\d 后自动换新$")
+COUNTDOWN = re.compile(r"^\d+:[0-5]\d 后自动刷新$")
 
 
 class Wall(NamedTuple):
@@ -68,7 +69,7 @@ class Wall(NamedTuple):
 
     def pair_code(self) -> str:
         """The code for the operator, once it is there, as the operator's page sends it."""
-        at = self.page.locator("#trouble" if self.is_classic else "#pair-code")
+        at = self.page.locator("#pair-code")
         expect(at).to_have_text(PAIR_CODE)
         return at.inner_text().strip().replace("-", "")
 
@@ -111,8 +112,13 @@ def test_a_screen_without_a_secret_is_paired(wall: Wall, fake: Fake) -> None:
     code = wall.pair_code()
     expect(wall.page.locator("#left")).to_have_text(COUNTDOWN)
     expect(wall.page.locator("#hint")).to_contain_text(f"{fake.url.split('//')[1]}/operator")
-    if not wall.is_classic:
-        address = f"{fake.url}/operator#pair={code}"
+    address = f"{fake.url}/operator#pair={code}"
+    if wall.is_classic:
+        expect(wall.page.locator("#picture")).to_be_visible()
+        picture = wall.page.locator("#picture").get_attribute("src") or ""
+        assert f"<title>{address}</title>" in unquote(picture)
+        assert wall.page.evaluate("document.getElementById('picture').naturalWidth") > 0
+    else:
         d = wall.page.locator("#code path").get_attribute("d")
         assert d == wall.page.evaluate(DRAWN, address)
     fake.pair(code, **HALL)
@@ -122,6 +128,17 @@ def test_a_screen_without_a_secret_is_paired(wall: Wall, fake: Fake) -> None:
     wall.page.reload()
     wall.has_code()
     assert fake.count("pair") == 1 and fake.seen()["pages"] == [VERSION, VERSION]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wall", ["classic"], indirect=True)
+def test_without_its_picture_the_letters_pair(wall: Wall, fake: Fake) -> None:
+    """A store that fails just then keeps it away; what is to be typed stands there all the same."""
+    wall.page.route("**/api/kiosks/pair/qr.svg", lambda route: route.fulfill(status=503, body="{}"))
+    wall.open(fake, UNPAIRED)
+    wall.pair_code()
+    expect(wall.page.locator("#hint")).to_be_visible()
+    expect(wall.page.locator("#picture")).to_be_hidden()
 
 
 @pytest.mark.slow

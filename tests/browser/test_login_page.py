@@ -258,8 +258,8 @@ def test_changes_are_announced_and_the_countdown_is_not(page: Page, tea: Real) -
     open_page(page, tea.url)
     region = page.locator("scan-login [role=status]")
     expect(region).to_contain_text("打开微信，扫一扫")
-    expect(page.locator("scan-login [role=timer]")).to_contain_text("后自动换新")
-    assert "自动换新" not in region.inner_text()
+    expect(page.locator("scan-login [role=timer]")).to_contain_text("后自动刷新")
+    assert "自动刷新" not in region.inner_text()
 
 
 def test_login_kinds_follow_the_configuration(page: Page, fake: Fake) -> None:

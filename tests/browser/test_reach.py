@@ -120,9 +120,9 @@ def test_a_screen_reader_finds_the_code_in_the_main_part(page: Page, fake: Fake)
     page.goto(fake.url)
     wait_for_state(page, "waiting")
     expect(page.get_by_role("main")).to_match_aria_snapshot("""
-        - heading "用微信扫一扫，登录这个浏览器" [level=1]
+        - heading "用微信扫一扫，即可登录" [level=1]
         - list
-        - paragraph: /扫码会登录/
+        - paragraph: /扫码后，登录的是/
         - region "二维码":
           - img "微信登录二维码"
           - status:

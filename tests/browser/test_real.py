@@ -253,7 +253,7 @@ def test_a_foreign_page_gets_no_code(page: Page, servers: Servers) -> None:
     foreign = real.url.replace("127.0.0.1", "localhost")
     before = real.calls(CODES)
     page.goto(f"{foreign}/static/examples/plain.html?server={real.url}")
-    expect(page.locator(TITLE)).to_have_text("此网站不能使用该登录")
+    expect(page.locator(TITLE)).to_have_text("此网站无法使用微信登录")
     expect(page.locator(QR)).to_be_hidden()
     assert real.calls(CODES) == before
 

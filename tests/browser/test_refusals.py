@@ -77,7 +77,7 @@ def test_a_page_under_an_unknown_address(page: Page, tmp_path: Path) -> None:
     server = {"port": port, "public_url": f"http://localhost:{port}"}
     with Real(tmp_path, **{**tea_house(), "server": server}):
         page.goto(f"http://127.0.0.1:{port}")
-        expect(page.locator(TITLE)).to_have_text("此网站不能使用该登录")
+        expect(page.locator(TITLE)).to_have_text("此网站无法使用微信登录")
         expect(page.locator(QR)).to_be_hidden()
         wrong = in_many_faces(page, "login-forbidden_origin", FACES)
     assert not wrong, wrong

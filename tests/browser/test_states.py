@@ -183,7 +183,7 @@ STATES: list[tuple[Walk, dict[str, Any], str]] = [
     (offline, TEA_HOUSE, "网络断开了"),
     (degraded, TEA_HOUSE, "微信暂时没有响应"),
     (quota, TEA_HOUSE, "二维码暂时用完了"),
-    (refused, TEA_HOUSE, "登录还没有配置好"),
+    (refused, TEA_HOUSE, "登录尚未配置好"),
     (limited, LIMITED, "操作太频繁"),
 ]
 

@@ -136,7 +136,7 @@ def test_such_a_browser_registers(page: Page, fake: Fake) -> None:
     form = page.locator("scan-login form")
     form.locator("input").fill("小明")
     form.get_by_role("button").click()
-    expect(form.get_by_role("alert")).to_have_text("没有保存成功，请检查后再试。")
+    expect(form.get_by_role("alert")).to_have_text("保存失败，请检查后重试。")
     form.get_by_role("button").click()
     wait_for_state(page, "authorized")
 

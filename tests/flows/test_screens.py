@@ -16,7 +16,6 @@ from services.backends import Backend, OpenBackend
 from services.clock import Clock, SystemClock
 from services.errors import StoreUnavailable
 from services.ids import LETTER_CODE_LENGTH, LETTERS
-from services.screens.directory import UP_SECONDS
 from services.screens.pairing import MOST_PENDING
 from services.settings.models import Settings
 from simulator.clock import TurnableClock
@@ -68,6 +67,10 @@ class Wall:
         if answer.status_code == 200:
             self.name, self.secret = answer.json()["name"], answer.json()["secret"]
         return answer
+
+    async def picture(self) -> httpx.Response:
+        bearer = {"Authorization": f"Bearer {self.token}"}
+        return await self.stack.http.get("/api/kiosks/pair/qr.svg", headers=bearer)
 
     async def try_to_begin(self, **body: Any) -> httpx.Response:
         bearer, agent = {"Authorization": f"Bearer {self.secret}"}, {"User-Agent": TIZEN}
@@ -143,6 +146,10 @@ async def test_a_screen_is_paired_with_the_code_it_shows(
             "expires_in": 600,
             "interval": 3,
         }
+        pictured = await wall.picture()
+        assert pictured.headers["Content-Type"] == "image/svg+xml"
+        address = f"{stack.http.base_url}/operator#pair={wall.code}"
+        assert pictured.content == await stack.container.pictures.draw(address, "svg")
         assert len(wall.code) == LETTER_CODE_LENGTH and set(wall.code) <= set(LETTERS)
         pending = await wall.fetch()
         assert (pending.status_code, pending.json()) == (202, {"interval": 3})
@@ -151,6 +158,7 @@ async def test_a_screen_is_paired_with_the_code_it_shows(
         assert "Chrome" in seen["browser"] and abs(seen["since"] - stack.now) < 60
         named = await name_it(stack, wall, label="The hall")
         assert (named.status_code, named.json()) == (201, {"name": "hall", "label": "The hall"})
+        assert (await wall.picture()).status_code == 410
         fetched = (await wall.fetch()).json()
         assert fetched == {"name": "hall", "secret": wall.secret, "label": "The hall"}
         page = await wall.begin()
@@ -371,9 +379,9 @@ async def test_the_operator_sees_every_screen(tmp_path: Path, any_scenes: OpenBa
 
 
 async def test_a_screen_that_stays_is_seen_and_one_that_goes_is_not(tmp_path: Path) -> None:
-    """Written down at most once a minute; the metric counts both."""
+    """Written down at most once a minute; list and metric call it down after the same time."""
     clock = TurnableClock(SystemClock())
-    async with Stack(tmp_path, clock, **OPERATOR) as stack:
+    async with Stack(tmp_path, clock, kiosk_down_seconds=300, **OPERATOR) as stack:
         screens, page = stack.container.screens, await (await paired(stack)).begin()
         assert screens is not None and screens._pages is not None
         async with page.socket() as socket:
@@ -385,16 +393,20 @@ async def test_a_screen_that_stays_is_seen_and_one_that_goes_is_not(tmp_path: Pa
             assert record.transport == "socket" and record.seen_at == pytest.approx(
                 stack.now, abs=5
             )
-            assert 'scanpush_screens{state="up"} 1.0' in (await stack.http.get("/metrics")).text
+            assert (await listed(stack))["up"] is True
 
         async def is_gone() -> bool:
             return not screens.transport(record)
 
         await eventually(is_gone)
-        clock.advance(UP_SECONDS)
-        await screens.note_connected(screens._pages)
-        await screens.refresh()
-        assert 'scanpush_screens{state="down"} 1.0' in (await stack.http.get("/metrics")).text
+        for seconds, is_up in ((280, True), (20, False)):
+            clock.advance(seconds)
+            await screens.note_connected(screens._pages)
+            await screens.refresh()
+            assert (await listed(stack))["up"] is is_up
+            state = "up" if is_up else "down"
+            metrics = (await stack.http.get("/metrics")).text
+            assert f'scanpush_screens{{state="{state}"}} 1.0' in metrics
 
 
 DEEDS: list[tuple[str, str, dict[str, Any], str, Any]] = [

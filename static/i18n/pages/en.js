@@ -115,7 +115,6 @@ export default {
     somebody: "Hello",
     pair: "Pair this screen",
     pair_hint: "Scan this code as the operator, or open {address} and type",
-    pair_type: "As the operator, open {address} and type",
     pair_off: "Pairing is not set up",
     pair_off_hint: "Set operator.token on the server, or add #name:secret to the address of this page",
     revoked: "This screen was removed",

@@ -111,7 +111,6 @@ export default {
     somebody: "お客様",
     pair: "この画面をペアリング",
     pair_hint: "管理者の方は、スマホでこのコードを読み取るか、{address} を開いて次の文字を入力してください",
-    pair_type: "管理者の方は、{address} を開いて次の文字を入力してください",
     pair_off: "ペアリングは設定されていません",
     pair_off_hint: "サーバーで operator.token を設定するか、このページのアドレス末尾に #名前:シークレット を付けてください",
     revoked: "この画面は登録が解除されました",

@@ -17,7 +17,7 @@ export default {
   gone: "There is no such screen any more",
   in_settings: "config.yaml",
   up: "up",
-  down: "not seen",
+  down: "down",
   never: "never seen",
   seen: "seen {time} ago",
   page: "page {version}",

@@ -17,7 +17,7 @@ export default {
   gone: "そのスクリーンはもうありません",
   in_settings: "config.yaml",
   up: "稼働中",
-  down: "応答なし",
+  down: "停止",
   never: "未接続",
   seen: "{time} 前に確認",
   page: "ページ {version}",

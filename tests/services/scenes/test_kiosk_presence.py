@@ -4,11 +4,13 @@ from typing import Any
 
 from services.events.entries import Entry
 from services.ids import SceneStr, new_scene_str
-from services.scenes.kiosk_presence import BEAT_SECONDS, DOWN_SECONDS, KioskPresence
+from services.scenes.kiosk_presence import BEAT_SECONDS, KioskPresence
 from services.scenes.states import Kind, Scene, State
 from tests.stack import ON_LOOP
 
 pytestmark = ON_LOOP
+
+DOWN_SECONDS = 120
 
 
 class Shared:
@@ -43,7 +45,9 @@ class Node:
     def __init__(self, shared: Shared) -> None:
         parts: Any = shared
         self.watched: set[SceneStr] = set()
-        self.presence = KioskPresence(parts, parts, shared, self.watched.__contains__)
+        self.presence = KioskPresence(
+            parts, parts, shared, self.watched.__contains__, down_seconds=DOWN_SECONDS
+        )
 
     def shows(self, scene: Scene) -> None:
         """The page of that scene opens its socket here."""

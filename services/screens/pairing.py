@@ -119,20 +119,14 @@ class Pairings:
                 was revoked.
             StoreUnavailable
         """
-        if _TOKEN.fullmatch(token) is None:
-            raise ApiError("unauthorized", "The pair token is missing or wrong.")
-        secret = secret_of(token)
-        hashed = secret_hash(secret)
-        # First, for the screen is kept before the pending value is taken away.
-        key = _key(token[:LETTER_CODE_LENGTH])
-        pending = await self._values.recall(key)
-        screen = await self._screens.store.of_secret(hashed)
+        screen, is_pending = await self._asked(token)
         if screen is not None and not screen.begun_at:
             # Counted in any case: who asks again has been told as well.
-            times = await self._values.count(f"{key}:told:{hashed.hex()[:16]}", TOLD_SECONDS)
+            told = f"{_key(token[:LETTER_CODE_LENGTH])}:told:{screen.secret_hash.hex()[:16]}"
+            times = await self._values.count(told, TOLD_SECONDS)
             if again or times == 1:
-                return {"name": screen.name, "secret": secret, "label": screen.label}
-        if screen is None and pending and hmac.compare_digest(json.loads(pending)[0], hashed.hex()):
+                return {"name": screen.name, "secret": secret_of(token), "label": screen.label}
+        if is_pending:
             return None
         raise _ended()
 
@@ -143,9 +137,24 @@ class Pairings:
             ApiError: as `poll`; ``gone`` also where the operator has named the screen.
             StoreUnavailable
         """
-        if await self.poll(token) is not None:
+        _, is_pending = await self._asked(token)
+        if not is_pending:
             raise _ended()
         return token[:LETTER_CODE_LENGTH]
+
+    async def _asked(self, token: str) -> tuple[Screen | None, bool]:
+        """The screen of that pair token, once it is named; and whether it still waits for that."""
+        if _TOKEN.fullmatch(token) is None:
+            raise ApiError("unauthorized", "The pair token is missing or wrong.")
+        hashed = secret_hash(secret_of(token))
+        # First, for the screen is kept before the pending value is taken away.
+        pending = await self._values.recall(_key(token[:LETTER_CODE_LENGTH]))
+        screen = await self._screens.store.of_secret(hashed)
+        return screen, (
+            screen is None
+            and pending is not None
+            and hmac.compare_digest(json.loads(pending)[0], hashed.hex())
+        )
 
     # The operator's side.
 

@@ -19,6 +19,7 @@ from bench.measure import (
     instructions,
     logins,
     million,
+    operator_cost,
     peers,
     ping,
     refreshes,
@@ -43,6 +44,7 @@ MEASURES: Mapping[str, Callable[[argparse.Namespace], Board]] = {
     "exchanges": exchanges.run,
     "drain": drain.run,
     "audit": audit.run,
+    "operator": operator_cost.run,
     "peers": peers.run,
     "instructions": instructions.run,
     "million": million.run,
@@ -105,7 +107,8 @@ def parser() -> argparse.ArgumentParser:
         "--held",
         type=count_or_zero,
         default=19_000,
-        help="pages held in the third row of logins; 0: leave it out",
+        help="pages held in the third row of logins (0: leave it out), and five times those "
+        "held by each server of operator",
     )
     made.add_argument("--churn-held", type=count, default=12_000)
     made.add_argument("--churn-seconds", type=one_or_more, default=25.0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,6 +89,8 @@ class Bench:
         )
         self.asked: list[Collection[str]] = []
         self.of_store: dict[str, Scene] = {}
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What happens while the store is asked for a scene."""
         self.reports = Reports(
             name, cast(KeyValues, store), clock, self.report, self.look, shared=shared
         )
@@ -97,6 +99,7 @@ class Bench:
         await note_left(self.history, cast(SceneStore, self))
 
     async def get(self, scene_str: SceneStr) -> Scene | None:
+        self.meanwhile()
         return self.of_store.get(scene_str)
 
     def report(self, wanted: Collection[str]) -> dict[str, Any]:
@@ -450,6 +453,27 @@ async def test_a_login_that_another_node_went_on_with_has_not_failed(
     node.of_store[B] = ended(scene(B, State.EXPIRED, START + 181))
     await node.reports.write()
     assert [failure.scene_str for failure in node.history.failures()] == [B]
+
+
+@pytest.mark.gen_test
+async def test_a_node_goes_on_where_more_logins_end_than_are_remembered(
+    clock: Clock, store: Store
+) -> None:
+    """While the store is asked for one that time ended, newer ones may take its place."""
+    node = Bench("one", clock, store)
+    node.history.moved(scene(A, State.SCANNED))
+    node.of_store[A] = ended(scene(A, State.EXPIRED))
+    for number in range(MOST_FAILURES):
+        node.history.moved(scene(f"{number:036}", State.SCANNED, START + 190))
+    clock.time += 181
+
+    def operator_looks() -> None:
+        clock.time += 10
+        node.report(())
+
+    node.meanwhile = operator_looks
+    await node.reports.write()
+    assert node.history.failures() == []
 
 
 def ended(scene: Scene) -> Scene:

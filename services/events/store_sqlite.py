@@ -120,6 +120,8 @@ class SqliteEventStore:
                     " ORDER BY number LIMIT ?",
                     (lane, MOST_OF_LANE),
                 ).fetchall()
+                if not rows:
+                    continue  # its person was removed between the two reads
                 first_due = rows[0][3]
                 if first_due > now:
                     if lane in lanes:

@@ -33,6 +33,8 @@ log = logging.getLogger("scanpush.kiosks")
 
 KEY = "kiosks_seen"
 BEAT_SECONDS = 10.0
+MISSED_SECONDS = 3 * BEAT_SECONDS
+"""A beat that comes so long after the last one comes after an outage."""
 KEPT_SECONDS = 7 * 86_400.0
 """How long a kiosk that is down is remembered."""
 
@@ -87,6 +89,9 @@ class KioskPresence:
             StoreUnavailable: the next beat does it again.
         """
         now = self._clock.now()
+        if now - self._beaten_at > MISSED_SECONDS:
+            # What the other nodes saw meanwhile is not written down yet either.
+            self._began = now
         self._seen = {
             kiosk: (scene_str, at)
             for kiosk, (scene_str, at) in self._seen.items()
@@ -106,7 +111,7 @@ class KioskPresence:
                 record = known[kiosk] = {"up": True, "since": now}
             record["seen"] = now
         for kiosk, record in list(known.items()):
-            # A node that has just begun has seen nothing yet.
+            # A node that has just begun, or begun again, has seen nothing yet.
             if record["up"] and now - max(record["seen"], self._began) > self._down_seconds:
                 since = str(record["since"])
                 await self._events.keep(entry("kiosk.down", now, kiosk, since, screen=kiosk))

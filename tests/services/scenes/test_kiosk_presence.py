@@ -125,9 +125,24 @@ async def test_two_nodes_tell_one_thing_once() -> None:
     nodes = Node(shared), Node(shared)
     nodes[0].presence.seen(scene())
     await beats(shared, BEAT_SECONDS, *nodes)
+    await beats(shared, DOWN_SECONDS, *nodes)
     kept = dict(shared.values)
-    shared.at += 2 * DOWN_SECONDS
+    assert shared.told == ["kiosk.up lobby"]
     for node in nodes:
         shared.values = dict(kept)
-        await node.presence.beat()
+        await beats(shared, BEAT_SECONDS, node)
+    assert shared.told == ["kiosk.up lobby", "kiosk.down lobby"]
+
+
+async def test_no_kiosk_is_down_for_an_outage_of_the_store() -> None:
+    """The first node that beats after it does not know yet what the others see."""
+    shared = Shared()
+    first, second = Node(shared), Node(shared)
+    first.shows(scene())
+    await beats(shared, DOWN_SECONDS, first, second)
+    shared.at += 5 * DOWN_SECONDS
+    await beats(shared, BEAT_SECONDS, second, first)
+    assert shared.told == ["kiosk.up lobby"]
+    first.watched.clear()
+    await beats(shared, 2 * DOWN_SECONDS, second, first)
     assert shared.told == ["kiosk.up lobby", "kiosk.down lobby"]

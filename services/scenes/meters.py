@@ -225,10 +225,12 @@ class Reports:
                 except StoreUnavailable as error:
                     log.info("the other nodes hear no figures of this one: %s", error)
                 await asyncio.sleep(REPORT_SECONDS)
-        finally:
-            # The whole hour, up to its end. A node that says so is not missed.
+        except asyncio.CancelledError:
+            # The whole hour, up to its end. A node that says so is not missed; one whose reports
+            # end by a mistake runs on, and says nothing.
             with contextlib.suppress(StoreUnavailable):
                 await self._tell({**self._own(self._wanted), "ended": True}, await self._others())
+            raise
 
     async def write(self) -> None:
         """Write this node's report once. Raises `StoreUnavailable`.

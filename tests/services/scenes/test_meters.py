@@ -393,6 +393,23 @@ async def test_a_node_that_ends_is_not_missed(clock: Clock, store: Store) -> Non
     assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 1
 
 
+@pytest.mark.gen_test
+async def test_a_node_whose_reports_fail_is_missed(clock: Clock, store: Store) -> None:
+    """It has not ended."""
+    one, two = Bench("one", clock, store), Bench("two", clock, store)
+    await one.reports.write()
+    one.history.moved(scene(A, State.SCANNED))
+    clock.time += 181
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    one.meanwhile = fail
+    with pytest.raises(ZeroDivisionError):
+        await one.reports.write_forever()
+    assert [has_ended(report) for report in await two.reports.all()] == [False, False]
+
+
 LEFT = [
     (State.SCANNED, State.EXPIRED, "", 0),
     (State.CONFIRMING, State.DENIED, "", 0),

@@ -117,7 +117,7 @@ async def _accepted(exam: Examination, name: str, values: dict[str, object]) -> 
     yield Finding("server_url", State.WARN, "server_url_late", values, label, because="clock")
     if abs(here) <= window:
         # The server runs on another machine, and this one's clock is well.
-        yield Finding("clock", State.BAD, "clock_server", values, label)
+        yield Finding("clock", State.BAD, "clock_server", values)
 
 
 async def proxy(exam: Examination, name: str) -> Findings:

@@ -9,14 +9,21 @@ import pytest
 from pydantic import SecretStr
 
 from doctor import from_outside
-from doctor.findings import Finding, State
+from doctor.findings import Finding, State, first_to_mend
 from services.clock import SystemClock
 from services.settings.models import EventSettings, Settings
 from services.settings.outgoing import Outgoing, Proxies, Proxy
 from services.wechat.accounts import proof
 from simulator.clock import TurnableClock
 from tests.conftest import UnexpectedLogs
-from tests.doctor.benches import OUTGOING, doctor, first_account, of_check, settings_of
+from tests.doctor.benches import (
+    OUTGOING,
+    doctor,
+    findings_of,
+    first_account,
+    of_check,
+    settings_of,
+)
 from tests.doctor.front import Front, answer
 from tests.event_server import SECRET, EventServer
 from tests.stack import ON_LOOP, Stack
@@ -131,18 +138,21 @@ async def test_a_probe_does_not_look_like_an_attack(
 
 async def test_the_clock_of_the_server_is_told(tmp_path: Path) -> None:
     """The console's check looks at no time; callbacks, which do, are refused by a server whose
-    clock is off, also where the doctor's own machine is well."""
+    clock is off, also where the doctor's own machine is well. It is one mistake of all accounts."""
     clock = TurnableClock(SystemClock())
-    async with Stack(tmp_path, clock=clock) as stack:
+    accounts: dict[str, Any] = {"default": {}, "second": {}}
+    async with Stack(tmp_path, clock=clock, wechat={"accounts": accounts}) as stack:
         clock.skew = -200.0
         settings = settings_of(stack)
         wechat = settings.wechat.model_copy(update={"timestamp_window_seconds": 100})
-        found = await outside(settings.model_copy(update={"wechat": wechat}))
+        found = await findings_of(settings.model_copy(update={"wechat": wechat}))
         late = of_check(found, "server_url")
         assert (late.state, late.text) == (State.WARN, "server_url_late")
         assert "looks at no time" in late.what("en") and "校验不看时间" in late.what("zh")
-        clock_found = of_check(found, "clock")
-        assert clock_found.state is State.BAD and "200 s off" in clock_found.what("en")
+        (bad,) = (finding for finding in found if finding.text == "clock_server")
+        assert (bad.check, bad.state) == ("clock", State.BAD) and "200 s off" in bad.what("en")
+        first = first_to_mend(found)
+        assert first and first.finding is bad and "mode" in first.explained
 
 
 async def test_a_server_that_runs_with_other_settings_is_told(tmp_path: Path) -> None:

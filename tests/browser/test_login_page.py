@@ -246,8 +246,8 @@ def test_the_keyboard_reaches_everything(page: Page, tea: Real) -> None:
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.innerText")
         )
-    doors = ["扫码", "小程序", "微信窗口", "发送数字"]
-    assert reached == ["跳到主要内容", "lang", "theme", "phone-link", *doors]
+    kinds = ["扫码", "小程序", "微信窗口", "发送数字"]
+    assert reached == ["跳到主要内容", "lang", "theme", "phone-link", *kinds]
     page.keyboard.press("Enter")
     expect(page.locator("scan-login [part=code]")).not_to_be_empty()
     assert page.evaluate("document.activeElement.innerText") == "发送数字"
@@ -267,4 +267,4 @@ def test_login_kinds_follow_the_configuration(page: Page, fake: Fake) -> None:
     fake.set(kinds="official_account")
     page.goto(fake.url)
     wait_for_state(page, "waiting")
-    expect(page.locator("#doors")).to_be_hidden()
+    expect(page.locator("#kinds")).to_be_hidden()

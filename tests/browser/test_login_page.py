@@ -206,8 +206,8 @@ def test_a_nickname_with_markup_is_text(page: Page, tea: Real) -> None:
 
 
 def test_the_simulation_is_named(page: Page, tea: Real) -> None:
-    """In simulated mode the page says so and offers the simulated phone; at 1280 by 800 nothing of
-    it has to be scrolled to, as there is one room for the phone and for what is said of a failure."""
+    """In simulated mode the page says so and offers the simulated phone, and all of it is seen at
+    1280 by 800 at once."""
     content = open_page(page, tea.url)["qr"]["content"]
     expect(page.locator("#simulated")).to_be_visible()
     link = page.get_by_role("link", name="打开模拟手机扫这个码")

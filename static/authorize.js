@@ -2,7 +2,7 @@
 // browser back to the client.
 
 import { meta } from "./login-first.js";
-import { by, open, page, scan, showDoors } from "./login-page.js";
+import { by, open, page, scan, showKinds } from "./login-page.js";
 
 const REFUSED = ["banned", "not_registered", "hook_refused"];
 const READ_SECONDS = 30;
@@ -47,6 +47,6 @@ page.show = () => {
   const { to, cancel } = page.words.authorize;
   by("to").textContent = to.replace("{client}", meta("client"));
   by("cancel").textContent = cancel;
-  showDoors();
+  showKinds();
 };
 open();

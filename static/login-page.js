@@ -1,9 +1,9 @@
 // What the login page and the page of the OpenID Provider have in common: the element, the login kinds, language and
 // appearance, the simulated phone.
 
-import { doors, firstKind, inWeChat, meta, onPhone } from "./login-first.js";
+import { firstKind, inWeChat, kinds, meta, onPhone } from "./login-first.js";
 import { chosenTheme, copyText, drawn, fill, keepTheme, offerLanguages, speak } from "./page.js";
-import { keepDoor, keepReference } from "./page.js";
+import { keepKind, keepReference } from "./page.js";
 import "./scan-login.js";
 
 export const by = (id) => document.getElementById(id);
@@ -16,33 +16,33 @@ export const page = { words: null, show: () => {} };
 const ENDED = ["failed", "denied", "expired"];
 const CLAIMED = ["scanned", "confirming", "registering", "authorized"];
 
-export function showDoors() {
-  const list = doors();
+export function showKinds() {
+  const list = kinds();
   const now = scan.getAttribute("kind") || "official_account";
   const buttons = list.map((kind) => {
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", textContent: page.words[`door_${kind}`] || kind });
+    Object.assign(button, { type: "button", textContent: page.words[`kind_${kind}`] || kind });
     button.setAttribute("aria-pressed", kind === now);
     button.onclick = () => {
-      keepDoor(kind);
+      keepKind(kind);
       scan.setAttribute("kind", kind);
-      showDoors();
+      showKinds();
       showWay();
-      by("doors").querySelector("[aria-pressed=true]").focus();
+      by("kinds").querySelector("[aria-pressed=true]").focus();
     };
     return button;
   });
   const hint = document.createElement("p");
   hint.textContent = page.words.phone_hint;
-  fill(by("doors"), onPhone && !inWeChat ? [hint, ...buttons] : buttons);
-  closeDoors();
+  fill(by("kinds"), onPhone && !inWeChat ? [hint, ...buttons] : buttons);
+  closeKinds();
 }
 
 /** The login kind does not change while a login is in progress. */
-function closeDoors() {
-  by("doors").hidden = doors().length < 2;
+function closeKinds() {
+  by("kinds").hidden = kinds().length < 2;
   // Their room stays, so that nothing moves.
-  by("doors").classList.toggle("unready", CLAIMED.includes(scan.login.view.state));
+  by("kinds").classList.toggle("unready", CLAIMED.includes(scan.login.view.state));
 }
 
 /** Heading and steps follow the login kind, and the step that comes next is marked. */
@@ -137,7 +137,7 @@ scan.addEventListener("change", ({ detail }) => {
   const address = atThePhone(detail), link = by("phone-link");
   // Its room stays, so that the code does not move.
   by("phone").classList.toggle("unready", !address);
-  closeDoors();
+  closeKinds();
   link.dataset.t = scan.getAttribute("kind") === "code" ? "phone_chat" : "phone";
   link.textContent = page.words ? page.words[link.dataset.t] : "";
   if (address) link.href = address;

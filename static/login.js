@@ -1,6 +1,6 @@
 // The page `/`: the element does the login; this file does everything around it.
 
-import { by, open, page, scan, showDoors } from "./login-page.js";
+import { by, open, page, scan, showKinds } from "./login-page.js";
 import { copyText, fill } from "./page.js";
 
 let login;
@@ -90,7 +90,7 @@ function show() {
   by("me").hidden = !login;
   by("talk").hidden = !!login;
   by("copied").textContent = "";
-  showDoors();
+  showKinds();
   if (login) showMe();
 }
 

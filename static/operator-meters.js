@@ -254,14 +254,24 @@ export function table(element, heads, rows, nothing) {
   }));
 }
 
+/** What stands beside a step, in words; a screen's name and what has none stay as they are. */
+function noteOf({ event, note }, words) {
+  const [, n, most] = /^(\d+) of (\d+), duplicate$/.exec(note) ?? [];
+  if (n) return fill(words.note.duplicate, { n, most });
+  const [, state] = /^refused: (\w+)$/.exec(note) ?? [];
+  if (state) return fill(words.note.refused, { state: words.event[state] ?? state });
+  return (event !== "made" && (words.note[note] ?? words.failure[note])) || note;
+}
+
 /** What happened to one scene, with the time since its beginning. */
 export function timeline(steps, start, words, several) {
   const list = make("ol", "", "timeline");
-  list.append(...steps.map(({ at, event, note, node }) => {
+  list.append(...steps.map((step) => {
+    const { at, event, node } = step;
     const item = make("li"), time = make("time", at - start < 60 ? `+${(at - start).toFixed(3)} s` : clock(at));
     time.dateTime = new Date(at * 1000).toISOString();
-    const told = [note, several && fill(words.on_node, { node })].filter(Boolean).join(" · ");
-    item.append(time, make("b", event), make("span", told));
+    const told = [noteOf(step, words), several && fill(words.on_node, { node })].filter(Boolean).join(" · ");
+    item.append(time, make("b", words.event[event] ?? event), make("span", told));
     return item;
   }));
   return list;

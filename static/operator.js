@@ -191,7 +191,8 @@ function show(overview) {
   const live = (seen.reports ?? [seen]).filter(({ gone }) => !gone);
   for (const [state, n] of live.flatMap((report) => Object.entries(report.scenes ?? {})))
     scenes[state] = (scenes[state] ?? 0) + n;
-  bars(by("scenes"), STATES.filter((state) => state in scenes).map((state) => [state, scenes[state]]), words.none);
+  const states = STATES.filter((state) => state in scenes);
+  bars(by("scenes"), states.map((state) => [words.event[state], scenes[state]]), words.none);
   showTables(seen);
   showFailures(seen);
   update(seen);
@@ -266,7 +267,8 @@ async function tell(scene, turn = 0) {
   }
   const steps = body.timeline ?? [], start = steps[0]?.at ?? body.created_at;
   const error = body.error && (words.failure[body.error] ?? body.error);
-  const facts = [body.short, body.state, error, body.kind, body.account, body.kiosk, start && moment(start)];
+  const facts = [body.short, words.event[body.state], error, body.kind, body.account, body.kiosk,
+    start && moment(start)];
   const head = make("p", facts.filter(Boolean).join(" · "), "facts");
   by("story").replaceChildren(head, make("p", body.scene_str, "small mono"), timeline(steps, start, words, several()));
   if (again) by("story").append(make("p", words.asking, "small"));

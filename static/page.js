@@ -1,4 +1,4 @@
-// What the pages share: language and appearance, chosen once and kept in this browser, and the door.
+// What the pages share: language and appearance, chosen once and kept in this browser, and the login kind.
 
 const keep = (name, value, storage = "localStorage") => {
   try {
@@ -11,8 +11,8 @@ const keep = (name, value, storage = "localStorage") => {
 };
 
 /** The login kind chosen in this tab, which a reload must keep: a login may be in progress. */
-export const keepDoor = (kind) => keep("door", kind, "sessionStorage");
-export const keptDoor = () => keep("door", undefined, "sessionStorage");
+export const keepKind = (kind) => keep("kind", kind, "sessionStorage");
+export const keptKind = () => keep("kind", undefined, "sessionStorage");
 
 /** What the pages of this tab call its last login that came to nothing; empty: none did. */
 export const keepReference = (id) => keep("reference", id, "sessionStorage");

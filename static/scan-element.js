@@ -181,11 +181,11 @@ class ScanLoginElement extends (world.HTMLElement || Object) {
     else if (kind === "code") location.assign("weixin://");
     else if (start) open(new URL(start, server), "_blank", "noopener,popup,width=480,height=640");
     else if (kind === "web") {
-      const door = new URL(qr.content);
+      const address = new URL(qr.content);
       const pending = this.getAttribute("authorize");
       const next = location.pathname + (pending ? `?pending=${pending}` : "");
-      if (server.origin === location.origin) door.searchParams.set("next", next);
-      location.assign(door);
+      if (server.origin === location.origin) address.searchParams.set("next", next);
+      location.assign(address);
     }
   }
 

@@ -114,10 +114,10 @@ async def test_the_wrong_openid_confirms_nothing(tmp_path: Path) -> None:
         assert await page.state() == "scanned"
 
 
-WRONG_DOORS = ["official_account", "web", "website", "code"]
+WRONG_KINDS = ["official_account", "web", "website", "code"]
 
 
-@pytest.mark.parametrize("kind", WRONG_DOORS)
+@pytest.mark.parametrize("kind", WRONG_KINDS)
 async def test_other_kinds_are_no_business_of_the_mini_program(tmp_path: Path, kind: str) -> None:
     """409 for every other kind of scene."""
     async with Stack(tmp_path) as stack:

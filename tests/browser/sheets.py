@@ -62,7 +62,7 @@ def pictures(browser: Browser, fake: Fake, width: int, theme: str, names: list[s
             user_agent=WECHAT if name == "web" and width < 400 else PHONE if width < 400 else None,
         )
         context.add_init_script(SHIFTS)
-        context.add_init_script(f"sessionStorage['scanpush door'] ??= '{kind}'")
+        context.add_init_script(f"sessionStorage['scanpush kind'] ??= '{kind}'")
         page = context.new_page()
         page.goto(fake.url)
         wait_for_state(page, "waiting")

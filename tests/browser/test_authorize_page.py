@@ -113,8 +113,8 @@ def test_a_scan_sends_the_browser_back_to_the_site(page: Page, client: Client) -
     page.on("console", lambda line: refused.append(line.text) if "Policy" in line.text else None)
     page.goto(client.address())
     expect(page.locator("#to")).to_have_text("登录 茶艺维基")
-    doors = page.locator("#doors button")
-    expect(doors).to_have_text(["扫码", "发送数字"])
+    kinds = page.locator("#kinds button")
+    expect(kinds).to_have_text(["扫码", "发送数字"])
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     wait_for_state(page, "waiting")
     for width, height in ((1280, 800), (390, 844)):

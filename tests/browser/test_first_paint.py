@@ -213,7 +213,7 @@ def test_nothing_moves_while_the_code_comes(
             fake.set(simulated=kind == "official_account")
             context = browser.new_context(locale=lang, **screen)
             context.add_init_script(SHIFTS)
-            context.add_init_script(f"sessionStorage['scanpush door'] ??= '{kind}'")
+            context.add_init_script(f"sessionStorage['scanpush kind'] ??= '{kind}'")
             page = context.new_page()
             page.goto(fake.url)
             wait_for_state(page, "waiting")
@@ -342,7 +342,7 @@ def test_forced_colours_keep_code_and_choice(browser: Browser, fake: Fake) -> No
     wait_for_state(page, "waiting")
     ground = "getComputedStyle(scan.shadowRoot.querySelector('[part=plate]')).backgroundColor"
     assert page.evaluate(ground) == "rgb(255, 255, 255)"
-    chosen = page.locator("#doors [aria-pressed=true]")
+    chosen = page.locator("#kinds [aria-pressed=true]")
     expect(chosen).to_have_css("border-top-width", "3px")
     fake.move("scanned", user={"name": "王**"})
     wait_for_state(page, "scanned")

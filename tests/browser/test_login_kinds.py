@@ -64,11 +64,11 @@ def test_the_phone_is_asked_and_the_page_logs_in(
     allow_at_wechat(tab)
     expect(tab.locator("h1")).to_contain_text("Tea House")
     wait_for_state(page, "scanned")
-    wrong = look(tab, f"door-ask-{lang}")
+    wrong = look(tab, f"kind-ask-{lang}")
     tab.locator("button[name=allow][value='1']").click()
     wait_for_state(page, "authorized")
     expect(tab.locator("main.good")).to_be_visible()
-    wrong += look(tab, f"door-done-{lang}")
+    wrong += look(tab, f"kind-done-{lang}")
     assert not wrong, wrong
 
 

@@ -206,12 +206,15 @@ def test_a_nickname_with_markup_is_text(page: Page, tea: Real) -> None:
 
 
 def test_the_simulation_is_named(page: Page, tea: Real) -> None:
-    """In simulated mode the page says so and offers the simulated phone."""
+    """In simulated mode the page says so and offers the simulated phone, and all of it is seen at
+    1280 by 800 at once."""
     content = open_page(page, tea.url)["qr"]["content"]
     expect(page.locator("#simulated")).to_be_visible()
     link = page.get_by_role("link", name="打开模拟手机扫这个码")
     expect(link).to_have_attribute("href", content)
     assert link.get_attribute("rel") == "noopener"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
 
 
 def test_without_simulation_nothing_is_said(page: Page, fake: Fake) -> None:
@@ -246,8 +249,8 @@ def test_the_keyboard_reaches_everything(page: Page, tea: Real) -> None:
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.innerText")
         )
-    doors = ["扫码", "小程序", "微信窗口", "发送数字"]
-    assert reached == ["跳到主要内容", "lang", "theme", "phone-link", *doors]
+    kinds = ["扫码", "小程序", "微信窗口", "发送数字"]
+    assert reached == ["跳到主要内容", "lang", "theme", "phone-link", *kinds]
     page.keyboard.press("Enter")
     expect(page.locator("scan-login [part=code]")).not_to_be_empty()
     assert page.evaluate("document.activeElement.innerText") == "发送数字"
@@ -267,4 +270,4 @@ def test_login_kinds_follow_the_configuration(page: Page, fake: Fake) -> None:
     fake.set(kinds="official_account")
     page.goto(fake.url)
     wait_for_state(page, "waiting")
-    expect(page.locator("#doors")).to_be_hidden()
+    expect(page.locator("#kinds")).to_be_hidden()

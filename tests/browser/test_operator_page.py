@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 def enter(page: Page, url: str, token: str = OPERATOR_TOKEN) -> None:
     page.goto(url + "/operator")
-    page.get_by_label("运营令牌").fill(token)
+    page.get_by_label("运维令牌").fill(token)
     page.get_by_role("button", name="查看").click()
 
 
@@ -68,9 +68,10 @@ def test_one_scenes_story(context: BrowserContext, page: Page, tea: Real) -> Non
     board = context.new_page()
     enter(board, tea.url)
     find(board, scene)
-    for step in ("made", "shown", "scanned", "authorized", "delivered", "acked", "duplicate"):
+    expect(board.locator(".facts")).to_contain_text("已领取")
+    for step in ("生成", "页面已连接", "已扫码", "登录成功", "结果已推送", "页面已确认收到"):
         expect(board.locator("#story .timeline")).to_contain_text(step)
-    expect(board.locator(".facts")).to_contain_text("consumed")
+    expect(board.locator("#story .timeline")).to_contain_text("重复推送，第 3 次（共 3 次）")
     short = f"{scene[:4]}-{scene[4:8]}".upper()
     find(board, short)
     expect(board.locator(".facts")).to_contain_text(short)

@@ -60,7 +60,7 @@ class Wall:
 
 def enter(page: Page, address: str) -> None:
     page.goto(address)
-    page.get_by_label("运营令牌").fill(OPERATOR_TOKEN)
+    page.get_by_label("运维令牌").fill(OPERATOR_TOKEN)
     page.get_by_role("button", name="查看").click()
 
 

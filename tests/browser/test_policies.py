@@ -113,7 +113,7 @@ def log_in(page: Page, fake: Fake) -> None:
 def watch_the_operators_board(page: Page, fake: Fake) -> None:
     fake.set(audit=True)
     page.goto(fake.url + "/operator")
-    page.get_by_label("运营令牌").fill(FAKE_TOKEN)
+    page.get_by_label("运维令牌").fill(FAKE_TOKEN)
     page.get_by_role("button", name="查看").click()
     expect(page.locator("#sockets")).to_have_text("18,432")
 

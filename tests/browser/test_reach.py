@@ -28,7 +28,7 @@ FOCUS = """() => {
 }"""
 """What has the focus, and whether it can be seen."""
 
-DOORS = ["Scan", "Number"]
+KINDS = ["Scan", "Number"]
 KEYPAD = [*"123456789", "⌫", "0", "✓"]
 CLAIMED: dict[str, list[str]] = {
     "scanned": [],
@@ -44,7 +44,7 @@ def stops(state: str) -> list[str]:
     """What Tab reaches, in order."""
     head = ["Skip to content", "lang", "theme"]
     button = [] if state in WITHOUT_BUTTON else ["button"]
-    return head + CLAIMED.get(state, button + DOORS)
+    return head + CLAIMED.get(state, button + KINDS)
 
 
 def tabbed(page: Page) -> list[tuple[str, bool]]:

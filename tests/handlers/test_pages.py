@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from handlers.assets import PAGES, STATIC, Assets, accepted_coding, policy_hash, static_assets
+from services.scenes.history import BY_TIME, DUPLICATE
+from services.scenes.states import State
 from services.scenes.status import FAILURES
 from services.settings import branding
 from services.wechat.reply_texts import LANGUAGES
@@ -95,6 +97,18 @@ def test_every_failure_has_words(lang: str) -> None:
     reasons = [tuple(words[f"failed {code}"]) for code in FAILURES]
     assert all(len(said) == 2 and all(said) for said in reasons)
     assert len(set(reasons)) == len(reasons)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_operator_reads_every_step_of_a_login_in_words(lang: str) -> None:
+    """A timeline tells states, and what else happens to a scene, in the page's language."""
+    words = static_assets().words(f"i18n/pages/{lang}.js")["operator"]
+    events = {*map(str, State), "made", "shown", "delivered", "callback"}
+    notes = {"socket", "acked", "exchanged", "new person", "known person", BY_TIME, DUPLICATE}
+    assert events == words["event"].keys()
+    assert notes <= words["note"].keys()
+    english = static_assets().words("i18n/pages/en.js")["operator"]
+    assert words["note"].keys() == english["note"].keys()
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -12,7 +12,7 @@ export default {
   paired: "{name} is paired",
   taken: "There is a screen of that name",
   bad_name: "A name is 1 to 32 of a-z, 0-9, _ and -",
-  limited: "Too many tries; wait a minute",
+  limited: "Too many attempts; wait a minute",
   failed: "That did not work; try again",
   gone: "There is no such screen any more",
   in_settings: "config.yaml",

@@ -38,6 +38,9 @@ NO_SERVER = (502, 503, 504)
 REFUSED_CALLBACKS = frozenset({"signature", "downgrade", "decryption", "stale", "query", "body"})
 """Outcomes of callbacks that did not pass (services/wechat/callback.py)."""
 
+UNSIGNED_CALLBACKS = frozenset({"signature", "query", "body"})
+"""Those that any stranger can bring about: they must not hide what WeChat's own ones show."""
+
 
 async def public_url(exam: Examination) -> Findings:
     """Whether WeChat could call the configured address at all."""
@@ -264,9 +267,11 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
         if isinstance(last, dict) and isinstance(last.get("at"), int | float)
     }
     passed = [outcome for outcome in times if outcome not in REFUSED_CALLBACKS]
-    newest = max(times, key=times.__getitem__, default="")
+    signed = [outcome for outcome in times if outcome not in UNSIGNED_CALLBACKS]
+    newest = max(signed, key=times.__getitem__, default="")
+    unsigned_at = times.get("signature", 0.0)
     accepted = told[max(passed, key=times.__getitem__)] if passed else None
-    minutes = max(0, round((exam.clock.now() - times.get(newest, 0.0)) / 60))
+    minutes = max(0, round((exam.clock.now() - times.get(newest, unsigned_at)) / 60))
     ago: dict[str, object] = {"minutes": minutes}
     seen = SENTENCES["silence"]
     if accepted and newest in passed:
@@ -276,7 +281,13 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
         path = "/wechat/callback" + ("" if name == exam.first_account else f"/{name}")
         values = {"path": elsewhere[0], "url": exam.base + path}
         yield Finding("console_url", State.BAD, "callbacks_elsewhere", values, label)
-    yield _token(account, newest, bool(passed), ago, seen, label)
+    if not signed and unsigned_at:
+        yield Finding("callback_token", State.BAD, "callback_token_differs", ago, label)
+    elif unsigned_at > times.get(newest, 0.0):
+        yield Finding("callback_token", State.WARN, "foreign_callbacks", {}, label)
+    else:
+        token = {"count": len(account.callback_token.get_secret_value()), "seen": seen}
+        yield Finding("callback_token", State.OK, "callback_token", token, label)
     if account.mode == "plaintext":
         yield Finding("encoding_aes_key", State.SKIPPED, "no_key_needed", {}, label)
     elif newest == "decryption":
@@ -297,26 +308,14 @@ async def callbacks(exam: Examination, name: str, account: AccountSettings) -> F
         yield Finding("format", State.OK, "format", {"format": came}, label)
 
 
-def _token(
-    account: AccountSettings,
-    newest: str,
-    passed: bool,
-    ago: Mapping[str, object],
-    seen: Said,
-    label: str,
-) -> Finding:
-    if newest == "signature" and passed:
-        return Finding("callback_token", State.WARN, "foreign_callbacks", {}, label)
-    if newest == "signature":
-        return Finding("callback_token", State.BAD, "callback_token_differs", ago, label)
-    values = {"count": len(account.callback_token.get_secret_value()), "seen": seen}
-    return Finding("callback_token", State.OK, "callback_token", values, label)
-
-
 def _mode(
     name: str, account: AccountSettings, newest: str, last: Mapping[str, Any], label: str
 ) -> Finding | None:
-    """None where no callback tells."""
+    """None where no callback tells.
+
+    Args:
+        newest: the outcome of the last callback that WeChat signed.
+    """
     values: dict[str, object] = {
         "name": name,
         "mode": account.mode,

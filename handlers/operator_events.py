@@ -73,6 +73,9 @@ class AuditHandler(OperatorHandler):
         text = self.get_query_argument(name, "")
         if len(text) > MOST_TEXT:
             raise ApiError("bad_request", f"{name} is too long.", field=name)
+        if not text and any(self.request.query_arguments.get(name, ())):
+            # Tornado takes blanks and control characters away: what is left finds everything.
+            raise ApiError("bad_request", f"{name} is blank.", field=name)
         return text
 
     def _time(self, name: str) -> float | None:

@@ -53,7 +53,7 @@ class PairPictureHandler(PairingHandler):
     engine is too old to draw it: the address at which the operator names the screen."""
 
     async def get(self) -> None:
-        code = await self.pairings.code_of(self.asked.bearer())
+        code = await self.pairings.code_of(self.asked.bearer(), self.asked.address)
         address = f"{self.asked.own_origin}/operator#pair={code}"
         self.set_header("Content-Type", "image/svg+xml")
         self.finish(await self.container.pictures.draw(address, "svg"))

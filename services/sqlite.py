@@ -134,6 +134,10 @@ class Database:
                 "distributed",
             ) from None
         try:
+            if not self._path.exists():
+                # Names, phone numbers and openids are for this server alone; SQLite's other files
+                # get the mode of this one. That of a file that is there is the operator's.
+                self._path.touch(mode=0o600)
             self._writer = self._connect()
             self._make_tables(self._writer)
             self.reader = self._connect()

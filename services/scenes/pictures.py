@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import segno
 
 from services.caches import Cache
-from services.errors import StoreUnavailable, WeChatError, WeChatUnavailable
+from services.errors import ApiError, StoreUnavailable, WeChatError, WeChatUnavailable
 from services.ids import SceneStr, scene_hex
 from services.rate_limits import RateLimits
 from services.tasks import Supervisor
@@ -23,6 +23,9 @@ CACHED = 512
 
 DRAWING_SECONDS = 5
 
+AGAIN_SECONDS = 2
+"""What is told whose picture was not drawn in time; it is kept once it is."""
+
 MOST_FETCHED = 64
 """WeChat's pictures kept, of some 100 KiB each. A page asks for its own once."""
 
@@ -32,16 +35,25 @@ Failure = WeChatError | StoreUnavailable
 
 
 class Pictures:
-    """Draws QR codes as SVG or PNG."""
+    """Draws QR codes as SVG or PNG.
+
+    Args:
+        drawing_seconds: how long a picture may wait for those before it, and be drawn.
+    """
 
     # In a thread: a picture costs 3 ms, for which the event loop would stand still.
 
-    def __init__(self) -> None:
+    def __init__(self, drawing_seconds: float = DRAWING_SECONDS) -> None:
+        self._drawing_seconds = drawing_seconds
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._drawn: Cache[tuple[str, str], asyncio.Future[bytes]] = Cache(CACHED)
 
     async def draw(self, content: str, kind: str) -> bytes:
-        """The picture of `content` as ``svg`` or ``png`` bytes."""
+        """The picture of `content` as ``svg`` or ``png`` bytes.
+
+        Raises:
+            ApiError: ``overloaded``: too many others are to be drawn before.
+        """
         key = (content, kind)
         future = self._drawn.get(key)
         # A failure is not kept: the next request draws again.
@@ -49,9 +61,13 @@ class Pictures:
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(self._threads, _draw, content, kind)
             self._drawn.keep(key, future)
-        async with asyncio.timeout(DRAWING_SECONDS):
-            # Shielded: a request that is given up leaves the drawing to the others.
-            return await asyncio.shield(future)
+        try:
+            async with asyncio.timeout(self._drawing_seconds):
+                # Shielded: a request that is given up leaves the drawing to the others.
+                return await asyncio.shield(future)
+        except TimeoutError:
+            message = "Too many pictures are to be drawn."
+            raise ApiError("overloaded", message, retry_after=AGAIN_SECONDS) from None
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

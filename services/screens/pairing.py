@@ -130,16 +130,19 @@ class Pairings:
             return None
         raise _ended()
 
-    async def code_of(self, token: str) -> str:
-        """The code of a pairing that is pending.
+    async def code_of(self, token: str, address: str) -> str:
+        """The code of a pairing that is pending, for a picture.
 
         Raises:
-            ApiError: as `poll`; ``gone`` also where the operator has named the screen.
+            ApiError: as `poll`; ``gone`` also where the operator has named the screen;
+                ``rate_limited``: without ``server.public_url`` the picture is another one for each
+                Host, and who asks under thousands would keep all visitors' codes from being drawn.
             StoreUnavailable
         """
         _, is_pending = await self._asked(token)
         if not is_pending:
             raise _ended()
+        await self._limits.spend("pictures", address)
         return token[:LETTER_CODE_LENGTH]
 
     async def _asked(self, token: str) -> tuple[Screen | None, bool]:

@@ -76,13 +76,19 @@ def is_private_host(host: str) -> bool:
     """
     if literal := literal_addresses(host):
         return all(map(is_private, literal))
-    name = host.rstrip(".").lower()
-    if "." in name and not name.endswith(_LOCAL_ENDINGS):
+    if not is_local_name(host):
         return False
     try:
-        return all(map(is_private, addresses_of(name)))
+        return all(map(is_private, addresses_of(host.rstrip(".").lower())))
     except ValueError:
         return True
+
+
+def is_local_name(host: str) -> bool:
+    """Whether the name cannot be registered: it has no dot, or a reserved ending. No resolver is
+    asked."""
+    name = host.rstrip(".").lower()
+    return "." not in name or name.endswith(_LOCAL_ENDINGS)
 
 
 def is_near(url: str) -> bool:

@@ -147,7 +147,7 @@ class CallbackGate:
     def _open_encrypted(self, query: Mapping[str, str], body: bytes, now: float) -> Opened:
         timestamp, nonce = _timestamp(query), _argument(query, "nonce")
         if query.get("encrypt_type") != "aes" or "msg_signature" not in query:
-            raise Forbidden("downgrade")
+            raise self._unencrypted(query)
         # Only this one field is read before the signature is known to be right, and in
         # compatible mode the plain fields beside it are never read at all.
         hostile = False
@@ -159,7 +159,7 @@ class CallbackGate:
                 raise Malformed("body") from None
             hostile = b"<!DOCTYPE" in body
         if not encrypted:
-            raise Forbidden("downgrade")
+            raise self._unencrypted(query)
         if not signature_matches(
             query["msg_signature"], self._callback_token, timestamp, nonce, encrypted
         ):
@@ -182,6 +182,11 @@ class CallbackGate:
                 as_json=messages.is_json(body),
             )
         raise Forbidden("decryption")
+
+    def _unencrypted(self, query: Mapping[str, str]) -> Forbidden:
+        """What is refused for coming in the clear. Only where WeChat signed the query is that the
+        mode of the console; anybody else must not be able to tell the operator so."""
+        return Forbidden("downgrade" if self.is_signed(query) else "signature")
 
     def _check_signature(self, query: Mapping[str, str]) -> tuple[str, str]:
         timestamp, nonce = _timestamp(query), _argument(query, "nonce")

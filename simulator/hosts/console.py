@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from services.wechat.crypto import CryptoError
 from simulator.config import Mode, SimulatedAccount, Template
-from simulator.hosts.pages import PageHandler
+from simulator.hosts.pages import PageHandler, refuse_public_names
 from simulator.refusals import Refusal
 
 OPEN_PLATFORM = "simulated"
@@ -17,6 +17,10 @@ OPEN_PLATFORM = "simulated"
 
 class ConsoleHandler(PageHandler):
     """``GET /console``: all accounts and apps; ``POST`` changes one part of one of them."""
+
+    def prepare(self) -> None:
+        refuse_public_names(self)
+        super().prepare()
 
     def get(self) -> None:
         self._show("")

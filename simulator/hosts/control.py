@@ -12,6 +12,7 @@ from tornado.web import HTTPError, RequestHandler
 from simulator.authorisations import ErrorPage, read_authorize, read_qrconnect
 from simulator.faults import Fault
 from simulator.hosts.open import consent, decide_login
+from simulator.hosts.pages import refuse_public_names
 from simulator.messages import PushOptions
 from simulator.mistakes import MISTAKES, make_mistake
 from simulator.pushes import Delivery
@@ -26,6 +27,7 @@ class ControlHandler(RequestHandler):
 
     def prepare(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        refuse_public_names(self)
         # Command-line clients send none; a browser always does with a POST.
         origin = self.request.headers.get("Origin")
         if origin is not None and origin != f"{self.request.protocol}://{self.request.host}":

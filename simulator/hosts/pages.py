@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote
 
 from tornado.web import HTTPError, RequestHandler
 
+from services.settings import hosts
 from simulator.texts import language_of, texts
 from simulator.world import World
 
@@ -16,6 +17,19 @@ STRICT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'"
 )
+
+
+def refuse_public_names(handler: RequestHandler) -> None:
+    """For what is only for this machine and its network. A page of a public site whose name is
+    made to mean this machine (DNS rebinding) is of the same origin as the simulator, and reads and
+    does everything; what it cannot do is to leave its own name out of Host.
+
+    Raises:
+        HTTPError: 403.
+    """
+    host = handler.request.host_name
+    if not hosts.literal_addresses(host) and not hosts.is_local_name(host):
+        raise HTTPError(403, reason="Public Name")
 
 
 class PageHandler(RequestHandler):

@@ -9,7 +9,15 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.conformance.raw import upgrade
 from tests.conftest import UnexpectedLogs
-from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack, eventually, status, until
+from tests.stack import (
+    ON_LOOP,
+    WITHIN_SECONDS,
+    Stack,
+    early_in_a_minute,
+    eventually,
+    status,
+    until,
+)
 
 pytestmark = ON_LOOP
 
@@ -131,6 +139,31 @@ async def test_the_reserve_is_lent_for_one_answer(tmp_path: Path, logs: Unexpect
             assert stack.server._http.connections == kept
         stack.container.push.capacity.descriptors = 1000
         assert await page.state() == "authorized"
+
+
+async def test_pictures_of_a_pairing_keep_no_code_from_being_drawn(tmp_path: Path) -> None:
+    """Without a public_url each Host is another picture. One screen has as many as its address may,
+    and a visitor's code is drawn meanwhile."""
+    limits = {"scenes_per_minute_per_address": 5}
+    server = {"trusted_proxies": ["127.0.0.1"]}
+    operator = {"token": "a-token-for-the-operator"}
+    async with Stack(
+        tmp_path, early_in_a_minute(), limits=limits, server=server, operator=operator
+    ) as stack:
+        page = await stack.begin()
+        stranger = {"X-Forwarded-For": "198.51.100.7"}
+        pairing = (await stack.http.post("/api/kiosks/pair", headers=stranger)).json()
+        bearer = {**stranger, "Authorization": f"Bearer {pairing['pair_token']}"}
+        answers = await asyncio.gather(
+            *(
+                stack.http.get("/api/kiosks/pair/qr.svg", headers={**bearer, "Host": f"h{n}.test"})
+                for n in range(50)
+            ),
+            stack.http.get(page.document["qr"]["svg"]),
+        )
+        statuses = [answer.status_code for answer in answers]
+        assert statuses.pop() == 200
+        assert (statuses.count(200), statuses.count(429)) == (10, 40)
 
 
 async def test_long_polls_are_capped(tmp_path: Path) -> None:

@@ -310,6 +310,31 @@ async def test_json_callbacks_and_strangers_are_told(tmp_path: Path, logs: Unexp
         assert is_well(found)
 
 
+async def test_strangers_neither_make_nor_hide_a_mistake(
+    tmp_path: Path, logs: UnexpectedLogs
+) -> None:
+    """What WeChat did not sign says nothing of the console's mode, and what WeChat signed last is
+    told however often strangers knock after it."""
+    logs.expect("40[03] POST|404 POST")
+    async with Stack(tmp_path) as stack:
+        watch = stack.container.accounts.named("").watch
+
+        async def knock() -> None:
+            for query in ({"signature": "0" * 40, "timestamp": "1", "nonce": "1"}, {}):
+                plain = await stack.http.post("/wechat/callback", params=query, content=b"<xml/>")
+                assert plain.status_code in (400, 403)
+
+        await stack.simulator("follow", person="alice")
+        await knock()
+        assert watch.callbacks.keys() == {"ignored", "signature", "query"}
+        assert is_well(await findings_of(settings_of(stack)))
+        await stack.simulator("mistakes", name="key")
+        await stack.simulator("text", person="alice", text="hello", options={"attempts": 1})
+        await knock()
+        found = await findings_of(settings_of(stack))
+        assert of_check(found, "encoding_aes_key").state is State.BAD
+
+
 async def test_each_account_is_examined_by_its_name(tmp_path: Path) -> None:
     """Lines begin with it; one alone can be asked for, and an unknown one is a mistake."""
     accounts: dict[str, Any] = {"default": {}, "second": {}}

@@ -118,7 +118,7 @@ async def test_a_probe_does_not_look_like_an_attack(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The wrong signature is refused with 403 and counted nowhere; the log keeps it to itself, but
-    not that of a stranger, whatever he claims to be."""
+    not that of a stranger, whatever he claims to be, nor a push."""
     caplog.set_level(logging.INFO, "scanpush.http")
     async with Stack(tmp_path) as stack:
         counted = stack.container.metrics.exposition()[0].count(b"scanpush_callbacks_total")
@@ -134,6 +134,11 @@ async def test_a_probe_does_not_look_like_an_attack(
             refused = await stack.http.get("/wechat/callback", params=query, headers=headers)
             assert refused.status_code == 403
             assert caplog.text.count("403 GET /wechat/callback") == lines
+        # A push is no probe, whatever comes with it: the proof hides none.
+        headers = {"Authorization": f"Bearer {int(stack.now)}.{good}"}
+        await stack.http.post("/wechat/callback", params=query, headers=headers)
+        assert "403 POST /wechat/callback" in caplog.text
+        assert stack.container.accounts.named("").watch.callbacks.keys() == {"signature"}
 
 
 async def test_the_clock_of_the_server_is_told(tmp_path: Path) -> None:

@@ -259,6 +259,8 @@ async def test_the_audit_is_searched(tmp_path: Path) -> None:
             ("Outcome", "failed"),
             ("人", "alice"),
             ("person", ["alice", "bob"]),
+            ("person", "\0"),
+            ("outcome", " \t"),
             ("cursor", "x"),
             ("cursor", 9**20),
             ("format", "xml"),

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,6 +126,19 @@ async def test_a_mistaken_path_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="embedded.path"):
             Database(tmp_path / name, "NORMAL", ()).open()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "docs"]
+
+
+async def test_other_users_of_the_machine_read_nothing(tmp_path: Path) -> None:
+    """Neither the file nor the log that SQLite keeps beside it. A mode given before stays."""
+    given = tmp_path / "given" / "a" / "b.db"
+    given.parent.mkdir(parents=True)
+    given.touch()
+    given.chmod(0o640)
+    for folder, mode in ((tmp_path / "new", 0o600), (tmp_path / "given", 0o640)):
+        async with database(folder) as one:
+            await one.check()
+            for name in ("b.db", "b.db-wal", "b.db-shm"):
+                assert stat.S_IMODE((folder / "a" / name).stat().st_mode) == mode, name
 
 
 async def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:

@@ -236,8 +236,14 @@ async def test_lost_answer(caller: Caller) -> None:
 
 @pytest.mark.gen_test
 async def test_controls_refuse_foreign_pages(caller: Caller) -> None:
-    """A foreign Origin, or a body that a page may post without being asked, is refused."""
+    """A foreign Origin, or a body that a page may post without being asked, is refused; and a page
+    of a public name that was made to mean this machine, whose Origin is the same, reads nothing."""
     url = f"{caller.wechat.url}/simulator/clock"
+    for path in ("simulator/calls", "simulator/people", "console"):
+        address = f"{caller.wechat.url}/{path}"
+        rebound = await caller.http.get(address, headers={"Host": "evil.example:8889"})
+        local = await caller.http.get(address, headers={"Host": "simulator.localhost:8889"})
+        assert (rebound.status_code, local.status_code) == (403, 200)
     foreign = await caller.http.post(url, json={"advance": 1}, headers={"Origin": "http://evil"})
     form = await caller.http.post(url, data={"advance": "1"})
     assert (foreign.status_code, form.status_code) == (403, 415)

@@ -1,9 +1,11 @@
 """QR pictures: drawn off the loop, once, and not for ever kept."""
 
 import asyncio
+import threading
 
 import pytest
 
+from services.errors import ApiError
 from services.scenes.pictures import CACHED, Pictures
 
 pytestmark = pytest.mark.gen_test(timeout=60)
@@ -47,6 +49,18 @@ async def test_who_gives_up_does_not_spoil_it_for_the_others() -> None:
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).startswith(b"\x89PNG")
+    drawer.close()
+
+
+async def test_a_picture_that_waits_too_long_is_asked_for_again() -> None:
+    """Others were to be drawn before: the caller is told when to come again, and nothing of it is a
+    failure for the log."""
+    drawer, freed = Pictures(drawing_seconds=0.01), threading.Event()
+    drawer._threads.submit(freed.wait)
+    with pytest.raises(ApiError) as caught:
+        await drawer.draw("http://q/5", "svg")
+    assert (caught.value.code, caught.value.retry_after) == ("overloaded", 2)
+    freed.set()
     drawer.close()
 
 

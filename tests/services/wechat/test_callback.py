@@ -153,9 +153,13 @@ def test_downgrade_by_query(mode: str, name: str) -> None:
 
 @pytest.mark.parametrize("mode", ["safe", "compatible"])
 def test_downgrade_by_body(mode: str) -> None:
-    """A body without Encrypt is refused whatever its query says."""
-    with pytest.raises(Forbidden):
-        gate(mode=mode).open(query(), D.message, NOW)
+    """A body without Encrypt is refused whatever its query says; only where WeChat signed that one
+    is it told as a downgrade, for which the operator has a setting."""
+    for signed_by, reason in ((D.signature, "downgrade"), ("0" * 40, "signature")):
+        for asked in (query(signature=signed_by), query(signature=signed_by, encrypt_type="raw")):
+            with pytest.raises(Forbidden) as caught:
+                gate(mode=mode).open(asked, D.message, NOW)
+            assert caught.value.reason == reason
 
 
 def test_other_ciphertext() -> None:

@@ -97,6 +97,9 @@ def test_prepare_makes_secrets_once_and_points_nginx_at_the_nodes(tmp_path: Path
         address = compose["services"][name]["networks"]["public"]["ipv4_address"]
         assert f"server {address}:8888 " in site
     assert "example.com" not in site and "[::]" not in site and "127.0.0.1:" not in site
+    mounted = [volume.split(":")[1] for volume in compose["services"]["nginx"]["volumes"]]
+    assert "/etc/nginx/nginx.conf" in mounted, "nginx's own has room for 512 pages a core"
+    assert "events { worker_connections 20000; }" in site
 
 
 def helm(*arguments: str, fails: bool = False) -> str:

@@ -86,7 +86,7 @@ class Database:
     batch is rolled back and each of its jobs is run again alone, so that only the bad one fails.
 
     Args:
-        path: the file; its directory is made. One process at a time may use it, also where the file
+        path: the file; it and its directory are made, the file for its owner alone. One process at a time may use it, also where the file
             is deleted meanwhile.
         synchronous: ``NORMAL`` or ``FULL``.
         schemas: SQL scripts of ``CREATE ... IF NOT EXISTS``, one of each store. A table that an
@@ -134,6 +134,8 @@ class Database:
                 "distributed",
             ) from None
         try:
+            # It holds openids and names; SQLite gives the files beside it the same mode.
+            self._path.touch(mode=0o600)
             self._writer = self._connect()
             self._make_tables(self._writer)
             self.reader = self._connect()

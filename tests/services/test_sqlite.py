@@ -136,6 +136,18 @@ async def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
         assert texts(one) == ["written"]
 
 
+async def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """With the log beside it. One that is there already keeps the mode that it has."""
+    file = tmp_path / "a" / "b.db"
+    async with database(tmp_path) as one:
+        await one.write(note("first"))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in file.parent.glob("b.db*")}
+        assert modes.pop("b.db.lock") and set(modes.values()) == {0o600} and len(modes) == 3
+    file.chmod(0o640)
+    async with database(tmp_path):
+        assert file.stat().st_mode & 0o777 == 0o640
+
+
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """An older scanpush must not write into it."""
     async with database(tmp_path) as one:

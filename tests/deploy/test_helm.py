@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from services import VERSION
 from services.settings.models import load_settings
 from tests.servers import need
 
@@ -46,6 +47,8 @@ def test_the_values_of_the_chart_are_settings(tmp_path: Path) -> None:
     """Its config with an account, and its secrets."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert set(values["secretSettings"]) == set(SECRETS)
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == VERSION
+    assert f"scanpush:{VERSION} ." in (ROOT / "docs" / "deployment.md").read_text()
     check({**values["config"], **WECHAT}, set(SECRETS), tmp_path)
 
 

@@ -27,7 +27,8 @@ MOST_SECONDS = 55.0
 EPILOG = """
 It begins a few scenes without scans, sends about 200 requests as any stranger can, and cancels the
 scenes. Nothing it does costs others anything: rows that would need WeChat, a phone or a flood are
-listed as not applicable, with the reason.
+listed as not applicable, with the reason. The callbacks it forges are counted as refused: for ten
+minutes /operator says so, and the alert ScanpushSignaturesRefused may fire.
 exit code: 0 every row that applies is held, 1 a row is broken, 2 it could not look (not your
            server, not reached, limits of this address used up), 130 ended by Ctrl-C
 docs/security.md explains every row.

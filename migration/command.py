@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/migrate",
-        description="Copy people, sessions and the audit from SQLite to MongoDB, or back, live.",
+        description="Copy people, sessions, screens and the audit from SQLite to MongoDB, or back, "
+        "live.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -86,8 +86,8 @@ class Database:
     batch is rolled back and each of its jobs is run again alone, so that only the bad one fails.
 
     Args:
-        path: the file; its directory is made. One process at a time may use it, also where the file
-            is deleted meanwhile.
+        path: the file; it and its directory are made, the file for its owner alone. One process at
+            a time may use it, also where the file is deleted meanwhile.
         synchronous: ``NORMAL`` or ``FULL``.
         schemas: SQL scripts of ``CREATE ... IF NOT EXISTS``, one of each store. A table that an
             older version made gets the columns it lacks, each of which must be optional or have a

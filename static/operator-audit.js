@@ -8,7 +8,8 @@ const FILTERS = ["scene", "person", "since", "until", "outcome", "account", "scr
 const FIND_BY = ["name", "id", "openid", "unionid"];
 // What is offered for the outcome; any other text can be looked for as well.
 const OUTCOMES = ["authorized", "denied", "failed", "ended", "banned", "unsubscribed", "up", "down", "users ban",
-  "users unban", "delete users", "delete users sessions", "events send"];
+  "users unban", "delete users", "delete users sessions", "events send", "kiosks pair", "patch kiosks", "kiosks reload",
+  "kiosks notice", "kiosks secret", "delete kiosks", "get users export", "get access_token"];
 
 let parts;
 

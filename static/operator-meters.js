@@ -111,10 +111,12 @@ export function problems(overview, words) {
     bad && found.push({ level: bad, text: fill(text, values), errcode: values.errcode });
   for (const { engine, store, node } of seen.down)
     add(2, says.down, { engine, store: words.store[store] ?? store, node });
-  const signatures = (overview.callbacks ?? []).find(({ outcome }) => outcome === "signature");
-  const isToken = signatures && overview.now - signatures.last_at < 60 * LATELY;
-  add(seen.levels.refusing, isToken ? says.signature : says.refused,
-    { refused: count(seen.refused), callbacks: count(seen.callbacks), account: signatures?.account });
+  // What strangers post is refused in many ways; a wrong Token refuses everything in one.
+  const [most] = (overview.callbacks ?? [])
+    .filter((entry) => entry.refused && overview.now - entry.last_at < 60 * LATELY)
+    .sort((one, other) => other.count - one.count);
+  add(seen.levels.refusing, most?.outcome === "signature" ? says.signature : says.refused,
+    { refused: count(seen.refused), callbacks: count(seen.callbacks), account: most?.account });
   for (const { errcode, meaning, alarming, count: times } of seen.errors) add(alarming ? 2 : 1, says.errcode,
     { errcode, meaning, times: count(times) });
   add(seen.levels.failing, says.failing, { failed: count(seen.failed), share: share(seen.failing) });

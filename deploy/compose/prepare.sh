@@ -1,16 +1,30 @@
 #!/bin/sh
-# For compose.yaml: prepare.sh NAME, as in login.example.com. It makes ./nginx.conf for that name out of
+# For compose.yaml: prepare.sh NAME, as in login.example.com. It makes ./nginx.conf for that name around
 # ../nginx.conf, and ./secrets: random passwords for the stores and the operator, and empty files for
 # what WeChat's console shows. Secrets that are there already stay as they are.
 set -eu
 name=${1:?"usage: sh prepare.sh login.example.com"}
 cd "$(dirname "$0")"
-sed -e "s/login\.example\.com/$name/g" \
-    -e 's/^    server 127\.0\.0\.1:8888 /    server 172.30.88.10:8888 /' \
-    -e 's/^    server 127\.0\.0\.1:8889 /    server 172.30.88.11:8888 /' \
-    -e "s,/etc/letsencrypt/live/$name/,/etc/nginx/certificates/," \
-    -e 's,/var/log/nginx/scanpush.log,/dev/stdout,' \
-    -e '/listen \[::\]/d' ../nginx.conf >nginx.conf
+# All of nginx's configuration: its own has room for 512 pages a core, each of which takes two connections. This
+# has room for 10,000, in 8 MB.
+{
+    cat <<'END'
+user nginx;
+worker_processes auto;
+worker_rlimit_nofile 400000;
+pid /run/nginx.pid;
+events { worker_connections 20000; }
+http {
+END
+    sed -e '1,/^$/d' \
+        -e "s/login\.example\.com/$name/g" \
+        -e 's/^    server 127\.0\.0\.1:8888 /    server 172.30.88.10:8888 /' \
+        -e 's/^    server 127\.0\.0\.1:8889 /    server 172.30.88.11:8888 /' \
+        -e "s,/etc/letsencrypt/live/$name/,/etc/nginx/certificates/," \
+        -e 's,/var/log/nginx/scanpush.log,/dev/stdout,' \
+        -e '/listen \[::\]/d' ../nginx.conf
+    echo '}'
+} >nginx.conf
 mkdir -p secrets
 chmod 700 secrets
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }

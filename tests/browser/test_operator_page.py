@@ -221,6 +221,10 @@ def test_what_is_wrong_stands_first(page: Page, fake: Fake) -> None:
     tiles = page.locator(".tile")
     assert tiles.filter(has_text="Critical").count() == 5
     assert tiles.filter(has_text="Warning").count() == 1
+    stranger = {**bad["callbacks"][0], "outcome": "downgrade", "count": 17}
+    fake.set(overview={**bad, "callbacks": [*bad["callbacks"], stranger]})
+    expect(page.locator("#problems")).to_contain_text("refused or failed in 10 minutes")
+    expect(page.locator("#problems")).not_to_contain_text("Token")
     well = {**bad, "hour": {"from": now - 3540, "series": quiet}, "callbacks": [], "events": None}
     well["wechat"] = [{**account, "credential_expires_in": None, "codes_left": None}]
     well["reports"] = [{**report, "stores": [{**store, "up": None, "answered_at": None}]}]

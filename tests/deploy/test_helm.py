@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from services import VERSION
 from services.settings.models import load_settings
 from tests.servers import need
 
@@ -46,6 +47,8 @@ def test_the_values_of_the_chart_are_settings(tmp_path: Path) -> None:
     """Its config with an account, and its secrets."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert set(values["secretSettings"]) == set(SECRETS)
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == VERSION
+    assert f"scanpush:{VERSION} ." in (ROOT / "docs" / "deployment.md").read_text()
     check({**values["config"], **WECHAT}, set(SECRETS), tmp_path)
 
 
@@ -97,6 +100,9 @@ def test_prepare_makes_secrets_once_and_points_nginx_at_the_nodes(tmp_path: Path
         address = compose["services"][name]["networks"]["public"]["ipv4_address"]
         assert f"server {address}:8888 " in site
     assert "example.com" not in site and "[::]" not in site and "127.0.0.1:" not in site
+    mounted = [volume.split(":")[1] for volume in compose["services"]["nginx"]["volumes"]]
+    assert "/etc/nginx/nginx.conf" in mounted, "nginx's own has room for 512 pages a core"
+    assert "events { worker_connections 20000; }" in site
 
 
 def helm(*arguments: str, fails: bool = False) -> str:

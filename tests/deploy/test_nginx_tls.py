@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ from websockets.asyncio.client import connect
 from deploy.cluster import rendered_nginx
 from deploy.programs import free_port
 from tests.certificates import Authority
+from tests.processes import ROOT
 from tests.servers import need
 from tests.stack import WITHIN_SECONDS, Stack, until
 
@@ -144,3 +147,24 @@ async def test_nginx_compresses_what_comes_without_a_coding(tmp_path: Path) -> N
         )
         assert long.text == "scanpush " * 1000
         assert "Content-Encoding" not in (await nginx.http.get("/short")).headers
+
+
+def test_nginx_takes_what_the_compose_file_gives_it(tmp_path: Path) -> None:
+    """All of its configuration, with ports and files of this machine."""
+    nginx = need("nginx", hint="scripts/test installs it")
+    folder = tmp_path / "deploy" / "compose"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy" / "nginx.conf", folder.parent)
+    shutil.copy(ROOT / "deploy" / "compose" / "prepare.sh", folder)
+    subprocess.run(
+        ["sh", folder / "prepare.sh", "login.example.org"], check=True, capture_output=True
+    )
+    conf = folder / "nginx.conf"
+    certificate = Authority(tmp_path).sign("nginx")
+    text = re.sub(r"/etc/nginx/certificates/\w+\.pem", str(certificate), conf.read_text())
+    text = re.sub(r"listen (?:80|443)\b", lambda _: f"listen 127.0.0.1:{free_port()}", text)
+    text = text.replace("user nginx;", "").replace("/run/nginx.pid", f"{tmp_path}/nginx.pid")
+    conf.write_text(text.replace("worker_rlimit_nofile 400000;", ""))
+    command = [nginx, "-t", "-q", "-c", str(conf), "-p", str(tmp_path), "-e", f"{tmp_path}/log"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_SECONDS)
+    assert ran.returncode == 0, ran.stderr

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from pydantic import BaseModel
 from tornado.web import RequestHandler
 
@@ -371,6 +372,20 @@ def test_the_page_of_events_names_the_pauses_and_types() -> None:
     assert f"after {first[0]}, {first[1]} and {first[2]} seconds" in page
     assert {name for name in entries.TOLD if f"`{name}`" not in page} == set()
     assert {word for word in entries.OUTCOMES.values() if f"`{word}`" not in page} == set()
+
+
+def test_every_deed_of_the_operator_is_named_and_offered() -> None:
+    """In the table of the audit's parameters, and in the list of the page's search."""
+    paths = yaml.safe_load((ROOT / "handlers" / "openapi.yaml").read_text())["paths"]
+    deeds = {"get users export", "get access_token"}
+    for path in (path for path in paths if path.startswith("/api/operator/")):
+        words = [word for word in path.split("/")[3:] if not word.startswith("{")]
+        for method in {"post", "put", "patch", "delete"} & set(paths[path]):
+            deeds.add(" ".join(words if method == "post" else [method, *words]))
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    assert [deed for deed in deeds if f"`{deed}`" not in page] == []
+    offered = (ROOT / "static" / "operator-audit.js").read_text()
+    assert [deed for deed in deeds if f'"{deed}"' not in offered] == []
 
 
 def test_the_hook_page_says_how_often_it_is_told() -> None:

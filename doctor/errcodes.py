@@ -90,7 +90,8 @@ ERRCODES: Mapping[int, tuple[str, str]] = MappingProxyType(
         76022: ("grant", "没有查询或调用这个接口的权限"),
     }
 )
-"""The group of `ADVICE`, and the meaning in Chinese (docs/zh-CN/errors.md)."""
+"""The key of `ADVICE` under which an errcode falls (its group), and its meaning in Chinese
+(docs/zh-CN/errors.md)."""
 
 CHECKS: Mapping[str, str] = MappingProxyType(
     {
@@ -109,11 +110,13 @@ CHECKS: Mapping[str, str] = MappingProxyType(
 """What a group's errcodes speak of, in whatever call they come; the others of their own call."""
 
 _MEANINGS = {76022: "the account may not call, or not ask about, this interface"}
+"""Of errcodes that only the doctor's own calls (openapi/quota/get) come upon."""
 
 _ADDRESS = re.compile(r"\binvalid ip (?:::ffff:)?([0-9A-Fa-fx.:]{3,45})")
 
 
 def is_about_address(refusal: WeChatRefused) -> bool:
+    """Whether WeChat refuses the address of the caller, and not its credentials."""
     return _row(refusal)[0] in ("ip", "ip_admin")
 
 

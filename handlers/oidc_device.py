@@ -7,13 +7,7 @@ from handlers.oidc import ClientHandler, client_of, form_of, provider_of
 from handlers.oidc_pages import ProviderHandler
 from handlers.pages import small_page, small_page_policy
 from services.ids import letter_code_of
-from services.oidc.device import (
-    EXPIRES_SECONDS,
-    INTERVAL_SECONDS,
-    Answer,
-    Question,
-    shown,
-)
+from services.oidc.device import EXPIRES_SECONDS, INTERVAL_SECONDS, Answer, Question, shown
 from services.oidc.device_texts import LABELS, PAGES
 from services.oidc.requests import PendingLogin
 
@@ -58,13 +52,15 @@ class DeviceHandler(ProviderHandler):
         return self.container.limits.group(address) or address
 
     async def get(self) -> None:
-        asked = dict(self.asked_parameters())
-        code = asked.get("user_code", "")
+        parameters = dict(self.asked_parameters())
+        code = parameters.get("user_code", "")
         if not code:
             self.show_device("enter", typed="")
             return
         found = await self.provider.devices.visit(code, self.guesser, self.session_cookie)
-        if isinstance(found, PendingLogin) and asked.get("back"):
+        # "back": the person has just left the login page without a login. Sent to it again they
+        # would go in a circle.
+        if isinstance(found, PendingLogin) and parameters.get("back"):
             self.show_device("not_logged_in", typed=shown(letter_code_of(code) or ""))
             return
         await self.tell(found, code)

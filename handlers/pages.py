@@ -10,6 +10,7 @@ from services.container import Container
 from services.errors import ApiError
 
 LASTING = "public, max-age=31536000, immutable"
+"""Cache-Control of a file whose name changes with its content."""
 
 _RANGE = re.compile(r"bytes=(?=[^-]|-[0-9])([0-9]{0,18})-([0-9]{0,18})")
 """One range (RFC 9110, section 14.1.2)."""
@@ -103,8 +104,8 @@ class PageHandler(AssetHandler):
 def page_facts(container: Container) -> dict[str, str]:
     """What a page is told of this server in its meta tags."""
     wechat = container.settings.wechat
-    # The simulator's phone is at the simulator: at one that this server started, or at one that it
-    # was given the address of.
+    # The phone is a page of the simulator: of the one that this server started, or of one whose
+    # address it was given.
     phone = container.simulated_phone
     if not phone and wechat.is_simulated:
         phone = wechat.open_base.removesuffix("/open")
@@ -134,7 +135,7 @@ def small_page(container: Container, lang: str) -> dict[str, Any]:
 
 
 def small_page_policy(container: Container, host: str, *, forms: str = "'self'") -> str:
-    """Their policy, which allows the operator's colours."""
+    """The policy of small pages (`small_page`), which allows the operator's colours."""
     colours = container.colours
     return page_policy(host, style_hashes=policy_hash(colours) if colours else "", forms=forms)
 

@@ -97,7 +97,7 @@ _CONNECTION_FAILURES = (
 
 
 class redis_errors:
-    """Turn whatever redis-py raises into `StoreUnavailable`.
+    """Turn what redis-py raises into `StoreUnavailable`.
 
     That covers a server that is gone, hangs, loads its data (LOADING), lost its master
     (MASTERDOWN), became a replica (READONLY), is full (OOM) or refuses the password (NOAUTH): in
@@ -354,13 +354,13 @@ class RedisLink:
             return aioredis.UnixDomainSocketConnection(path=address.socket_path, **arguments)
         over_tls = address.tls is not None
         if server is None and address.master:
-            through = _TlsMasterConnection if over_tls else _MasterConnection
-            connection = through(self._find_master, **arguments)
+            to_master = _TlsMasterConnection if over_tls else _MasterConnection
+            connection = to_master(self._find_master, **arguments)
             self._to_master.add(connection)
             return connection
         host, port = server or address.servers[0]
-        plain: Any = aioredis.SSLConnection if over_tls else aioredis.Connection
-        return plain(host=host, port=port, **arguments)
+        to_server: Any = aioredis.SSLConnection if over_tls else aioredis.Connection
+        return to_server(host=host, port=port, **arguments)
 
     async def _find_master(self) -> tuple[str, int]:
         """Host and port of the master, as the Sentinel with the newest configuration knows it."""
@@ -431,16 +431,15 @@ class RedisLink:
         master = await self._find_master()
         for connection in list(self._to_master):
             if connection.is_connected and (connection.host, connection.port) != master:
-                # Who uses it connects again, to the new one: a call at once, the broker with a gap.
+                # Its user connects again, to the new one: a call at once, the broker with a gap.
                 await connection.disconnect(nowait=True)
 
     async def subscribe(self, *channels: str) -> Any:
-        """A new connection on which Redis has confirmed the subscriptions; its owner disconnects
-        it.
+        """A new connection on which Redis has confirmed the subscriptions.
 
-        It speaks RESP2, where a published message is an ordinary answer: for RESP3's push messages
-        redis-py takes a detour. A cluster carries messages to all of its members, so that any
-        master will do.
+        The caller disconnects it. It speaks RESP2, where a published message is an ordinary answer:
+        for RESP3's push messages redis-py takes a detour. A cluster carries messages to all of its
+        members, so that any master will do.
 
         Raises:
             StoreUnavailable: the subscription is not to be had now.
@@ -636,6 +635,7 @@ SMALLEST_STEP_SECONDS = 0.1
 """A smaller difference is not followed: the way to the store and back takes about as long."""
 
 WORTH_A_WARNING_SECONDS = 5
+"""How far the machine's clock may be off the store's before the log says so."""
 
 _TIME = Script("return redis.call('TIME')")
 

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -43,6 +44,7 @@ STABLE_SECONDS = 30
 """A worker that ran as long did not die of its start."""
 
 LONGEST_WAIT_SECONDS = 60
+"""For select(2), which does not take an infinite time."""
 
 LONGEST_FOLDER_BYTES = 90
 """The path of a Unix socket has at most 107 bytes (unix(7)), on macOS 103."""
@@ -88,13 +90,18 @@ Work = Callable[[WorkerContext], int]
 
 
 class _Worker:
+    """What the parent knows of one worker; times are those of the monotonic clock."""
+
     def __init__(self, number: int) -> None:
         self.number = number
         self.pid = 0
+        """0 while no process of it runs."""
         self.served = False
+        """Whether one of its processes has served, even if it ended since."""
         self.begun_at = 0.0
         self.due_at = 0.0 if number == 0 else math.inf
-        self.pause = FIRST_PAUSE_SECONDS
+        """When the next process is to be started."""
+        self.pause_seconds = FIRST_PAUSE_SECONDS
 
 
 class WorkerSupervisor:
@@ -116,8 +123,12 @@ class WorkerSupervisor:
         self._started, self._report_started = os.pipe()
         # Only this process holds the other end, so the kernel closes it when this process ends.
         self._parent, self._parent_lives = os.pipe()
+        # A signal writes to it (signal.set_wakeup_fd), so that none is missed before a select.
         self._wakened, self._waken = os.pipe()
+        self._handlers_before: dict[signal.Signals, Any] = {}
+        """What `run` puts back, and a worker takes on."""
         self._stop_by: float | None = None
+        """By the monotonic clock; None: it goes on."""
         self._exit_code = 0
 
     def run(self) -> int:
@@ -144,18 +155,17 @@ class WorkerSupervisor:
         def stop(_signum: int, _frame: object) -> None:
             self._stop()
 
-        before = {
+        self._handlers_before = {
             signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
             signal.SIGINT: signal.signal(signal.SIGINT, stop),
             signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda signum, frame: None),
         }
-        self._handlers = before
         wakened = signal.set_wakeup_fd(self._waken, warn_on_full_buffer=False)
         try:
             yield
         finally:
             signal.set_wakeup_fd(wakened)
-            for signum, handler in before.items():
+            for signum, handler in self._handlers_before.items():
                 signal.signal(signum, handler)
 
     def _stop(self) -> None:
@@ -189,7 +199,7 @@ class WorkerSupervisor:
     def _run_worker(self, number: int) -> int:
         """In the new process: drop the parent's signal handlers and pipes, then work."""
         signal.set_wakeup_fd(-1)
-        for signum, handler in self._handlers.items():
+        for signum, handler in self._handlers_before.items():
             signal.signal(signum, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         for descriptor in (self._parent_lives, self._started, self._waken, self._wakened):
@@ -245,9 +255,9 @@ class WorkerSupervisor:
             return
         now = time.monotonic()
         if now - worker.begun_at > STABLE_SECONDS:
-            worker.pause = FIRST_PAUSE_SECONDS
-        worker.due_at = now + worker.pause
-        worker.pause = min(2 * worker.pause, LONGEST_PAUSE_SECONDS)
+            worker.pause_seconds = FIRST_PAUSE_SECONDS
+        worker.due_at = now + worker.pause_seconds
+        worker.pause_seconds = min(2 * worker.pause_seconds, LONGEST_PAUSE_SECONDS)
         log.error("process %d ended with %d and is started again", worker.number, code)
 
     def _start_due(self) -> None:

@@ -106,6 +106,7 @@ def parsed(parameters: Parameters, clients: Clients) -> AuthorizationRequest:
     twice = {name for name, times in Counter(name for name, _ in parameters).items() if times > 1}
     client_id, redirect_uri = values.get("client_id", ""), values.get("redirect_uri", "")
     client = clients.get(client_id)
+    # Until it is known that this client registered this address, nothing may be sent there.
     if twice & {"client_id", "redirect_uri"}:
         raise Unshown("client_id or redirect_uri came twice")
     if client is None:

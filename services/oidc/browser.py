@@ -34,7 +34,8 @@ from services.tokens.verifier import Verifier
 
 log = logging.getLogger("scanpush.oidc")
 
-_COOKIE_LENGTH = 43
+_BEGIN_COOKIE_LENGTH = 43
+"""Characters of 32 random bytes in base64url; what is shorter or longer is replaced."""
 
 _MAX_LOGGED_ID = 64
 _MAX_LOGGED_URI = 200
@@ -123,7 +124,10 @@ class AuthorizationService:
             return authorize.refusal(refused, self._issuer)
         client = self._client(request.client)
         session = await self._sessions.of_cookie(session_cookie)
-        known = None if session is None else await self._known(request, session)
+        known = None
+        if session is not None:
+            is_hinted = await self._is_hinted(request, session)
+            known = Known(session.auth_at, session.kind, is_hinted)
         needs_login = authorize.needs_login(
             request,
             known,
@@ -159,7 +163,7 @@ class AuthorizationService:
     async def page(self, pending: PendingLogin, begin_cookie: str | None) -> LoginPage:
         """A page that logs the browser in for `pending`."""
         cookie = begin_cookie or ""
-        if len(cookie) != _COOKIE_LENGTH:
+        if len(cookie) != _BEGIN_COOKIE_LENGTH:
             cookie = secrets.token_urlsafe(32)
         pending_id = await self._pending.keep(pending, cookie)
         return self._page(pending, pending_id, cookie)
@@ -300,9 +304,6 @@ class AuthorizationService:
         if client is None:
             raise Unshown("unknown client", "client", client=client_id)
         return client
-
-    async def _known(self, request: AuthorizationRequest, session: Session) -> Known:
-        return Known(session.auth_at, session.kind, await self._is_hinted(request, session))
 
     async def _is_hinted(self, request: AuthorizationRequest, session: Session) -> bool:
         """Whether the session is of the person whom the client expects, if it named one."""

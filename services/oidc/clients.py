@@ -27,6 +27,7 @@ OFFLINE = "offline_access"
 CHALLENGE = 'Basic realm="scanpush", charset="UTF-8"'
 
 METHODS = ("client_secret_basic", "client_secret_post", "none")
+"""How a client may authenticate, as discovery names it (OpenID Connect Core, section 9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Client:
     introspects_all: bool
     """Whether it may ask about the tokens of other clients."""
     secret_hash: bytes
+    """Of a public client: that of an empty text, which `Clients.authenticate` never compares."""
     settings: ClientSettings
 
     def granted(self, scope: str) -> str:
@@ -104,7 +106,7 @@ class Clients:
             if form.get("client_id", name) != name:
                 raise OAuthError("invalid_request", "Two client ids at once.")
         else:
-            # Of another scheme, or of an assertion, nothing is understood: no client has no name.
+            # Another scheme, or an assertion, is not understood: no client has an empty id.
             is_known_method = not authorization and "client_assertion" not in form
             name = form.get("client_id", "") if is_known_method else ""
             spellings = [form.get("client_secret", "")]

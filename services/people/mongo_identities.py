@@ -82,12 +82,12 @@ LOGIN_FIELDS = (
 MOST_IN_A_BATCH = 16
 """The two commands of a full batch cost each login a sixth of what one of its own would."""
 
-MOST_UNDER_WAY = 8
+MAX_IN_FLIGHT = 8
 """Batches in flight: with a MongoDB that needs 100 ms for each command, a node still does 640
 logins a second."""
 
-PATIENCE_SECONDS = 0.05
-"""How long a batch that hangs holds up others."""
+MAX_DELAY_SECONDS = 0.05
+"""How long a full flight of batches holds up the next one: one of them may hang."""
 
 TRIES = 20
 """Lost races in a row before giving up. Each means that another caller made a step."""
@@ -214,9 +214,9 @@ def user_at(path: Sequence[Document]) -> User:
     """The user to whom a path leads. The ban of an alias counts before it is merged, too."""
     *aliases, primary = path
     absorbed = primary.get("absorbed", ())
-    left = any("banned_at" in alias for alias in aliases if alias["_id"] not in absorbed)
+    unmerged = (alias for alias in aliases if alias["_id"] not in absorbed)
     user = user_of(primary)
-    return user._replace(banned=True) if left else user
+    return user._replace(banned=True) if any("banned_at" in alias for alias in unmerged) else user
 
 
 def _marked() -> Document:
@@ -256,8 +256,8 @@ class BatchedCommand(ABC, Generic[Question]):
             name=self.name,
             timeout_seconds=timeout_seconds,
             max_batch_size=MOST_IN_A_BATCH,
-            max_in_flight=MOST_UNDER_WAY,
-            max_delay_seconds=PATIENCE_SECONDS,
+            max_in_flight=MAX_IN_FLIGHT,
+            max_delay_seconds=MAX_DELAY_SECONDS,
         )
 
     @abstractmethod
@@ -350,8 +350,8 @@ class IdentityLinks:
             if owner == key or await self._try_merge(key, owner, unionid):
                 # Noted last: what a crash leaves before this is still owed, and so is done again.
                 note = {"$set": {"unionid": unionid}, **settled}
-                there = {"_id": key, "gone": {"$exists": False}}
-                if not (await self._people.update_one(there, note)).matched_count:
+                unless_gone = {"_id": key, "gone": {"$exists": False}}
+                if not (await self._people.update_one(unless_gone, note)).matched_count:
                     await self._give_up_unionid(unionid, key)
                 return
         raise StoreUnavailable("MongoDB: too many users become one at once")

@@ -55,5 +55,5 @@ class Ending(StrEnum):
 
 
 def ending_of(code: CloseCode) -> Ending:
-    """The label of a code that we send."""
+    """The label of a code that this server sends."""
     return Ending[code.name]

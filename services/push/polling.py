@@ -26,8 +26,8 @@ END_LEEWAY_SECONDS = 0.2
 POLLED_SECONDS = 60
 """A page that polled within this time is there: slow pages poll every ten seconds."""
 
-LEEWAY = 0.9
-"""A page that keeps to the interval is never refused because of its timer."""
+EARLY_POLL = 0.9
+"""The part of the interval after which a poll is answered: timers of pages are not exact."""
 
 
 class PollingService:
@@ -61,13 +61,19 @@ class PollingService:
         self._clock = clock
         self._addresses = addresses
         self._metrics = metrics
-        self._interval = poll_interval_seconds * LEEWAY
+        self._interval = poll_interval_seconds * EARLY_POLL
         self._on_poll = on_poll
         self._last: Cache[SceneStr, float] = Cache(REMEMBERED)
         """When each scene was polled last."""
 
     async def now(self, scene_str: SceneStr, watch_token: WatchToken) -> Scene:
-        """The scene at once; ``slow_down`` (RFC 8628, section 3.5) where polls come too often."""
+        """The scene at once.
+
+        Raises:
+            ApiError: ``unauthorized``: no such scene, or not its watch token; ``slow_down`` (RFC
+                8628, section 3.5): polls come too often.
+            StoreUnavailable: the scene cannot be read.
+        """
         scene = await self._login.authenticated(scene_str, watch_token)
         now = self._clock.monotonic()
         if self._on_poll is not None:
@@ -108,8 +114,12 @@ class PollingService:
         Attached before it is read, so that no change falls in between.
 
         Args:
+            seq: the newest the client has; None: any change from now on is newer.
             entered: is given the wait, to `release` it when the client has gone: else clients that
                 come and go would use up the places of those that stay.
+
+        Raises:
+            ApiError, StoreUnavailable: as `now`.
         """
         # Negative ids are waiting polls, which replace no socket (see `SceneStore.attach`).
         connection = -self._hub.ids.next()

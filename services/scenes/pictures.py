@@ -22,14 +22,16 @@ CACHED = 512
 """Drawn pictures kept, of 1 to 2 KiB each."""
 
 DRAWING_SECONDS = 5
+"""How long a request waits for its turn in the drawing thread and for the picture."""
 
 AGAIN_SECONDS = 2
-"""What is told whose picture was not drawn in time; it is kept once it is."""
+"""Retry-After where a picture was not drawn in time: the drawing goes on, and is kept."""
 
 MOST_FETCHED = 64
 """WeChat's pictures kept, of some 100 KiB each. A page asks for its own once."""
 
 TYPES = frozenset({"image/jpeg", "image/png"})
+"""What is passed on: all browsers show these, and neither can hold a script."""
 
 Failure = WeChatError | StoreUnavailable
 

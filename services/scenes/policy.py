@@ -217,7 +217,7 @@ class LoginPolicy:
             # By their unionid they may be known from another account: only then WeChat is asked,
             # and waited for, as a refusal or a form is not taken back when the answer comes.
             if await self._users.find(visit.identity) is None:
-                identity = await self._unionids.told(visit.account, visit.identity)
+                identity = await self._unionids.ask_now(visit.account, visit.identity)
                 known = identity != visit.identity and await self._users.find(identity)
                 visit = visit._replace(identity=identity)
                 if not known:

@@ -31,6 +31,7 @@ HOOK_REFUSED = "hook_refused"
 """The `error` of a scene whose person the operator's hook did not admit."""
 
 RETRY_SECONDS = 5
+"""After which a form may be sent again that the hook did not answer (Retry-After)."""
 
 
 class RegistrationService:
@@ -220,7 +221,7 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 MOST_TYPED = 320
-"""Longer input is not even looked at."""
+"""Characters of a field; longer input is not even looked at."""
 
 
 def checked_fields(body: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, str]:
@@ -232,8 +233,9 @@ def checked_fields(body: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, 
     kept = {}
     for field in wanted:
         typed = body.get(field)
-        fits = isinstance(typed, str) and len(typed) <= MOST_TYPED
-        value = _CHECKS[field](typed) if isinstance(typed, str) and fits else None
+        value = None
+        if isinstance(typed, str) and len(typed) <= MOST_TYPED:
+            value = _CHECKS[field](typed)
         if value is None:
             raise ApiError("bad_request", _EXPECTED[field], field=field)
         kept[field] = value

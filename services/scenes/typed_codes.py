@@ -23,7 +23,7 @@ SHOWN_SECONDS = 1800
 """How long after a code was given out a message of that form counts as one: the longest life of a
 scene, so that the author of a code that has just ended is told so."""
 
-TRIES = 20
+MOST_DRAWS = 20
 """Codes drawn until one is free. With half of all taken, one page in a million finds none."""
 
 
@@ -43,9 +43,14 @@ class TypedCodes:
         self._alphabet = DIGITS if alphabet == "digits" else LETTERS
 
     async def give(self, account: str, scene_str: SceneStr, life_seconds: float) -> str:
-        """A code that no other waiting scene of the account has."""
+        """A code that no other waiting scene of the account has.
+
+        Raises:
+            ApiError: ``overloaded``: nearly all codes of this length are taken.
+            StoreUnavailable: it cannot be kept.
+        """
         await self._scenes.replace(f"codes_shown:{account}", "1", SHOWN_SECONDS)
-        for _ in range(TRIES):
+        for _ in range(MOST_DRAWS):
             code = "".join(secrets.choice(self._alphabet) for _ in range(self._length))
             kept = await self._scenes.remember(_code_key(account, code), scene_str, life_seconds)
             if kept == scene_str:
@@ -76,6 +81,7 @@ class TypedCodes:
 
         Raises:
             ApiError: ``rate_limited`` after too many wrong ones by the same person.
+            StoreUnavailable: nothing is known of the code; the guess may be counted.
         """
         delivery = secrets.token_hex(8)
         # Both counts belong to one window, so that neither outlives the other.

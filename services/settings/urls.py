@@ -47,10 +47,11 @@ def take_apart(url: str, schemes: tuple[str, ...]) -> ServerUrl:
     parts = _ADDRESS.fullmatch(url)
     if not parts or parts[1].lower() not in schemes:
         *others, last = (f"{scheme}://" for scheme in schemes)
-        raise ValueError(f"must begin with {', '.join(others)}{' or ' * bool(others)}{last}")
+        choice = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"must begin with {choice}")
     if not re.fullmatch(r"[!-~]+", url):
         raise ValueError("must be without blanks, line feeds and characters outside ASCII")
-    user, at, hosts = parts[2].rpartition("@")
+    user, _, hosts = parts[2].rpartition("@")
     # An "@" behind the authority is the end of a user part that a "/", "?" or "#" has cut.
     rest = "".join(part or "" for part in parts.group(3, 4, 5))
     if "@" in user or "@" in rest or "[" in user or "]" in user or _HALF_ENCODED.search(user):

@@ -119,8 +119,9 @@ class MiniProgramLogin:
         return status.login_fields(login.user.id, claims, now, token, refresh_token)
 
     async def scan(self, scene: str, code: str, address: str) -> State:
-        """Claim the scene for the person who opened the mini program through its code. That of a
-        banned person fails at once.
+        """Claim the scene for the person who opened the mini program through its code.
+
+        The scene of a banned person fails at once. Returns the scene's state.
 
         Raises:
             ApiError: ``not_found``, ``gone``, ``wrong_door``, ``already_claimed`` or
@@ -135,16 +136,20 @@ class MiniProgramLogin:
         return claimed.state if refused is None else _theirs(refused.step, identity.openid).state
 
     async def confirm(self, scene: str, code: str, allow: bool, address: str) -> State:
-        """Carry out what the person who scanned decided. Deciding the same again is no error.
+        """Carry out what the person who scanned decided; returns the scene's state then.
 
-        Raises: as `scan`.
+        Deciding the same again is no error.
+
+        Raises:
+            ApiError: as `scan`, and ``gone`` where the opposite was decided before.
+            WeChatError: as in `log_in`.
         """
         found = await self._scene(scene)
         identity = await self._identity(code, address)
         claimed = await self._claim(found, identity.openid)
         visit = Visit(self._accounts.named(claimed.account), claimed, identity)
-        entry = await (self._policy.admit(visit) if allow else self._policy.deny(visit))
-        ended = _theirs(entry.step, identity.openid)
+        result = await (self._policy.admit(visit) if allow else self._policy.deny(visit))
+        ended = _theirs(result.step, identity.openid)
         log.info("scene %s: mini program, %s", ended.scene_str, ended.state.value)
         if ended.state is State.DENIED and allow or ended.state in _ALLOWED and not allow:
             raise ApiError("gone", "This login was decided already.")

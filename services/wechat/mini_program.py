@@ -15,6 +15,7 @@ from services.wechat.client import WeChatClient, openid_of, unionid_of
 from services.wechat.oauth import CODE
 
 _SCENE = re.compile(r"[0-9A-Za-z!#$&'()*+,/:;=?@\-._~]{1,32}")
+"""What getUnlimitedQRCode takes as ``scene``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class MiniProgramClient:
         self._authorized_client = authorized_client
         self._options: dict[str, Any] = {"env_version": env_version}
         if page:
-            # Checked by WeChat against the published version only.
+            # WeChat looks for the page in the published version only.
             self._options |= {"page": page, "check_path": env_version == "release"}
 
     async def code_to_session(self, js_code: str) -> MiniProgramPerson:
@@ -82,7 +83,9 @@ class MiniProgramClient:
         return MiniProgramPerson(openid_of(answer), unionid_of(answer))
 
     async def mini_program_code(self, scene: str) -> Picture:
-        """A code that opens the program with `scene`: at most 32 characters, so 32 hex digits.
+        """The picture of a code that opens the program with `scene`.
+
+        A scene's id fits in as 32 hexadecimal digits (`ids.scene_hex`).
 
         Raises:
             ValueError: WeChat would not take that scene.

@@ -7,7 +7,7 @@ known by another app, their users are joined: the older id stays, and the token 
 good through the alias. What a crash, an outage or a shutdown leaves owed is taken up by any node
 (`sweep`), and two nodes that ask about the same person do no harm.
 
-Only where `login.registration` keeps strangers from logging in is WeChat waited for (`told`):
+Only where `login.registration` keeps strangers from logging in is WeChat waited for (`ask_now`):
 whether the person is one decides what they see, and neither a refusal nor a form can be taken
 back a second later.
 """
@@ -30,7 +30,7 @@ from services.wechat.official_account import MAX_OPENIDS, Follower
 
 log = logging.getLogger("scanpush.people")
 
-TOLD_SECONDS = 1.0
+MOST_WAIT_SECONDS = 1.0
 """How long a stranger's admission waits for user/info, which usually takes 0.1 to 0.3."""
 
 GATHER_SECONDS = 0.25
@@ -65,16 +65,19 @@ class _Questions:
     """Of one account: about whom WeChat is to be asked next, and when again after a failure."""
 
     waiting: dict[OpenId, None] = field(default_factory=dict)
+    """A set that keeps its order."""
     asking: bool = False
+    """Whether a task asks for them."""
     pause_seconds: float = 0.0
     paused_until: float = float("-inf")
+    """By the monotonic clock."""
 
 
 class UnionIds:
     """Asks WeChat (user/info) for unionids that are owed, and has the store join users by them.
 
-    At most one call of each account is out at a time, but for those of `told`. No method raises for
-    WeChat's sake.
+    At most one call of each account is out at a time, but for those of `ask_now`. No method raises
+    a `WeChatError`.
 
     Args:
         gather_seconds: see `GATHER_SECONDS`; a test makes it short.
@@ -98,12 +101,13 @@ class UnionIds:
         self._gather_seconds = gather_seconds
         self._questions = {account.name: _Questions() for account in accounts}
 
-    async def told(self, account: Account, identity: Identity) -> Identity:
-        """`identity` with its unionid where WeChat tells it within `TOLD_SECONDS`."""
+    async def ask_now(self, account: Account, identity: Identity) -> Identity:
+        """`identity` with its unionid where WeChat tells it within `MOST_WAIT_SECONDS`; else as it
+        is."""
         if not account.can_tell_unionid(identity, self._clock.monotonic()):
             return identity
         try:
-            async with asyncio.timeout(TOLD_SECONDS):
+            async with asyncio.timeout(MOST_WAIT_SECONDS):
                 follower = await account.api.user_info(identity.openid)
         except (WeChatError, StoreUnavailable, TimeoutError) as error:
             self._judge(account, error)
@@ -127,7 +131,7 @@ class UnionIds:
         """Take up what was left owed, by this node or another.
 
         Raises:
-            StoreUnavailable: now is not the time.
+            StoreUnavailable: what is owed cannot be read; nothing is lost.
         """
         owed = await self._users.count_owed_unionids(MOST_COUNTED)
         self._metrics.unionids_owed(owed)

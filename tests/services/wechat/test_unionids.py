@@ -307,7 +307,7 @@ async def test_a_store_that_fails_then_is_one_line_in_the_log(
 @pytest.mark.gen_test
 async def test_a_stranger_is_waited_for(bench: Bench) -> None:
     """The identity comes back with its unionid."""
-    told = await bench.service.told(bench.account, IDENTITY)
+    told = await bench.service.ask_now(bench.account, IDENTITY)
     assert told == IDENTITY._replace(unionid=UNIONID)
 
 
@@ -317,7 +317,7 @@ async def test_who_cannot_be_asked_about_is_not(bench: Bench) -> None:
     known = IDENTITY._replace(unionid=UNIONID)
     other = Identity(AppId("wxfedcba0987654321"), ALICE)
     for identity in (known, other):
-        assert await bench.service.told(bench.account, identity) == identity
+        assert await bench.service.ask_now(bench.account, identity) == identity
     assert bench.api.calls == []
 
 
@@ -331,4 +331,4 @@ async def test_a_failure_brings_the_identity_back_as_it_was(
     """Also when WeChat does not answer within the second."""
     bench.api.fails = error
     bench.api.hangs = None if error else asyncio.Event()
-    assert await bench.service.told(bench.account, IDENTITY) == IDENTITY
+    assert await bench.service.ask_now(bench.account, IDENTITY) == IDENTITY

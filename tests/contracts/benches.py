@@ -24,6 +24,7 @@ from services.sessions.store import SessionStore
 from services.sessions.store_sqlite import SCHEMA as SESSIONS_SCHEMA
 from services.sessions.store_sqlite import SqliteSessionStore
 from services.sqlite import Database
+from tests.clocks import TurnedClock
 
 
 async def eventually(true: Callable[[], bool], seconds: float = 5) -> None:
@@ -32,19 +33,6 @@ async def eventually(true: Callable[[], bool], seconds: float = 5) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         await asyncio.sleep(0.005)
-
-
-class TurnedClock:
-    """The real time, plus what the test has turned it ahead."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
 
 
 class SceneBench(Protocol):

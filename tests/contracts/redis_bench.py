@@ -11,7 +11,8 @@ from services.push.broker import Broker, RedisBroker, channel
 from services.redis_client import RedisLink, Script
 from services.scenes.store import Notice, SceneStore
 from services.scenes.store_redis import RedisSceneStore, keys_of
-from tests.contracts.benches import TurnedClock, eventually
+from tests.clocks import TurnedClock
+from tests.contracts.benches import eventually
 
 PUBLISH = Script("return redis.call('PUBLISH', ARGV[1], ARGV[2])")
 """From the server that holds KEYS[1]: on a cluster, a plain PUBLISH goes to any."""

@@ -18,7 +18,7 @@ from services.scenes.store_sqlite import SCHEMA as SCENES_SCHEMA
 from services.scenes.store_sqlite import SqliteSceneStore
 from services.scenes.tellings import SLICE, CollectedEntries, entries_of
 from services.sqlite import Database
-from tests.contracts.benches import TurnedClock
+from tests.clocks import TurnedClock
 from tests.contracts.scenes import ANN, SCANNED, a_scene, authorize, claim
 from tests.stack import ON_LOOP
 

@@ -12,7 +12,8 @@ from services.errors import StoreUnavailable
 from services.redis_client import RedisLink
 from services.scenes.states import Scene, Verdict
 from services.scenes.store_redis import RedisSceneStore, keys_of
-from tests.contracts.benches import TurnedClock, eventually
+from tests.clocks import TurnedClock
+from tests.contracts.benches import eventually
 from tests.contracts.scenes import a_scene, authorize, claim
 from tests.servers import RedisServer
 from tests.wire_proxy import Fault, Proxy, one_read

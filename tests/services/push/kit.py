@@ -19,7 +19,6 @@ from handlers.http1 import Http1Server
 from handlers.listener import Listener
 from handlers.routes import AbsoluteTargets
 from handlers.sockets import FastUpgrade, SocketRouter
-from services.clock import SystemClock
 from services.errors import ApiError, StoreUnavailable
 from services.ids import SceneStr, secret_hash
 from services.metrics import Metrics
@@ -30,6 +29,7 @@ from services.push.service import PushService
 from services.scenes.states import FINAL, Kind, Scene, State
 from services.scenes.store import Attachment, Notice
 from services.tasks import Supervisor
+from tests.clocks import TurnedClock
 
 WITHIN_SECONDS = 10
 TOKEN = "t" * 43
@@ -43,20 +43,6 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-class FakeClock:
-    """The machine's clock, and a push forward whenever a test wants one."""
-
-    def __init__(self) -> None:
-        self._system = SystemClock()
-        self.ahead = 0.0
-
-    def now(self) -> float:
-        return self._system.now() + self.ahead
-
-    def monotonic(self) -> float:
-        return self._system.monotonic() + self.ahead
-
-
 class FakeScenes:
     """The port `Scenes` on a dict.
 
@@ -64,7 +50,7 @@ class FakeScenes:
     makes it a store that needs no waiting to be read.
     """
 
-    def __init__(self, clock: FakeClock, publish: Callable[[Notice], None]) -> None:
+    def __init__(self, clock: TurnedClock, publish: Callable[[Notice], None]) -> None:
         self.scenes: dict[SceneStr, Scene] = {}
         self.attached: set[tuple[SceneStr, int]] = set()
         self.numbers: dict[SceneStr, int] = {}
@@ -222,7 +208,7 @@ class Node:
     """Whether the scenes can be read without waiting."""
 
     def __init__(self, *, send_buffer: int = 0, **options: Any) -> None:
-        self.clock = FakeClock()
+        self.clock = TurnedClock()
         self.broker = LocalBroker()
         self.scenes = FakeScenes(self.clock, self.broker.publish)
         self.scenes.nowait = self.nowait

@@ -14,7 +14,7 @@ from services.push.admission import AddressLimit, Capacity, make_room, open_file
 from services.push.hub import ConnectionIds, SceneTimers
 from services.push.parking import CHUNK, FRAGMENTS_PER_SECOND, RateMeter, SocketState, SocketTable
 from services.push.timers import TimerWheel
-from tests.services.push.kit import FakeClock
+from tests.clocks import TurnedClock
 
 KEY = bytes(range(16))
 
@@ -160,8 +160,8 @@ def test_connection_ids():
     assert 0 < first < second < 2**53
 
 
-def _timers() -> tuple[SceneTimers, SocketTable, FakeClock]:
-    table, clock = SocketTable(), FakeClock()
+def _timers() -> tuple[SceneTimers, SocketTable, TurnedClock]:
+    table, clock = SocketTable(), TurnedClock()
     table.add(5, KEY, 1)
     return SceneTimers(table, clock), table, clock
 

@@ -26,8 +26,8 @@ from services.scenes.codes_ahead import (
 from services.settings.fields import MOST_CODES_AHEAD
 from services.tasks import Supervisor
 from services.wechat.official_account import QrCode
+from tests.clocks import START, StandingClock
 from tests.conftest import UnexpectedLogs
-from tests.services.wechat.fakes import START, FakeClock
 
 pytestmark = pytest.mark.gen_test(timeout=30)
 
@@ -225,7 +225,7 @@ class Bench:
     """`AccountCodes` with a WeChat and a counter that answer, fail or hang by switch."""
 
     def __init__(self, *, ahead: Any = "auto", reserve: int = 0) -> None:
-        self.clock = FakeClock()
+        self.clock = StandingClock()
         self.supervisor = Supervisor()
         self.metrics = Metrics(self.clock.now)
         self.error: Exception | None = None

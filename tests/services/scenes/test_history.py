@@ -12,21 +12,7 @@ from services.scenes.history import (
     PerMinute,
 )
 from services.scenes.states import Kind, Scene, State
-
-START = 1_700_000_000.0
-
-
-class Clock:
-    """Stands still until told."""
-
-    def __init__(self) -> None:
-        self.time = START
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
+from tests.clocks import START, StandingClock
 
 
 def scene(name: str = "a", state: State = State.WAITING, ends_at: float = START + 180) -> Scene:
@@ -51,11 +37,11 @@ def story(timeline: History, name: str) -> list[HistoryEvent]:
 
 def test_a_story_holds_one_scenes_events_in_order() -> None:
     """Others' events lie in between and are left out; repeats are counted."""
-    clock = Clock()
+    clock = StandingClock()
     timeline = History(clock)
     timeline.made(scene())
     timeline.made(scene("b"))
-    clock.time += 1
+    clock.seconds += 1
     timeline.note(SceneStr("a"), "callback", DUPLICATE)
     assert story(timeline, "a") == [
         HistoryEvent(START, "made"),
@@ -65,7 +51,7 @@ def test_a_story_holds_one_scenes_events_in_order() -> None:
 
 def test_only_the_newest_events_are_kept() -> None:
     """However many come."""
-    timeline = History(Clock(), most_events=3)
+    timeline = History(StandingClock(), most_events=3)
     for number in range(10):
         timeline.note(SceneStr("a"), str(number))
     assert [event.event for event in story(timeline, "a")] == ["7", "8", "9"]
@@ -73,7 +59,7 @@ def test_only_the_newest_events_are_kept() -> None:
 
 def test_a_page_that_connects_without_end_displaces_nothing() -> None:
     """What it does is noted some times; its scene's first and last events are told."""
-    timeline = History(Clock(), most_events=3 * MOST_OF_STORY)
+    timeline = History(StandingClock(), most_events=3 * MOST_OF_STORY)
     timeline.made(scene("other"))
     timeline.made(scene())
     for _ in range(4 * MOST_OF_STORY):
@@ -90,11 +76,11 @@ def test_a_page_that_connects_without_end_displaces_nothing() -> None:
 
 def test_old_events_go_as_new_ones_come() -> None:
     """Nothing is told after an hour."""
-    clock = Clock()
+    clock = StandingClock()
     timeline = History(clock)
     timeline.note(SceneStr("a"), "old")
     timeline.note(SceneStr("a"), "as old")
-    clock.time += KEPT_SECONDS + 1
+    clock.seconds += KEPT_SECONDS + 1
     assert story(timeline, "a") == []
     timeline.note(SceneStr("a"), "new")
     assert [event.event for event in story(timeline, "a")] == ["new"]
@@ -103,23 +89,23 @@ def test_old_events_go_as_new_ones_come() -> None:
 
 def test_states_count_each_scene_once_while_it_lives() -> None:
     """By its newest state; what ended is not counted any more."""
-    clock = Clock()
+    clock = StandingClock()
     timeline = History(clock)
     timeline.made(scene("a"))
     timeline.made(scene("b"))
     timeline.moved(scene("a", State.AUTHORIZED, START + 60))
     assert timeline.states() == {State.AUTHORIZED: 1, State.WAITING: 1}
-    clock.time += 61
+    clock.seconds += 61
     assert timeline.states() == {State.WAITING: 1}
 
 
 def test_ended_scenes_are_forgotten_without_anybody_looking() -> None:
     """A server that runs for weeks keeps what lives, and as much again."""
-    clock = Clock()
+    clock = StandingClock()
     timeline = History(clock)
     for number in range(3 * SWEEP_LEAST):
-        clock.time += 1
-        timeline.made(scene(str(number))._replace(ends_at=clock.time + 10))
+        clock.seconds += 1
+        timeline.made(scene(str(number))._replace(ends_at=clock.now() + 10))
     assert len(timeline._scenes) <= SWEEP_LEAST + 10
 
 

@@ -35,7 +35,8 @@ from services.scenes.states import FINAL_READABLE_SECONDS, TRY_AGAIN, Scene, Sta
 from services.scenes.store import SceneStore
 from services.wechat import callback
 from services.wechat.accounts import Account, Accounts, AccountWatch
-from tests.services.scenes.test_history import START, Clock, scene
+from tests.clocks import START, StandingClock
+from tests.services.scenes.test_history import scene
 
 A = SceneStr("aaaaaaaa-0000-4000-8000-000000000000")
 B = SceneStr("bbbbbbbb-0000-4000-8000-000000000000")
@@ -71,7 +72,9 @@ class Silent:
 class Bench:
     """A node's meters over parts that a test moves by hand."""
 
-    def __init__(self, name: str, clock: Clock, store: Store, *, shared: bool = True) -> None:
+    def __init__(
+        self, name: str, clock: StandingClock, store: Store, *, shared: bool = True
+    ) -> None:
         self.clock = clock
         self.history = History(clock)
         self.watch = AccountWatch(cast(Any, Silent()), clock, "default")
@@ -117,8 +120,8 @@ class Bench:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> StandingClock:
+    return StandingClock()
 
 
 @pytest.fixture
@@ -126,14 +129,16 @@ def store() -> Store:
     return Store()
 
 
-def test_what_came_since_the_last_sample_goes_into_the_minute(clock: Clock, store: Store) -> None:
+def test_what_came_since_the_last_sample_goes_into_the_minute(
+    clock: StandingClock, store: Store
+) -> None:
     """Callbacks by what became of them, and the most sockets that were open at once."""
     node = Bench("one", clock, store)
     node.called_back("logged_in", 3)
     node.sockets = 7
     node.meters.sample()
     node.sockets = 2
-    clock.time += 60
+    clock.seconds += 60
     node.called_back("signature", 2)
     series = node.meters.report()["series"]
     assert [list(series[name][-2:]) for name in ("callbacks", "refused", "sockets")] == [
@@ -144,7 +149,7 @@ def test_what_came_since_the_last_sample_goes_into_the_minute(clock: Clock, stor
     assert set(series) == set(SERIES)
 
 
-def test_refused_callbacks_come_first(clock: Clock, store: Store) -> None:
+def test_refused_callbacks_come_first(clock: StandingClock, store: Store) -> None:
     """A wrong Token first of all, then what failed here, then the rest by number."""
     node = Bench("one", clock, store)
     for outcome, times in (("logged_in", 9), ("failed", 1), ("ignored", 20), ("signature", 1)):
@@ -164,13 +169,13 @@ def test_every_refusal_of_a_callback_counts_as_one() -> None:
     assert {*re.findall(r'(?:Forbidden|Malformed)\("(\w+)"\)', source)} == {*REFUSALS}
 
 
-def test_errcodes_say_what_they_mean(clock: Clock, store: Store) -> None:
+def test_errcodes_say_what_they_mean(clock: StandingClock, store: Store) -> None:
     """The newest first, of all nodes together, each with whether only the operator can mend it."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     one.watch.errcode(45009)
-    clock.time += 5
+    clock.seconds += 5
     two.watch.errcode(45009)
-    clock.time += 5
+    clock.seconds += 5
     one.watch.errcode(45011)
     found = errors_of([one.report(()), two.report(())])
     assert [(entry["errcode"], entry["count"], entry["last_at"]) for entry in found] == [
@@ -182,31 +187,31 @@ def test_errcodes_say_what_they_mean(clock: Clock, store: Store) -> None:
 
 
 def test_minutes_of_reports_of_different_age_are_laid_over_each_other(
-    clock: Clock, store: Store
+    clock: StandingClock, store: Store
 ) -> None:
     """Counts and sockets are added up; of the stores' slowness a minute has the largest."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     one.called_back("logged_in", 4)
     one.sockets = 9
     old = one.report(())
-    clock.time += 120
+    clock.seconds += 120
     two.called_back("logged_in", 1)
     two.sockets = one.sockets = 3
     reports = [old, one.report(()), two.report(())]
     reports[1]["series"]["store_ms"], reports[2]["series"]["store_ms"] = [2] * 60, [5] * 60
-    hour = hour_of(reports[1:], clock.time)
+    hour = hour_of(reports[1:], clock.now())
     assert hour["series"]["callbacks"][-3:] == [4, 0, 1]
     assert hour["series"]["sockets"][-3:] == [9, 0, 6]
     assert hour["series"]["store_ms"] == [5] * 60
-    hour = hour_of([old], clock.time)
+    hour = hour_of([old], clock.now())
     assert hour["series"]["callbacks"][-3:] == [4, 0, 0]
-    assert hour["from"] == 60 * (clock.time // 60 - 59)
-    assert sum(hour_of([old], clock.time + 4000)["series"]["callbacks"]) == 0
+    assert hour["from"] == 60 * (clock.now() // 60 - 59)
+    assert sum(hour_of([old], clock.now() + 4000)["series"]["callbacks"]) == 0
 
 
 @pytest.mark.gen_test
 async def test_each_node_lists_itself_first_and_none_that_is_silent(
-    clock: Clock, store: Store
+    clock: StandingClock, store: Store
 ) -> None:
     """With their figures, as of their last report; a node that reports again is back."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
@@ -214,19 +219,19 @@ async def test_each_node_lists_itself_first_and_none_that_is_silent(
     await one.reports.write()
     await two.reports.write()
     for node, expected in ((one, [("one", 3), ("two", 5)]), (two, [("two", 5), ("one", 3)])):
-        seen = nodes_of(await node.reports.all(), clock.time)
+        seen = nodes_of(await node.reports.all(), clock.now())
         assert [(line["node_id"], line["sockets"]) for line in seen] == expected
         assert {line["version"] for line in seen} == {VERSION}
-    clock.time += GONE_SECONDS + 1
-    (left,) = nodes_of(await two.reports.all(), clock.time)
+    clock.seconds += GONE_SECONDS + 1
+    (left,) = nodes_of(await two.reports.all(), clock.now())
     assert left["node_id"] == "two"
     await one.reports.write()
-    assert len(nodes_of(await two.reports.all(), clock.time)) == 2
+    assert len(nodes_of(await two.reports.all(), clock.now())) == 2
 
 
 @pytest.mark.gen_test
 async def test_a_report_that_another_node_has_overwritten_comes_back(
-    clock: Clock, store: Store
+    clock: StandingClock, store: Store
 ) -> None:
     """Two wrote the index at once: it is whole after the next report."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
@@ -239,32 +244,36 @@ async def test_a_report_that_another_node_has_overwritten_comes_back(
 
 
 @pytest.mark.gen_test
-async def test_the_hour_outlives_a_node_while_another_runs(clock: Clock, store: Store) -> None:
+async def test_the_hour_outlives_a_node_while_another_runs(
+    clock: StandingClock, store: Store
+) -> None:
     """Its report stands for an hour; then it is forgotten."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     one.called_back("logged_in", 4)
     await one.reports.write()
-    clock.time += GONE_SECONDS + 1
+    clock.seconds += GONE_SECONDS + 1
     await two.reports.write()
     new = Bench("three", clock, store)
     reports = await new.reports.all()
     assert [report["node_id"] for report in reports] == ["three", "one", "two"]
-    assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 4
-    clock.time += 3601
+    assert sum(hour_of(reports, clock.now())["series"]["callbacks"]) == 4
+    clock.seconds += 3601
     assert [report["node_id"] for report in await new.reports.all()] == ["three"]
 
 
 @pytest.mark.gen_test
-async def test_a_failed_login_has_what_each_node_saw_of_it(clock: Clock, store: Store) -> None:
+async def test_a_failed_login_has_what_each_node_saw_of_it(
+    clock: StandingClock, store: Store
+) -> None:
     """The page was shown by one node and the callback came to another."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     one.history.note(A, "shown", "socket")
     one.history.note(B, "shown", "socket")
-    clock.time += 2
+    clock.seconds += 2
     two.failed()
     await two.reports.write()
     await one.reports.write()
-    clock.time += 100
+    clock.seconds += 100
     for node in (one, two):
         (failure,) = failures_of(await node.reports.all(), 20)
         assert (failure["scene_str"], failure["error"], failure["node"]) == (A, "banned", "two")
@@ -276,7 +285,9 @@ async def test_a_failed_login_has_what_each_node_saw_of_it(clock: Clock, store: 
 
 
 @pytest.mark.gen_test
-async def test_the_others_tell_of_a_scene_that_is_asked_for(clock: Clock, store: Store) -> None:
+async def test_the_others_tell_of_a_scene_that_is_asked_for(
+    clock: StandingClock, store: Store
+) -> None:
     """From their next reports on, for a minute."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     two.history.note(B, "shown", "socket")
@@ -285,13 +296,13 @@ async def test_the_others_tell_of_a_scene_that_is_asked_for(clock: Clock, store:
     await two.reports.write()
     (event,) = timeline_of(await one.reports.ask(B[:8]), B)
     assert (event["event"], event["node"]) == ("shown", "two")
-    clock.time += 61
+    clock.seconds += 61
     await two.reports.write()
     assert two.asked[-1] == set()
 
 
 @pytest.mark.gen_test
-async def test_only_the_newest_scenes_are_asked_for(clock: Clock, store: Store) -> None:
+async def test_only_the_newest_scenes_are_asked_for(clock: StandingClock, store: Store) -> None:
     """However many an operator looks for."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     for number in range(50):
@@ -300,35 +311,39 @@ async def test_only_the_newest_scenes_are_asked_for(clock: Clock, store: Store) 
     assert two.asked[-1] == {f"{number:08x}" for number in range(30, 50)}
 
 
-def test_a_wanted_scene_is_looked_for_until_it_is_settled(clock: Clock, store: Store) -> None:
+def test_a_wanted_scene_is_looked_for_until_it_is_settled(
+    clock: StandingClock, store: Store
+) -> None:
     """What comes within a minute is told, and what was told stays told."""
     node = Bench("one", clock, store)
     node.failed()
     assert [event.event for event in node.meters.report()["stories"][A]] == ["scanned", "failed"]
-    clock.time += 30
+    clock.seconds += 30
     node.history.note(A, "delivered")
     assert [event.event for event in node.meters.report()["stories"][A]][-1] == "delivered"
-    clock.time += 61
+    clock.seconds += 61
     node.history.note(A, "callback")
     assert [event.event for event in node.meters.report()["stories"][A]][-1] == "delivered"
 
 
 @pytest.mark.gen_test
-async def test_a_node_knows_itself_while_the_store_is_down(clock: Clock, store: Store) -> None:
+async def test_a_node_knows_itself_while_the_store_is_down(
+    clock: StandingClock, store: Store
+) -> None:
     """It goes on to count by the minute, and writes again later."""
     node = Bench("one", clock, store)
     store.down = True
     node.called_back("logged_in")
     with pytest.raises(StoreUnavailable):
         await node.reports.write()
-    clock.time += 60
+    clock.seconds += 60
     (own,) = await node.reports.all()
     assert own["series"]["callbacks"][-2:] == [1, 0]
 
 
 @pytest.mark.gen_test
 async def test_reports_are_written_again_when_the_store_was_down(
-    clock: Clock, store: Store
+    clock: StandingClock, store: Store
 ) -> None:
     """A failure does not end the task."""
     node = Bench("one", clock, store)
@@ -342,18 +357,18 @@ async def test_reports_are_written_again_when_the_store_was_down(
 
 
 @pytest.mark.gen_test
-async def test_a_node_alone_writes_for_its_next_start(clock: Clock, store: Store) -> None:
+async def test_a_node_alone_writes_for_its_next_start(clock: StandingClock, store: Store) -> None:
     """Once a minute, and when it ends; the next one has the whole hour, and the logins that failed,
     but is the only node. However often it is started, the newest starts are told of."""
     node = Bench("one", clock, store, shared=False)
     node.called_back("logged_in")
     await node.reports.write()
     assert await node.reports.ask(A[:8]) == [] and not store.kept
-    clock.time += ALONE_SECONDS
+    clock.seconds += ALONE_SECONDS
     await node.reports.write()
     written = dict(store.kept)
     node.failed()
-    clock.time += REPORT_SECONDS
+    clock.seconds += REPORT_SECONDS
     await node.reports.write()
     assert store.kept == written
     writing = asyncio.ensure_future(node.reports.write_forever())
@@ -362,23 +377,23 @@ async def test_a_node_alone_writes_for_its_next_start(clock: Clock, store: Store
     await asyncio.wait([writing])
     after = Bench("two", clock, store, shared=False)
     reports = await after.reports.all()
-    assert [one["node_id"] for one in nodes_of(reports, clock.time)] == ["two"]
-    assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 1
+    assert [one["node_id"] for one in nodes_of(reports, clock.now())] == ["two"]
+    assert sum(hour_of(reports, clock.now())["series"]["callbacks"]) == 1
     assert [event["event"] for event in failures_of(reports, 20)[0]["timeline"]] == [
         "scanned",
         "failed",
     ]
     assert timeline_of(await after.reports.ask(A[:8]), A)
     for number in range(MOST_STARTS + 1):
-        clock.time += ALONE_SECONDS
+        clock.seconds += ALONE_SECONDS
         again = Bench(str(number), clock, store, shared=False)
-        clock.time += ALONE_SECONDS
+        clock.seconds += ALONE_SECONDS
         await again.reports.write()
     assert len(await after.reports.all()) == 1 + MOST_STARTS
 
 
 @pytest.mark.gen_test
-async def test_a_node_that_ends_is_not_missed(clock: Clock, store: Store) -> None:
+async def test_a_node_that_ends_is_not_missed(clock: StandingClock, store: Store) -> None:
     """Its last report says so: it is no node any more, and its hour stays."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     writing = asyncio.ensure_future(one.reports.write_forever())
@@ -388,9 +403,9 @@ async def test_a_node_that_ends_is_not_missed(clock: Clock, store: Store) -> Non
     writing.cancel()
     await asyncio.wait([writing])
     reports = await two.reports.all()
-    assert [report["node_id"] for report in nodes_of(reports, clock.time)] == ["two"]
+    assert [report["node_id"] for report in nodes_of(reports, clock.now())] == ["two"]
     assert [has_ended(report) for report in reports] == [False, True]
-    assert sum(hour_of(reports, clock.time)["series"]["callbacks"]) == 1
+    assert sum(hour_of(reports, clock.now())["series"]["callbacks"]) == 1
 
 
 @pytest.mark.gen_test
@@ -421,7 +436,7 @@ LEFT = [
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("left_in", "state", "error", "counted"), LEFT)
 async def test_a_login_that_time_ended_has_failed(
-    clock: Clock, store: Store, left_in: State, state: State, error: str, counted: int
+    clock: StandingClock, store: Store, left_in: State, state: State, error: str, counted: int
 ) -> None:
     """Where a person had scanned: it is listed once with what happened to it, whichever nodes saw
     it. What the server itself owed is counted as a failure, too."""
@@ -430,7 +445,7 @@ async def test_a_login_that_time_ended_has_failed(
         node.history.moved(scene(A, left_in))
         node.history.moved(scene(B))  # its code was only shown
         node.of_store[A] = ended(scene(A, state)._replace(error=error))
-    clock.time += 181
+    clock.seconds += 181
     store.down = True
     with pytest.raises(StoreUnavailable):
         await one.reports.write()
@@ -451,7 +466,7 @@ async def test_a_login_that_time_ended_has_failed(
 
 @pytest.mark.gen_test
 async def test_a_login_that_another_node_went_on_with_has_not_failed(
-    clock: Clock, store: Store
+    clock: StandingClock, store: Store
 ) -> None:
     """Nor has one that goes on by the store's clock, or that the store forgot; few are looked at
     however many are left."""
@@ -462,7 +477,7 @@ async def test_a_login_that_another_node_went_on_with_has_not_failed(
     node.history.moved(scene(B, State.SCANNED, START + 181))
     node.of_store[A] = scene(A, State.AUTHORIZED, START + 300)
     node.of_store[B] = scene(B, State.SCANNED, START + 181)
-    clock.time += 182
+    clock.seconds += 182
     left = node.history.left()
     assert len(left) == MOST_FAILURES and {A, B} <= {*left}
     await node.reports.write()

@@ -12,7 +12,7 @@ from services.scenes.states import OPEN, Move, Scene, State, Verdict
 from services.scenes.store import Notice
 from services.scenes.store_sqlite import RECENT, SCHEMA, SqliteSceneStore
 from services.sqlite import Database
-from tests.contracts.benches import TurnedClock
+from tests.clocks import TurnedClock
 from tests.contracts.scenes import a_scene, authorize, claim
 
 pytestmark = pytest.mark.gen_test(timeout=60)

@@ -18,7 +18,7 @@ from services.scenes.typed_codes import (
     TypedCodes,
 )
 from services.sqlite import Database
-from tests.services.wechat.fakes import FakeClock
+from tests.clocks import StandingClock
 
 ALICE, BOB = OpenId("oAlice"), OpenId("oBob")
 SCENE = SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301")
@@ -26,12 +26,12 @@ OTHER = SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3302")
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> StandingClock:
+    return StandingClock()
 
 
 @pytest.fixture
-def scenes(tmp_path: Path, clock: FakeClock, io_loop: IOLoop) -> Iterator[SqliteSceneStore]:
+def scenes(tmp_path: Path, clock: StandingClock, io_loop: IOLoop) -> Iterator[SqliteSceneStore]:
     database = Database(tmp_path / "scanpush.db", "NORMAL", (SCHEMA,))
 
     async def open_it() -> None:
@@ -96,7 +96,7 @@ def test_a_message_is_a_code_or_none(codes: TypedCodes, message: str, code: str 
 
 
 @pytest.mark.gen_test
-async def test_a_code_lives_as_long_as_its_scene(codes: TypedCodes, clock: FakeClock) -> None:
+async def test_a_code_lives_as_long_as_its_scene(codes: TypedCodes, clock: StandingClock) -> None:
     """Then it is wrong, like one that never was, and may be given to another scene."""
     code = await codes.give("default", SCENE, 180)
     clock.seconds += 181
@@ -118,7 +118,7 @@ async def test_no_two_scenes_have_one_code(scenes: SqliteSceneStore) -> None:
 
 @pytest.mark.gen_test
 async def test_codes_are_expected_while_some_may_be_shown(
-    codes: TypedCodes, clock: FakeClock
+    codes: TypedCodes, clock: StandingClock
 ) -> None:
     """Per account, as long as any scene may live, also when a shorter one follows."""
     assert not await codes.expected("default")
@@ -131,7 +131,7 @@ async def test_codes_are_expected_while_some_may_be_shown(
 
 
 @pytest.mark.gen_test
-async def test_five_wrong_codes_lock_their_author(codes: TypedCodes, clock: FakeClock) -> None:
+async def test_five_wrong_codes_lock_their_author(codes: TypedCodes, clock: StandingClock) -> None:
     """The right one is refused then, too; others are not touched; ten minutes later all is well."""
     code = await codes.give("default", SCENE, 1800)
     for number in range(MOST_GUESSES):
@@ -175,7 +175,7 @@ async def test_right_codes_neither_lock_nor_unlock(codes: TypedCodes) -> None:
 
 @pytest.mark.gen_test
 async def test_old_right_codes_buy_no_guesses_in_the_next_window(
-    codes: TypedCodes, clock: FakeClock
+    codes: TypedCodes, clock: StandingClock
 ) -> None:
     """What was right at the end of one window does not count in the next."""
     code = await codes.give("default", SCENE, 1800)

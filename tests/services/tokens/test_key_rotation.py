@@ -23,19 +23,9 @@ from services.tokens.keys import (
     shared_secret,
 )
 from services.tokens.verifier import JWKS_MAX_AGE_SECONDS, KeyRotation
+from tests.clocks import START, StandingClock
 
 AHEAD = 900
-
-
-@dataclass
-class Clock:
-    time: float = 1_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
 
 
 @dataclass
@@ -51,7 +41,7 @@ class Kept:
 class Node:
     """One start of a node."""
 
-    def __init__(self, keys: KeySet, store: Kept, clock: Clock) -> None:
+    def __init__(self, keys: KeySet, store: Kept, clock: StandingClock) -> None:
         self.issuer = Issuer(keys, issuer="i", audience="a")
         self.clock = clock
         self.rotations = [
@@ -91,7 +81,7 @@ def test_the_default_is_twice_what_verifiers_may_keep() -> None:
 async def test_the_first_key_signs_at_once(tmp_path: Path) -> None:
     """A server that starts for the first time has no other."""
     keys = open_keys(JwtSettings(key_file=tmp_path / "keys.json"))
-    node = await Node(keys, Kept(), Clock()).start()
+    node = await Node(keys, Kept(), StandingClock()).start()
     assert node.kid() == keys.signing.kid
 
 
@@ -99,7 +89,7 @@ async def test_the_first_key_signs_at_once(tmp_path: Path) -> None:
 async def test_a_shared_secret_signs() -> None:
     """It is published nowhere, and waits for nothing."""
     secret = shared_secret(b"s" * 32)
-    node = await Node(KeySet(secret, (secret,)), Kept(), Clock()).start()
+    node = await Node(KeySet(secret, (secret,)), Kept(), StandingClock()).start()
     node.rotation.choose()
     assert node.issuer.verify(node.token(), node.clock.now()).subject == "u"
 
@@ -108,23 +98,23 @@ async def test_a_shared_secret_signs() -> None:
 async def test_a_rotation_from_its_first_to_its_last_step(tmp_path: Path) -> None:
     """The new key is published at once and signs later, on every node at the same time, however
     often one of them is started meanwhile; tokens of the old one stay good until it is removed."""
-    path, store, clock = tmp_path / "keys.json", Kept(), Clock()
+    path, store, clock = tmp_path / "keys.json", Kept(), StandingClock()
     settings = JwtSettings(key_file=path)
     first = open_keys(settings).signing
     running = await Node(open_keys(settings), store, clock).start()
     old = running.token()
     second = add_key(path, "ES256")
-    clock.time += 10_000
+    clock.seconds += 10_000
     a = await Node(open_keys(settings), store, clock).start()
     assert {key["kid"] for key in a.issuer.jwks()["keys"]} == {first.kid, second.kid}
     assert a.kid() == running.kid() == first.kid
-    clock.time += AHEAD - 1
+    clock.seconds += AHEAD - 1
     b = await Node(open_keys(settings), store, clock).start()
     assert a.kid() == b.kid() == first.kid
-    clock.time += 1
+    clock.seconds += 1
     c = await Node(open_keys(settings), store, clock).start()
     assert a.kid() == b.kid() == c.kid() == second.kid
-    assert c.issuer.verify(old, 1_000_000).subject == "u"
+    assert c.issuer.verify(old, START).subject == "u"
     remove_key(path, first.kid)
     d = await Node(open_keys(settings), store, clock).start()
     assert d.kid() == second.kid
@@ -133,7 +123,7 @@ async def test_a_rotation_from_its_first_to_its_last_step(tmp_path: Path) -> Non
 @pytest.mark.gen_test
 async def test_a_running_node_changes_its_key_by_itself(tmp_path: Path) -> None:
     """In the background, without a start; then the task ends."""
-    settings, clock = JwtSettings(key_file=tmp_path / "keys.json"), Clock()
+    settings, clock = JwtSettings(key_file=tmp_path / "keys.json"), StandingClock()
     open_keys(settings)
     new = add_key(tmp_path / "keys.json", "ES256")
     node = await Node(open_keys(settings), Kept(), clock).start()
@@ -141,7 +131,7 @@ async def test_a_running_node_changes_its_key_by_itself(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
-    clock.time += AHEAD
+    clock.seconds += AHEAD
     await node.rotation.choose_in_time()
     assert jwt.get_unverified_header(node.token())["kid"] == new.kid
 
@@ -153,9 +143,9 @@ async def test_only_keys_of_the_configured_algorithm_sign(tmp_path: Path) -> Non
     settings = JwtSettings(key_file=path)
     first = open_keys(settings).signing
     add_key(path, "EdDSA")
-    clock = Clock()
+    clock = StandingClock()
     node = await Node(open_keys(settings), Kept(), clock).start()
-    clock.time += 2 * AHEAD
+    clock.seconds += 2 * AHEAD
     assert node.kid() == first.kid and len(node.issuer.jwks()["keys"]) == 2
 
 
@@ -163,7 +153,7 @@ async def test_only_keys_of_the_configured_algorithm_sign(tmp_path: Path) -> Non
 async def test_the_key_of_id_tokens_is_rotated_beside_the_other(tmp_path: Path) -> None:
     """Each algorithm for itself: the new RSA key waits until verifiers can know it, and the tokens
     of the configured algorithm go on with their key."""
-    path, store, clock = tmp_path / "keys.json", Kept(), Clock()
+    path, store, clock = tmp_path / "keys.json", Kept(), StandingClock()
     settings = JwtSettings(key_file=path)
     own, rsa = open_keys(settings).signing, open_keys(settings, ["RS256"]).keys[0]
     new = add_key(path, "RS256")
@@ -177,7 +167,7 @@ async def test_the_key_of_id_tokens_is_rotated_beside_the_other(tmp_path: Path) 
 
     assert kids() == [own.kid, rsa.kid]
     assert {key["kid"] for key in node.issuer.jwks()["keys"]} == {own.kid, rsa.kid, new.kid}
-    clock.time += AHEAD
+    clock.seconds += AHEAD
     assert kids() == [own.kid, new.kid]
 
 
@@ -201,7 +191,7 @@ def test_no_node_ever_signs_with_a_key_that_verifiers_may_not_know(
 ) -> None:
     """Keys are added, nodes started and stopped and the store forgets, in any order: every key that
     signs has been published for long enough, except for the very first."""
-    clock, store, nodes = Clock(), Kept(), {}
+    clock, store, nodes = StandingClock(), Kept(), {}
     file: list[Key] = [MANY_KEYS[0]]
     published_at: dict[str, float] = {MANY_KEYS[0].kid: 0}
     for step, value in steps:
@@ -210,13 +200,13 @@ def test_no_node_ever_signs_with_a_key_that_verifiers_may_not_know(
         elif step == "start":
             nodes[value] = Node(KeySet(file[0], tuple(file)), store, clock)
             for key in file:
-                published_at.setdefault(key.kid, clock.time)
+                published_at.setdefault(key.kid, clock.now())
             asyncio.run(nodes[value].start())
         elif step == "stop":
             nodes.pop(value, None)
         elif step == "wait":
-            clock.time += value
+            clock.seconds += value
         elif step == "forget":
             store.values.clear()
         for node in nodes.values():
-            assert clock.time - published_at[node.kid()] >= AHEAD
+            assert clock.now() - published_at[node.kid()] >= AHEAD

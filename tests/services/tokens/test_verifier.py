@@ -15,6 +15,7 @@ from services.tokens.claims import Claims, Purpose, Ticket
 from services.tokens.issuer import Issuer
 from services.tokens.keys import open_keys
 from services.tokens.verifier import KEY, SharedKeys, Verifier
+from tests.clocks import StandingClock
 from tests.conftest import UnexpectedLogs
 
 pytestmark = pytest.mark.gen_test
@@ -45,12 +46,8 @@ class Kept:
         return before
 
 
-@dataclass
-class Clock:
-    time: float = 1_000_000.0
-
-    def now(self) -> float:
-        return self.time
+class Clock(StandingClock):
+    """The time of day stands; the pauses between two looks, which are real, do not."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -122,10 +119,10 @@ async def test_a_key_outlives_its_node_by_a_tokens_life(tmp_path: Path) -> None:
     gone, stays = (Node(tmp_path, name, store, clock) for name in "ab")
     for node in (gone, stays):
         await node.exchange()
-    clock.time += 7200
+    clock.seconds += 7200
     await stays.exchange()
     assert stays.kids == {gone.kid, stays.kid}
-    clock.time += 1200
+    clock.seconds += 1200
     await stays.exchange()
     assert stays.kids == {stays.kid} == set(json.loads(store.values[KEY]))
 
@@ -146,7 +143,7 @@ async def test_a_key_cannot_stand_in_for_another(tmp_path: Path) -> None:
     a, b = (Node(tmp_path, name, store, clock) for name in "ab")
     await a.exchange()
     (jwk,) = b.issuer.jwks()["keys"]
-    store.values[KEY] = json.dumps({a.kid: [clock.time + 60, {**jwk, "kid": a.kid}]})
+    store.values[KEY] = json.dumps({a.kid: [clock.now() + 60, {**jwk, "kid": a.kid}]})
     await a.exchange()
     (own,) = [key for key in a.issuer.jwks()["keys"] if key["kid"] == a.kid]
     assert own["x"] != jwk["x"]
@@ -189,8 +186,8 @@ async def test_a_newcomers_ticket_is_accepted(tmp_path: Path) -> None:
     a, b = (Node(tmp_path, name, store, clock) for name in "ab")
     await b.keys.introduce()
     given = Ticket(SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), 3)
-    ticket = b.issuer.mint_ticket(Purpose.EXCHANGE, given, until=clock.time + 60)
-    assert await a.verifier.verify_ticket(Purpose.EXCHANGE, ticket, clock.time) == given
+    ticket = b.issuer.mint_ticket(Purpose.EXCHANGE, given, until=clock.now() + 60)
+    assert await a.verifier.verify_ticket(Purpose.EXCHANGE, ticket, clock.now()) == given
 
 
 async def test_the_key_set_names_a_newcomer_at_once(tmp_path: Path) -> None:

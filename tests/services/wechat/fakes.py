@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,27 +17,14 @@ from services.wechat.access_token import (
     make_authorized_client,
 )
 from services.wechat.client import WeChatClient
+from tests.clocks import StandingClock
 
 APP_ID = "wx1234567890abcdef"
 APP_SECRET = "0123456789abcdef0123456789abcdef"
 API = "https://api.weixin.qq.com"
 SPARE = "api2.weixin.qq.com"
-START = 1_700_000_000.0
 
 Answer = dict[str, Any] | httpx.Response | Exception
-
-
-class FakeClock:
-    """Both times, turned by hand."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return START + self.seconds
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Seen:
@@ -61,7 +48,7 @@ class FakeWeChat:
     and `broken` hosts, `hanging` (until it is set), `busy` answers of -1 to come.
     """
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: StandingClock) -> None:
         self.clock = clock
         self.seen: list[Seen] = []
         self.script: dict[str, list[Answer]] = defaultdict(list)
@@ -135,7 +122,7 @@ class Bench:
     """Everything one test needs, taken apart at its end."""
 
     def __init__(self, **options: Any) -> None:
-        self.clock = FakeClock()
+        self.clock = StandingClock()
         self.wechat = FakeWeChat(self.clock)
         self.store = FaultyStore()
         self.supervisor = Supervisor()
@@ -176,7 +163,7 @@ async def bench(**options: Any):
         await made.close()
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+async def eventually(condition: Callable[[], bool]) -> None:
     """Let the loop turn until `condition` holds."""
     async with asyncio.timeout(5):
         while not condition():

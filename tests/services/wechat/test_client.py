@@ -15,7 +15,8 @@ from services.errors import WeChatError, WeChatRefused, WeChatUnavailable
 from services.http_client import make_transport
 from services.wechat.client import MAX_ANSWER_BYTES, WeChatClient, scrubbed, spare_of
 from services.wechat.errcodes import TABLE, Action
-from tests.services.wechat.fakes import API, SPARE, FakeClock, bench, eventually
+from tests.clocks import StandingClock
+from tests.services.wechat.fakes import API, SPARE, bench, eventually
 
 QUERY = {"access_token": "SECRETSECRETSECRETSECRETSECRET"}
 PATH = "/cgi-bin/some/thing"
@@ -267,7 +268,7 @@ async def test_real_sockets() -> None:
     server = HTTPServer(web.Application([(r"/.*", Handler)]))
     server.add_sockets([listener])
     async with make_transport(f"http://127.0.0.1:{port}") as http:
-        client = WeChatClient(http, f"http://127.0.0.1:{port}", FakeClock(), timeout_seconds=20)
+        client = WeChatClient(http, f"http://127.0.0.1:{port}", StandingClock(), timeout_seconds=20)
         await asyncio.gather(*(ask(client) for _ in range(40)))
     server.stop()
     await server.close_all_connections()
@@ -282,7 +283,7 @@ async def test_no_server_listens() -> None:
     base = f"http://127.0.0.1:{port}"
     async with make_transport(base) as http:
         with pytest.raises(WeChatUnavailable, match="ConnectError"):
-            await ask(WeChatClient(http, base, FakeClock(), timeout_seconds=5))
+            await ask(WeChatClient(http, base, StandingClock(), timeout_seconds=5))
 
 
 @pytest.mark.gen_test

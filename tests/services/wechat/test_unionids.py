@@ -26,8 +26,9 @@ from services.wechat.unionids import (
     UNKNOWN_OPENID,
     UnionIds,
 )
+from tests.clocks import StandingClock
 from tests.conftest import UnexpectedLogs
-from tests.services.wechat.fakes import FakeClock, eventually
+from tests.services.wechat.fakes import eventually
 
 APP_ID = AppId("wx1234567890abcdef")
 ALICE, UNIONID = OpenId("oAlice"), UnionId("u-oAlice")
@@ -84,7 +85,7 @@ class Bench:
 
     def __init__(self, database: Database) -> None:
         self.api = FakeApi()
-        self.clock = FakeClock()
+        self.clock = StandingClock()
         self.supervisor = Supervisor()
         self.users = Users(database)
         self.metrics = Metrics()

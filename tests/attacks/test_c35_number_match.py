@@ -7,14 +7,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from services.ids import AppId, OpenId, SceneStr, new_scene_str
+from services.ids import AppId, OpenId, SceneStr
 from services.people.store import Identity
 from services.scenes import numbers
 from services.scenes.number_match import NumberMatch
 from services.scenes.policy import ChatTexts, LoginResult, Visit
-from services.scenes.states import Kind, Move, Scene, State, Step, Verdict, apply
+from services.scenes.states import Move, Scene, State, Step, Verdict, apply
 from services.settings.models import AccountSettings
 from services.tasks import Supervisor
+from tests.contracts.scenes import a_scene
 from tests.flows.chatter import Chatter
 from tests.flows.test_number_match import Matching, number_in, wrong_for
 from tests.stack import ON_LOOP, until
@@ -38,19 +39,7 @@ class Victims:
         self.api = self
 
     def add(self) -> SceneStr:
-        scene = Scene(
-            scene_str=new_scene_str(),
-            state=State.CONFIRMING,
-            seq=3,
-            kind=Kind.OFFICIAL_ACCOUNT,
-            account=self.name,
-            lang="en",
-            created_at=0,
-            changed_at=0,
-            ends_at=120,
-            watch_hash=bytes(32),
-            openid=OpenId("victim"),
-        )
+        scene = a_scene(0, state=State.CONFIRMING, seq=3, openid=OpenId("victim"))
         details: Any = numbers.details_of_new(self, scene)  # type: ignore[arg-type]
         self.scenes[scene.scene_str] = scene._replace(details=details)
         return scene.scene_str

@@ -1,21 +1,19 @@
-"""Scenes and moves for the contract tests."""
+"""Scenes and moves for the contract tests, and scenes for all others."""
 
-import uuid
+from typing import Any
 
-from services.ids import OpenId, SceneStr, UserId
+from services.ids import OpenId, UserId, new_scene_str
 from services.scenes.states import Kind, Move, Outcome, Scene, State
-from tests.contracts.benches import SceneBench
 
 WAITING = frozenset({State.WAITING})
 SCANNED = frozenset({State.SCANNED})
 ANN, BOB = OpenId("openid-ann"), OpenId("openid-bob")
 
 
-def a_scene(bench: SceneBench, life: float = 180, **fields: object) -> Scene:
-    """A new waiting scene with a random name, made by the clock of a node."""
-    now = bench.clock.now()
+def a_scene(now: float, life: float = 180, **fields: Any) -> Scene:
+    """A scene with a random id, which was begun at `now`: waiting, but for what `fields` say."""
     scene = Scene(
-        scene_str=SceneStr(str(uuid.uuid4())),
+        scene_str=new_scene_str(),
         state=State.WAITING,
         seq=1,
         kind=Kind.OFFICIAL_ACCOUNT,
@@ -27,7 +25,7 @@ def a_scene(bench: SceneBench, life: float = 180, **fields: object) -> Scene:
         watch_hash=bytes(range(224, 256)),
         begin_hash=b"\x00\xff\n\r ",
     )
-    return scene._replace(**fields)  # type: ignore[arg-type]
+    return scene._replace(**fields)
 
 
 def claim(openid: OpenId = ANN, reply: str | None = None, key: str = "") -> Move:

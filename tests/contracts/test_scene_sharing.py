@@ -21,7 +21,7 @@ async def noticed(bench: SceneBench, scene: Scene, nodes: list[str]) -> list[str
 async def test_a_claim_left_alone_is_owed(scenes: SceneBench) -> None:
     """A claimed scene shows up after the given time, until its login is finished."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim())
     assert await store.owed(5, 10) == []
     await scenes.pass_time(6)
@@ -35,7 +35,7 @@ async def test_a_claim_left_alone_is_owed(scenes: SceneBench) -> None:
 async def test_what_ended_is_not_owed(scenes: SceneBench) -> None:
     """Scenes that waited for a person, were cancelled or expired owe no login."""
     store = scenes.store()
-    names = [(await store.create(a_scene(scenes, life=40))).scene_str for _ in range(4)]
+    names = [(await store.create(a_scene(scenes.clock.now(), life=40))).scene_str for _ in range(4)]
     for name in names[1:]:
         await store.advance(name, claim())
     await store.advance(names[1], Move(State.CANCELLED, SCANNED))
@@ -51,7 +51,7 @@ async def test_at_most_the_limit_is_owed(scenes: SceneBench) -> None:
     """A sweeper takes what it can carry, and finds the rest the next time."""
     store = scenes.store()
     for _ in range(7):
-        scene = await store.create(a_scene(scenes))
+        scene = await store.create(a_scene(scenes.clock.now()))
         await store.advance(scene.scene_str, claim())
     await scenes.pass_time(6)
     assert len(await store.owed(5, 3)) == 3
@@ -65,7 +65,7 @@ async def test_at_most_the_limit_is_owed(scenes: SceneBench) -> None:
 async def test_a_move_is_noticed_where_attached(scenes: SceneBench) -> None:
     """Each change brings the scene's name and its new seq to the attached node."""
     store = scenes.store("a")
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     attached = await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
     assert attached is not None and alike(attached.scene, scene)
     await scenes.store("b").advance(scene.scene_str, claim())
@@ -78,7 +78,7 @@ async def test_a_move_is_noticed_where_attached(scenes: SceneBench) -> None:
 async def test_what_does_not_move_is_not_noticed(scenes: SceneBench) -> None:
     """Repeats and refusals are silent."""
     store = scenes.store("a")
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
     await store.advance(scene.scene_str, claim(ANN))
     await store.advance(scene.scene_str, claim(ANN))
@@ -90,7 +90,7 @@ async def test_what_does_not_move_is_not_noticed(scenes: SceneBench) -> None:
 async def test_another_watch_token_attaches_nothing(shared_scenes: SceneBench) -> None:
     """It gets the answer of an unknown scene, and hears of no change."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     assert await store.attach(scene.scene_str, "b", 1, b"x" * 32) is None
     await store.advance(scene.scene_str, claim())
     assert await shared_scenes.notices("b", scene.scene_str) == []
@@ -100,7 +100,7 @@ async def test_another_watch_token_attaches_nothing(shared_scenes: SceneBench) -
 async def test_another_watch_token_reads_nothing(scenes: SceneBench) -> None:
     """On every backend."""
     store = scenes.store("a")
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     assert await store.attach(scene.scene_str, "a", 1, b"x" * 32) is None
 
 
@@ -108,7 +108,7 @@ async def test_another_watch_token_reads_nothing(scenes: SceneBench) -> None:
 async def test_attaching_reads_what_time_has_done(scenes: SceneBench) -> None:
     """A socket that comes late sees the expired scene at once."""
     store = scenes.store("a")
-    scene = await store.create(a_scene(scenes, life=10))
+    scene = await store.create(a_scene(scenes.clock.now(), life=10))
     await scenes.pass_time(11)
     attached = await store.attach(scene.scene_str, "a", 1, scene.watch_hash)
     assert attached is not None and attached.scene.state is State.EXPIRED
@@ -118,7 +118,7 @@ async def test_attaching_reads_what_time_has_done(scenes: SceneBench) -> None:
 async def test_each_attached_node_is_noticed(shared_scenes: SceneBench) -> None:
     """A poll on one node and a socket on another both get their notice, others none."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     await store.attach(scene.scene_str, "a", -1, scene.watch_hash)
     await store.attach(scene.scene_str, "b", -1, scene.watch_hash)
     await store.advance(scene.scene_str, claim())
@@ -130,7 +130,7 @@ async def test_each_attached_node_is_noticed(shared_scenes: SceneBench) -> None:
 async def test_each_detaches_only_itself(shared_scenes: SceneBench) -> None:
     """The end of an old connection never removes a newer one of the same node."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     for node, connection in (("a", 1), ("a", 11), ("b", 1)):
         await store.attach(scene.scene_str, node, connection, scene.watch_hash)
     await store.detach(scene.scene_str, "a", 1)
@@ -148,7 +148,7 @@ async def test_an_attachment_that_was_lost_is_made_again(shared_scenes: SceneBen
     """It gets notices from then on, once however often it was made again, and no other node is told
     of it."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     await store.attach(scene.scene_str, "b", 2, scene.watch_hash)
     for _ in range(2):
         again = await store.reattach(scene.scene_str, "a", 1, 1)
@@ -166,7 +166,7 @@ async def test_an_attachment_that_was_lost_is_made_again(shared_scenes: SceneBen
 async def test_making_an_attachment_again_displaces_no_newer_one(shared_scenes: SceneBench) -> None:
     """The page may have moved on meanwhile: four newer ones stay, and one older goes first."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     for number in range(3):
         await store.attach(scene.scene_str, f"node{number}", -1, scene.watch_hash)
     await store.reattach(scene.scene_str, "old", 1, 1)
@@ -181,7 +181,7 @@ async def test_making_an_attachment_again_displaces_no_newer_one(shared_scenes: 
 async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
     """A page that polls from everywhere costs four notices, not more."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     for number in range(6):
         await store.attach(scene.scene_str, f"node{number}", -1, scene.watch_hash)
     await store.advance(scene.scene_str, claim())
@@ -193,7 +193,7 @@ async def test_the_newest_four_are_kept(shared_scenes: SceneBench) -> None:
 async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench) -> None:
     """The notice has the new socket's number; a waiting poll replaces no socket."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     await store.attach(scene.scene_str, "a", 7, scene.watch_hash)
     await store.attach(scene.scene_str, "b", -3, scene.watch_hash)
     assert await shared_scenes.notices("a", scene.scene_str) == []
@@ -208,7 +208,7 @@ async def test_a_new_socket_is_told_to_the_other_nodes(shared_scenes: SceneBench
 async def test_sockets_are_numbered_in_their_order(shared_scenes: SceneBench) -> None:
     """Across nodes, whatever their connections are called; a waiting poll takes no number."""
     stores = shared_scenes.store("a"), shared_scenes.store("b")
-    scene = await stores[0].create(a_scene(shared_scenes))
+    scene = await stores[0].create(a_scene(shared_scenes.clock.now()))
     numbers = []
     for at, connection in ((0, 900), (1, 5), (0, -6), (0, 4), (1, 900)):
         attached = await stores[at].attach(scene.scene_str, "ab"[at], connection, scene.watch_hash)
@@ -221,7 +221,7 @@ async def test_sockets_are_numbered_in_their_order(shared_scenes: SceneBench) ->
 async def test_no_two_sockets_have_one_number(shared_scenes: SceneBench) -> None:
     """Fifty at once on two nodes get fifty numbers."""
     stores = shared_scenes.store("a"), shared_scenes.store("b")
-    scene = await stores[0].create(a_scene(shared_scenes))
+    scene = await stores[0].create(a_scene(shared_scenes.clock.now()))
     attached = await asyncio.gather(
         *(
             stores[i % 2].attach(scene.scene_str, "ab"[i % 2], i + 1, scene.watch_hash)
@@ -235,7 +235,7 @@ async def test_no_two_sockets_have_one_number(shared_scenes: SceneBench) -> None
 async def test_no_later_socket_has_a_smaller_number(scenes: SceneBench) -> None:
     """On every backend; where all sockets are on one node, all numbers may be alike."""
     store = scenes.store("a")
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     numbers = []
     for connection in (3, 2, 1):
         attached = await store.attach(scene.scene_str, "a", connection, scene.watch_hash)
@@ -252,7 +252,7 @@ async def test_attaching_again_tells_the_newest_number(
 ) -> None:
     """A socket that was replaced unnoticed learns it; numbers that were lost do not come twice."""
     store = shared_scenes.store("a")
-    scene = await store.create(a_scene(shared_scenes))
+    scene = await store.create(a_scene(shared_scenes.clock.now()))
     for connection in (1, 2, 3):
         await store.attach(scene.scene_str, "a", connection, scene.watch_hash)
     again = await store.reattach(scene.scene_str, "a", 1, number)
@@ -269,7 +269,7 @@ async def test_a_node_whose_clock_is_off_makes_scenes_as_others_do(
     """Half a minute fast or slow: the scene's times are the store's, its life is what was asked."""
     now = shared_scenes.clock.now()
     times = {"created_at": now + off, "changed_at": now + off, "ends_at": now + off + 20}
-    scene = await shared_scenes.store("a").create(a_scene(shared_scenes, **times))
+    scene = await shared_scenes.store("a").create(a_scene(shared_scenes.clock.now(), **times))
     assert abs(scene.created_at - now) < 5 and scene.ends_at - scene.created_at == pytest.approx(20)
     await shared_scenes.pass_time(19)
     step = await shared_scenes.store("b").advance(scene.scene_str, claim())

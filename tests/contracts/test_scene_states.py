@@ -65,7 +65,7 @@ def test_it_agrees_with_the_pure_state_machine(
 async def _follow(
     bench: SceneBench, store: SceneStore, plan: list[tuple[float, Move]], life: float
 ) -> None:
-    model: Scene | None = await store.create(a_scene(bench, life=life))
+    model: Scene | None = await store.create(a_scene(bench.clock.now(), life=life))
     assert model is not None
     name = model.scene_str
     for pause, move in plan:

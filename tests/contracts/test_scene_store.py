@@ -19,7 +19,9 @@ async def test_what_was_created_is_read_back(scenes: SceneBench) -> None:
     """Every field comes back as it was given, also strange bytes and texts."""
     store = scenes.store()
     details = {"code": "http://weixin.qq.com/q/02", "名": "张三\n\u2028\x00", "empty": ""}
-    stored = await store.create(a_scene(scenes, details=details, lang="en", account="second"))
+    stored = await store.create(
+        a_scene(scenes.clock.now(), details=details, lang="en", account="second")
+    )
     assert alike(await store.get(stored.scene_str), stored)
 
 
@@ -39,7 +41,7 @@ async def test_an_unknown_scene_is_none(scenes: SceneBench) -> None:
 async def test_what_is_read_without_waiting_is_what_is_stored(scenes: SceneBench) -> None:
     """Reading and attaching without waiting say the same as with it, or nothing."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim())
     now = await store.get(scene.scene_str)
     attached = store.attach_nowait(scene.scene_str, "a", 1, scene.watch_hash)
@@ -51,7 +53,7 @@ async def test_what_is_read_without_waiting_is_what_is_stored(scenes: SceneBench
 @pytest.mark.gen_test
 async def test_a_created_scene_keeps_its_life(scenes: SceneBench) -> None:
     """Whatever clock the caller has, the stored scene lives as long as was asked."""
-    scene = a_scene(scenes, life=17)
+    scene = a_scene(scenes.clock.now(), life=17)
     stored = await scenes.store().create(scene)
     assert stored.ends_at - stored.created_at == pytest.approx(17, abs=0.001)
     assert stored.changed_at == stored.created_at
@@ -61,7 +63,7 @@ async def test_a_created_scene_keeps_its_life(scenes: SceneBench) -> None:
 async def test_a_complete_login_keeps_its_claims(scenes: SceneBench) -> None:
     """Scanned, authorized, consumed: the claims are fixed once, by the store's clock."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     scanned = (await store.advance(scene.scene_str, claim())).scene
     step = await store.advance(scene.scene_str, authorize())
     assert scanned is not None and scanned.owed and scanned.openid == ANN and scanned.seq == 2
@@ -80,7 +82,7 @@ async def test_a_complete_login_keeps_its_claims(scenes: SceneBench) -> None:
 async def test_details_are_merged(scenes: SceneBench) -> None:
     """A move adds to the details of a scene and replaces those of the same name."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes, details={"ticket": "t", "name": "old"}))
+    scene = await store.create(a_scene(scenes.clock.now(), details={"ticket": "t", "name": "old"}))
     move = claim()._replace(details={"name": "新", "avatar": ""})
     step = await store.advance(scene.scene_str, move)
     assert step.scene is not None
@@ -93,7 +95,7 @@ async def test_details_are_merged(scenes: SceneBench) -> None:
 async def test_a_failed_scene_names_its_error(scenes: SceneBench) -> None:
     """`failed` carries the error for the page."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, Move(State.FAILED, WAITING, error="try_again"))
     read = await store.get(scene.scene_str)
     assert read is not None and (read.state, read.error) == (State.FAILED, "try_again")
@@ -117,7 +119,7 @@ async def test_a_condition_that_does_not_hold_changes_nothing(
 ) -> None:
     """The scene is returned as it was, and stays so."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     step = await store.advance(scene.scene_str, move)
     assert step.verdict is Verdict.REFUSED and alike(step.scene, scene)
     assert alike(await store.get(scene.scene_str), scene)
@@ -127,7 +129,7 @@ async def test_a_condition_that_does_not_hold_changes_nothing(
 async def test_a_second_person_changes_nothing(scenes: SceneBench) -> None:
     """The first openid claims; another is refused, whatever it asks."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim(ANN))
     assert (await store.advance(scene.scene_str, claim(BOB))).verdict is Verdict.REFUSED
     assert (await store.advance(scene.scene_str, authorize(BOB))).verdict is Verdict.REFUSED
@@ -139,7 +141,7 @@ async def test_a_second_person_changes_nothing(scenes: SceneBench) -> None:
 async def test_the_claimant_repeats(scenes: SceneBench) -> None:
     """The same move again, or an earlier one, is REPEATED and brings the scene as it is."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim())
     first = await store.advance(scene.scene_str, authorize())
     again = await store.advance(scene.scene_str, authorize())
@@ -155,7 +157,7 @@ async def test_the_claimant_repeats(scenes: SceneBench) -> None:
 async def test_one_of_a_hundred_claims_moves(scenes: SceneBench) -> None:
     """A hundred people on two nodes scan at once: one has it, the others are refused."""
     stores = scenes.store("a"), scenes.store("b")
-    scene = await stores[0].create(a_scene(scenes))
+    scene = await stores[0].create(a_scene(scenes.clock.now()))
     steps = await asyncio.gather(
         *(stores[i % 2].advance(scene.scene_str, claim(OpenId(f"o{i}"))) for i in range(100))
     )
@@ -169,7 +171,7 @@ async def test_one_of_a_hundred_claims_moves(scenes: SceneBench) -> None:
 async def test_one_of_a_hundred_repeats_moves(scenes: SceneBench) -> None:
     """The same callback a hundred times at once: one moves, all see the same scene."""
     stores = scenes.store("a"), scenes.store("b")
-    scene = await stores[0].create(a_scene(scenes))
+    scene = await stores[0].create(a_scene(scenes.clock.now()))
     steps = await asyncio.gather(
         *(stores[i % 2].advance(scene.scene_str, claim()) for i in range(100))
     )
@@ -182,7 +184,7 @@ async def test_cancel_and_claim_decide_once(scenes: SceneBench) -> None:
     """A cancel and a claim at once: what is read afterwards is what both were told."""
     store = scenes.store()
     for _ in range(20):
-        scene = await store.create(a_scene(scenes))
+        scene = await store.create(a_scene(scenes.clock.now()))
         cancel, taken = await asyncio.gather(
             store.advance(scene.scene_str, Move(State.CANCELLED, WAITING)),
             store.advance(scene.scene_str, claim()),
@@ -197,7 +199,7 @@ async def test_cancel_and_claim_decide_once(scenes: SceneBench) -> None:
 async def test_an_outcome_is_kept_with_its_move(scenes: SceneBench) -> None:
     """After a move that carried a reply, the same event gets that reply and moves nothing."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim(key="event-1"))
     await store.advance(scene.scene_str, authorize(key="event-1", reply="欢迎"))
     again = await store.advance(scene.scene_str, claim(key="event-1"))
@@ -209,7 +211,7 @@ async def test_an_outcome_is_kept_with_its_move(scenes: SceneBench) -> None:
 async def test_a_refused_move_leaves_no_outcome(scenes: SceneBench) -> None:
     """Outcomes are written with the move or not at all."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, authorize(key="event-1", reply="too early"))
     step = await store.advance(scene.scene_str, claim(key="event-1"))
     assert (step.verdict, step.reply) == (Verdict.MOVED, None)
@@ -219,7 +221,7 @@ async def test_a_refused_move_leaves_no_outcome(scenes: SceneBench) -> None:
 async def test_a_lookup_writes_no_outcome(scenes: SceneBench) -> None:
     """A move whose outcome has no reply yet only looks."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim(key="event-1"))
     step = await store.advance(scene.scene_str, authorize(key="event-1", reply="done"))
     assert (step.verdict, step.reply) == (Verdict.MOVED, None)
@@ -229,7 +231,7 @@ async def test_a_lookup_writes_no_outcome(scenes: SceneBench) -> None:
 async def test_an_outcome_outlives_its_scene(scenes: SceneBench) -> None:
     """The very same callback gets its reply also when the scene is forgotten."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim(key="event-1"))
     await store.advance(scene.scene_str, authorize(key="event-1", reply="done"))
     await scenes.pass_time(60 + FINAL_READABLE_SECONDS + 1)
@@ -244,7 +246,7 @@ async def test_an_outcome_outlives_its_scene(scenes: SceneBench) -> None:
 async def test_a_scene_expires_by_the_stores_clock(scenes: SceneBench) -> None:
     """Expired at its end with the next seq, readable for a minute, then forgotten."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes, life=50))
+    scene = await store.create(a_scene(scenes.clock.now(), life=50))
     await scenes.pass_time(51)
     ended = await store.get(scene.scene_str)
     assert ended is not None and (ended.state, ended.seq) == (State.EXPIRED, 2)
@@ -259,7 +261,7 @@ async def test_a_scene_expires_by_the_stores_clock(scenes: SceneBench) -> None:
 async def test_a_late_scan_leaves_half_a_minute(scenes: SceneBench) -> None:
     """A scan one second before the end extends the life to 30 s, no more."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes, life=50))
+    scene = await store.create(a_scene(scenes.clock.now(), life=50))
     await scenes.pass_time(49)
     step = await store.advance(scene.scene_str, claim())
     assert step.scene is not None and step.scene.ends_at == pytest.approx(step.now + 30, abs=0.001)
@@ -271,7 +273,7 @@ async def test_a_late_scan_leaves_half_a_minute(scenes: SceneBench) -> None:
 async def test_no_answer_in_time_is_a_no(scenes: SceneBench) -> None:
     """`confirming` ends in `denied`, not in `expired`."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes))
+    scene = await store.create(a_scene(scenes.clock.now()))
     await store.advance(scene.scene_str, claim())
     await store.advance(scene.scene_str, Move(State.CONFIRMING, SCANNED, 20, openid=ANN))
     await scenes.pass_time(21)
@@ -283,7 +285,7 @@ async def test_no_answer_in_time_is_a_no(scenes: SceneBench) -> None:
 async def test_a_final_state_is_forgotten_after_a_minute(scenes: SceneBench) -> None:
     """Cancelled scenes can be read for a minute."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes, life=1000))
+    scene = await store.create(a_scene(scenes.clock.now(), life=1000))
     await store.advance(scene.scene_str, Move(State.CANCELLED, WAITING))
     await scenes.pass_time(FINAL_READABLE_SECONDS - 1)
     assert await store.get(scene.scene_str) is not None
@@ -295,7 +297,7 @@ async def test_a_final_state_is_forgotten_after_a_minute(scenes: SceneBench) -> 
 async def test_expire_changes_nothing_that_readers_see(scenes: SceneBench) -> None:
     """Written down or not, an ended scene reads the same; forgotten ones are counted once."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes, life=50))
+    scene = await store.create(a_scene(scenes.clock.now(), life=50))
     await scenes.pass_time(51)
     before = await store.get(scene.scene_str)
     touched = await store.expire(10)
@@ -310,7 +312,7 @@ async def test_expire_changes_nothing_that_readers_see(scenes: SceneBench) -> No
 async def test_a_short_scene_really_ends(scenes: SceneBench) -> None:
     """Without any turned clock, a scene of a fifth of a second is expired soon after."""
     store = scenes.store()
-    scene = await store.create(a_scene(scenes, life=0.2))
+    scene = await store.create(a_scene(scenes.clock.now(), life=0.2))
     states: list[State] = []
 
     async def look() -> None:

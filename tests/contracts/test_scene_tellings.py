@@ -83,7 +83,7 @@ def bench(request: pytest.FixtureRequest, io_loop: IOLoop) -> Iterator[TellingBe
 
 
 async def moved(store: SceneStore, bench: Any, *moves: Move) -> Scene:
-    scene = await store.create(a_scene(bench))
+    scene = await store.create(a_scene(bench.clock.now()))
     for move in moves:
         step = await store.advance(scene.scene_str, move)
         assert step.scene is not None

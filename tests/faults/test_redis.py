@@ -12,7 +12,6 @@ from services.errors import StoreUnavailable
 from services.redis_client import RedisLink
 from services.scenes.states import Scene, Verdict
 from services.scenes.store_redis import RedisSceneStore, keys_of
-from tests.clocks import TurnedClock
 from tests.contracts.benches import eventually
 from tests.contracts.scenes import a_scene, authorize, claim
 from tests.servers import RedisServer
@@ -21,14 +20,8 @@ from tests.wire_proxy import Fault, Proxy, one_read
 pytestmark = pytest.mark.redis
 
 
-class Bench:
-    """The clock that `a_scene` asks for."""
-
-    clock = TurnedClock()
-
-
 def new_scene() -> Scene:
-    return a_scene(Bench())  # type: ignore[arg-type]
+    return a_scene(time.time())
 
 
 @contextlib.asynccontextmanager

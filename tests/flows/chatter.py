@@ -2,13 +2,13 @@
 
 import itertools
 import secrets
-import uuid
 
 import httpx
 
-from services.ids import SceneStr, secret_hash
-from services.scenes.states import Kind, Scene, State
+from services.ids import secret_hash
+from services.scenes.states import Kind
 from simulator.messages import PushRequest
+from tests.contracts.scenes import a_scene
 from tests.stack import Page, Stack
 
 _MESSAGE_IDS = itertools.count(23_000_000_000_000_000)
@@ -62,20 +62,10 @@ async def planted(
 ) -> Page:
     """A page whose scene was put into the store as it is, whichever login kind would have made
     it."""
-    now, watch_token = stack.now, secrets.token_urlsafe(32)
-    scene = Scene(
-        scene_str=SceneStr(str(uuid.uuid4())),
-        state=State.WAITING,
-        seq=1,
-        kind=kind,
-        account=account,
-        lang="en",
-        created_at=now,
-        changed_at=now,
-        ends_at=now + life,
-        watch_hash=secret_hash(watch_token),
-        details=details,
-    )
+    watch_token = secrets.token_urlsafe(32)
+    watch_hash = secret_hash(watch_token)
+    scene = a_scene(stack.now, life, kind=kind, account=account, lang="en", details=details)
+    scene = scene._replace(watch_hash=watch_hash, begin_hash=b"")
     await stack.container.backend.scenes.create(scene)
     path = f"/api/scenes/{scene.scene_str}"
     document = {

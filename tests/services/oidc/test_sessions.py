@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from services.clock import SystemClock
-from services.ids import OpenId, SceneStr, UserId
+from services.ids import OpenId, UserId
 from services.oidc.sessions import BrowserSessions
 from services.people.store import UserStore
 from services.scenes.states import Kind, Scene, State
@@ -14,6 +14,7 @@ from services.sessions.service import SessionService
 from services.sessions.states import Session, SessionId
 from services.sessions.store import SessionStore
 from services.tokens.claims import Claims
+from tests.contracts.scenes import a_scene
 
 pytestmark = pytest.mark.gen_test
 
@@ -76,8 +77,10 @@ class Bench:
 
 
 def scene(user_id: str, at: int = 1_000_000) -> Scene:
-    return Scene(
-        *(SceneStr("s"), State.CONSUMED, 4, Kind.CODE, "default", "en", 0, 0, 0, b""),
+    return a_scene(
+        0,
+        state=State.CONSUMED,
+        kind=Kind.CODE,
         openid=OpenId("o"),
         user_id=UserId(user_id),
         claims=Claims("jti", at, at + 60, False),

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -26,10 +25,11 @@ from services.origins import Origins
 from services.push.broker import LocalBroker
 from services.push.close_codes import Ending
 from services.push.service import PushService
-from services.scenes.states import FINAL, Kind, Scene, State
+from services.scenes.states import FINAL, Scene, State
 from services.scenes.store import Attachment, Notice
 from services.tasks import Supervisor
 from tests.clocks import TurnedClock
+from tests.contracts.scenes import a_scene
 
 WITHIN_SECONDS = 10
 TOKEN = "t" * 43
@@ -66,21 +66,9 @@ class FakeScenes:
         self._publish = publish
 
     def begin(self, state: State = State.WAITING, life: float = 180) -> SceneStr:
-        scene_str = SceneStr(str(uuid4()))
-        now = self._clock.now()
-        self.scenes[scene_str] = Scene(
-            scene_str=scene_str,
-            state=state,
-            seq=1,
-            kind=Kind.OFFICIAL_ACCOUNT,
-            account="default",
-            lang="en",
-            created_at=now,
-            changed_at=now,
-            ends_at=now + life,
-            watch_hash=b"",
-        )
-        return scene_str
+        scene = a_scene(self._clock.now(), life, state=state)
+        self.scenes[scene.scene_str] = scene
+        return scene.scene_str
 
     def move(self, scene_str: SceneStr, state: State, *, notice: bool = True) -> None:
         """Save the state, then notice it."""

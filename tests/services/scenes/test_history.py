@@ -11,23 +11,13 @@ from services.scenes.history import (
     HistoryEvent,
     PerMinute,
 )
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import Scene, State
 from tests.clocks import START, StandingClock
+from tests.contracts.scenes import a_scene
 
 
 def scene(name: str = "a", state: State = State.WAITING, ends_at: float = START + 180) -> Scene:
-    return Scene(
-        scene_str=SceneStr(name),
-        state=state,
-        seq=1,
-        kind=Kind.OFFICIAL_ACCOUNT,
-        account="default",
-        lang="en",
-        created_at=START,
-        changed_at=START,
-        ends_at=ends_at,
-        watch_hash=b"",
-    )
+    return a_scene(START, scene_str=SceneStr(name), state=state, ends_at=ends_at)
 
 
 def story(timeline: History, name: str) -> list[HistoryEvent]:

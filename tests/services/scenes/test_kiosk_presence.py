@@ -3,9 +3,10 @@
 from typing import Any
 
 from services.events.entries import Entry
-from services.ids import SceneStr, new_scene_str
+from services.ids import SceneStr
 from services.scenes.kiosk_presence import BEAT_SECONDS, KioskPresence
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import Scene
+from tests.contracts.scenes import a_scene
 from tests.stack import ON_LOOP
 
 pytestmark = ON_LOOP
@@ -56,17 +57,7 @@ class Node:
 
 
 def scene(kiosk: str = "lobby") -> Scene:
-    return Scene(
-        new_scene_str(),
-        State.WAITING,
-        1,
-        Kind.OFFICIAL_ACCOUNT,
-        "default",
-        "en",
-        *(0.0, 0.0, 1800.0),
-        watch_hash=b"",
-        details={"kiosk": kiosk} if kiosk else {},
-    )
+    return a_scene(0, life=1800, details={"kiosk": kiosk} if kiosk else {})
 
 
 async def beats(shared: Shared, seconds: float, *nodes: Node) -> None:

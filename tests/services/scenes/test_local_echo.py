@@ -8,14 +8,15 @@ import pytest
 
 from services.ids import SceneStr
 from services.scenes.local_echo import FRESH_SECONDS, HOLD_SECONDS, NEVER, LocalEcho
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import Scene, State
 from services.scenes.store import Notice
+from tests.contracts.scenes import a_scene
 
 NAME = SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301")
 
 
 def scene(seq: int) -> Scene:
-    return Scene(NAME, State.SCANNED, seq, Kind.OFFICIAL_ACCOUNT, "a", "en", 0, 0, 180, b"")
+    return a_scene(0, scene_str=NAME, state=State.SCANNED, seq=seq)
 
 
 def told(moves: LocalEcho) -> list[Notice]:

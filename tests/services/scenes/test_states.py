@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ids import OpenId, SceneStr, UserId
+from services.ids import OpenId, UserId
 from services.scenes.states import (
     FIELDS,
     FINAL,
@@ -23,6 +23,7 @@ from services.scenes.states import (
     stored,
 )
 from services.tokens.claims import Claims
+from tests.contracts import scenes
 
 NOW = 1_000_000.0
 ALICE = OpenId("oAlice")
@@ -31,19 +32,7 @@ ANY = frozenset(State)
 
 
 def a_scene(state: State = State.WAITING, **changes: object) -> Scene:
-    scene = Scene(
-        scene_str=SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
-        state=state,
-        seq=1,
-        kind=Kind.OFFICIAL_ACCOUNT,
-        account="default",
-        lang="en",
-        created_at=NOW,
-        changed_at=NOW,
-        ends_at=NOW + 180,
-        watch_hash=b"w" * 32,
-    )
-    return scene._replace(**changes)
+    return scenes.a_scene(NOW, state=state, **changes)
 
 
 @pytest.mark.parametrize("start", State)

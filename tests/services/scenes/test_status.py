@@ -9,20 +9,15 @@ from services.clock import SystemClock
 from services.ids import OpenId, SceneStr, UserId
 from services.scenes import status
 from services.scenes.login import LoginService
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import Scene, State
 from services.tokens.claims import Claims
+from tests.contracts.scenes import a_scene
 
 NOW = 1_700_000_000.0
-SCENE = Scene(
+SCENE = a_scene(
+    NOW,
+    life=59.2,
     scene_str=SceneStr("3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
-    state=State.WAITING,
-    seq=1,
-    kind=Kind.OFFICIAL_ACCOUNT,
-    account="default",
-    lang="en",
-    created_at=NOW,
-    changed_at=NOW,
-    ends_at=NOW + 59.2,
     watch_hash=b"w" * 32,
     begin_hash=b"b" * 32,
     openid=OpenId("o" + "x" * 27),

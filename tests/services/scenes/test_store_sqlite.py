@@ -29,7 +29,7 @@ class Stored:
         self.store = SqliteSceneStore(self.database, self.clock, self.notices.append)
 
     async def scene(self, **fields: object) -> Scene:
-        scene = a_scene(self, **fields)  # type: ignore[arg-type]
+        scene = a_scene(self.clock.now(), **fields)
         await self.store.create(scene)
         await self.store.advance(scene.scene_str, claim())
         step = await self.store.advance(scene.scene_str, authorize())
@@ -84,7 +84,7 @@ async def test_two_moves_of_one_turn_see_each_other(tmp_path: Path) -> None:
 async def test_a_refusal_by_memory_is_decided_again(tmp_path: Path) -> None:
     """The move before it in the same transaction has made it possible."""
     async with a_store(tmp_path) as stored:
-        scene = a_scene(stored)  # type: ignore[arg-type]
+        scene = a_scene(stored.clock.now())
         await stored.store.create(scene)
         await stored.store.advance(scene.scene_str, claim())
         authorized, consumed = await asyncio.gather(
@@ -168,6 +168,6 @@ async def test_begun_scenes_are_remembered_and_written(tmp_path: Path) -> None:
     async with a_store(tmp_path) as stored:
         other = SqliteSceneStore(stored.database, stored.clock, lambda notice: None)
         for _ in range(RECENT + 10):
-            begun = await stored.store.create(a_scene(stored))  # type: ignore[arg-type]
+            begun = await stored.store.create(a_scene(stored.clock.now()))
             assert stored.store.get_nowait(begun.scene_str) == begun
             assert other.get_nowait(begun.scene_str) == begun

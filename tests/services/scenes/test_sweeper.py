@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from services.ids import SceneStr
-from services.scenes.states import Kind, Scene, State
+from services.scenes.states import Scene, State
 from services.scenes.sweeper import Sweeper
 from services.tasks import Supervisor
 from tests.conftest import UnexpectedLogs
+from tests.contracts.scenes import a_scene
 
 pytestmark = pytest.mark.gen_test(timeout=30)
 
@@ -55,18 +56,7 @@ class Faulty:
 
 
 def left(name: str) -> Scene:
-    return Scene(
-        scene_str=SceneStr(name),
-        state=State.SCANNED,
-        seq=2,
-        kind=Kind.OFFICIAL_ACCOUNT,
-        account="default",
-        lang="en",
-        created_at=0,
-        changed_at=0,
-        ends_at=0,
-        watch_hash=b"",
-    )
+    return a_scene(0, life=0, scene_str=SceneStr(name), state=State.SCANNED, seq=2)
 
 
 async def swept(faulty: Faulty, what: str) -> None:

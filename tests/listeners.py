@@ -1,12 +1,28 @@
 """Servers of an operator's own for tests: real ones, on a port of their own."""
 
 import contextlib
+import threading
+from collections.abc import Iterator
+from socketserver import BaseServer
 from types import TracebackType
 from typing import Any, Self
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
+
+
+@contextlib.contextmanager
+def served_in_thread(server: BaseServer) -> Iterator[None]:
+    """Serve until the end of the ``with``, for clients that block."""
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Listener:

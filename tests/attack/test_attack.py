@@ -21,7 +21,7 @@ from tests.attack.breaking import BREAKABLE, BreakingProxy
 from tests.conftest import UnexpectedLogs
 from tests.docs.pages import ROOT, table
 from tests.flows.oidc import provider
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import ON_LOOP, WITHIN_SECONDS, Stack
 
 TOKEN = "an-operator-token-of-tests"

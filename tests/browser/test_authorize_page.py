@@ -1,6 +1,5 @@
 """The login page of the OpenID Provider in Chromium, between a real server and a client's site."""
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -10,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from deploy.programs import free_port
 from tests.flows.oidc import CHALLENGE, SECRET
+from tests.listeners import served_in_thread
 
 from .conftest import SCREENSHOTS, Servers, eventually, view, wait_for_state
 from .real_server import Real, tea_house
@@ -73,12 +73,8 @@ class Client:
 def site() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     setattr(server, "heard", [])
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served_in_thread(server):
+        yield server
 
 
 PORT = free_port()

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,6 +23,7 @@ from playwright.sync_api import Page, expect
 from deploy.programs import free_port
 from handlers.assets import static_assets
 from tests.docs.pages import blocks
+from tests.listeners import served_in_thread
 
 from .conftest import ROOT, Fake, eventually, view
 from .real_server import Real
@@ -220,18 +220,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, fake_process: Fake) -> Iterat
     """The site of all builds, which may ask a real server and the fake one."""
     folder = tmp_path_factory.mktemp("site")
     handler = partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as shop:
-        url = f"http://localhost:{shop.server_port}"
-        state = tmp_path_factory.mktemp("allowing")
-        with Real(state, server={"allowed_origins": [url]}) as real:
-            asked = f"{real.url} {fake_process.url}"
-            sockets = asked.replace("http", "ws")
-            Handler.policies[""] = f"default-src 'self'; connect-src {asked} {sockets}"
-            serving = threading.Thread(target=shop.serve_forever)
-            serving.start()
-            yield Site(folder, real, url)
-            shop.shutdown()
-            serving.join()
+    shop = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    url = f"http://localhost:{shop.server_port}"
+    state = tmp_path_factory.mktemp("allowing")
+    with served_in_thread(shop), Real(state, server={"allowed_origins": [url]}) as real:
+        asked = f"{real.url} {fake_process.url}"
+        sockets = asked.replace("http", "ws")
+        Handler.policies[""] = f"default-src 'self'; connect-src {asked} {sockets}"
+        yield Site(folder, real, url)
 
 
 def logs_in(page: Page, url: str, real: Real, person: str) -> None:

@@ -15,7 +15,7 @@ from services.scenes.local_echo import LocalEcho
 from services.scenes.store_redis import RedisSceneStore
 from services.settings.models import Settings
 from tests.flows.oidc import provider
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.servers import MongoServer, RedisServer, started
 from tests.stack import Stack
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import httpx
 from tornado.web import RequestHandler
 
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.listeners import Listener
 from tests.stack import WITHIN_SECONDS, Page, Stack
 

@@ -14,7 +14,7 @@ from services.oidc.device import MOST_GUESSES, MOST_OPENED
 from tests.conftest import UnexpectedLogs
 from tests.flows.browsers import title
 from tests.flows.oidc import ISSUER, BrowserOfOne, provider, visiting
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import ON_LOOP, Stack
 
 pytestmark = ON_LOOP

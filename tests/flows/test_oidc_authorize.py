@@ -30,7 +30,7 @@ from tests.flows.oidc import (
     sent_to,
     visiting,
 )
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import ON_LOOP, Stack, status, until
 
 pytestmark = ON_LOOP

@@ -8,7 +8,6 @@ for frames alone: at ``127.0.0.1`` the page is of the provider's site, at ``loca
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUMS, eventually, view, wait_for_state
 from tests.docs.pages import ROOT, blocks
+from tests.listeners import served_in_thread
 
 from .provider import Cluster, Provider, one_server
 
@@ -106,12 +106,8 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     server = Site()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served_in_thread(server):
+        yield server
 
 
 @pytest.fixture(scope="module")

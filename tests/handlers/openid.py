@@ -22,7 +22,7 @@ from services.people.store import Identity, Profile
 from services.sessions.states import BROWSER, SessionId
 from simulator.clock import TurnableClock
 from tests.contracts.sessions import a_session
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import Stack
 
 ISSUER = "https://login.test"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import UnexpectedLogs
 from tests.flows.test_sessions import logged_in
 from tests.handlers import openid
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.handlers.test_api_documents import OPENAPI
 
 OPERATOR_TOKEN = "a-token-for-the-operator"

@@ -17,7 +17,7 @@ from services import VERSION
 from services.errors import STATUS
 from services.push.close_codes import CloseCode
 from services.scenes.states import Kind, State
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 
 BROWSER = Path(__file__).parents[1] / "browser"
 SCHEMA = BROWSER / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
 from tests.handlers.answers import check, error_of, parsed
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import eventually
 
 hostile = settings(

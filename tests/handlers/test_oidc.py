@@ -1,7 +1,6 @@
 """The OpenID Provider's routes for clients: discovery, keys, CORS, and the form of refusals."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -11,21 +10,14 @@ from authlib.oidc.rpinitiated import OpenIDProviderMetadata as LogoutMetadata
 
 from tests.conftest import UnexpectedLogs
 from tests.handlers.answers import error_of, parsed
-from tests.handlers.conftest import Running
 from tests.handlers.openid import ISSUER, Provider, refusal, stack
+from tests.handlers.running import Running
 from tests.stack import ON_LOOP, early_in_a_minute
 
 PAGE = {"Origin": "https://app.test"}
 FOREIGN = {"Origin": "https://evil.test"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 PATHS = ("token", "userinfo", "revoke", "introspect")
-
-
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    running = Provider(tmp_path_factory.mktemp("provider"))
-    yield running
-    running.close()
 
 
 def test_discovery_says_what_there_is(provider: Provider) -> None:

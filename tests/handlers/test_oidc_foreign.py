@@ -1,7 +1,6 @@
 """The OpenID Provider's tokens as Authlib and joserfc see them, which were written elsewhere."""
 
 import warnings
-from collections.abc import Iterator
 
 import pytest
 from authlib.oauth2.rfc6750 import InvalidTokenError
@@ -25,13 +24,6 @@ with warnings.catch_warnings():
     # Authlib would rather have httpx's successor, which nothing else here uses.
     warnings.simplefilter("ignore")
     from authlib.integrations.httpx_client import OAuth2Client
-
-
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    running = Provider(tmp_path_factory.mktemp("provider"))
-    yield running
-    running.close()
 
 
 def keys_of(provider: Provider) -> KeySet:

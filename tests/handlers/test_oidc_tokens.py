@@ -2,7 +2,6 @@
 
 import base64
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,14 +24,6 @@ from tests.handlers.openid import (
     refusal,
     unverified,
 )
-
-
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    running = Provider(tmp_path_factory.mktemp("provider"))
-    yield running
-    running.close()
-
 
 TTL = 7200
 INVALID_GRANT = (400, "invalid_grant")

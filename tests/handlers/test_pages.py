@@ -19,7 +19,7 @@ from services.scenes.status import FAILURES
 from services.settings import branding
 from services.wechat.reply_texts import LANGUAGES
 from tests.handlers.answers import error_of
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import Stack
 
 PATHS = {"index": "/", "kiosk": "/kiosk", "operator": "/operator"}

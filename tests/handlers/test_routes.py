@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.handlers.answers import check_headers, error_of, parsed
-from tests.handlers.conftest import Running
+from tests.handlers.running import Running
 from tests.stack import ON_LOOP, Stack
 
 SCENE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"

@@ -5,7 +5,6 @@ from urllib.parse import urlencode
 
 from handlers.oidc import ClientHandler, client_of, form_of, provider_of
 from handlers.oidc_pages import ProviderHandler
-from handlers.pages import small_page, small_page_policy
 from services.ids import letter_code_of
 from services.oidc.device import EXPIRES_SECONDS, INTERVAL_SECONDS, Answer, Question, shown
 from services.oidc.device_texts import LABELS, PAGES
@@ -103,17 +102,13 @@ class DeviceHandler(ProviderHandler):
         question: Question | None = None,
     ) -> None:
         lang = self.spoken()
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Language", lang)
-        self.protect(small_page_policy(self.container, self.request.host))
-        self.render(
+        self.render_page(
             "device.html",
-            lang=lang,
+            lang,
             page=page,
             words=PAGES[page][lang],
             labels=LABELS[lang],
             good=good,
             typed=typed,
             question=question,
-            **small_page(self.container, lang),
         )

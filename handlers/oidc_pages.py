@@ -143,12 +143,10 @@ class ProviderHandler(BaseHandler):
         """A small page. `posts`: its form goes off by itself; `leaves`: the browser follows its
         link by itself; `cause`: what the site's administrator is told."""
         lang = lang or self.spoken()
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Language", lang)
-        self.protect(small_page_policy(self.container, self.request.host, forms=forms))
-        self.render(
+        self.render_page(
             "oidc_page.html",
-            lang=lang,
+            lang,
+            forms,
             words=PAGES[page][lang],
             buttons=BUTTONS[lang],
             good=good,
@@ -159,8 +157,19 @@ class ProviderHandler(BaseHandler):
             link=link,
             leaves=leaves,
             cause=CAUSES[cause][lang] if cause else "",
-            **small_page(self.container, lang),
         )
+
+    def render_page(self, template: str, lang: str, forms: str = "'self'", **names: object) -> None:
+        """Answer with a small page that is made from a template of static/.
+
+        Args:
+            forms: where its forms may go (`page_policy`).
+            names: what the template is told besides `small_page`.
+        """
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Language", lang)
+        self.protect(small_page_policy(self.container, self.request.host, forms=forms))
+        self.render(template, lang=lang, **names, **small_page(self.container, lang))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """A failure as a page, with the status of the contract."""

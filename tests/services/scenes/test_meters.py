@@ -409,12 +409,12 @@ async def test_a_node_that_ends_is_not_missed(clock: StandingClock, store: Store
 
 
 @pytest.mark.gen_test
-async def test_a_node_whose_reports_fail_is_missed(clock: Clock, store: Store) -> None:
+async def test_a_node_whose_reports_fail_is_missed(clock: StandingClock, store: Store) -> None:
     """It has not ended."""
     one, two = Bench("one", clock, store), Bench("two", clock, store)
     await one.reports.write()
     one.history.moved(scene(A, State.SCANNED))
-    clock.time += 181
+    clock.seconds += 181
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -489,7 +489,7 @@ async def test_a_login_that_another_node_went_on_with_has_not_failed(
 
 @pytest.mark.gen_test
 async def test_a_node_goes_on_where_more_logins_end_than_are_remembered(
-    clock: Clock, store: Store
+    clock: StandingClock, store: Store
 ) -> None:
     """While the store is asked for one that time ended, newer ones may take its place."""
     node = Bench("one", clock, store)
@@ -497,10 +497,10 @@ async def test_a_node_goes_on_where_more_logins_end_than_are_remembered(
     node.of_store[A] = ended(scene(A, State.EXPIRED))
     for number in range(MOST_FAILURES):
         node.history.moved(scene(f"{number:036}", State.SCANNED, START + 190))
-    clock.time += 181
+    clock.seconds += 181
 
     def operator_looks() -> None:
-        clock.time += 10
+        clock.seconds += 10
         node.report(())
 
     node.meanwhile = operator_looks

@@ -43,6 +43,7 @@ def test_pages_of_several_nodes_are_held_pinged_and_scanned() -> None:
     assert min(figures["kernel_kb"], figures["redis_kb"], figures["frame_ms_p99"]) > 0
 
 
+@pytest.mark.slow
 def test_what_stops_it_short_is_named() -> None:
     """Nodes that have no room for all pages end the opening, and the figures are of those held."""
     reserve = limits.raise_open_files() - 210
@@ -91,6 +92,7 @@ def test_a_plan_that_cannot_be_is_refused(arguments: tuple[str, ...], wanted: st
         million.run(options(*arguments))
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_no_process_behind() -> None:
     """SIGTERM while pages are open ends it with exit code 143, and every process it started."""
     command = [sys.executable, "-m", "bench.run", "million", *QUIET, "--pages", "200"]

@@ -84,6 +84,7 @@ def test_after_a_lost_store_the_page_begins_again(page: Page, real: Real) -> Non
 # Ways that are blocked.
 
 
+@pytest.mark.slow
 def test_the_ways_down_and_up_again(page: Page, servers: Servers) -> None:
     """Socket, long-polling, interval polling; and the socket again once it gets through."""
     real = servers(**TEA_HOUSE)

@@ -46,6 +46,7 @@ def test_silent_sockets_are_given_up(page: Page, fake: Fake, how: str) -> None:
     log_in(page, fake)
 
 
+@pytest.mark.slow
 def test_slow_down_is_obeyed(page: Page, fake: Fake) -> None:
     """Each `slow_down` adds five seconds to the interval (RFC 8628, section 3.5)."""
     fake.set(socket="refuse", long_poll="cut")

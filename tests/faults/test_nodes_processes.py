@@ -138,6 +138,7 @@ async def test_several_processes_need_shared_stores(tmp_path: Path, backend: str
     assert err.startswith("scanpush: server.processes: must be 1") and "for more" in err
 
 
+@pytest.mark.slow
 async def test_a_process_that_hangs_makes_the_port_unready(tmp_path: Path) -> None:
     """The kernel still gives it connections, so the balancer should not: the other processes say
     so."""

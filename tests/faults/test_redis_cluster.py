@@ -74,6 +74,7 @@ async def test_a_paused_master_holds_up_only_its_own(cluster: RedisCluster) -> N
         await works_within(5, store.ping)
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test(timeout=60)
 async def test_a_replica_takes_over(cluster: RedisCluster, tmp_path: Path) -> None:
     """Its master killed, a replica has the scenes, and the link finds it."""

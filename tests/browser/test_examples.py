@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.listeners import served_in_thread
 
 from .conftest import ROOT, view, wait_for_state
 from .look import look
@@ -76,11 +77,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Real]
         folder = tmp_path_factory.mktemp("allowing")
         with Real(folder, server={"allowed_origins": [shop.url]}) as real:
             shop.server_url = real.url
-            serving = threading.Thread(target=shop.serve_forever)
-            serving.start()
-            yield shop, real
-            shop.shutdown()
-            serving.join()
+            with served_in_thread(shop):
+                yield shop, real
 
 
 each_example = pytest.mark.parametrize(

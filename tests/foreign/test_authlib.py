@@ -1,7 +1,6 @@
 """A Flask site that logs people in by Authlib, as docs/openid.md shows it."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from authlib.integrations.flask_client import OAuth
 from authlib.integrations.requests_client import OAuth2Session
 from flask import Flask, redirect, session
 from werkzeug.serving import make_server
+
+from tests.listeners import served_in_thread
 
 from .provider import WITHIN_SECONDS
 from .sites import LONG, ONE_SERVER, SECRET, STORES, TWO_NODES, Site, visiting
@@ -68,14 +69,8 @@ class Shop:
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         server = make_server("127.0.0.1", self._port, self._app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with served_in_thread(server):
             yield
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def client(self) -> OAuth2Session:
         """Authlib without a site, with the tokens that the site got."""
